@@ -1,0 +1,38 @@
+# `make demo` and `make test` need Python 3.11 or newer, make and a package registry.
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := runs/demo
+
+.PHONY: demo test test-all lint notebooks clean
+
+demo: .venv/installed
+	$(BIN)/pyro-vae train digits --out $(RUN) --overwrite
+	$(BIN)/pyro-vae evaluate $(RUN)
+	$(BIN)/pyro-vae plot $(RUN)
+
+test: .venv/installed-dev lint
+	$(BIN)/pytest -q -n 2 --durations 5
+
+test-all: .venv/installed-dev lint
+	$(BIN)/pytest -q -n 2 --durations 15 -m "slow or not slow"
+
+lint: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+notebooks: .venv/installed-dev
+	$(BIN)/jupytext --to ipynb notebooks/*.py
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'pyro_vae needs Python 3.11 or newer; set PYTHON=/path/to/one.')"
+	test -d .venv || $(PYTHON) -m venv .venv
+	$(BIN)/pip install -q -c constraints.txt -e .
+	touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache

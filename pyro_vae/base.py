@@ -1,0 +1,83 @@
+r"""The grammar: a VAE is a prior, a likelihood and a posterior.  (layer 1)
+
+Each is a module whose ``forward`` returns a distribution with its full event shape. What others
+may ask of a family stands in its class attributes; nothing else is read.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Literal
+
+from pyro.distributions import Distribution
+from torch import Tensor, nn
+from torch.distributions import constraints
+from torch.distributions.constraints import Constraint
+
+Density = Literal["anywhere", "own samples", "none"]
+r"""Whether ``log_prob`` may be asked of any value, of values just drawn, or not at all."""
+
+
+class Prior(nn.Module, ABC):
+    r"""Abstract prior :math:`p(z)`. Define ``forward``."""
+
+    support: Constraint = constraints.real
+    density: Density = "anywhere"
+
+    @abstractmethod
+    def forward(self) -> Distribution:
+        r"""
+        Returns:
+            A distribution with ``batch_shape`` `()` and ``event_shape`` `(latent_dim,)`.
+        """
+
+
+class Likelihood(nn.Module, ABC):
+    r"""Abstract likelihood :math:`p(x \mid z)`. Define ``forward``.
+
+    Arguments:
+        decoder: Maps :math:`z` of shape `(*batch, latent_dim)` to `(*batch, *x_shape)`.
+        event_dim: The number of dimensions of one datum: 1 for vectors, 3 for images.
+    """
+
+    support: Constraint = constraints.real
+
+    def __init__(self, decoder: nn.Module, event_dim: int = 1) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.event_dim = event_dim
+
+    @abstractmethod
+    def forward(self, z: Tensor) -> Distribution:
+        r"""
+        Arguments:
+            z: The latent variable, of shape `(*batch, latent_dim)`.
+
+        Returns:
+            A distribution with ``batch_shape`` `batch` and ``event_shape`` `x_shape`.
+        """
+
+
+class Posterior(nn.Module, ABC):
+    r"""Abstract amortized posterior :math:`q(z \mid x)`. Define ``forward``.
+
+    Arguments:
+        encoder: Maps :math:`x` of shape `(*batch, *x_shape)` to the parameters of the
+            distribution, of shape `(*batch, num_outputs)`.
+    """
+
+    support: Constraint = constraints.real
+    density: Density = "anywhere"
+    reparameterized: bool = True
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Distribution:
+        r"""
+        Arguments:
+            x: The data, of shape `(*batch, *x_shape)`.
+
+        Returns:
+            A distribution with ``batch_shape`` `batch` and ``event_shape`` `(latent_dim,)`.
+        """

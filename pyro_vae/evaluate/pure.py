@@ -1,0 +1,39 @@
+r"""What every evaluation promises: parameters, buffers, flags and random state stay as they are."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pyro
+import torch
+from torch import nn
+
+
+@contextmanager
+def pure(vae: nn.Module, seed: int) -> Iterator[torch.device]:
+    r"""Evaluates `vae` in evaluation mode, without gradients, with random numbers of its own.
+
+    Pyro's validation is off inside: supports and shapes are checked once, before.
+
+    Arguments:
+        vae: The module, left as it was: every submodule gets its own training flag back.
+        seed: Seeds the random numbers inside; those outside go on undisturbed.
+
+    Yields:
+        The device of the parameters.
+    """
+    device = device_of(vae)
+    flags = [(module, module.training) for module in vae.modules()]
+    cuda = [device] if device.type == "cuda" else []
+    try:
+        with torch.random.fork_rng(cuda), torch.no_grad(), pyro.validation_enabled(False):
+            torch.manual_seed(seed)
+            vae.eval()
+            yield device
+    finally:
+        for module, training in flags:
+            module.training = training
+
+
+def device_of(vae: nn.Module) -> torch.device:
+    r"""Returns the device of the first parameter; the CPU where there is none."""
+    return next((p.device for p in vae.parameters()), torch.device("cpu"))

@@ -1,0 +1,26 @@
+import pyro.distributions as dist
+from torch import Tensor
+from torch.distributions import constraints
+
+from ..base import Likelihood
+
+
+class Bernoulli(Likelihood):
+    r"""Creates the likelihood :math:`p(x \mid z) = \prod_i \mathrm{Bernoulli}(x_i; f_i(z))` of bits.
+
+    The decoder gives logits: probabilities through a sigmoid saturate at
+    :math:`\log p = -15.94` in single precision.
+
+    References:
+        | Auto-Encoding Variational Bayes (Kingma & Welling, 2014), App. C.1
+        | https://arxiv.org/abs/1312.6114
+
+    Arguments:
+        decoder: Maps :math:`z` to logits, of shape `(*batch, *x_shape)`.
+        event_dim: The number of dimensions of one datum.
+    """
+
+    support = constraints.boolean
+
+    def forward(self, z: Tensor) -> dist.Distribution:
+        return dist.Bernoulli(logits=self.decoder(z)).to_event(self.event_dim)

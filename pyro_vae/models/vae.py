@@ -1,0 +1,80 @@
+import pyro
+from torch import Tensor, nn
+
+from ..base import Likelihood, Posterior, Prior
+from ..params import show_parameters
+
+
+class VAE(nn.Module):
+    r"""Creates a variational autoencoder from its three assumptions.
+
+    .. math:: p(x, z) = p(z) \, p(x \mid z) \qquad q(z \mid x) \approx p(z \mid x)
+
+    :meth:`model` and :meth:`guide` are ordinary Pyro programs with the sites ``"z"`` and ``"x"``
+    in the plate ``"data"``. They know nothing of training: no weights, no scales.
+
+    References:
+        | Auto-Encoding Variational Bayes (Kingma & Welling, 2014)
+        | https://arxiv.org/abs/1312.6114
+
+    Arguments:
+        prior: The prior :math:`p(z)`.
+        likelihood: The likelihood :math:`p(x \mid z)`.
+        posterior: The amortized posterior :math:`q(z \mid x)`.
+
+    Example:
+        >>> import pyro_vae as pv
+        >>> vae = pv.VAE(
+        ...     prior=pv.priors.StandardNormal(2),
+        ...     likelihood=pv.likelihoods.Bernoulli(pv.nn.MLP(2, [16], 5)),
+        ...     posterior=pv.posteriors.MeanFieldNormal(pv.nn.MLP(5, [16], 2 * 2)),
+        ... )
+        >>> vae.model(batch_size=3).shape
+        torch.Size([3, 5])
+    """
+
+    def __init__(self, prior: Prior, likelihood: Likelihood, posterior: Posterior) -> None:
+        super().__init__()
+        self.prior = prior
+        self.likelihood = likelihood
+        self.posterior = posterior
+
+    def model(self, x: Tensor | None = None, *, batch_size: int = 1) -> Tensor:
+        r"""Samples :math:`z \sim p(z)` and :math:`x \sim p(x \mid z)`, or observes :math:`x`.
+
+        Arguments:
+            x: The data, of shape `(B, *x_shape)`; without it, `batch_size` data are drawn.
+            batch_size: How many data to draw.
+
+        Returns:
+            The data, of shape `(B, *x_shape)`.
+
+        Raises:
+            ValueError: `x` has not the likelihood's event shape.
+        """
+        show_parameters(self.prior, "prior")
+        show_parameters(self.likelihood, "likelihood")
+
+        with pyro.plate("data", batch_size if x is None else len(x)):
+            z = pyro.sample("z", self.prior())
+            likelihood = self.likelihood(z)
+            if x is not None and x.shape[1:] != likelihood.event_shape:
+                raise ValueError(
+                    f"Expected x of shape (batch, {', '.join(map(str, likelihood.event_shape))}), "
+                    f"as the likelihood's event shape says; got {tuple(x.shape)}."
+                )
+            return pyro.sample("x", likelihood, obs=x)
+
+    def guide(self, x: Tensor) -> Tensor:
+        r"""Samples :math:`z \sim q(z \mid x)`.
+
+        Arguments:
+            x: The data, of shape `(B, *x_shape)`.
+
+        Returns:
+            The latent variable, of shape `(B, latent_dim)`.
+        """
+        show_parameters(self.posterior, "posterior")
+
+        with pyro.plate("data", len(x)):
+            return pyro.sample("z", self.posterior(x))

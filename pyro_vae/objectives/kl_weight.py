@@ -1,0 +1,41 @@
+r"""The weight of the KL term, as a handler around any Pyro objective."""
+
+from typing import Any
+
+from pyro.poutine.messenger import Messenger
+
+
+class scale_kl(Messenger):  # noqa: N801 - a handler reads as a verb, as in Pyro
+    r"""Scales the log density of every latent site by `weight`, and with it the KL term.
+
+    .. math:: \mathbb{E}_q \log p(x \mid z) - \beta \, \mathrm{KL}(q(z \mid x) \,\|\, p(z))
+
+    References:
+        | beta-VAE (Higgins et al., 2017), Eq. 4
+        | https://openreview.net/forum?id=Sy2fzU9gl
+
+    Arguments:
+        weight: The weight :math:`\beta \geq 0`.
+    """
+
+    def __init__(self, weight: float) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if not msg["is_observed"]:
+            msg["scale"] = msg["scale"] * self.weight
+
+
+def warm_up(step: int, steps: float) -> float:
+    r"""Returns a weight that rises linearly from 0 at step 0 to 1 at `steps`.
+
+    References:
+        | Generating Sentences from a Continuous Space (Bowman et al., 2016), Sec. 3.1
+        | https://arxiv.org/abs/1511.06349
+
+    Example:
+        >>> [warm_up(step, 4) for step in (0, 1, 4, 9)]
+        [0.0, 0.25, 1.0, 1.0]
+    """
+    return min(1.0, step / steps) if steps > 0 else 1.0

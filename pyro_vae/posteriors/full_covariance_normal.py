@@ -1,0 +1,35 @@
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from ..base import Posterior
+
+
+class FullCovarianceNormal(Posterior):
+    r"""Creates :math:`q(z \mid x) = \mathcal{N}(z; \mu(x), L(x) L(x)^\top)`.
+
+    :math:`L` is lower triangular; its diagonal is given by its logarithm.
+
+    References:
+        | An Introduction to Variational Autoencoders (Kingma & Welling, 2019), Sec. 2.5.1
+        | https://arxiv.org/abs/1906.02691
+
+    Arguments:
+        encoder: Maps :math:`x` to :math:`\mu` and the rows of :math:`L`, of shape
+            `(*batch, latent_dim + latent_dim * (latent_dim + 1) / 2)`.
+        latent_dim: The number of latent features.
+    """
+
+    def __init__(self, encoder: nn.Module, latent_dim: int) -> None:
+        super().__init__(encoder)
+        self.latent_dim = latent_dim
+        self.rows: Tensor
+        self.register_buffer("rows", torch.tril_indices(latent_dim, latent_dim), persistent=False)
+
+    def forward(self, x: Tensor) -> dist.Distribution:
+        outputs = self.encoder(x)
+        loc, entries = outputs[..., : self.latent_dim], outputs[..., self.latent_dim :]
+        tril = entries.new_zeros(*loc.shape, self.latent_dim)
+        tril[..., self.rows[0], self.rows[1]] = entries
+        scale_tril = tril.tril(-1) + tril.diagonal(dim1=-2, dim2=-1).exp().diag_embed()
+        return dist.MultivariateNormal(loc, scale_tril=scale_tril)

@@ -1,0 +1,21 @@
+import pyro.distributions as dist
+from torch import Tensor
+
+from ..base import Posterior
+
+
+class MeanFieldNormal(Posterior):
+    r"""Creates :math:`q(z \mid x) = \mathcal{N}(z; \mu(x), \mathrm{diag}\,\sigma^2(x))`.
+
+    References:
+        | Auto-Encoding Variational Bayes (Kingma & Welling, 2014), Eq. 9
+        | https://arxiv.org/abs/1312.6114
+
+    Arguments:
+        encoder: Maps :math:`x` to :math:`\mu` and :math:`\log \sigma`, of shape
+            `(*batch, 2 * latent_dim)`.
+    """
+
+    def forward(self, x: Tensor) -> dist.Distribution:
+        loc, log_scale = self.encoder(x).chunk(2, dim=-1)
+        return dist.Normal(loc, log_scale.exp()).to_event(1)

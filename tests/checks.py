@@ -1,0 +1,117 @@
+"""The one rule of every statistical check, and small models to check."""
+
+from itertools import product
+
+import torch
+from torch import Tensor
+
+import pyro_vae as pv
+from pyro_vae.config import REGISTRY, Recipe, validate
+from pyro_vae.data import as_split
+
+D, L, B = 6, 3, 8  # sizes of x, of z and of a batch
+LEVELS = 4
+
+SIGMAS = [{"sigma": sigma} for sigma in ("shared", "fixed", "per-element")]
+OPTIONS = {
+    "gaussian": SIGMAS,
+    "binomial": [{"total_count": LEVELS}],
+    "vamp": [{"num_components": 5}],
+}
+
+
+def bound(comparisons: int) -> float:
+    """The largest |z| allowed when `comparisons` are made: a false alarm in 10^5 tests."""
+    return float(torch.distributions.Normal(0.0, 1.0).icdf(torch.tensor(1 - 1e-5 / comparisons, dtype=torch.float64)))
+
+
+def z_scores(samples: Tensor, exact: Tensor | float) -> Tensor:
+    """z of the means over the first dimension against exact values."""
+    return (samples.mean(0) - exact) / (samples.std(0) / len(samples) ** 0.5)
+
+
+def data_for(likelihood: str, count: int = B, shape: tuple[int, ...] = (D,)) -> Tensor:
+    if likelihood == "bernoulli":
+        return torch.bernoulli(torch.full((count, *shape), 0.4))
+    if likelihood == "binomial":
+        return torch.randint(LEVELS + 1, (count, *shape)).float()
+    return torch.randn(count, *shape)
+
+
+def variants(choice: str) -> list[dict]:
+    return [
+        {"kind": kind, **options} for kind in REGISTRY[choice] for options in OPTIONS.get(kind, [{}])
+    ]
+
+
+def recipe_for(prior: dict, likelihood: dict, posterior: dict, network: dict | None = None) -> Recipe:
+    network = network or {"kind": "mlp", "hidden_features": [16]}
+    return validate(
+        {
+            "latent_dim": L,
+            "data": {"kind": "digits"},
+            "prior": prior,
+            "likelihood": {**likelihood, "decoder": network},
+            "posterior": {**posterior, "encoder": network},
+        }
+    )
+
+
+def build(triple: tuple[dict, dict, dict]) -> tuple[pv.VAE, Tensor]:
+    """Builds a triple of kinds; returns the VAE and data in its support."""
+    x = data_for(triple[1]["kind"])
+    return pv.build(recipe_for(*triple), (D,), 1.0, as_split(x)), x
+
+
+TRIPLES = list(product(*(variants(choice) for choice in ("prior", "likelihood", "posterior"))))
+
+
+def name_of(triple: tuple[dict, dict, dict]) -> str:
+    return "-".join("+".join(str(v) for v in part.values()) for part in triple)
+
+
+def linear_gaussian(dim: int, latent_dim: int, sigma: float, posterior: str = "mean-field") -> pv.VAE:
+    """p(z) = N(0, I), p(x | z) = N(Wz + b, sigma^2): everything about it is known exactly."""
+    networks = {"mean-field": 2 * latent_dim, "full": latent_dim + latent_dim * (latent_dim + 1) // 2}
+    encoder = pv.nn.MLP(dim, [], networks[posterior])
+    return pv.VAE(
+        pv.priors.StandardNormal(latent_dim),
+        pv.likelihoods.Gaussian(pv.nn.MLP(latent_dim, [], dim), sigma="fixed", scale=sigma),
+        pv.posteriors.MeanFieldNormal(encoder)
+        if posterior == "mean-field"
+        else pv.posteriors.FullCovarianceNormal(encoder, latent_dim),
+    )
+
+
+class Exact:
+    """The closed forms of a linear-Gaussian VAE: evidence and posterior."""
+
+    def __init__(self, vae: pv.VAE) -> None:
+        linear = vae.likelihood.decoder.layers[0]
+        self.w, self.b = linear.weight.detach(), linear.bias.detach()
+        self.variance = vae.likelihood.log_scale.detach().exp() ** 2
+        dim, latent_dim = self.w.shape
+        cov = self.w @ self.w.T + self.variance * torch.eye(dim, dtype=self.w.dtype)
+        self.marginal = torch.distributions.MultivariateNormal(self.b, cov)
+        self.precision = torch.eye(latent_dim, dtype=self.w.dtype) + self.w.T @ self.w / self.variance
+        self.covariance = torch.linalg.inv(self.precision)
+
+    def posterior_mean(self, x: Tensor) -> Tensor:
+        return (x - self.b) @ self.w @ self.covariance / self.variance
+
+    def set_posterior(self, vae: pv.VAE) -> None:
+        """Gives the encoder the exact posterior, or its best diagonal approximation."""
+        linear = vae.posterior.encoder.layers[0]
+        size = len(self.covariance)
+        gain = self.covariance @ self.w.T / self.variance
+        with torch.no_grad():
+            linear.weight.zero_()
+            linear.weight[:size] = gain
+            linear.bias[:size] = -gain @ self.b
+            if isinstance(vae.posterior, pv.posteriors.MeanFieldNormal):
+                linear.bias[size:] = -0.5 * self.precision.diagonal().log()
+            else:
+                tril = torch.linalg.cholesky(self.covariance)
+                tril = tril.tril(-1) + tril.diagonal().log().diag()
+                rows, columns = torch.tril_indices(size, size)
+                linear.bias[size:] = tril[rows, columns]

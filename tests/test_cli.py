@@ -1,0 +1,153 @@
+"""The command line, from a recipe to pictures, and what it says to mistakes."""
+
+import json
+import tomllib
+
+import numpy as np
+import pytest
+import torch
+from conftest import needs_data
+
+import pyro_vae as pv
+from pyro_vae.cli import main
+
+SMALL = ["--train.epochs", "3", "--latent-dim", "2", "--likelihood.decoder.hidden-features", "16"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli") / "run"
+    assert main(["train", "digits", "--out", str(folder), *SMALL]) == 0
+    return folder
+
+
+def test_a_run_holds_all_that_it_needs(run):
+    assert {p.name for p in run.iterdir()} >= {"config.toml", "data.json", "metrics.jsonl", "checkpoints"}
+    config = tomllib.loads((run / "config.toml").read_text())
+    assert config["latent_dim"] == 2 and config["likelihood"]["decoder"]["hidden_features"] == [16]
+    record = json.loads((run / "data.json").read_text())
+    assert record["sizes"] == {"train": 1300, "valid": 200, "test": 297}
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").open()]
+    assert [set(row) for row in rows[:2]] == [
+        {"step", "epoch", "loss", "reconstruction", "kl", "grad_norm", "kl_weight", "lr", "seconds"},
+        {"step", "epoch", "elbo", "elbo_se"},
+    ]
+
+
+def test_evaluate_prints_one_object(run, capsys):
+    assert main(["evaluate", str(run), "--num-samples", "50", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert list(figures) == [
+        "data", "split", "num_data", "elbo", "elbo_se", "log_marginal", "log_marginal_se", "log_marginal_mc_se",
+        "num_importance_samples", "ess_median", "bits_per_dim", "seconds",
+    ]  # fmt: skip
+    assert figures["data"] == "digits" and figures["num_data"] == 297
+    assert figures["elbo"] < figures["log_marginal"] < 0
+    assert figures["bits_per_dim"] == pytest.approx(-figures["log_marginal"] / 64 / np.log(2))
+    vae = pv.load(run)
+    split = pv.data.load(pv.config.Digits()).test
+    assert figures["elbo"] == pytest.approx(float(pv.elbo(vae, split, 10).mean()), abs=1e-6)
+    assert main(["evaluate", str(run), "--num-samples", "20"]) == 0
+    assert "nats per datum" in capsys.readouterr().out
+
+
+def test_evaluate_ones_own_file(run, tmp_path, capsys):
+    x = (np.random.default_rng(0).random((12, 8, 8)) * 17).astype(np.uint8)
+    np.save(tmp_path / "mine.npy", x)
+    assert main(["evaluate", str(run), "--data", str(tmp_path / "mine.npy"), "--json", "--num-samples", "9"]) == 0
+    assert json.loads(capsys.readouterr().out)["num_data"] == 12
+    np.save(tmp_path / "bad.npy", x + 20)
+    assert main(["evaluate", str(run), "--data", str(tmp_path / "bad.npy")]) == 2
+    assert "{0, ..., 16}" in capsys.readouterr().err
+
+
+def test_encode_sample_reconstruct_plot(run, workdir, capsys):
+    assert main(["encode", str(run), "--out", "z.npz"]) == 0
+    arrays = np.load("z.npz")
+    assert {k: arrays[k].shape for k in arrays} == {"loc": (297, 2), "scale": (297, 2), "labels": (297,)}
+    assert main(["sample", str(run), "--num-samples", "5", "--out", "x.npy", "--seed", "3"]) == 0
+    assert np.load("x.npy").shape == (5, 1, 8, 8) and set(np.unique(np.load("x.npy"))) <= set(range(17))
+    assert main(["reconstruct", str(run), "--num-data", "4", "--out", "r.npy"]) == 0
+    assert np.load("r.npy").shape == (4, 1, 8, 8)
+    assert main(["plot", str(run)]) == 0
+    pictures = {p.name: p.stat().st_size for p in (run / "pictures").iterdir()}
+    assert pictures.keys() >= {"samples.png", "reconstructions.png", "latent.png", "decoded.png", "curves.png"}
+    assert min(pictures.values()) > 5000
+
+
+def test_loading_gives_the_trained_model(run):
+    vae, again = pv.load(run), pv.load(run, device="cpu")
+    assert all(torch.equal(a, b) for a, b in zip(vae.parameters(), again.parameters()))
+    assert not vae.training
+
+
+def test_list_and_show(capsys):
+    assert main(["list", "--json"]) == 0
+    known = json.loads(capsys.readouterr().out)
+    assert set(known) == {"prior", "likelihood", "posterior", "network", "data", "recipe"}
+    assert main(["show", "mnist-vamp"]) == 0
+    assert tomllib.loads(capsys.readouterr().out)["prior"]["num_components"] == 500
+
+
+@pytest.mark.parametrize(
+    "args,message",
+    [
+        (["train", "digts"], "did you mean 'digits'"),
+        (["train", "digits", "--epochs", "3"], "did you mean --train.epochs"),
+        (["train", "digits", "--prior.kind", "vmap"], "did you mean 'vamp'"),
+        (["train", "digits", "--train.lr", "0"], "train.lr"),
+        (["train", "digits", "--likelihood.kind", "bernoulli"], "binarize"),
+        (["train", "digits", "--train.optimizer", "Adm"], "did you mean 'Adam'"),
+        (["train", "digits", "--posterior.encoder.activation", "Tahn"], "Did you mean Tanh"),
+        (["train", "digits", "--prior.kind", "vamp", "--prior.num-components", "5000"], "num-components"),
+        (["train", "digits", "--resume"], "runs/"),
+        (["train", "digits", "--resume", "nowhere"], "nowhere"),
+        (["evaluate", "nowhere"], "nowhere"),
+    ],
+)
+def test_mistakes_get_one_sentence(args, message, workdir, capsys):
+    assert main(args) == 2
+    error = capsys.readouterr().err
+    assert message in error and "Traceback" not in error and len(error.strip().splitlines()) == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_no_gpu_is_said(workdir, capsys):
+    assert main(["train", "digits", "--device", "cuda"]) == 2
+    assert "sees 0" in capsys.readouterr().err and not list(workdir.iterdir())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_trains_as_the_cpu_does(workdir):
+    flags = ["--train.epochs", "20", "--latent-dim", "4"]
+    assert main(["train", "digits", "--device", "cuda", "--out", "gpu", *flags]) == 0
+    assert main(["train", "digits", "--device", "cpu", "--out", "cpu", *flags]) == 0
+    split = pv.data.load(pv.config.Digits()).test
+    gpu, cpu = (float(pv.elbo(pv.load(name), split, 10).mean()) for name in ("gpu", "cpu"))
+    assert abs(gpu - cpu) < 3
+
+
+def test_a_run_is_not_overwritten_unasked(run, capsys):
+    before = sorted(p.name for p in (run / "checkpoints").iterdir())
+    assert main(["train", "digits", "--out", str(run), *SMALL]) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert sorted(p.name for p in (run / "checkpoints").iterdir()) == before
+
+
+def test_data_that_are_not_there(workdir, capsys, monkeypatch):
+    monkeypatch.setenv("PYRO_VAE_DATA", str(workdir / "empty"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(workdir / "cache"))
+    assert main(["train", "digits", "--data.kind", "freyfaces", "--likelihood.kind", "gaussian"]) == 2
+    error = capsys.readouterr().err
+    assert "freyfaces" in error and str(workdir / "empty") in error
+
+
+@needs_data
+@pytest.mark.parametrize("recipe", ["mnist-mean-field", "mnist-vamp", "mnist-conv", "fashion-mnist"])
+@pytest.mark.slow
+def test_recipes_run_on_real_data(recipe, workdir, capsys):
+    flags = ["--train.epochs", "1"] + (["--train.batch-size", "500"] if "conv" in recipe or "vamp" in recipe else [])
+    assert main(["train", recipe, "--out", "run", *flags]) == 0
+    assert main(["evaluate", "run", "--num-samples", "5", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert figures["num_data"] == 10_000 and figures["elbo"] > (-200 if "mnist-" in recipe else 0)

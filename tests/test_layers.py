@@ -1,0 +1,106 @@
+"""A file imports only from lower layers; heavy packages wait until they are needed."""
+
+import ast
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import pyro_vae
+
+ROOT = Path(pyro_vae.__file__).parent
+LAYERS = [
+    ["config", "params", "nn", "transforms", "distributions", "data"],
+    ["base"],
+    ["priors", "likelihoods", "posteriors"],
+    ["models"],
+    ["objectives", "compile", "build"],
+    ["checkpoint", "evaluate"],
+    ["train", "plot"],
+    ["cli"],
+]
+LAYER = {name: layer for layer, names in enumerate(LAYERS) for name in names}
+FILES = [path for path in sorted(ROOT.rglob("*.py")) if path != ROOT / "__init__.py"]
+
+
+def unit(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imported_units(path: Path) -> set[str]:
+    package = path.relative_to(ROOT).parts[:-1]
+    units = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level > 0:
+            base = package[: len(package) - node.level + 1]
+            if node.module:
+                units.add((*base, *node.module.split("."))[0])
+            else:
+                units.update((*base, alias.name)[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pyro_vae."):
+            units.add(node.module.split(".")[1])
+    return units
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_go_down_the_layers(path):
+    for other in imported_units(path) - {unit(path)}:
+        lower = LAYER[other] < LAYER[unit(path)]
+        beside = LAYER[other] == LAYER[unit(path)]  # siblings may, where no cycle comes of it
+        assert lower or beside, f"{path.name} (layer {LAYER[unit(path)]}) imports {other}"
+
+
+def test_siblings_make_no_cycle():
+    edges = {u: set() for u in LAYER}
+    for path in FILES:
+        edges[unit(path)] |= imported_units(path) - {unit(path)}
+
+    def reach(start, goal, seen=()):
+        return any(n == goal or (n not in seen and reach(n, goal, (*seen, n))) for n in edges[start])
+
+    assert not [name for name in edges if reach(name, name)]
+
+
+def test_files_are_small_enough_to_read():
+    assert {p.name: n for p in FILES if (n := len(p.read_text().splitlines())) > 480} == {}
+
+
+@pytest.mark.parametrize(
+    "statement,absent",
+    [
+        ("import pyro_vae, pyro_vae.models, pyro_vae.data", ["matplotlib", "sklearn", "torchvision"]),
+        ("import pyro_vae as pv; pv.VAE; pv.fit; pv.load", ["matplotlib", "sklearn", "torchvision"]),
+        ("import pyro_vae.cli", ["torch", "pyro", "numpy", "matplotlib"]),
+        ("from pyro_vae.cli import main; main(['list'])", ["torch", "pyro", "numpy"]),
+        ("from pyro_vae.cli import main; main(['show', 'mnist-vamp'])", ["torch", "pyro"]),
+    ],
+)
+def test_heavy_packages_wait(statement, absent):
+    code = f"import sys\n{statement}\nassert not set({absent!r}) & set(sys.modules), set({absent!r}) & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("args", [["--help"], ["train", "digits", "--help"]])
+def test_help_is_quick_and_torch_free(args):
+    code = (
+        "import sys, pyro_vae.cli as cli\n"
+        f"try: cli.main({args!r})\nexcept SystemExit as e: assert e.code == 0\n"
+        "assert 'torch' not in sys.modules"
+    )
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    assert time.perf_counter() - start < 5  # some 0.3 s on an idle machine
+
+
+def test_importing_changes_nothing():
+    code = (
+        "import logging, torch, pyro\n"
+        "def state(): return (torch.get_rng_state().tolist(), torch.get_default_dtype(),"
+        " torch.distributions.Distribution._validate_args, logging.root.handlers[:], torch.is_grad_enabled())\n"
+        "before = state()\n"
+        "import pyro_vae as pv; pv.VAE, pv.fit, pv.load, pv.plot, pv.data\n"
+        "assert state() == before"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,351 @@
+"""Training: the same numbers every time, resumed bit for bit, never spoilt by a bad step."""
+
+import copy
+import hashlib
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from checks import B, D, L, data_for, linear_gaussian
+
+import pyro_vae as pv
+from pyro_vae.data import as_split
+from pyro_vae.train import NumericsError
+
+QUIET = {"progress": False}
+
+
+def vae(seed=0):
+    torch.manual_seed(seed)
+    posterior = pv.posteriors.MeanFieldNormal(pv.nn.MLP(D, [16], 2 * L))
+    return pv.VAE(
+        pv.priors.Vamp(posterior, torch.randn(4, D)),
+        pv.likelihoods.Gaussian(pv.nn.MLP(L, [16], D)),
+        posterior,
+    )
+
+
+def equal(a, b):
+    a, b = a.state_dict(), b.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_the_same_seed_gives_the_same_bits():
+    x = torch.randn(50, D)
+    runs = []
+    for seed in (0, 0, 1):
+        model = vae()
+        torch.manual_seed(len(runs))  # what happens outside does not matter
+        pv.fit(model, x, epochs=3, batch_size=16, seed=seed, **QUIET)
+        runs.append(model)
+    assert equal(runs[0], runs[1]) and not equal(runs[0], runs[2])
+
+
+def test_fit_leaves_random_numbers_outside_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    pv.fit(vae_ := linear_gaussian(D, L, 1.0), torch.randn(20, D, generator=torch.Generator()), epochs=1, **QUIET)
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    pv.fit(vae_, torch.zeros(20, D), epochs=1, **QUIET)
+    assert torch.equal(state, torch.get_rng_state())
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_an_epoch_weighs_every_datum_equally_with_a_ragged_last_batch():
+    """With lr so small that nothing moves, an epoch's figure is the mean over data."""
+    x = torch.cat([torch.zeros(48, D), 10 * torch.ones(2, D)])
+    model = linear_gaussian(D, L, 1.0)
+    with torch.no_grad():
+        model.posterior.encoder.layers[0].bias[L:] = -20  # z is certain: nothing is random
+        model.posterior.encoder.layers[0].weight.zero_()
+    exact = -float(pv.elbo(model, x).mean())
+    history = pv.fit(model, x, epochs=1, batch_size=16, lr=1e-30, **QUIET)
+    assert math.isclose(history["loss"][0], exact, rel_tol=1e-5)
+    assert math.isclose(history["kl"][0] - history["reconstruction"][0], exact, rel_tol=1e-5)
+
+
+def test_a_step_is_the_mean_gradient_of_its_batch():
+    """One SGD step of a batch and of the batch doubled are the same."""
+    x = torch.randn(4, D)
+    moved = []
+    for data in (x, torch.cat([x, x])):
+        model = linear_gaussian(D, L, 1.0)
+        torch.manual_seed(0)
+        for p in model.parameters():
+            p.data.fill_(0.1)
+        with torch.no_grad():
+            model.likelihood.log_scale.zero_()
+            model.posterior.encoder.layers[0].bias[L:] = -30
+        pv.fit(model, data, epochs=1, batch_size=8, optimizer="SGD", lr=0.01, **QUIET)
+        moved.append(model.likelihood.decoder.layers[0].bias.detach())
+    torch.testing.assert_close(*moved, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", ["Adam", "AdamW", "SGD", "RMSprop", "Adagrad", "NAdam", "RAdam"])
+def test_any_optimizer_by_name(optimizer):
+    model, x = vae(), torch.randn(40, D)
+    before = copy.deepcopy(model)
+    pv.fit(model, x, epochs=2, optimizer=optimizer, lr=1e-3, **QUIET)
+    assert not equal(model, before)
+
+
+@pytest.mark.parametrize(
+    "options,message",
+    [
+        ({"optimizer": "Adm"}, "did you mean 'Adam'"),
+        ({"optimizer": "LBFGS"}, "first-order"),
+        ({"optimizer_options": {"momentun": 0.9}}, "momentun"),
+        ({"epocs": 3}, "did you mean 'epochs'"),
+        ({"lr": -1.0, "batch_size": 0}, "(?s)batch_size.*lr|lr.*batch_size"),
+        ({"patience": 3}, "validation data"),
+        ({"resume": True}, "without `out`"),
+    ],
+)
+def test_wrong_options_are_sentences_and_change_nothing(options, message):
+    model = vae()
+    before = copy.deepcopy(model)
+    with pytest.raises(ValueError, match=message):
+        pv.fit(model, torch.randn(20, D), **options, **QUIET)
+    assert equal(model, before)
+
+
+def test_schedules_do_what_they_say():
+    history = pv.fit(
+        vae(), torch.randn(40, D), epochs=10, batch_size=40, lr=1e-3, schedule="cosine",
+        warmup_epochs=2, kl_weight=0.5, kl_warmup_epochs=4, **QUIET,
+    )  # fmt: skip
+    lr = [1e-3 * min(1, (t + 1) / 2) * (1 + math.cos(math.pi * t / 10)) / 2 for t in range(10)]
+    np.testing.assert_allclose(history["lr"], lr)
+    np.testing.assert_allclose(history["kl_weight"], [0.5 * min(1, t / 4) for t in range(10)])
+
+
+def test_kl_weight_has_its_effect():
+    x = torch.randn(200, D)
+    kl = [pv.fit(vae(), x, epochs=30, lr=1e-2, kl_weight=w, **QUIET)["kl"][-1] for w in (0.1, 1.0, 10.0)]
+    assert kl[0] > kl[1] > kl[2]
+
+
+def test_clipping_shortens_the_step():
+    x = 100 * torch.randn(20, D)
+    moved = []
+    for clip in (None, 1e-3):
+        model = vae()
+        before = copy.deepcopy(model)
+        pv.fit(model, x, epochs=1, optimizer="SGD", lr=1e-3, clip_norm=clip, **QUIET)
+        moved.append(sum(((a - b) ** 2).sum() for a, b in zip(model.parameters(), before.parameters())) ** 0.5)
+    assert moved[1] <= 1e-6 * 1.01 < moved[0]
+
+
+def test_early_stopping_keeps_the_best_epoch():
+    train, valid = torch.randn(30, D), torch.randn(30, D)
+    model = vae()
+    history = pv.fit(model, train, valid=valid, epochs=400, lr=2e-2, patience=5, **QUIET)
+    elbos = history["elbo"]
+    assert len(elbos) < 400 and max(elbos[:-5]) > max(elbos[-5:])
+    assert math.isclose(float(pv.elbo(model, valid).mean()), max(elbos), rel_tol=1e-6)
+
+
+def test_a_bad_step_never_reaches_the_parameters():
+    class Spoilt(pv.likelihoods.Gaussian):
+        def forward(self, z):
+            counter.append(0)
+            if len(counter) == 20:
+                self.decoder.layers[0].weight.register_hook(lambda g: g * math.nan)
+            return super().forward(z)
+
+    counter = []
+    model = vae()
+    model.likelihood = Spoilt(pv.nn.MLP(L, [16], D))
+    with pytest.raises(NumericsError, match="10 steps in a row"):
+        pv.fit(model, torch.randn(64, D), epochs=100, batch_size=8, **QUIET)
+    assert all(p.isfinite().all() for p in model.parameters())
+
+
+def test_divergence_stops_with_finite_parameters():
+    model = vae()
+    with pytest.raises(NumericsError, match="Lower train.lr"):
+        pv.fit(model, torch.randn(64, D), epochs=50, batch_size=8, lr=1e6, **QUIET)
+    assert all(p.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_bad_data_are_refused_before_the_first_step(bad):
+    x = torch.randn(20, D)
+    x[17, 3] = bad
+    model = vae()
+    before = copy.deepcopy(model)
+    with pytest.raises(ValueError, match="17"):
+        pv.fit(model, x, **QUIET)
+    with pytest.raises(ValueError, match=r"shape \(N, 6\)"):
+        pv.fit(model, torch.randn(20, D + 1), **QUIET)
+    assert equal(model, before)
+
+
+def digest(model, optimizer=None):
+    h = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        h.update(name.encode() + value.numpy().tobytes())
+    h.update(str([m.training for m in model.modules()]).encode())
+    h.update(str([None if p.grad is None else p.grad.sum().item() for p in model.parameters()]).encode())
+    h.update(torch.get_rng_state().numpy().tobytes())
+    if optimizer:
+        h.update(str(optimizer.state_dict()).encode())
+    return h.hexdigest()
+
+
+def test_evaluating_changes_nothing():
+    model, x = vae(), torch.randn(30, D)
+    optimizer = torch.optim.Adam(model.parameters())
+    pv.objectives.ELBO()(model.model, model.guide, x).loss.backward()
+    optimizer.step()
+    model.posterior.eval()  # a flag of its own
+    before = digest(model, optimizer)
+    pv.log_marginal(model, x, 30)
+    pv.elbo(model, x, 3)
+    pv.encode(model, x)
+    pv.sample(model, 5)
+    pv.reconstruct(model, x, "sample")
+    pv.evaluate.evaluate(model, as_split(x), 20)
+    with pytest.raises(ValueError):
+        pv.log_marginal(model, x, 0)
+    assert digest(model, optimizer) == before
+    assert torch.is_grad_enabled() and torch.distributions.Distribution._validate_args
+
+
+OPTIONS = {
+    "epochs": 6, "batch_size": 8, "lr": 1e-2, "schedule": "cosine", "kl_warmup_epochs": 3,
+    "patience": 50, "clip_norm": 5.0, "checkpoint_steps": 5,
+}  # fmt: skip
+
+
+def interrupted(monkeypatch, out, at, **options):
+    """Trains into `out` and stops right after step `at`, as if the process had died."""
+    from pyro_vae.train import Run
+
+    step = Run.step
+
+    def dying(self, x):
+        if self.position.step == at:
+            raise MemoryError("the plug is pulled")
+        step(self, x)
+
+    with monkeypatch.context() as patch, pytest.raises(MemoryError):
+        patch.setattr(Run, "step", dying)
+        pv.fit(vae(), DATA, valid=VALID, out=out, **options, **QUIET)
+
+
+DATA = torch.randn(50, D, generator=torch.Generator().manual_seed(1))
+VALID = torch.randn(20, D, generator=torch.Generator().manual_seed(2))
+
+
+@pytest.mark.parametrize("at", [6, 13, 14, 28, 41])
+@pytest.mark.parametrize("optimizer", ["Adam", "RMSprop"])
+def test_resume_is_bit_for_bit(tmp_path, monkeypatch, at, optimizer):
+    options = {**OPTIONS, "optimizer": optimizer}
+    whole = vae()
+    expected = pv.fit(whole, DATA, valid=VALID, out=tmp_path / "whole", **options, **QUIET)
+
+    interrupted(monkeypatch, tmp_path / "cut", at, **options)
+    torch.manual_seed(99)
+    resumed = vae(seed=7)  # other initial parameters: all must come from the checkpoint
+    history = pv.fit(resumed, DATA, valid=VALID, out=tmp_path / "cut", resume=True, **options, **QUIET)
+    assert equal(whole, resumed)
+
+    def figures(rows):
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+
+    assert figures(history.rows) == figures(expected.rows)
+    written = [json.loads(line) for line in (tmp_path / "cut" / "metrics.jsonl").open()]
+    assert figures(written) == figures(expected.rows)
+    a, _ = pv_read(tmp_path / "whole")
+    b, _ = pv_read(tmp_path / "cut")
+    for group in a:
+        assert a[group].keys() == b[group].keys()
+        assert all(torch.equal(a[group][k], b[group][k]) for k in a[group]), group
+
+
+def pv_read(run):
+    from pyro_vae import checkpoint
+
+    return checkpoint.read(checkpoint.newest(run))
+
+
+def test_resume_refuses_another_training(tmp_path, monkeypatch):
+    interrupted(monkeypatch, tmp_path, 20, **OPTIONS)
+    with pytest.raises(ValueError, match=r"lr was 0.01 and is 0.1"):
+        pv.fit(vae(), DATA, valid=VALID, out=tmp_path, resume=True, **{**OPTIONS, "lr": 0.1}, **QUIET)
+    with pytest.raises(ValueError, match="training data differ"):
+        pv.fit(vae(), DATA + 1, valid=VALID, out=tmp_path, resume=True, **OPTIONS, **QUIET)
+    with pytest.raises(ValueError, match="which holds one"):
+        pv.fit(vae(), DATA, valid=VALID, out=tmp_path, **OPTIONS, **QUIET)
+
+
+def test_more_epochs_may_be_asked_for(tmp_path):
+    options = {"batch_size": 8, "lr": 1e-2}
+    whole, parts = vae(), vae()
+    pv.fit(whole, DATA, epochs=5, **options, **QUIET)
+    pv.fit(parts, DATA, epochs=2, out=tmp_path, **options, **QUIET)
+    history = pv.fit(parts, DATA, epochs=5, out=tmp_path, resume=True, **options, **QUIET)
+    assert equal(whole, parts) and history["epoch"] == [1, 2, 3, 4, 5]
+    again = pv.fit(vae(3), DATA, epochs=5, out=tmp_path, resume=True, **options, **QUIET)
+    assert again["epoch"] == [1, 2, 3, 4, 5]
+
+
+# --- The process is killed, by a signal or without warning --------------------------------------
+
+CLI = [sys.executable, "-m", "pyro_vae.cli", "train", "digits"]
+FLAGS = ["--train.epochs", "6", "--train.checkpoint-steps", "3", "--latent-dim", "3", "--train.patience", "90"]
+
+
+def start(out, *flags):
+    # one thread, as the uninterrupted run has it
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen([*CLI, *flags], cwd=out, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def wait_for_checkpoint(run, process):
+    deadline = time.monotonic() + 60
+    while not list(run.glob("checkpoints/step-*")):
+        assert time.monotonic() < deadline and process.poll() is None, process.stdout.read()
+        time.sleep(0.005)
+
+
+def tensors_of(run):
+    return pv_read(run)[0]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    process = start(folder, *FLAGS, "--out", "run")
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    return tensors_of(folder / "run")
+
+
+@pytest.mark.parametrize("number,code", [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_killed_in_mid_epoch_and_resumed(tmp_path, uninterrupted, number, code):
+    process = start(tmp_path, *FLAGS, "--out", "run")
+    wait_for_checkpoint(tmp_path / "run", process)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == code, output
+    state = pv_read(tmp_path / "run")[1]
+    assert not state["position"]["finished"]
+
+    process = start(tmp_path, *FLAGS, "--resume", "run")
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    resumed = tensors_of(tmp_path / "run")
+    for group, expected in uninterrupted.items():
+        assert expected.keys() == resumed[group].keys()
+        assert all(torch.equal(expected[name], resumed[group][name]) for name in expected), group
