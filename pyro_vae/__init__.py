@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         posteriors,
         priors,
     )
-    from .build import build
+    from .build import build_vae
     from .checkpoint import load
     from .evaluate import elbo, encode, log_marginal, reconstruct, sample
     from .models import VAE
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "VAE": "models",
     "History": "train",
-    "build": "build",
+    "build_vae": "build",
     "elbo": "evaluate",
     "encode": "evaluate",
     "fit": "train",
@@ -59,7 +59,7 @@ _MODULES = (
 __all__ = [
     "VAE",
     "History",
-    "build",
+    "build_vae",
     "config",
     "data",
     "distributions",

@@ -19,7 +19,7 @@ from .models import VAE
 from .nn import Divide
 
 
-def build(recipe: Recipe, x_shape: tuple[int, ...], scale: float, train: Split | None) -> VAE:
+def build_vae(recipe: Recipe, x_shape: tuple[int, ...], scale: float, train: Split | None) -> VAE:
     r"""Builds the VAE that a recipe declares.
 
     Arguments:

@@ -161,7 +161,9 @@ def find_activation(name: str) -> type[nn.Module]:
     }
     if name.lower() not in known:
         close = get_close_matches(name.lower(), known, n=1)
-        hint = f" Did you mean {known[close[0]].__name__}?" if close else " Try Tanh, ReLU or SiLU."
+        hint = (
+            f" Did you mean {known[close[0]].__name__}?" if close else " Try Tanh, ReLU or SiLU."
+        )
         raise ValueError(f"Expected the name of an activation of torch.nn; got {name!r}.{hint}")
     return known[name.lower()]
 

@@ -134,7 +134,11 @@ def plot_curves(rows: list[dict[str, Any]]) -> "Figure":
     bound = [row["reconstruction"] - row["kl"] for row in train]
     left.plot(epochs, bound, label="training ELBO")
     if valid:
-        left.plot([row["epoch"] for row in valid], [row["elbo"] for row in valid], label="validation ELBO")
+        left.plot(
+            [row["epoch"] for row in valid],
+            [row["elbo"] for row in valid],
+            label="validation ELBO",
+        )
     skip = len(bound) // 10  # the first epochs would flatten the rest
     seen = bound[skip:] + [row["elbo"] for row in valid[skip:]]
     if seen and max(seen) > min(seen):

@@ -22,7 +22,11 @@ OPTIONS = {
 
 def bound(comparisons: int) -> float:
     """The largest |z| allowed when `comparisons` are made: a false alarm in 10^5 tests."""
-    return float(torch.distributions.Normal(0.0, 1.0).icdf(torch.tensor(1 - 1e-5 / comparisons, dtype=torch.float64)))
+    return float(
+        torch.distributions.Normal(0.0, 1.0).icdf(
+            torch.tensor(1 - 1e-5 / comparisons, dtype=torch.float64)
+        )
+    )
 
 
 def z_scores(samples: Tensor, exact: Tensor | float) -> Tensor:
@@ -40,11 +44,15 @@ def data_for(likelihood: str, count: int = B, shape: tuple[int, ...] = (D,)) -> 
 
 def variants(choice: str) -> list[dict]:
     return [
-        {"kind": kind, **options} for kind in REGISTRY[choice] for options in OPTIONS.get(kind, [{}])
+        {"kind": kind, **options}
+        for kind in REGISTRY[choice]
+        for options in OPTIONS.get(kind, [{}])
     ]
 
 
-def recipe_for(prior: dict, likelihood: dict, posterior: dict, network: dict | None = None) -> Recipe:
+def recipe_for(
+    prior: dict, likelihood: dict, posterior: dict, network: dict | None = None
+) -> Recipe:
     network = network or {"kind": "mlp", "hidden_features": [16]}
     return validate(
         {
@@ -60,7 +68,7 @@ def recipe_for(prior: dict, likelihood: dict, posterior: dict, network: dict | N
 def build(triple: tuple[dict, dict, dict]) -> tuple[pv.VAE, Tensor]:
     """Builds a triple of kinds; returns the VAE and data in its support."""
     x = data_for(triple[1]["kind"])
-    return pv.build(recipe_for(*triple), (D,), 1.0, as_split(x)), x
+    return pv.build_vae(recipe_for(*triple), (D,), 1.0, as_split(x)), x
 
 
 TRIPLES = list(product(*(variants(choice) for choice in ("prior", "likelihood", "posterior"))))
@@ -70,9 +78,14 @@ def name_of(triple: tuple[dict, dict, dict]) -> str:
     return "-".join("+".join(str(v) for v in part.values()) for part in triple)
 
 
-def linear_gaussian(dim: int, latent_dim: int, sigma: float, posterior: str = "mean-field") -> pv.VAE:
+def linear_gaussian(
+    dim: int, latent_dim: int, sigma: float, posterior: str = "mean-field"
+) -> pv.VAE:
     """p(z) = N(0, I), p(x | z) = N(Wz + b, sigma^2): everything about it is known exactly."""
-    networks = {"mean-field": 2 * latent_dim, "full": latent_dim + latent_dim * (latent_dim + 1) // 2}
+    networks = {
+        "mean-field": 2 * latent_dim,
+        "full": latent_dim + latent_dim * (latent_dim + 1) // 2,
+    }
     encoder = pv.nn.MLP(dim, [], networks[posterior])
     return pv.VAE(
         pv.priors.StandardNormal(latent_dim),
@@ -93,7 +106,9 @@ class Exact:
         dim, latent_dim = self.w.shape
         cov = self.w @ self.w.T + self.variance * torch.eye(dim, dtype=self.w.dtype)
         self.marginal = torch.distributions.MultivariateNormal(self.b, cov)
-        self.precision = torch.eye(latent_dim, dtype=self.w.dtype) + self.w.T @ self.w / self.variance
+        self.precision = (
+            torch.eye(latent_dim, dtype=self.w.dtype) + self.w.T @ self.w / self.variance
+        )
         self.covariance = torch.linalg.inv(self.precision)
 
     def posterior_mean(self, x: Tensor) -> Tensor:

@@ -22,14 +22,29 @@ def run(tmp_path_factory):
 
 
 def test_a_run_holds_all_that_it_needs(run):
-    assert {p.name for p in run.iterdir()} >= {"config.toml", "data.json", "metrics.jsonl", "checkpoints"}
+    assert {p.name for p in run.iterdir()} >= {
+        "config.toml",
+        "data.json",
+        "metrics.jsonl",
+        "checkpoints",
+    }
     config = tomllib.loads((run / "config.toml").read_text())
     assert config["latent_dim"] == 2 and config["likelihood"]["decoder"]["hidden_features"] == [16]
     record = json.loads((run / "data.json").read_text())
     assert record["sizes"] == {"train": 1300, "valid": 200, "test": 297}
     rows = [json.loads(line) for line in (run / "metrics.jsonl").open()]
     assert [set(row) for row in rows[:2]] == [
-        {"step", "epoch", "loss", "reconstruction", "kl", "grad_norm", "kl_weight", "lr", "seconds"},
+        {
+            "step",
+            "epoch",
+            "loss",
+            "reconstruction",
+            "kl",
+            "grad_norm",
+            "kl_weight",
+            "lr",
+            "seconds",
+        },
         {"step", "epoch", "elbo", "elbo_se"},
     ]
 
@@ -54,7 +69,20 @@ def test_evaluate_prints_one_object(run, capsys):
 def test_evaluate_ones_own_file(run, tmp_path, capsys):
     x = (np.random.default_rng(0).random((12, 8, 8)) * 17).astype(np.uint8)
     np.save(tmp_path / "mine.npy", x)
-    assert main(["evaluate", str(run), "--data", str(tmp_path / "mine.npy"), "--json", "--num-samples", "9"]) == 0
+    assert (
+        main(
+            [
+                "evaluate",
+                str(run),
+                "--data",
+                str(tmp_path / "mine.npy"),
+                "--json",
+                "--num-samples",
+                "9",
+            ]
+        )
+        == 0
+    )
     assert json.loads(capsys.readouterr().out)["num_data"] == 12
     np.save(tmp_path / "bad.npy", x + 20)
     assert main(["evaluate", str(run), "--data", str(tmp_path / "bad.npy")]) == 2
@@ -64,14 +92,26 @@ def test_evaluate_ones_own_file(run, tmp_path, capsys):
 def test_encode_sample_reconstruct_plot(run, workdir, capsys):
     assert main(["encode", str(run), "--out", "z.npz"]) == 0
     arrays = np.load("z.npz")
-    assert {k: arrays[k].shape for k in arrays} == {"loc": (297, 2), "scale": (297, 2), "labels": (297,)}
+    assert {k: arrays[k].shape for k in arrays} == {
+        "loc": (297, 2),
+        "scale": (297, 2),
+        "labels": (297,),
+    }
     assert main(["sample", str(run), "--num-samples", "5", "--out", "x.npy", "--seed", "3"]) == 0
-    assert np.load("x.npy").shape == (5, 1, 8, 8) and set(np.unique(np.load("x.npy"))) <= set(range(17))
+    assert np.load("x.npy").shape == (5, 1, 8, 8) and set(np.unique(np.load("x.npy"))) <= set(
+        range(17)
+    )
     assert main(["reconstruct", str(run), "--num-data", "4", "--out", "r.npy"]) == 0
     assert np.load("r.npy").shape == (4, 1, 8, 8)
     assert main(["plot", str(run)]) == 0
     pictures = {p.name: p.stat().st_size for p in (run / "pictures").iterdir()}
-    assert pictures.keys() >= {"samples.png", "reconstructions.png", "latent.png", "decoded.png", "curves.png"}
+    assert pictures.keys() >= {
+        "samples.png",
+        "reconstructions.png",
+        "latent.png",
+        "decoded.png",
+        "curves.png",
+    }
     assert min(pictures.values()) > 5000
 
 
@@ -99,7 +139,10 @@ def test_list_and_show(capsys):
         (["train", "digits", "--likelihood.kind", "bernoulli"], "binarize"),
         (["train", "digits", "--train.optimizer", "Adm"], "did you mean 'Adam'"),
         (["train", "digits", "--posterior.encoder.activation", "Tahn"], "Did you mean Tanh"),
-        (["train", "digits", "--prior.kind", "vamp", "--prior.num-components", "5000"], "num-components"),
+        (
+            ["train", "digits", "--prior.kind", "vamp", "--prior.num-components", "5000"],
+            "num-components",
+        ),
         (["train", "digits", "--resume"], "runs/"),
         (["train", "digits", "--resume", "nowhere"], "nowhere"),
         (["evaluate", "nowhere"], "nowhere"),
@@ -137,16 +180,22 @@ def test_a_run_is_not_overwritten_unasked(run, capsys):
 def test_data_that_are_not_there(workdir, capsys, monkeypatch):
     monkeypatch.setenv("PYRO_VAE_DATA", str(workdir / "empty"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(workdir / "cache"))
-    assert main(["train", "digits", "--data.kind", "freyfaces", "--likelihood.kind", "gaussian"]) == 2
+    assert (
+        main(["train", "digits", "--data.kind", "freyfaces", "--likelihood.kind", "gaussian"]) == 2
+    )
     error = capsys.readouterr().err
     assert "freyfaces" in error and str(workdir / "empty") in error
 
 
 @needs_data
-@pytest.mark.parametrize("recipe", ["mnist-mean-field", "mnist-vamp", "mnist-conv", "fashion-mnist"])
+@pytest.mark.parametrize(
+    "recipe", ["mnist-mean-field", "mnist-vamp", "mnist-conv", "fashion-mnist"]
+)
 @pytest.mark.slow
 def test_recipes_run_on_real_data(recipe, workdir, capsys):
-    flags = ["--train.epochs", "1"] + (["--train.batch-size", "500"] if "conv" in recipe or "vamp" in recipe else [])
+    flags = ["--train.epochs", "1"] + (
+        ["--train.batch-size", "500"] if "conv" in recipe or "vamp" in recipe else []
+    )
     assert main(["train", recipe, "--out", "run", *flags]) == 0
     assert main(["evaluate", "run", "--num-samples", "5", "--json"]) == 0
     figures = json.loads(capsys.readouterr().out.splitlines()[-1])

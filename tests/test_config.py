@@ -4,7 +4,16 @@ import tomllib
 
 import pytest
 
-from pyro_vae.config import REGISTRY, Recipe, Train, override, read_recipe, recipes, to_toml, validate
+from pyro_vae.config import (
+    REGISTRY,
+    Recipe,
+    Train,
+    override,
+    read_recipe,
+    recipes,
+    to_toml,
+    validate,
+)
 
 DIGITS = read_recipe("digits")
 
@@ -39,15 +48,23 @@ def test_every_error_at_once_one_line_each():
 
 
 def test_dash_and_underscore_are_alike():
-    a = validate(override(DIGITS, {"train.kl-warmup-epochs": 3, "posterior.kind": "full_covariance_normal"}))
-    b = validate(override(DIGITS, {"train.kl_warmup_epochs": 3, "posterior.kind": "full-covariance-normal"}))
+    a = validate(
+        override(DIGITS, {"train.kl-warmup-epochs": 3, "posterior.kind": "full_covariance_normal"})
+    )
+    b = validate(
+        override(DIGITS, {"train.kl_warmup_epochs": 3, "posterior.kind": "full-covariance-normal"})
+    )
     assert a == b and a.train.kl_warmup_epochs == 3
 
 
 def test_a_new_kind_keeps_shared_options_only():
-    recipe = validate(override(DIGITS, {"likelihood.kind": "gaussian", "likelihood.sigma": "fixed"}))
+    recipe = validate(
+        override(DIGITS, {"likelihood.kind": "gaussian", "likelihood.sigma": "fixed"})
+    )
     assert recipe.likelihood.sigma == "fixed"
-    assert recipe.likelihood.decoder.hidden_features == tuple(DIGITS["likelihood"]["decoder"]["hidden_features"])
+    assert recipe.likelihood.decoder.hidden_features == tuple(
+        DIGITS["likelihood"]["decoder"]["hidden_features"]
+    )
 
 
 def test_missing_values_are_named():
@@ -57,7 +74,9 @@ def test_missing_values_are_named():
         validate({**DIGITS, "data": {}})
 
 
-@pytest.mark.parametrize("text", ["a = ", "a" * 2_000_000, "a = " + "[" * 5000], ids=["cut", "huge", "deep"])
+@pytest.mark.parametrize(
+    "text", ["a = ", "a" * 2_000_000, "a = " + "[" * 5000], ids=["cut", "huge", "deep"]
+)
 def test_files_that_are_no_recipe(tmp_path, text):
     path = tmp_path / "bad.toml"
     path.write_text(text)
@@ -79,7 +98,10 @@ def test_every_setting_has_help():
     def walk(model):
         for name, info in model.model_fields.items():
             if name != "kind" and not hasattr(info.annotation, "model_fields"):
-                assert info.description or name in ("data", "prior", "likelihood", "posterior"), (model, name)
+                assert info.description or name in ("data", "prior", "likelihood", "posterior"), (
+                    model,
+                    name,
+                )
 
     for kinds in REGISTRY.values():
         for kind in kinds.values():

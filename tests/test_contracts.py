@@ -5,9 +5,28 @@ import copy
 import pyro
 import pytest
 import torch
-from checks import TRIPLES, B, D, L, bound, build, data_for, name_of, recipe_for, variants, z_scores
+from checks import (
+    TRIPLES,
+    B,
+    D,
+    L,
+    bound,
+    build,
+    data_for,
+    name_of,
+    recipe_for,
+    variants,
+    z_scores,
+)
 from pyro import poutine
-from pyro.infer import SVI, Importance, Predictive, Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
+from pyro.infer import (
+    SVI,
+    Importance,
+    Predictive,
+    Trace_ELBO,
+    TraceGraph_ELBO,
+    TraceMeanField_ELBO,
+)
 from torch.distributions import biject_to
 
 import pyro_vae as pv
@@ -52,7 +71,9 @@ def test_our_elbo_is_trace_elbo_per_datum(triple):
     torch.manual_seed(1)
     loss = Trace_ELBO().loss_and_grads(vae.model, vae.guide, x)
     torch.testing.assert_close(float(terms.loss), loss / B, rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close(float(terms.kl - terms.reconstruction), float(terms.loss), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        float(terms.kl - terms.reconstruction), float(terms.loss), rtol=1e-5, atol=1e-5
+    )
     for gradient, parameter in zip(gradients, (p for p in vae.parameters() if p.requires_grad)):
         torch.testing.assert_close(gradient, parameter.grad / B, rtol=1e-4, atol=1e-5)
 
@@ -65,8 +86,12 @@ def test_estimators_agree(triple):
         difference = torch.stack(
             [
                 torch.as_tensor(
-                    Trace_ELBO(num_particles=50, vectorize_particles=True).loss(vae.model, vae.guide, x)
-                    - TraceMeanField_ELBO(num_particles=50, vectorize_particles=True).loss(vae.model, vae.guide, x)
+                    Trace_ELBO(num_particles=50, vectorize_particles=True).loss(
+                        vae.model, vae.guide, x
+                    )
+                    - TraceMeanField_ELBO(num_particles=50, vectorize_particles=True).loss(
+                        vae.model, vae.guide, x
+                    )
                 )
                 for _ in range(40)
             ]
@@ -115,7 +140,9 @@ def test_predictive_and_condition(triple):
     for parallel in (False, True):
         drawn = Predictive(vae.model, num_samples=7, parallel=parallel)(batch_size=4)
         assert drawn["x"].shape == (7, 4, D)
-        seen = Predictive(poutine.uncondition(vae.model), guide=vae.guide, num_samples=7, parallel=parallel)(x)
+        seen = Predictive(
+            poutine.uncondition(vae.model), guide=vae.guide, num_samples=7, parallel=parallel
+        )(x)
         assert seen["x"].shape == (7, B, D) and not torch.equal(seen["x"][0], x)
     trace = poutine.trace(poutine.condition(vae.model, {"x": x})).get_trace(batch_size=B)
     assert trace.nodes["x"]["is_observed"] and torch.equal(trace.nodes["x"]["value"], x)
@@ -156,7 +183,9 @@ def test_no_tensor_without_a_device(triple):
     def step():
         optimizer.zero_grad()
         with pv.objectives.scale_kl(0.5):
-            pv.objectives.ELBO(num_particles=2)(vae.model, vae.guide, split.rows(index)).loss.backward()
+            pv.objectives.ELBO(num_particles=2)(
+                vae.model, vae.guide, split.rows(index)
+            ).loss.backward()
         optimizer.step()
 
     split, index = as_split(x), torch.arange(4)
@@ -177,13 +206,17 @@ def test_learns(triple):
     assert pv.elbo(vae, x, 20).mean() > before + 0.5
 
 
-@pytest.mark.parametrize("likelihood", variants("likelihood"), ids=lambda v: "+".join(map(str, v.values())))
+@pytest.mark.parametrize(
+    "likelihood", variants("likelihood"), ids=lambda v: "+".join(map(str, v.values()))
+)
 @pytest.mark.parametrize("side", [8, 28, 32])
 def test_convolutions(likelihood, side):
     shape, conv = (2, side, side), {"kind": "conv", "channels": [3, 4], "hidden_features": 8}
-    recipe = recipe_for({"kind": "vamp", "num_components": 2}, likelihood, {"kind": "full-covariance-normal"}, conv)
+    recipe = recipe_for(
+        {"kind": "vamp", "num_components": 2}, likelihood, {"kind": "full-covariance-normal"}, conv
+    )
     x = data_for(likelihood["kind"], 3, shape)
-    vae = pv.build(recipe, shape, 1.0, as_split(x))
+    vae = pv.build_vae(recipe, shape, 1.0, as_split(x))
     for batch in [(), (2,), (5, 2)]:
         assert vae.likelihood(torch.randn(*batch, L))().shape == (*batch, *shape)
         assert vae.posterior(x[0].expand(*batch, *shape))().shape == (*batch, L)
@@ -208,7 +241,7 @@ def test_output_bias_starts_at_the_data_mean(kind):
     likelihood = variants("likelihood")[[v["kind"] for v in variants("likelihood")].index(kind)]
     x = data_for(kind, 4000)
     recipe = recipe_for({"kind": "standard-normal"}, likelihood, {"kind": "mean-field-normal"})
-    vae = pv.build(recipe, (D,), 1.0, as_split(x))
+    vae = pv.build_vae(recipe, (D,), 1.0, as_split(x))
     with torch.no_grad():
         for layer in vae.likelihood.decoder.layers[:-1]:
             layer.requires_grad_(False)

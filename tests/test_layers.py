@@ -58,7 +58,9 @@ def test_siblings_make_no_cycle():
         edges[unit(path)] |= imported_units(path) - {unit(path)}
 
     def reach(start, goal, seen=()):
-        return any(n == goal or (n not in seen and reach(n, goal, (*seen, n))) for n in edges[start])
+        return any(
+            n == goal or (n not in seen and reach(n, goal, (*seen, n))) for n in edges[start]
+        )
 
     assert not [name for name in edges if reach(name, name)]
 
@@ -70,8 +72,14 @@ def test_files_are_small_enough_to_read():
 @pytest.mark.parametrize(
     "statement,absent",
     [
-        ("import pyro_vae, pyro_vae.models, pyro_vae.data", ["matplotlib", "sklearn", "torchvision"]),
-        ("import pyro_vae as pv; pv.VAE; pv.fit; pv.load", ["matplotlib", "sklearn", "torchvision"]),
+        (
+            "import pyro_vae, pyro_vae.models, pyro_vae.data",
+            ["matplotlib", "sklearn", "torchvision"],
+        ),
+        (
+            "import pyro_vae as pv; pv.VAE; pv.fit; pv.load",
+            ["matplotlib", "sklearn", "torchvision"],
+        ),
         ("import pyro_vae.cli", ["torch", "pyro", "numpy", "matplotlib"]),
         ("from pyro_vae.cli import main; main(['list'])", ["torch", "pyro", "numpy"]),
         ("from pyro_vae.cli import main; main(['show', 'mnist-vamp'])", ["torch", "pyro"]),

@@ -35,7 +35,10 @@ def test_weights_average_to_the_evidence(posterior, num_samples):
         vae.posterior.encoder.layers[0].bias += 0.1  # not quite the posterior
     ratios = torch.stack(
         [
-            (pv.log_marginal(vae, x, num_samples, seed=seed).log_marginal - exact.marginal.log_prob(x)).exp()
+            (
+                pv.log_marginal(vae, x, num_samples, seed=seed).log_marginal
+                - exact.marginal.log_prob(x)
+            ).exp()
             for seed in range(100)
         ]
     )
@@ -52,7 +55,9 @@ def test_log_marginal_is_the_exact_evidence():
     assert z.abs().max() < bound(len(x))
     vae.likelihood.log_scale.data += 0.05  # the twin: another sigma
     wrong = pv.log_marginal(vae, x, 5000)
-    assert ((wrong.log_marginal - exact.marginal.log_prob(x)) / wrong.mc_se).abs().max() > bound(len(x))
+    assert ((wrong.log_marginal - exact.marginal.log_prob(x)) / wrong.mc_se).abs().max() > bound(
+        len(x)
+    )
 
 
 def test_the_monte_carlo_error_is_the_spread():
@@ -70,9 +75,13 @@ def test_elbo_gap_is_the_closed_form(posterior):
     gap = exact.marginal.log_prob(x) - pv.elbo(vae, x, 2000)
     expected = 0.0
     if posterior == "mean-field":
-        expected = 0.5 * float(exact.precision.diagonal().log().sum() - torch.logdet(exact.precision))
+        expected = 0.5 * float(
+            exact.precision.diagonal().log().sum() - torch.logdet(exact.precision)
+        )
         assert expected > 0.01
-        gaps = torch.stack([exact.marginal.log_prob(x) - pv.elbo(vae, x, 20, seed=s) for s in range(50)])
+        gaps = torch.stack(
+            [exact.marginal.log_prob(x) - pv.elbo(vae, x, 20, seed=s) for s in range(50)]
+        )
         assert z_scores(gaps.mean(1), expected).abs() < bound(1)
         assert z_scores(gaps.mean(1), 2 * expected).abs() > bound(1)  # the twin: a forgotten half
     else:
@@ -94,7 +103,9 @@ def test_chunks_change_nothing_but_the_draws(monkeypatch):
     weights = torch.randn(1000, 7)
 
     def streamed(size):
-        monkeypatch.setattr(importance, "log_weights", lambda *a: iter([iter(weights.split(size))]))
+        monkeypatch.setattr(
+            importance, "log_weights", lambda *a: iter([iter(weights.split(size))])
+        )
         return pv.log_marginal(linear_gaussian(5, 2, 1.0), torch.zeros(7, 5), 1000)
 
     whole = streamed(1000)
@@ -114,7 +125,9 @@ def test_pareto_shape(shape):
     threshold = 2.0
     log_weights = torch.cat([torch.full((1, 30), threshold), threshold + excess]).log()
     khat = pareto_shape(log_weights)
-    for column in range(3):  # against Pyro's, which takes one datum at a time, from the threshold on
+    for column in range(
+        3
+    ):  # against Pyro's, which takes one datum at a time, from the threshold on
         k, _ = fit_generalized_pareto(excess[:, column].clone())
         assert abs(float(khat[column]) - (k * 400 + 5) / 410) < 1e-6
     se = (1 + shape) / math.sqrt(400)
@@ -125,7 +138,11 @@ def test_pareto_shape(shape):
 def train_linear(latent_dim, epochs, posterior):
     x = torch.from_numpy(load_digits().data / 16)
     torch.manual_seed(0)
-    outputs = 2 * latent_dim if posterior == "mean-field" else latent_dim + latent_dim * (latent_dim + 1) // 2
+    outputs = (
+        2 * latent_dim
+        if posterior == "mean-field"
+        else latent_dim + latent_dim * (latent_dim + 1) // 2
+    )
     encoder = pv.nn.MLP(64, [], outputs)
     family = (
         pv.posteriors.MeanFieldNormal(encoder)
@@ -147,7 +164,9 @@ def test_training_reaches_the_ppca_optimum(latent_dim, epochs):
     vae, x, optimum = train_linear(latent_dim, epochs, "full")
     evidence = float(Exact(vae).marginal.log_prob(x).mean())
     bound_ = float(pv.elbo(vae, x, 50).mean())
-    print(f"k={latent_dim}: PCA {optimum:.4f}, evidence {evidence:.4f}, ELBO {bound_:.4f} nats per datum")
+    print(
+        f"k={latent_dim}: PCA {optimum:.4f}, evidence {evidence:.4f}, ELBO {bound_:.4f} nats per datum"
+    )
     assert optimum - 0.005 < evidence <= optimum + 1e-6
     assert evidence - 0.02 < bound_  # tight with a full covariance
 
@@ -193,13 +212,19 @@ def test_vamp_draws_components_not_the_first_ones():
     prior = pv.priors.Vamp(posterior, torch.arange(5.0)[:, None] * 10)
     drawn = (prior().sample((10_000,))[:, 0] / 10).round()
     counts = torch.bincount(drawn.long(), minlength=5).double()
-    assert ((counts - 2000) ** 2 / 2000).sum() < 37.3  # chi2 with 4 degrees of freedom, 1e-5 is 28.5
+    assert (
+        (counts - 2000) ** 2 / 2000
+    ).sum() < 37.3  # chi2 with 4 degrees of freedom, 1e-5 is 28.5
 
 
 @pytest.mark.parametrize("kind", ["bernoulli", "binomial"])
 def test_discrete_likelihoods_sum_to_one(kind):
     decoder = pv.nn.MLP(2, [8], 3)
-    likelihood = pv.likelihoods.Bernoulli(decoder) if kind == "bernoulli" else pv.likelihoods.Binomial(decoder, 16)
+    likelihood = (
+        pv.likelihoods.Bernoulli(decoder)
+        if kind == "bernoulli"
+        else pv.likelihoods.Binomial(decoder, 16)
+    )
     levels = torch.arange(2.0 if kind == "bernoulli" else 17.0)
     x = torch.cartesian_prod(levels, levels, levels)
     p = likelihood(10 * torch.randn(50, 1, 2)).log_prob(x).logsumexp(1)
@@ -215,13 +240,19 @@ def test_binomial_is_finite_at_extreme_logits():
 
 @pytest.mark.parametrize("sigma", ["shared", "fixed", "per-element"])
 def test_gaussian_is_the_density_it_says(sigma):
-    likelihood = pv.likelihoods.Gaussian(pv.nn.MLP(2, [8], 6 if sigma == "per-element" else 3), sigma, scale=0.5)
+    likelihood = pv.likelihoods.Gaussian(
+        pv.nn.MLP(2, [8], 6 if sigma == "per-element" else 3), sigma, scale=0.5
+    )
     z, x = torch.randn(4, 2), torch.randn(4, 3)
     out = likelihood.decoder(z)
     scale = out[:, 3:].exp() if sigma == "per-element" else torch.tensor(0.5)
-    by_hand = (-0.5 * ((x - out[:, :3]) / scale) ** 2 - scale.log() - 0.5 * math.log(2 * math.pi)).sum(1)
+    by_hand = (
+        -0.5 * ((x - out[:, :3]) / scale) ** 2 - scale.log() - 0.5 * math.log(2 * math.pi)
+    ).sum(1)
     torch.testing.assert_close(likelihood(z).log_prob(x), by_hand)
-    twin = (-0.5 * (x - out[:, :3]) ** 2 / scale - 0.5 * scale.log() - 0.5 * math.log(2 * math.pi)).sum(1)
+    twin = (
+        -0.5 * (x - out[:, :3]) ** 2 / scale - 0.5 * scale.log() - 0.5 * math.log(2 * math.pi)
+    ).sum(1)
     assert (likelihood(z).log_prob(x) - twin).abs().min() > 1e-3  # the twin: sigma for variance
 
 

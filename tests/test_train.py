@@ -13,7 +13,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from checks import B, D, L, data_for, linear_gaussian
+from checks import D, L, linear_gaussian
 
 import pyro_vae as pv
 from pyro_vae.data import as_split
@@ -52,7 +52,12 @@ def test_fit_leaves_random_numbers_outside_alone():
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    pv.fit(vae_ := linear_gaussian(D, L, 1.0), torch.randn(20, D, generator=torch.Generator()), epochs=1, **QUIET)
+    pv.fit(
+        vae_ := linear_gaussian(D, L, 1.0),
+        torch.randn(20, D, generator=torch.Generator()),
+        epochs=1,
+        **QUIET,
+    )
     torch.manual_seed(5)
     state = torch.get_rng_state()
     pv.fit(vae_, torch.zeros(20, D), epochs=1, **QUIET)
@@ -90,7 +95,9 @@ def test_a_step_is_the_mean_gradient_of_its_batch():
     torch.testing.assert_close(*moved, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("optimizer", ["Adam", "AdamW", "SGD", "RMSprop", "Adagrad", "NAdam", "RAdam"])
+@pytest.mark.parametrize(
+    "optimizer", ["Adam", "AdamW", "SGD", "RMSprop", "Adagrad", "NAdam", "RAdam"]
+)
 def test_any_optimizer_by_name(optimizer):
     model, x = vae(), torch.randn(40, D)
     before = copy.deepcopy(model)
@@ -130,7 +137,10 @@ def test_schedules_do_what_they_say():
 
 def test_kl_weight_has_its_effect():
     x = torch.randn(200, D)
-    kl = [pv.fit(vae(), x, epochs=30, lr=1e-2, kl_weight=w, **QUIET)["kl"][-1] for w in (0.1, 1.0, 10.0)]
+    kl = [
+        pv.fit(vae(), x, epochs=30, lr=1e-2, kl_weight=w, **QUIET)["kl"][-1]
+        for w in (0.1, 1.0, 10.0)
+    ]
     assert kl[0] > kl[1] > kl[2]
 
 
@@ -141,7 +151,10 @@ def test_clipping_shortens_the_step():
         model = vae()
         before = copy.deepcopy(model)
         pv.fit(model, x, epochs=1, optimizer="SGD", lr=1e-3, clip_norm=clip, **QUIET)
-        moved.append(sum(((a - b) ** 2).sum() for a, b in zip(model.parameters(), before.parameters())) ** 0.5)
+        moved.append(
+            sum(((a - b) ** 2).sum() for a, b in zip(model.parameters(), before.parameters()))
+            ** 0.5
+        )
     assert moved[1] <= 1e-6 * 1.01 < moved[0]
 
 
@@ -195,7 +208,9 @@ def digest(model, optimizer=None):
     for name, value in model.state_dict().items():
         h.update(name.encode() + value.numpy().tobytes())
     h.update(str([m.training for m in model.modules()]).encode())
-    h.update(str([None if p.grad is None else p.grad.sum().item() for p in model.parameters()]).encode())
+    h.update(
+        str([None if p.grad is None else p.grad.sum().item() for p in model.parameters()]).encode()
+    )
     h.update(torch.get_rng_state().numpy().tobytes())
     if optimizer:
         h.update(str(optimizer.state_dict()).encode())
@@ -257,7 +272,9 @@ def test_resume_is_bit_for_bit(tmp_path, monkeypatch, at, optimizer):
     interrupted(monkeypatch, tmp_path / "cut", at, **options)
     torch.manual_seed(99)
     resumed = vae(seed=7)  # other initial parameters: all must come from the checkpoint
-    history = pv.fit(resumed, DATA, valid=VALID, out=tmp_path / "cut", resume=True, **options, **QUIET)
+    history = pv.fit(
+        resumed, DATA, valid=VALID, out=tmp_path / "cut", resume=True, **options, **QUIET
+    )
     assert equal(whole, resumed)
 
     def figures(rows):
@@ -282,7 +299,9 @@ def pv_read(run):
 def test_resume_refuses_another_training(tmp_path, monkeypatch):
     interrupted(monkeypatch, tmp_path, 20, **OPTIONS)
     with pytest.raises(ValueError, match=r"lr was 0.01 and is 0.1"):
-        pv.fit(vae(), DATA, valid=VALID, out=tmp_path, resume=True, **{**OPTIONS, "lr": 0.1}, **QUIET)
+        pv.fit(
+            vae(), DATA, valid=VALID, out=tmp_path, resume=True, **{**OPTIONS, "lr": 0.1}, **QUIET
+        )
     with pytest.raises(ValueError, match="training data differ"):
         pv.fit(vae(), DATA + 1, valid=VALID, out=tmp_path, resume=True, **OPTIONS, **QUIET)
     with pytest.raises(ValueError, match="which holds one"):
@@ -303,13 +322,29 @@ def test_more_epochs_may_be_asked_for(tmp_path):
 # --- The process is killed, by a signal or without warning --------------------------------------
 
 CLI = [sys.executable, "-m", "pyro_vae.cli", "train", "digits"]
-FLAGS = ["--train.epochs", "6", "--train.checkpoint-steps", "3", "--latent-dim", "3", "--train.patience", "90"]
+FLAGS = [
+    "--train.epochs",
+    "6",
+    "--train.checkpoint-steps",
+    "3",
+    "--latent-dim",
+    "3",
+    "--train.patience",
+    "90",
+]
 
 
 def start(out, *flags):
     # one thread, as the uninterrupted run has it
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    return subprocess.Popen([*CLI, *flags], cwd=out, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        [*CLI, *flags],
+        cwd=out,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def wait_for_checkpoint(run, process):
@@ -332,7 +367,9 @@ def uninterrupted(tmp_path_factory):
     return tensors_of(folder / "run")
 
 
-@pytest.mark.parametrize("number,code", [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    "number,code", [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)]
+)
 def test_killed_in_mid_epoch_and_resumed(tmp_path, uninterrupted, number, code):
     process = start(tmp_path, *FLAGS, "--out", "run")
     wait_for_checkpoint(tmp_path / "run", process)

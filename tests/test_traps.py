@@ -64,9 +64,16 @@ def test_3_renyi_elbo_puts_the_subsample_scale_inside_the_logarithm():
     model = vae()
     x = torch.randn(B, D)
     with torch.no_grad():
-        honest = RenyiELBO(0, num_particles=100, vectorize_particles=True).loss(model.model, model.guide, x)
+        honest = RenyiELBO(0, num_particles=100, vectorize_particles=True).loss(
+            model.model, model.guide, x
+        )
         with poutine.scale(scale=10.0):
-            scaled = RenyiELBO(0, num_particles=100, vectorize_particles=True).loss(model.model, model.guide, x) / 10
+            scaled = (
+                RenyiELBO(0, num_particles=100, vectorize_particles=True).loss(
+                    model.model, model.guide, x
+                )
+                / 10
+            )
     assert scaled < honest - 1  # it claims a higher bound
     ours = pv.log_marginal(model, x, 100).log_marginal.sum()
     assert abs(float(ours) + float(honest)) < 0.1 * abs(float(honest) - float(scaled))
@@ -124,7 +131,10 @@ def test_9_a_forgotten_to_event_is_silent_without_validation():
 
 
 def test_10_torch_mixtures_have_no_bijection():
-    parts = dist.Categorical(logits=torch.zeros(2)), dist.Normal(torch.zeros(2, 3), 1.0).to_event(1)
+    parts = (
+        dist.Categorical(logits=torch.zeros(2)),
+        dist.Normal(torch.zeros(2, 3), 1.0).to_event(1),
+    )
     with pytest.raises(NotImplementedError):
         torch.distributions.biject_to(dist.MixtureSameFamily(*parts).support)
     torch.distributions.biject_to(pv.distributions.Mixture(*parts).support)
@@ -133,7 +143,9 @@ def test_10_torch_mixtures_have_no_bijection():
 @pytest.mark.parametrize("p,integral", [(0.5, 0.50), (0.1, 0.36), (0.01, 0.21)])
 def test_11_grey_pixels_under_a_bernoulli_are_no_density(p, integral):
     x = torch.linspace(0, 1, 10_001, dtype=torch.float64)
-    density = dist.Bernoulli(torch.tensor(p, dtype=torch.float64), validate_args=False).log_prob(x).exp()
+    density = (
+        dist.Bernoulli(torch.tensor(p, dtype=torch.float64), validate_args=False).log_prob(x).exp()
+    )
     assert abs(float(torch.trapezoid(density, x)) - integral) < 0.01
     model = pv.VAE(
         pv.priors.StandardNormal(L),

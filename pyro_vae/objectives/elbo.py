@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pyro
 from pyro import poutine
-from pyro.poutine.util import site_is_subsample
+from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
 
 
@@ -64,13 +64,14 @@ class ELBO:
         with particles:
             q = poutine.trace(guide).get_trace(x, **kwargs)
             p = poutine.trace(poutine.replay(model, trace=q)).get_trace(x, **kwargs)
+        p, q = prune_subsample_sites(p), prune_subsample_sites(q)
         p.compute_log_prob()
         q.compute_log_prob()
 
         objective, reconstruction, kl = 0.0, 0.0, 0.0
         for trace, sign in ((p, 1.0), (q, -1.0)):
             for name, site in trace.nodes.items():
-                if site["type"] != "sample" or site_is_subsample(site):
+                if site["type"] != "sample":
                     continue
                 if trace is q and not site["fn"].has_rsample:
                     raise ValueError(

@@ -5,7 +5,7 @@ from typing import Any
 from pyro.poutine.messenger import Messenger
 
 
-class scale_kl(Messenger):  # noqa: N801 - a handler reads as a verb, as in Pyro
+class scale_kl(Messenger):
     r"""Scales the log density of every latent site by `weight`, and with it the KL term.
 
     .. math:: \mathbb{E}_q \log p(x \mid z) - \beta \, \mathrm{KL}(q(z \mid x) \,\|\, p(z))

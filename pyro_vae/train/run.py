@@ -1,35 +1,27 @@
-r"""Training by stochastic variational inference, from first step to last.  (layer 6)"""
+r"""One training, step by step: what it holds, how it goes on, how it stops."""
 
-import contextlib
 import json
 import math
-import os
-import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyro
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
-from tqdm import tqdm
 
-from . import checkpoint
-from .config import Train, suggestion, validate
-from .data import Split, as_split, fingerprint
-from .evaluate import elbo as evaluate_elbo
-from .evaluate.checks import check_data
-from .evaluate.pure import device_of
-from .objectives import ELBO, scale_kl, warm_up
-
-LINES = 20  # progress lines where there is no terminal
+from .. import checkpoint
+from ..config import Train
+from ..data import Split, fingerprint
+from ..evaluate import elbo
+from ..evaluate.pure import device_of
+from ..objectives import ELBO, scale_kl, warm_up
+from .terminal import Bar, leave
 
 
 class NumericsError(ArithmeticError):
@@ -66,84 +58,6 @@ class Position:
     epochs_since_best: int = 0
     finished: bool = False
     metrics_bytes: int = 0
-
-
-def fit(
-    vae: Any,
-    data: Tensor | np.ndarray | Split,
-    *,
-    valid: Tensor | np.ndarray | Split | None = None,
-    seed: int = 0,
-    out: str | os.PathLike[str] | None = None,
-    resume: bool = False,
-    progress: bool = True,
-    record: Mapping[str, Any] | None = None,
-    **options: Any,
-) -> History:
-    r"""Trains a VAE in place, on the device where its parameters are.
-
-    Each step maximizes the ELBO (:class:`pyro_vae.objectives.ELBO`) of a minibatch: data are
-    gathered by index, binarized if they are to be, and the gradient is the mean over the actual
-    batch. A step whose loss or gradient is not finite leaves the parameters alone.
-
-    Arguments:
-        vae: The VAE.
-        data: The training data, of shape `(N, *x_shape)`.
-        valid: Validation data; their ELBO is measured after every epoch.
-        seed: Seeds the order of the data, the bits and the noise. Random numbers outside go on
-            undisturbed.
-        out: A folder for ``metrics.jsonl`` and checkpoints. With it, SIGINT and SIGTERM finish
-            the step and save before they stop the process.
-        resume: Continues from the newest checkpoint in `out`, bit for bit as if never stopped.
-        progress: Shows a bar on a terminal, plain lines elsewhere.
-        record: Anything JSON that is to stand in every checkpoint, such as the recipe.
-        options: The settings of :class:`pyro_vae.config.Train` by name: `epochs`, `batch_size`,
-            `optimizer` (any of :mod:`torch.optim`), `lr`, `optimizer_options`, `schedule`,
-            `warmup_epochs`, `clip_norm`, `kl_weight`, `kl_warmup_epochs`, `num_particles`,
-            `patience`, `max_bad_steps`, `checkpoint_steps`.
-
-    Returns:
-        The history of training.
-
-    Raises:
-        ValueError: Options or data are wrong; nothing has changed.
-        NumericsError: Too many consecutive steps were not finite.
-        CheckpointError: A checkpoint could not be written or read.
-    """
-    settings: Train = validate(options, Train)
-    if settings.patience is not None and valid is None:
-        raise ValueError("Expected validation data with patience; got none. Give `valid`.")
-    if resume and out is None:
-        raise ValueError("Expected a folder to resume from; got resume=True without `out`.")
-
-    device = device_of(vae)
-    train = as_split(data, "training data").to(device)
-    check_data(vae, train)
-    held_out = None
-    if valid is not None:
-        held_out = as_split(valid, "validation data").freeze(seed).to(device)
-        check_data(vae, held_out)
-    optimizer = make_optimizer(vae, settings)
-
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(
-            torch.random.fork_rng([device] if device.type == "cuda" else [])
-        )
-        stack.enter_context(pyro.validation_enabled(False))  # checked above
-        torch.manual_seed(seed)
-        run = Run(vae, optimizer, settings, train, held_out, seed, record)
-        if out is not None:
-            run.folder = Path(out)
-            run.folder.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(checkpoint.lock(run.folder))
-            if resume:
-                run.restore()
-            else:
-                run.start()
-            run.stop = stack.enter_context(stop_signals())
-        run.bar = stack.enter_context(Bar(progress, settings.epochs, run.steps_per_epoch))
-        run.train()
-    return run.history
 
 
 class Run:
@@ -191,7 +105,7 @@ class Run:
         for batch in order.split(size)[at.batch :]:
             self.step(self.data.rows(batch))
             at.batch += 1
-            self.bar.advance(at)
+            self.bar.advance(at.step)
             interrupted = bool(self.stop)
             every = self.settings.checkpoint_steps
             if interrupted or (every and at.step % every == 0):
@@ -279,7 +193,7 @@ class Run:
         r"""Measures the ELBO of the validation data; keeps the best parameters with patience."""
         assert self.valid is not None
         at, patience = self.position, self.settings.patience
-        bounds = evaluate_elbo(self.vae, self.valid, seed=self.seed)
+        bounds = elbo(self.vae, self.valid, seed=self.seed)
         bound = float(bounds.mean())
         error = float(bounds.std()) / math.sqrt(len(bounds)) if len(bounds) > 1 else math.nan
         self.log({"step": at.step, "epoch": at.epoch, "elbo": bound, "elbo_se": error})
@@ -387,96 +301,7 @@ class Run:
         return [name for name, p in self.vae.named_parameters() if p.requires_grad]
 
 
-def make_optimizer(vae: nn.Module, settings: Train) -> Optimizer:
-    r"""Creates an optimizer of :mod:`torch.optim` by name.
-
-    Raises:
-        ValueError: There is no such optimizer, or it does not take the options.
-    """
-    known = {
-        name: cls
-        for name, cls in vars(torch.optim).items()
-        if isinstance(cls, type) and issubclass(cls, Optimizer) and cls is not Optimizer
-    }
-    cls = known.get(settings.optimizer)
-    if cls is None or settings.optimizer in ("LBFGS", "SparseAdam"):
-        hint = suggestion(settings.optimizer, known) or " (Adam is a good start)"
-        raise ValueError(
-            f"Expected a first-order optimizer of torch.optim; got {settings.optimizer!r}{hint}."
-        )
-    parameters = [p for p in vae.parameters() if p.requires_grad]
-    try:
-        return cls(parameters, lr=settings.lr, **settings.optimizer_options)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"Expected options of torch.optim.{settings.optimizer}; got "
-            f"{settings.optimizer_options}: {error}."
-        ) from None
-
-
 def environment(device: torch.device) -> dict[str, Any]:
     r"""What a bit-for-bit continuation needs to be the same."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     return {"torch": torch.__version__, "threads": torch.get_num_threads(), "device": name}
-
-
-@contextlib.contextmanager
-def stop_signals() -> Iterator[list[int]]:
-    r"""Collects the first SIGINT or SIGTERM instead of dying of it; the second one kills."""
-    received: list[int] = []
-
-    def handle(number: int, frame: Any) -> None:
-        if received:
-            os._exit(128 + number)
-        received.append(number)
-        print(f"\n{signal.Signals(number).name}: saving after this step.", file=sys.stderr)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-    before = {n: signal.signal(n, handle) for n in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def leave(number: int) -> None:
-    r"""Stops as the signal would have, now that everything is saved."""
-    if number == signal.SIGINT:
-        raise KeyboardInterrupt
-    raise SystemExit(128 + number)
-
-
-class Bar:
-    r"""A progress bar on a terminal, plain lines elsewhere."""
-
-    def __init__(self, enabled: bool, epochs: int, steps_per_epoch: int) -> None:
-        self.epochs, self.enabled = epochs, enabled
-        self.every = max(1, epochs // LINES)
-        terminal = enabled and sys.stderr.isatty()
-        self.bar = tqdm(total=epochs * steps_per_epoch, unit="step") if terminal else None
-
-    def __enter__(self) -> "Bar":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self.bar is not None:
-            self.bar.close()
-
-    def advance(self, at: Position) -> None:
-        if self.bar is not None:
-            self.bar.update(at.step - self.bar.n)
-
-    def show(self, row: Mapping[str, Any]) -> None:
-        r"""Shows a row of the history."""
-        if "elbo" in row:
-            text = f"validation ELBO {row['elbo']:.2f} +- {row['elbo_se']:.2f} nats"
-        else:
-            terms = [f"{name} {row[name]:.2f}" for name in ("loss", "kl") if name in row]
-            text = f"epoch {row['epoch']}/{self.epochs}  {'  '.join(terms)} nats per datum"
-        if self.bar is not None:
-            self.bar.set_postfix_str(text)
-        elif self.enabled and (row["epoch"] % self.every == 0 or row["epoch"] == self.epochs):
-            print(text, flush=True)

@@ -1,0 +1,79 @@
+r"""Checkpoints: written so that they survive, read so that nothing is executed.  (layer 5)"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from ..build import build_vae, find_device
+from ..config import Recipe, validate
+from ..models import VAE
+from .state import (
+    get_rng_state,
+    load_parameters,
+    pack_optimizer,
+    set_rng_state,
+    unpack_optimizer,
+)
+from .storage import (
+    CheckpointCorrupt,
+    CheckpointError,
+    RunLocked,
+    lock,
+    newest,
+    read,
+    save,
+    verify,
+)
+
+__all__ = [
+    "CheckpointCorrupt",
+    "CheckpointError",
+    "RunLocked",
+    "get_rng_state",
+    "load",
+    "load_parameters",
+    "load_recipe",
+    "lock",
+    "newest",
+    "pack_optimizer",
+    "read",
+    "save",
+    "set_rng_state",
+    "unpack_optimizer",
+    "verify",
+]
+
+
+def load(run: str | os.PathLike[str], device: str = "auto", *, vae: Any = None) -> VAE:
+    r"""Returns the trained VAE of a run, in evaluation mode.
+
+    With early stopping these are the parameters of the best epoch, else the newest ones.
+
+    Arguments:
+        run: The folder of the run.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+        vae: The VAE to load into, for a run of one's own `fit` that no recipe describes.
+
+    Raises:
+        ValueError: The run holds another model, or `vae` is needed.
+        CheckpointError: The run has no whole checkpoint.
+    """
+    source = newest(Path(run))
+    tensors, state = read(source)
+    if vae is None:
+        if not state["record"]:
+            raise ValueError(
+                f"Expected a run of a recipe; got {run}, which fit() made without one. Build the "
+                "VAE and give it: load(run, vae=vae)."
+            )
+        record = state["record"]
+        recipe = validate(record["recipe"])
+        vae = build_vae(recipe, tuple(record["x_shape"]), record["scale"], None)
+    load_parameters(vae, tensors["best"] or tensors["model"], source)
+    return vae.to(find_device(device)).eval()
+
+
+def load_recipe(run: str | os.PathLike[str]) -> Recipe:
+    r"""Returns the recipe of a run, from its newest checkpoint."""
+    _, state = read(newest(Path(run)))
+    return validate(state["record"]["recipe"])

@@ -1,0 +1,258 @@
+r"""The commands and their flags. Torch-free."""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from tyro.conf import Positional, arg
+
+from ..config import Recipe, override, read_recipe, suggestion, validate
+
+Device = Annotated[str, arg(help="auto, cpu, cuda or cuda:N.")]
+DataDir = Annotated[
+    Path | None, arg(help="Where data sets lie (default: $PYRO_VAE_DATA, then a cache).")
+]
+
+
+@dataclass
+class Train:
+    r"""Trains a recipe. Every setting is a flag, as in --prior.kind vamp --train.epochs 40.
+
+    `pyro-vae train RECIPE --help` lists the settings of that recipe.
+    """
+
+    recipe: Positional[str]
+    """A name from `pyro-vae list`, or a TOML file."""
+    out: Path | None = None
+    """The folder of the run (default: runs/RECIPE-DATE-TIME)."""
+    resume: str | None = None
+    """Continue the run in this folder, or the newest one of the recipe when none is given."""
+    overwrite: bool = False
+    """Delete the run that --out holds."""
+    data_dir: DataDir = None
+
+
+@dataclass
+class Evaluate:
+    r"""Prints the ELBO and log p(x) of a run on its test data, or on data of one's own."""
+
+    run: Positional[Path]
+    """The folder of the run."""
+    data: str | None = None
+    """A data set by name, or a file; the run's own data otherwise."""
+    split: Literal["train", "valid", "test"] = "test"
+    """Which rows; a file without splits is taken whole."""
+    num_samples: int = 500
+    """Importance samples per datum."""
+    seed: int = 0
+    """Seeds the samples."""
+    json: bool = False
+    """Print one JSON object."""
+    device: Device = "auto"
+    data_dir: DataDir = None
+
+
+@dataclass
+class Encode:
+    r"""Writes mean and standard deviation of q(z | x) for each datum, and its label."""
+
+    run: Positional[Path]
+    """The folder of the run."""
+    out: Path
+    """A file .npz, with the arrays loc, scale and labels."""
+    data: str | None = None
+    """A data set by name, or a file; the run's own data otherwise."""
+    split: Literal["train", "valid", "test"] = "test"
+    """Which rows; a file without splits is taken whole."""
+    device: Device = "auto"
+    data_dir: DataDir = None
+
+
+@dataclass
+class Sample:
+    r"""Draws new data from the model: a picture, and the numbers where --out says."""
+
+    run: Positional[Path]
+    """The folder of the run."""
+    num_samples: int = 64
+    """How many data."""
+    what: Literal["sample", "mean"] = "sample"
+    """What the numbers are: draws from p(x | z), or its means."""
+    out: Path | None = None
+    """A file .npy for the numbers."""
+    seed: int = 0
+    """Seeds the draws."""
+    device: Device = "auto"
+
+
+@dataclass
+class Reconstruct:
+    r"""Shows data beside their reconstructions; the numbers go where --out says."""
+
+    run: Positional[Path]
+    """The folder of the run."""
+    num_data: int = 10
+    """How many data."""
+    what: Literal["mean", "sample"] = "mean"
+    """What the numbers are: means of p(x | z), or draws from it."""
+    out: Path | None = None
+    """A file .npy for the numbers."""
+    data: str | None = None
+    """A data set by name, or a file; the run's own data otherwise."""
+    split: Literal["train", "valid", "test"] = "test"
+    """Which rows; a file without splits is taken whole."""
+    seed: int = 0
+    """Seeds the draws."""
+    device: Device = "auto"
+    data_dir: DataDir = None
+
+
+@dataclass
+class Plot:
+    r"""Draws samples, reconstructions, latent space and learning curves of a run."""
+
+    run: Positional[Path]
+    """The folder of the run."""
+    split: Literal["train", "valid", "test"] = "test"
+    """Which rows are shown."""
+    device: Device = "auto"
+    data_dir: DataDir = None
+
+
+@dataclass
+class List:
+    r"""Lists priors, likelihoods, posteriors, networks, data sets and recipes."""
+
+    json: bool = False
+    """Print one JSON object."""
+
+
+@dataclass
+class Show:
+    r"""Prints a recipe in full, as TOML that `train` takes."""
+
+    recipe: Positional[str]
+    """A name from `pyro-vae list`, or a TOML file."""
+
+
+COMMANDS = {
+    cls.__name__.lower(): cls
+    for cls in (Train, Evaluate, Encode, Sample, Reconstruct, Plot, List, Show)
+}
+
+
+def parse(args: list[str]) -> tuple[Any, dict[str, Any]]:
+    r"""Splits arguments into a command and, for `train`, the settings of the recipe."""
+    if args[:1] != ["train"]:
+        command = tyro.extras.subcommand_cli_from_dict(
+            COMMANDS,
+            args=[arg.replace("_", "-") if arg.startswith("--") else arg for arg in args],
+            prog="pyro-vae",
+            description="Variational autoencoders as probabilistic programs.",
+        )
+        return command, {}
+
+    rest, flags = take_settings(args[1:])
+    if {"-h", "--help"} & set(rest) and any(not a.startswith("-") for a in rest):
+        return _train_help(rest, flags)
+    if "--resume" in rest:
+        after = rest.index("--resume") + 1
+        if after == len(rest) or rest[after].startswith("-"):
+            rest.insert(after, "newest")
+    return tyro.cli(Train, args=rest, prog="pyro-vae train"), flags
+
+
+def _train_help(rest: list[str], flags: dict[str, Any]) -> Any:
+    r"""Prints help with the settings of the recipe in hand, then leaves."""
+    name = next(a for a in rest if not a.startswith("-"))
+    recipe = validate(override(read_recipe(name), flags))
+
+    @dataclass
+    class WithSettings(Train):
+        settings: Annotated[Recipe, arg(name="")] = recipe
+
+    WithSettings.__doc__ = (
+        f"{(Train.__doc__ or '').splitlines()[0]} These are the settings of {name!r}."
+    )
+    default = WithSettings(recipe=name, settings=recipe)
+    return tyro.cli(
+        WithSettings,
+        args=["--help"],
+        default=default,
+        prog=f"pyro-vae train {name}",
+        config=(tyro.conf.AvoidSubcommands,),
+    )
+
+
+def take_settings(args: list[str]) -> tuple[list[str], dict[str, Any]]:
+    r"""Takes the flags that are settings of a recipe out of `args`.
+
+    Example:
+        >>> take_settings(["digits", "--seed", "3", "--prior.kind=vamp", "--out", "a"])
+        (['digits', '--out', 'a'], {'seed': 3, 'prior.kind': 'vamp'})
+    """
+    own = {f"--{name.replace('_', '-')}" for name in Train.__dataclass_fields__} | {"--help"}
+    own |= {"--no-overwrite"}
+    rest: list[str] = []
+    flags: dict[str, Any] = {}
+    queue = list(args)
+    while queue:
+        token = queue.pop(0)
+        flag, equals, value = token.partition("=")
+        key = flag.removeprefix("--").replace("-", "_")
+        if not token.startswith("--") or flag.replace("_", "-") in own:
+            rest.append(
+                flag.replace("_", "-") + equals + value if token.startswith("--") else token
+            )
+        elif "." in key or key in Recipe.model_fields:
+            values = [value] if equals else []
+            while (
+                not equals and queue and (not values or _number(queue[0])) and queue[0][:2] != "--"
+            ):
+                values.append(queue.pop(0))
+            if not values:
+                raise ValueError(f"{flag}: expected a value; got none.")
+            flags[key] = _value(values[0]) if len(values) == 1 else [_value(v) for v in values]
+        else:
+            leaves = [n for n in _dotted(Recipe) if n.rpartition(".")[2] == key]
+            hint = (
+                f" (did you mean --{leaves[0].replace('_', '-')}?)"
+                if leaves
+                else suggestion(
+                    flag,
+                    dict.fromkeys([*own, *(f"--{n.replace('_', '-')}" for n in _dotted(Recipe))]),
+                )
+            )
+            raise ValueError(f"{flag}: no such flag{hint}. See pyro-vae train --help.")
+    return rest, flags
+
+
+def _dotted(model: Any, prefix: str = "") -> list[str]:
+    names = []
+    for name, info in model.model_fields.items():
+        names.append(prefix + name)
+        if hasattr(info.annotation, "model_fields"):
+            names += _dotted(info.annotation, f"{prefix}{name}.")
+    return names
+
+
+def _number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _value(text: str) -> Any:
+    r"""Reads a value as TOML where it is, as a list where it has commas, else as text."""
+    if text.lower() == "none":
+        return None
+    for literal in (text, f"[{text}]") if "," in text else (text,):
+        try:
+            return tomllib.loads(f"value = {literal}")["value"]
+        except tomllib.TOMLDecodeError:
+            continue
+    return text

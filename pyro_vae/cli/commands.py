@@ -1,0 +1,213 @@
+r"""What the commands do. Torch is imported inside, when a command runs."""
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..config import REGISTRY, override, read_recipe, recipes, to_toml, validate
+from . import arguments
+
+if TYPE_CHECKING:
+    from ..data import Split
+
+
+def train(command: arguments.Train, flags: dict[str, Any]) -> None:
+    from .. import data
+    from ..build import build_vae, find_device
+    from ..train import fit
+
+    if command.resume is None:
+        recipe = validate(override(read_recipe(command.recipe), flags))
+        out = command.out or Path("runs") / f"{recipe.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    else:
+        name = validate(read_recipe(command.recipe)).name
+        out = _newest_run(name) if command.resume == "newest" else Path(command.resume)
+        recipe = validate(override(_recorded(out), flags))
+    device = find_device(recipe.device)
+    dataset = data.load(recipe.data, command.data_dir)
+    x_shape, scale = dataset.train.x_shape, dataset.train.scale
+    vae = build_vae(recipe, x_shape, scale, dataset.train).to(device)
+
+    if command.overwrite and command.resume is None and (out / "config.toml").is_file():
+        shutil.rmtree(out)
+    if command.resume is None and (out / "checkpoints").exists():
+        raise ValueError(
+            f"Expected a folder without a run; got {out}, which holds one. Continue it with "
+            f"--resume {out}, choose another --out, or delete it with --overwrite."
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    if command.resume is None:
+        (out / "config.toml").write_text(to_toml(recipe), encoding="utf-8")
+        (out / "data.json").write_text(json.dumps(dataset.record(), indent=2) + "\n")
+    print(f"{recipe.name} on {device}, {len(dataset.train)} data, into {out}", flush=True)
+    history = fit(
+        vae,
+        dataset.train,
+        valid=dataset.valid,
+        seed=recipe.seed,
+        out=out,
+        resume=command.resume is not None,
+        record={
+            "recipe": recipe.model_dump(mode="json"),
+            "data": dataset.record(),
+            "x_shape": list(x_shape),
+            "scale": scale,
+        },
+        **recipe.train.model_dump(),
+    )
+    print(
+        f"Trained {history['epoch'][-1]} epochs in {history['seconds'][-1]:.0f} s. "
+        f"Next: pyro-vae evaluate {out}, pyro-vae plot {out}"
+    )
+
+
+def evaluate(command: arguments.Evaluate, flags: dict[str, Any]) -> None:
+    from ..evaluate import evaluate as figures_of
+
+    vae, split, name = _load(command)
+    figures = {
+        "data": name,
+        "split": command.split,
+        **figures_of(vae, split, command.num_samples, seed=command.seed),
+    }
+    if command.json:
+        print(json.dumps(figures))
+        return
+    print(
+        f"{name}, {command.split}, {figures['num_data']} data, in nats per datum:\n"
+        f"  ELBO      {figures['elbo']:10.3f} +- {figures['elbo_se']:.3f}\n"
+        f"  log p(x)  {figures['log_marginal']:10.3f} +- {figures['log_marginal_se']:.3f}"
+        f"  (Monte Carlo +- {figures['log_marginal_mc_se']:.3f}, "
+        f"{figures['num_importance_samples']} samples, median ESS {figures['ess_median']:.0f})"
+    )
+    if "bits_per_dim" in figures:
+        print(f"  {figures['bits_per_dim']:.4f} bits per dimension, from log p(x)")
+
+
+def encode(command: arguments.Encode, flags: dict[str, Any]) -> None:
+    import numpy as np
+
+    from ..evaluate import encode as moments_of
+
+    vae, split, _ = _load(command)
+    moments = moments_of(vae, split)
+    arrays = {"loc": moments.loc.cpu().numpy(), "scale": moments.scale.cpu().numpy()}
+    if split.labels is not None:
+        arrays["labels"] = split.labels.cpu().numpy()
+    np.savez(command.out, **arrays)
+    print(f"{command.out}: " + ", ".join(f"{k} {v.shape}" for k, v in arrays.items()))
+
+
+def sample(command: arguments.Sample, flags: dict[str, Any]) -> None:
+    from ..checkpoint import load
+    from ..evaluate import sample as draw
+    from ..plot import plot_samples
+
+    vae = load(command.run, command.device)
+    _save_picture(
+        plot_samples(vae, command.num_samples, seed=command.seed), command.run, "samples"
+    )
+    _save_array(draw(vae, command.num_samples, command.what, seed=command.seed), command.out)
+
+
+def reconstruct(command: arguments.Reconstruct, flags: dict[str, Any]) -> None:
+    from ..evaluate import reconstruct as see
+    from ..plot import plot_reconstructions
+
+    vae, split, _ = _load(command)
+    figure = plot_reconstructions(vae, split, command.num_data, seed=command.seed)
+    _save_picture(figure, command.run, "reconstructions")
+    x = split.freeze(command.seed).rows(slice(0, command.num_data))
+    _save_array(see(vae, x, command.what, seed=command.seed), command.out)
+
+
+def plot(command: arguments.Plot, flags: dict[str, Any]) -> None:
+    from ..plot import plot_run
+
+    vae, split, _ = _load(command)
+    paths = plot_run(vae, split, command.run / "pictures", command.run / "metrics.jsonl")
+    print("Pictures: " + ", ".join(map(str, paths)))
+
+
+def list_(command: arguments.List, flags: dict[str, Any]) -> None:
+    known = {
+        choice: {name: (kind.__doc__ or "").strip() for name, kind in kinds.items()}
+        for choice, kinds in REGISTRY.items()
+    }
+    known["recipe"] = {
+        name: path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+        for name, path in recipes().items()
+    }
+    if command.json:
+        print(json.dumps(known, indent=2))
+        return
+    for choice, rows in known.items():
+        print(f"{choice}:")
+        for name, text in rows.items():
+            print(f"  {name:24s}{text}")
+
+
+def show(command: arguments.Show, flags: dict[str, Any]) -> None:
+    print(to_toml(validate(read_recipe(command.recipe))), end="")
+
+
+RUN: dict[type, Callable[[Any, dict[str, Any]], None]] = {
+    arguments.Train: train,
+    arguments.Evaluate: evaluate,
+    arguments.Encode: encode,
+    arguments.Sample: sample,
+    arguments.Reconstruct: reconstruct,
+    arguments.Plot: plot,
+    arguments.List: list_,
+    arguments.Show: show,
+}
+
+
+def _recorded(run: Path) -> dict[str, Any]:
+    r"""The recipe of a run."""
+    path = run / "config.toml"
+    if not path.is_file():
+        raise ValueError(f"Expected the folder of a run, with config.toml; got {run}.")
+    return read_recipe(path)
+
+
+def _newest_run(name: str) -> Path:
+    r"""The newest run of a recipe below `runs/`."""
+    runs = [
+        path for path in Path("runs").glob("*/config.toml") if read_recipe(path)["name"] == name
+    ]
+    if not runs:
+        raise ValueError(f"Expected a run of {name!r} below runs/ to resume; found none.")
+    return max(runs, key=lambda path: path.stat().st_mtime).parent
+
+
+def _load(command: Any) -> tuple[Any, "Split", str]:
+    r"""The VAE of a run, the rows asked for, and what the data are called."""
+    from .. import data
+    from ..checkpoint import load
+    from ..evaluate.checks import check_data
+
+    vae = load(command.run, command.device)
+    recipe = validate(_recorded(command.run))
+    other = getattr(command, "data", None)
+    split = data.find_split(recipe.data, other, command.split, command.data_dir)
+    check_data(vae, split)
+    return vae, split, other or recipe.data.kind
+
+
+def _save_picture(figure: Any, run: Path, name: str) -> None:
+    path = run / "pictures" / f"{name}.png"
+    path.parent.mkdir(exist_ok=True)
+    figure.savefig(path, dpi=150)
+    print(f"Picture: {path}")
+
+
+def _save_array(x: Any, out: Path | None) -> None:
+    if out is not None:
+        import numpy as np
+
+        np.save(out, x.cpu().numpy())
+        print(f"{out}: {tuple(x.shape)}")

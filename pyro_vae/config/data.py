@@ -1,0 +1,123 @@
+r"""Data sets, by name."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt
+
+from .kinds import Kind
+
+
+class DataKind(Kind):
+    """`target` is a function from this kind and a place to look to a `pyro_vae.data.Dataset`."""
+
+    binarize: Literal["no", "dynamic", "fixed", "threshold"] = "no"
+    """Grey pixels become bits: drawn anew at every visit (test bits once), drawn once, or by x > 1/2."""
+    range: Literal["unit", "levels"] = "unit"
+    """Grey levels 0..n are divided by n, or kept as whole numbers."""
+    seed: NonNegativeInt = 0
+    """Seeds random splits and bits that are drawn once."""
+
+
+class HeldOut(DataKind):
+    """Sets that come as one piece: rows are shuffled by `seed`, then cut."""
+
+    valid: NonNegativeFloat = 0.1
+    """Rows for validation: a number, or a fraction below 1."""
+    test: NonNegativeFloat = 0.1
+    """Rows for the test: a number, or a fraction below 1."""
+
+
+class Digits(HeldOut):
+    """1797 handwritten digits of 8x8 pixels, grey levels 0..16 (comes with scikit-learn)."""
+
+    target = "pyro_vae.data.sets.digits"
+
+    kind: Literal["digits"] = "digits"
+    range: Literal["unit", "levels"] = "levels"
+    valid: NonNegativeFloat = 200
+    test: NonNegativeFloat = 297
+
+
+class MNIST(DataKind):
+    """70,000 handwritten digits of 28x28 grey pixels."""
+
+    target = "pyro_vae.data.sets.mnist"
+
+    kind: Literal["mnist"] = "mnist"
+    binarize: Literal["no", "dynamic", "fixed", "threshold"] = "dynamic"
+    valid: NonNegativeInt = 10_000
+    """The last rows of the training set, kept for validation."""
+
+
+class FashionMNIST(DataKind):
+    """70,000 pictures of clothes, 28x28 grey pixels."""
+
+    target = "pyro_vae.data.sets.fashion_mnist"
+
+    kind: Literal["fashion-mnist"] = "fashion-mnist"
+    valid: NonNegativeInt = 10_000
+    """The last rows of the training set, kept for validation."""
+
+
+class StaticMNIST(DataKind):
+    """The fixed binarization of MNIST by Larochelle: 50,000 / 10,000 / 10,000 rows of bits."""
+
+    target = "pyro_vae.data.sets.static_mnist"
+
+    kind: Literal["static-mnist"] = "static-mnist"
+
+
+class Omniglot(DataKind):
+    """32,460 characters of 50 alphabets, resized from 105x105 bits to 28x28 grey pixels."""
+
+    target = "pyro_vae.data.sets.omniglot"
+
+    kind: Literal["omniglot"] = "omniglot"
+    binarize: Literal["no", "dynamic", "fixed", "threshold"] = "dynamic"
+    valid: NonNegativeFloat = 0.1
+    """Rows of the background set kept for validation: a number, or a fraction below 1."""
+
+
+class FreyFaces(HeldOut):
+    """1965 frames of one face, 28x20 grey pixels."""
+
+    target = "pyro_vae.data.sets.frey_faces"
+
+    kind: Literal["freyfaces"] = "freyfaces"
+    valid: NonNegativeFloat = 200
+    test: NonNegativeFloat = 200
+
+
+class CIFAR10(DataKind):
+    """60,000 photographs of 10 classes, 3x32x32 pixels."""
+
+    target = "pyro_vae.data.sets.cifar10"
+
+    kind: Literal["cifar10"] = "cifar10"
+    valid: NonNegativeInt = 5_000
+    """The last rows of the training set, kept for validation."""
+
+
+class CelebA(DataKind):
+    """202,599 faces: the central 140x140 pixels, resized to 3x32x32."""
+
+    target = "pyro_vae.data.sets.celeba"
+
+    kind: Literal["celeba"] = "celeba"
+
+
+class File(HeldOut):
+    """One's own data: .npy, .npz, .csv, IDX (.gz), or a folder of images."""
+
+    target = "pyro_vae.data.files.own"
+
+    kind: Literal["file"] = "file"
+    path: Path
+    """The file or folder."""
+
+
+Data = Annotated[
+    Digits | MNIST | FashionMNIST | StaticMNIST | Omniglot | FreyFaces | CIFAR10 | CelebA | File,
+    Field(discriminator="kind"),
+]

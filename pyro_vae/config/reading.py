@@ -1,0 +1,211 @@
+r"""From TOML and flags to checked settings, and back."""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin
+
+from pydantic import ValidationError
+
+from .data import Data
+from .kinds import Kind, Likelihood, Network, Posterior, Prior, Settings
+from .recipe import Recipe
+
+MAX_RECIPE_BYTES = 1_000_000
+
+
+def kinds(choice: Any) -> dict[str, type[Kind]]:
+    """Returns the kinds of a choice such as :data:`Prior`, by name.
+
+    Example:
+        >>> list(kinds(Posterior))
+        ['mean-field-normal', 'full-covariance-normal']
+    """
+    union = get_args(choice)[0] if get_origin(choice) is Annotated else choice
+    return {kind.model_fields["kind"].default: kind for kind in get_args(union)}
+
+
+REGISTRY = {
+    "prior": kinds(Prior),
+    "likelihood": kinds(Likelihood),
+    "posterior": kinds(Posterior),
+    "network": kinds(Network),
+    "data": kinds(Data),
+}
+
+for _kinds in REGISTRY.values():  # help for `kind` names the alternatives
+    for _kind in _kinds.values():
+        _kind.model_fields["kind"].description = f"One of {', '.join(_kinds)}."
+
+
+def recipes() -> dict[str, Path]:
+    """Returns the recipes that come with the package, by name."""
+    folder = Path(str(resources.files("pyro_vae") / "recipes"))
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def read_recipe(name: str | os.PathLike[str]) -> dict[str, Any]:
+    """Returns the values in a recipe, given by name or as a TOML file, not yet validated.
+
+    Raises:
+        ValueError: There is no such recipe, or it is not TOML.
+    """
+    path = recipes().get(str(name).replace("_", "-"), Path(name))
+    if not path.is_file():
+        hint = suggestion(str(name), recipes())
+        raise ValueError(
+            f"Expected a recipe ({', '.join(recipes())}) or a TOML file; got {str(name)!r}{hint}."
+        )
+    if path.stat().st_size > MAX_RECIPE_BYTES:
+        raise ValueError(f"Expected a recipe below 1 MB; got {path}, {path.stat().st_size} bytes.")
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"Expected TOML in {path}; got {error}.") from None
+    return {"name": path.stem, **values}
+
+
+def override(values: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns `values` with dotted keys replaced, as in ``{"prior.kind": "vamp"}``.
+
+    A new kind keeps those of the old kind's options that it also has.
+
+    Example:
+        >>> override({"prior": {"kind": "vamp", "num_components": 9}}, {"prior.kind": "standard-normal"})
+        {'prior': {'kind': 'standard-normal'}}
+    """
+    result = _copy(values)
+    for dotted in sorted(flags, key=lambda key: not key.endswith("kind")):  # kinds come first
+        *parents, key = dotted.replace("-", "_").split(".")
+        table = result
+        for parent in parents:
+            table = table.setdefault(parent, {})
+            if not isinstance(table, dict):
+                raise ValueError(f"Unknown key {dotted!r}: {parent!r} is a value, not a table.")
+        if key == "kind" and (known := REGISTRY.get(_choice(parents))):
+            kind = known.get(str(flags[dotted]).replace("_", "-"))
+            for name in list(table) if kind else []:
+                if name not in kind.model_fields:
+                    del table[name]
+        table[key] = flags[dotted]
+    return result
+
+
+def validate(values: Mapping[str, Any], model: type[Settings] = Recipe) -> Any:
+    """Returns the settings in `values`.
+
+    Raises:
+        ValueError: With one line for every value that is wrong, naming key and remedy.
+    """
+    values = _copy(values)
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        lines = [_line(details, model, values) for details in error.errors()]
+        raise ValueError("\n".join(dict.fromkeys(lines))) from None
+
+
+def to_toml(settings: Settings) -> str:
+    """Returns `settings` as TOML that :func:`read_recipe` and :func:`validate` turn back.
+
+    Example:
+        >>> print(to_toml(Train(epochs=3)).splitlines()[0])
+        epochs = 3
+    """
+    lines: list[str] = []
+    _write_table(settings.model_dump(mode="json", exclude_none=True), (), lines)
+    return "\n".join(lines).strip() + "\n"
+
+
+def suggestion(word: str, known: Mapping[str, Any]) -> str:
+    """Returns " (did you mean ...?)" where `word` is close to a known one, else nothing."""
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _copy(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Copies nested tables, reading `-` and `_` alike in keys and kinds."""
+    result = {}
+    for key, value in values.items():
+        key = key.replace("-", "_")
+        if isinstance(value, Mapping):
+            value = _copy(value)
+        elif key == "kind" and isinstance(value, str):
+            value = value.replace("_", "-")
+        result[key] = value
+    return result
+
+
+def _choice(parents: list[str]) -> str:
+    """The registry's name for the table at the end of a dotted key."""
+    name = parents[-1] if parents else ""
+    return "network" if name in ("encoder", "decoder") else name
+
+
+def _line(details: Any, model: type[Settings], values: Mapping[str, Any]) -> str:
+    """One line for one of pydantic's errors."""
+    path, fields = _resolve(details["loc"], model, values)
+    key, got = ".".join(path), details["input"]
+    match details["type"]:
+        case "extra_forbidden":
+            near = suggestion(path[-1], fields) or f"; known here: {', '.join(fields)}"
+            return f"{key}: no such setting{near}."
+        case "missing":
+            return f"{key}: this setting has no default; give it a value."
+        case "union_tag_invalid" | "literal_error" | "union_tag_not_found":
+            known = REGISTRY.get(_choice(list(path)), {})
+            if details["type"] == "union_tag_not_found":
+                return f"{key}.kind: missing; choose from {', '.join(known)}."
+            if details["type"] == "union_tag_invalid":
+                key, got = f"{key}.kind", details["ctx"]["tag"]
+                expected = ", ".join(known)
+            else:
+                expected = details["ctx"]["expected"].replace("'", "")
+                known = dict.fromkeys(expected.replace(" or ", ", ").split(", "))
+            return f"{key}: expected one of {expected}; got {got!r}{suggestion(str(got), known)}."
+        case _:
+            return f"{key}: {details['msg'].lower()}; got {got!r}."
+
+
+def _resolve(
+    location: tuple[int | str, ...], model: type[Settings], values: Any
+) -> tuple[list[str], dict[str, Any]]:
+    """The dotted path of an error without the tags of unions, and the fields where it happened."""
+    path: list[str] = []
+    fields: dict[str, Any] = dict(model.model_fields)
+    for step in location:
+        if isinstance(values, Mapping) and step == values.get("kind") and path:
+            fields = dict(REGISTRY[_choice(path)][str(step)].model_fields)
+            continue  # the tag of a union
+        path.append(str(step))
+        annotation = fields[str(step)].annotation if str(step) in fields else None
+        if isinstance(annotation, type) and issubclass(annotation, Settings):
+            fields = dict(annotation.model_fields)
+        values = values.get(step) if isinstance(values, Mapping) else None
+    return path, fields
+
+
+def _write_table(table: Mapping[str, Any], path: tuple[str, ...], lines: list[str]) -> None:
+    for key, value in sorted(table.items(), key=lambda item: item[0] != "kind"):
+        if not isinstance(value, dict):
+            lines.append(f"{key} = {_toml_value(value)}")
+    for key, value in table.items():
+        if isinstance(value, dict) and value:
+            lines.extend(["", f"[{'.'.join((*path, key))}]"])
+            _write_table(value, (*path, key), lines)
+
+
+def _toml_value(value: Any) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case str():
+            quoted = value.replace("\\", "\\\\").replace('"', '\\"')
+            return f'"{quoted}"'
+        case list() | tuple():
+            return f"[{', '.join(map(_toml_value, value))}]"
+        case _:
+            return repr(value)

@@ -1,0 +1,59 @@
+r"""A recipe: a declared VAE, its data and its training."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from .data import Data
+from .kinds import Likelihood, MeanFieldNormal, Posterior, Prior, Settings, StandardNormal
+
+
+class Train(Settings):
+    """How the parameters are found."""
+
+    epochs: PositiveInt = 40
+    """Passes over the training data."""
+    batch_size: PositiveInt = 100
+    """Data in a step."""
+    optimizer: str = "Adam"
+    """Any optimizer of torch.optim, by name."""
+    lr: PositiveFloat = 1e-3
+    """Learning rate, at its highest."""
+    optimizer_options: dict[str, float | bool | tuple[float, ...]] = {}
+    """Further arguments of the optimizer, such as weight_decay."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """The learning rate stays, or falls to zero along a half cosine."""
+    warmup_epochs: NonNegativeFloat = 0.0
+    """Epochs in which the learning rate rises linearly from zero."""
+    clip_norm: PositiveFloat | None = None
+    """Gradients longer than this are shortened to it."""
+    kl_weight: NonNegativeFloat = 1.0
+    """The weight of the KL term (beta); 1 is the ELBO."""
+    kl_warmup_epochs: NonNegativeFloat = 0.0
+    """Epochs in which the weight of the KL term rises linearly from zero."""
+    num_particles: PositiveInt = 1
+    """Samples of z per datum in a step."""
+    patience: PositiveInt | None = None
+    """Stops after this many epochs without a better validation ELBO, and keeps the best epoch."""
+    max_bad_steps: PositiveInt = 10
+    """Stops after this many consecutive steps whose loss or gradient is not finite."""
+    checkpoint_steps: PositiveInt | None = None
+    """Steps between checkpoints; one is written after every epoch in any case."""
+
+
+class Recipe(Settings):
+    """A declared VAE, its data and its training."""
+
+    name: str = "recipe"
+    """What the recipe is called."""
+    seed: NonNegativeInt = 0
+    """Seeds the parameters, the order of the data and the noise."""
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    """auto, cpu, cuda or cuda:N; auto takes a GPU where there is one."""
+    latent_dim: PositiveInt = 16
+    """Number of latent features."""
+    data: Data
+    prior: Prior = StandardNormal()
+    likelihood: Likelihood
+    posterior: Posterior = MeanFieldNormal()
+    train: Train = Train()

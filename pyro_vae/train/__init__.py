@@ -1,0 +1,99 @@
+r"""Training by stochastic variational inference.  (layer 6)"""
+
+import contextlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyro
+import torch
+from torch import Tensor
+
+from .. import checkpoint
+from ..config import Train, validate
+from ..data import Split, as_split
+from ..evaluate.checks import check_data
+from ..evaluate.pure import device_of
+from .optimizer import make_optimizer
+from .run import History, NumericsError, Run
+from .terminal import Bar, stop_signals
+
+__all__ = ["History", "NumericsError", "fit", "make_optimizer"]
+
+
+def fit(
+    vae: Any,
+    data: Tensor | np.ndarray | Split,
+    *,
+    valid: Tensor | np.ndarray | Split | None = None,
+    seed: int = 0,
+    out: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    progress: bool = True,
+    record: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> History:
+    r"""Trains a VAE in place, on the device where its parameters are.
+
+    Each step maximizes the ELBO (:class:`pyro_vae.objectives.ELBO`) of a minibatch: data are
+    gathered by index, binarized if they are to be, and the gradient is the mean over the actual
+    batch. A step whose loss or gradient is not finite leaves the parameters alone.
+
+    Arguments:
+        vae: The VAE.
+        data: The training data, of shape `(N, *x_shape)`.
+        valid: Validation data; their ELBO is measured after every epoch.
+        seed: Seeds the order of the data, the bits and the noise. Random numbers outside go on
+            undisturbed.
+        out: A folder for ``metrics.jsonl`` and checkpoints. With it, SIGINT and SIGTERM finish
+            the step and save before they stop the process.
+        resume: Continues from the newest checkpoint in `out`, bit for bit as if never stopped.
+        progress: Shows a bar on a terminal, plain lines elsewhere.
+        record: Anything JSON that is to stand in every checkpoint, such as the recipe.
+        options: The settings of :class:`pyro_vae.config.Train` by name: `epochs`, `batch_size`,
+            `optimizer` (any of :mod:`torch.optim`), `lr`, `optimizer_options`, `schedule`,
+            `warmup_epochs`, `clip_norm`, `kl_weight`, `kl_warmup_epochs`, `num_particles`,
+            `patience`, `max_bad_steps`, `checkpoint_steps`.
+
+    Returns:
+        The history of training.
+
+    Raises:
+        ValueError: Options or data are wrong; nothing has changed.
+        NumericsError: Too many consecutive steps were not finite.
+        CheckpointError: A checkpoint could not be written or read.
+    """
+    settings: Train = validate(options, Train)
+    if settings.patience is not None and valid is None:
+        raise ValueError("Expected validation data with patience; got none. Give `valid`.")
+    if resume and out is None:
+        raise ValueError("Expected a folder to resume from; got resume=True without `out`.")
+
+    device = device_of(vae)
+    train = as_split(data, "training data").to(device)
+    check_data(vae, train)
+    held_out = None
+    if valid is not None:
+        held_out = as_split(valid, "validation data").freeze(seed).to(device)
+        check_data(vae, held_out)
+    optimizer = make_optimizer(vae, settings)
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng([device] if device.type == "cuda" else []))
+        stack.enter_context(pyro.validation_enabled(False))  # checked above
+        torch.manual_seed(seed)
+        run = Run(vae, optimizer, settings, train, held_out, seed, record)
+        if out is not None:
+            run.folder = Path(out)
+            run.folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(checkpoint.lock(run.folder))
+            if resume:
+                run.restore()
+            else:
+                run.start()
+            run.stop = stack.enter_context(stop_signals())
+        run.bar = stack.enter_context(Bar(progress, settings.epochs, run.steps_per_epoch))
+        run.train()
+    return run.history

@@ -1,0 +1,33 @@
+r"""Optimizers by name."""
+
+from torch import nn, optim
+from torch.optim import Optimizer
+
+from ..config import Train, suggestion
+
+
+def make_optimizer(vae: nn.Module, settings: Train) -> Optimizer:
+    r"""Creates an optimizer of :mod:`torch.optim` by name.
+
+    Raises:
+        ValueError: There is no such optimizer, or it does not take the options.
+    """
+    known = {
+        name: cls
+        for name, cls in vars(optim).items()
+        if isinstance(cls, type) and issubclass(cls, Optimizer) and cls is not Optimizer
+    }
+    cls = known.get(settings.optimizer)
+    if cls is None or settings.optimizer in ("LBFGS", "SparseAdam"):
+        hint = suggestion(settings.optimizer, known) or " (Adam is a good start)"
+        raise ValueError(
+            f"Expected a first-order optimizer of torch.optim; got {settings.optimizer!r}{hint}."
+        )
+    parameters = [p for p in vae.parameters() if p.requires_grad]
+    try:
+        return cls(parameters, lr=settings.lr, **settings.optimizer_options)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"Expected options of torch.optim.{settings.optimizer}; got "
+            f"{settings.optimizer_options}: {error}."
+        ) from None

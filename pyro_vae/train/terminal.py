@@ -1,0 +1,75 @@
+r"""What a person sees of training, and how they stop it."""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tqdm import tqdm
+
+LINES = 20  # progress lines where there is no terminal
+
+
+class Bar:
+    r"""A progress bar on a terminal, plain lines elsewhere."""
+
+    def __init__(self, enabled: bool, epochs: int, steps_per_epoch: int) -> None:
+        self.epochs, self.enabled = epochs, enabled
+        self.every = max(1, epochs // LINES)
+        terminal = enabled and sys.stderr.isatty()
+        self.bar = tqdm(total=epochs * steps_per_epoch, unit="step") if terminal else None
+
+    def __enter__(self) -> "Bar":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def advance(self, step: int) -> None:
+        if self.bar is not None:
+            self.bar.update(step - self.bar.n)
+
+    def show(self, row: Mapping[str, Any]) -> None:
+        r"""Shows a row of the history."""
+        if "elbo" in row:
+            text = f"validation ELBO {row['elbo']:.2f} +- {row['elbo_se']:.2f} nats"
+        else:
+            terms = [f"{name} {row[name]:.2f}" for name in ("loss", "kl") if name in row]
+            text = f"epoch {row['epoch']}/{self.epochs}  {'  '.join(terms)} nats per datum"
+        if self.bar is not None:
+            self.bar.set_postfix_str(text)
+        elif self.enabled and (row["epoch"] % self.every == 0 or row["epoch"] == self.epochs):
+            print(text, flush=True)
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    r"""Collects the first SIGINT or SIGTERM instead of dying of it; the second one kills."""
+    received: list[int] = []
+
+    def handle(number: int, frame: Any) -> None:
+        if received:
+            os._exit(128 + number)
+        received.append(number)
+        print(f"\n{signal.Signals(number).name}: saving after this step.", file=sys.stderr)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    before = {n: signal.signal(n, handle) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def leave(number: int) -> None:
+    r"""Stops as the signal would have, now that everything is saved."""
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise SystemExit(128 + number)
