@@ -8,31 +8,37 @@ wait for torch.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:  # what editors and type checkers see
+    from . import base as base
+    from . import config as config
+    from . import data as data
+    from . import distributions as distributions
+    from . import evaluate as evaluate
+    from . import likelihoods as likelihoods
+    from . import models as models
+    from . import nn as nn
+    from . import objectives as objectives
+    from . import plot as plot
+    from . import posteriors as posteriors
+    from . import priors as priors
+    from .build import build_vae as build_vae
+    from .checkpoint import load as load
+    from .evaluate import elbo as elbo
+    from .evaluate import encode as encode
+    from .evaluate import log_marginal as log_marginal
+    from .evaluate import reconstruct as reconstruct
+    from .evaluate import sample as sample
+    from .models import VAE as VAE
+    from .train import fit as fit
+
 __version__ = "0.1.0"
 
-if TYPE_CHECKING:
-    from . import (
-        config,
-        data,
-        distributions,
-        evaluate,
-        likelihoods,
-        models,
-        nn,
-        objectives,
-        plot,
-        posteriors,
-        priors,
-    )
-    from .build import build_vae
-    from .checkpoint import load
-    from .evaluate import elbo, encode, log_marginal, reconstruct, sample
-    from .models import VAE
-    from .train import History, fit
-
+_MODULES = (
+    "base config data distributions evaluate likelihoods models nn objectives plot posteriors "
+    "priors"
+).split()
 _HOMES = {
     "VAE": "models",
-    "History": "train",
     "build_vae": "build",
     "elbo": "evaluate",
     "encode": "evaluate",
@@ -42,43 +48,8 @@ _HOMES = {
     "reconstruct": "evaluate",
     "sample": "evaluate",
 }
-_MODULES = (
-    "config",
-    "data",
-    "distributions",
-    "evaluate",
-    "likelihoods",
-    "models",
-    "nn",
-    "objectives",
-    "plot",
-    "posteriors",
-    "priors",
-)
 
-__all__ = [
-    "VAE",
-    "History",
-    "build_vae",
-    "config",
-    "data",
-    "distributions",
-    "elbo",
-    "encode",
-    "evaluate",
-    "fit",
-    "likelihoods",
-    "load",
-    "log_marginal",
-    "models",
-    "nn",
-    "objectives",
-    "plot",
-    "posteriors",
-    "priors",
-    "reconstruct",
-    "sample",
-]
+__all__ = sorted([*_MODULES, *_HOMES])  # noqa: PLE0605
 
 
 def __getattr__(name: str) -> Any:
@@ -90,4 +61,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return [*__all__, "__version__"]

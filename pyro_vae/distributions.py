@@ -5,7 +5,7 @@ from torch.distributions.constraints import Constraint
 
 
 class Mixture(dist.MixtureSameFamily):
-    r"""Creates the mixture :math:`p(z) = \sum_k \pi_k \, p_k(z)`, supported where its components are.
+    r"""Creates the mixture :math:`\sum_k \pi_k \, p_k(z)`, supported where its components are.
 
     PyTorch's own mixture has a support without a bijection to unconstrained space, from which
     :class:`pyro.infer.NUTS` cannot start.

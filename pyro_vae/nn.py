@@ -2,6 +2,7 @@ r"""Networks: tensors in, tensors out, with any leading batch shape.  (layer 0)"
 
 from collections.abc import Sequence
 from difflib import get_close_matches
+from itertools import pairwise
 from math import prod
 from typing import Literal
 
@@ -44,7 +45,7 @@ class MLP(nn.Module):
         act = find_activation(activation)
 
         layers: list[nn.Module] = []
-        for before, after in zip(sizes[:-1], sizes[1:]):
+        for before, after in pairwise(sizes):
             layers += [nn.Linear(before, after), act()]
         self.layers = nn.Sequential(*layers[:-1])
         self.output_bias = layers[-2].bias
@@ -170,13 +171,14 @@ def find_activation(name: str) -> type[nn.Module]:
 
 def initialize(module: nn.Module, init: Init) -> None:
     r"""Draws the weights of linear and convolutional layers anew; biases become zero."""
-    draw = {"xavier": nn.init.xavier_uniform_, "kaiming": nn.init.kaiming_uniform_}.get(init)
-    if draw is None:
+    if init not in ("xavier", "kaiming"):
         raise ValueError(f"Expected init 'xavier' or 'kaiming'; got {init!r}.")
     for layer in module.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
-            gain = {"nonlinearity": "relu"} if init == "kaiming" else {}
-            draw(layer.weight, **gain)
+            if init == "xavier":
+                nn.init.xavier_uniform_(layer.weight)
+            else:
+                nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
 

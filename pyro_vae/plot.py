@@ -1,4 +1,4 @@
-r"""Pictures of a trained VAE. Matplotlib is imported here alone, and only when asked.  (layer 6)"""
+r"""Pictures of a trained VAE. Matplotlib is imported only when one is drawn.  (layer 6)"""
 
 import json
 from pathlib import Path
@@ -37,7 +37,9 @@ def plot_run(vae: Any, split: Split, folder: Path, metrics: Path | None = None) 
         "decoded": plot_manifold(vae) if _latent_dim(vae) == 2 else plot_traversal(vae, split),
     }
     if metrics is not None and metrics.is_file():
-        figures["curves"] = plot_curves([json.loads(line) for line in metrics.open()])
+        figures["curves"] = plot_curves(
+            [json.loads(line) for line in metrics.read_text().splitlines()]
+        )
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, figure in figures.items():
@@ -47,7 +49,7 @@ def plot_run(vae: Any, split: Split, folder: Path, metrics: Path | None = None) 
 
 
 def plot_samples(vae: Any, num_samples: int = 64, *, seed: int = 0) -> "Figure":
-    r"""Draws :math:`z \sim p(z)`: beside each other the means and samples of :math:`p(x \mid z)`."""
+    r"""Draws :math:`z \sim p(z)`, then shows means and samples of :math:`p(x \mid z)`."""
     figure, axes = _figure(1, 2, (10, 5.4))
     for axis, what, title in zip(
         axes,
@@ -106,7 +108,7 @@ def plot_traversal(vae: Any, split: Split, steps: int = 11) -> "Figure":
 
 
 def plot_latent(vae: Any, split: Split, count: int = 5000) -> "Figure":
-    r"""Places posterior means in the plane: as they are in two dimensions, else by principal axes."""
+    r"""Places posterior means in the plane, by their principal axes if they have more."""
     rows = _spread(split, min(count, len(split)))
     loc = encode(vae, split.freeze(0).rows(rows)).loc.cpu()
     names = ("z1", "z2")
@@ -117,10 +119,16 @@ def plot_latent(vae: Any, split: Split, count: int = 5000) -> "Figure":
     if loc.shape[1] < 2:
         loc = torch.cat([loc, torch.zeros_like(loc)], dim=1)
     figure, axes = _figure(1, 1, (6.4, 5.6))
-    colours = split.labels[rows.cpu()].numpy() if split.labels is not None else None
-    dots = axes[0].scatter(*loc.T.numpy(), c=colours, s=6, cmap="tab10", linewidths=0)
-    if colours is not None:
-        figure.colorbar(dots, ax=axes[0], label="label")
+    first, second = loc[:, 0].numpy(), loc[:, 1].numpy()
+    if split.labels is None:
+        axes[0].scatter(first, second, s=6, linewidths=0)
+    else:
+        labels = split.labels[rows.to(split.labels.device)].cpu().numpy()
+        few = labels.max() - labels.min() < 10  # one colour a class
+        limits = {"vmin": labels.min() - 0.5, "vmax": labels.min() + 9.5} if few else {}
+        cmap = "tab10" if few else "viridis"
+        dots = axes[0].scatter(first, second, c=labels, s=6, cmap=cmap, linewidths=0, **limits)
+        figure.colorbar(dots, ax=axes[0], label="label", ticks=range(10) if few else None)
     axes[0].set(title=f"means of q(z | x), {len(loc)} data", xlabel=names[0], ylabel=names[1])
     return figure
 

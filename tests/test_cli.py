@@ -32,7 +32,7 @@ def test_a_run_holds_all_that_it_needs(run):
     assert config["latent_dim"] == 2 and config["likelihood"]["decoder"]["hidden_features"] == [16]
     record = json.loads((run / "data.json").read_text())
     assert record["sizes"] == {"train": 1300, "valid": 200, "test": 297}
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").open()]
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [set(row) for row in rows[:2]] == [
         {
             "step",

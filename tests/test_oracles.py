@@ -129,46 +129,42 @@ def test_pareto_shape(shape):
         3
     ):  # against Pyro's, which takes one datum at a time, from the threshold on
         k, _ = fit_generalized_pareto(excess[:, column].clone())
-        assert abs(float(khat[column]) - (k * 400 + 5) / 410) < 1e-6
+        assert abs(float(khat[column]) - k) < 1e-9
     se = (1 + shape) / math.sqrt(400)
     assert abs(float(khat.mean()) - (shape * 400 + 5) / 410) < bound(1) * se / math.sqrt(30) + 0.01
     assert pareto_shape(torch.zeros(5, 3)).isnan().all()  # too few to tell
 
 
-def train_linear(latent_dim, epochs, posterior):
+def train_linear(latent_dim, epochs):
     x = torch.from_numpy(load_digits().data / 16)
     torch.manual_seed(0)
-    outputs = (
-        2 * latent_dim
-        if posterior == "mean-field"
-        else latent_dim + latent_dim * (latent_dim + 1) // 2
+    outputs = latent_dim + latent_dim * (latent_dim + 1) // 2
+    vae = pv.VAE(
+        pv.priors.StandardNormal(latent_dim),
+        pv.likelihoods.Gaussian(pv.nn.MLP(latent_dim, [], 64), sigma="shared", scale=0.3),
+        pv.posteriors.FullCovarianceNormal(pv.nn.MLP(64, [], outputs), latent_dim),
     )
-    encoder = pv.nn.MLP(64, [], outputs)
-    family = (
-        pv.posteriors.MeanFieldNormal(encoder)
-        if posterior == "mean-field"
-        else pv.posteriors.FullCovarianceNormal(encoder, latent_dim)
-    )
-    likelihood = pv.likelihoods.Gaussian(pv.nn.MLP(latent_dim, [], 64), sigma="shared", scale=0.3)
-    vae = pv.VAE(pv.priors.StandardNormal(latent_dim), likelihood, family)
-    pv.fit(vae, x, epochs=epochs, batch_size=len(x), lr=1e-2, schedule="cosine", progress=False)
+    pv.fit(vae, x, epochs=epochs, batch_size=len(x), lr=3e-2, schedule="cosine", progress=False)
     return vae, x, PCA(latent_dim, svd_solver="full").fit(x.numpy()).score(x.numpy())
 
 
 @pytest.mark.parametrize(
     "latent_dim,epochs",
-    [(5, 2000), pytest.param(10, 6000, marks=pytest.mark.slow)],
+    [(5, 1500), pytest.param(10, 5000, marks=pytest.mark.slow)],
 )
 def test_training_reaches_the_ppca_optimum(latent_dim, epochs):
     """A linear VAE with a learned sigma is probabilistic PCA (Lucas et al., 2019)."""
-    vae, x, optimum = train_linear(latent_dim, epochs, "full")
+    vae, x, optimum = train_linear(latent_dim, epochs)
     evidence = float(Exact(vae).marginal.log_prob(x).mean())
-    bound_ = float(pv.elbo(vae, x, 50).mean())
-    print(
-        f"k={latent_dim}: PCA {optimum:.4f}, evidence {evidence:.4f}, ELBO {bound_:.4f} nats per datum"
-    )
     assert optimum - 0.005 < evidence <= optimum + 1e-6
-    assert evidence - 0.02 < bound_  # tight with a full covariance
+
+    vae.likelihood.requires_grad_(False)  # the guide alone: how tight can the bound be?
+    pv.fit(
+        vae, x, epochs=epochs // 2, batch_size=len(x), lr=1e-2, schedule="cosine", progress=False
+    )
+    elbo = float(pv.elbo(vae, x, 50).mean())
+    print(f"k={latent_dim}: PCA {optimum:.4f}, evidence {evidence:.4f}, ELBO {elbo:.4f} nats")
+    assert evidence - 0.01 < elbo < evidence + 0.01
 
 
 def test_nuts_finds_the_posterior_that_the_closed_form_gives():

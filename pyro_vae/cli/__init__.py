@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def exit_code(error: Exception) -> int | None:
-    r"""The exit code for an error; none for a defect of the program, which deserves a traceback."""
+    r"""The exit code for an error; none for a defect, which deserves its traceback."""
     names = {cls.__name__ for cls in type(error).__mro__}
     if "NumericsError" in names:
         return 3

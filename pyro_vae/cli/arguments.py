@@ -137,7 +137,7 @@ class Show:
     """A name from `pyro-vae list`, or a TOML file."""
 
 
-COMMANDS = {
+COMMANDS: dict[str, Any] = {
     cls.__name__.lower(): cls
     for cls in (Train, Evaluate, Encode, Sample, Reconstruct, Plot, List, Show)
 }

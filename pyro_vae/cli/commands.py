@@ -94,7 +94,7 @@ def encode(command: arguments.Encode, flags: dict[str, Any]) -> None:
 
     vae, split, _ = _load(command)
     moments = moments_of(vae, split)
-    arrays = {"loc": moments.loc.cpu().numpy(), "scale": moments.scale.cpu().numpy()}
+    arrays: dict[str, Any] = {k: v.cpu().numpy() for k, v in moments._asdict().items()}
     if split.labels is not None:
         arrays["labels"] = split.labels.cpu().numpy()
     np.savez(command.out, **arrays)
@@ -190,8 +190,8 @@ def _load(command: Any) -> tuple[Any, "Split", str]:
     from ..checkpoint import load
     from ..evaluate.checks import check_data
 
-    vae = load(command.run, command.device)
     recipe = validate(_recorded(command.run))
+    vae = load(command.run, command.device)
     other = getattr(command, "data", None)
     split = data.find_split(recipe.data, other, command.split, command.data_dir)
     check_data(vae, split)

@@ -12,7 +12,7 @@ class DataKind(Kind):
     """`target` is a function from this kind and a place to look to a `pyro_vae.data.Dataset`."""
 
     binarize: Literal["no", "dynamic", "fixed", "threshold"] = "no"
-    """Grey pixels become bits: drawn anew at every visit (test bits once), drawn once, or by x > 1/2."""
+    """Grey pixels become bits: anew at every visit (test bits once), drawn once, or x > 1/2."""
     range: Literal["unit", "levels"] = "unit"
     """Grey levels 0..n are divided by n, or kept as whole numbers."""
     seed: NonNegativeInt = 0

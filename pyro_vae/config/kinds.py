@@ -6,7 +6,11 @@ itself is named by its dotted path and imported only when it is built.
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, PositiveInt
+
+Sizes = Annotated[
+    tuple[PositiveInt, ...], BeforeValidator(lambda v: (v,) if isinstance(v, int) else v)
+]
 
 
 class Settings(BaseModel):
@@ -34,7 +38,7 @@ class MLP(Kind):
     decoder: ClassVar[str] = "pyro_vae.nn.MLP"
 
     kind: Literal["mlp"] = "mlp"
-    hidden_features: tuple[PositiveInt, ...] = (400,)
+    hidden_features: Sizes = (400,)
     """Size of each hidden layer."""
     activation: str = "Tanh"
     """Any activation of torch.nn, by name."""

@@ -74,7 +74,8 @@ def override(values: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, A
     A new kind keeps those of the old kind's options that it also has.
 
     Example:
-        >>> override({"prior": {"kind": "vamp", "num_components": 9}}, {"prior.kind": "standard-normal"})
+        >>> vamp = {"prior": {"kind": "vamp", "num_components": 9}}
+        >>> override(vamp, {"prior.kind": "standard-normal"})
         {'prior': {'kind': 'standard-normal'}}
     """
     result = _copy(values)
@@ -87,9 +88,8 @@ def override(values: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, A
                 raise ValueError(f"Unknown key {dotted!r}: {parent!r} is a value, not a table.")
         if key == "kind" and (known := REGISTRY.get(_choice(parents))):
             kind = known.get(str(flags[dotted]).replace("_", "-"))
-            for name in list(table) if kind else []:
-                if name not in kind.model_fields:
-                    del table[name]
+            for name in set(table) - set(kind.model_fields) if kind else ():
+                del table[name]
         table[key] = flags[dotted]
     return result
 
@@ -156,7 +156,7 @@ def _line(details: Any, model: type[Settings], values: Mapping[str, Any]) -> str
         case "missing":
             return f"{key}: this setting has no default; give it a value."
         case "union_tag_invalid" | "literal_error" | "union_tag_not_found":
-            known = REGISTRY.get(_choice(list(path)), {})
+            known: dict[str, Any] = dict(REGISTRY.get(_choice(list(path)), {}))
             if details["type"] == "union_tag_not_found":
                 return f"{key}.kind: missing; choose from {', '.join(known)}."
             if details["type"] == "union_tag_invalid":

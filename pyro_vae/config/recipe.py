@@ -19,7 +19,7 @@ class Train(Settings):
     """Any optimizer of torch.optim, by name."""
     lr: PositiveFloat = 1e-3
     """Learning rate, at its highest."""
-    optimizer_options: dict[str, float | bool | tuple[float, ...]] = {}
+    optimizer_options: dict[str, float | bool | tuple[float, ...]] = Field(default_factory=dict)
     """Further arguments of the optimizer, such as weight_decay."""
     schedule: Literal["constant", "cosine"] = "constant"
     """The learning rate stays, or falls to zero along a half cosine."""

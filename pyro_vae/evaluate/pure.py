@@ -1,4 +1,4 @@
-r"""What every evaluation promises: parameters, buffers, flags and random state stay as they are."""
+r"""What every evaluation promises: parameters, flags and random state stay as they are."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

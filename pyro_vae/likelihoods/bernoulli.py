@@ -6,7 +6,7 @@ from ..base import Likelihood
 
 
 class Bernoulli(Likelihood):
-    r"""Creates the likelihood :math:`p(x \mid z) = \prod_i \mathrm{Bernoulli}(x_i; f_i(z))` of bits.
+    r"""Creates the likelihood :math:`\prod_i \mathrm{Bernoulli}(x_i; f_i(z))` of bits.
 
     The decoder gives logits: probabilities through a sigmoid saturate at
     :math:`\log p = -15.94` in single precision.

@@ -22,7 +22,7 @@ class Gaussian(Likelihood):
 
     Arguments:
         decoder: Maps :math:`z` to :math:`f`, of shape `(*batch, *x_shape)`; with a sigma per
-            element to :math:`f` and :math:`\log \sigma`, joined in the first dimension of `x_shape`.
+            element to :math:`f` and :math:`\log \sigma`, joined in the first of these dimensions.
         sigma: ``"shared"`` is one learned number, ``"fixed"`` the given one, ``"per-element"`` an
             output of the decoder.
         scale: The given sigma, or where the shared one starts.

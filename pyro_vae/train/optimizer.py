@@ -1,5 +1,7 @@
 r"""Optimizers by name."""
 
+from typing import Any
+
 from torch import nn, optim
 from torch.optim import Optimizer
 
@@ -12,7 +14,7 @@ def make_optimizer(vae: nn.Module, settings: Train) -> Optimizer:
     Raises:
         ValueError: There is no such optimizer, or it does not take the options.
     """
-    known = {
+    known: dict[str, Any] = {
         name: cls
         for name, cls in vars(optim).items()
         if isinstance(cls, type) and issubclass(cls, Optimizer) and cls is not Optimizer

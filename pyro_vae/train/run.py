@@ -25,7 +25,7 @@ from .terminal import Bar, leave
 
 
 class NumericsError(ArithmeticError):
-    r"""The loss or its gradient stayed non-finite; the parameters are those of the last good step."""
+    r"""The loss or its gradient stayed non-finite; no bad step reached the parameters."""
 
 
 @dataclass
@@ -99,8 +99,8 @@ class Run:
     def epoch(self) -> None:
         r"""Visits every datum once, from the batch where training stands."""
         at, size, start = self.position, self.settings.batch_size, time.perf_counter()
-        order = np.random.default_rng((self.seed, at.epoch)).permutation(len(self.data))
-        order = torch.from_numpy(order).to(device_of(self.vae))
+        permutation = np.random.default_rng((self.seed, at.epoch)).permutation(len(self.data))
+        order = torch.from_numpy(permutation).to(device_of(self.vae))
 
         for batch in order.split(size)[at.batch :]:
             self.step(self.data.rows(batch))
@@ -268,7 +268,9 @@ class Run:
         metrics = self.folder / "metrics.jsonl"
         with metrics.open("a+b") as file:
             file.truncate(self.position.metrics_bytes)
-        self.history.rows = [json.loads(line) for line in metrics.open(encoding="utf-8")]
+        self.history.rows = [
+            json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()
+        ]
         checkpoint.set_rng_state(tensors["rng"], device)
 
     def check_same(self, state: Mapping[str, Any]) -> None:
