@@ -33,10 +33,20 @@ if TYPE_CHECKING:  # what editors and type checkers see
 
 __version__ = "0.1.0"
 
-_MODULES = (
-    "base config data distributions evaluate likelihoods models nn objectives plot posteriors "
-    "priors"
-).split()
+_MODULES = [
+    "base",
+    "config",
+    "data",
+    "distributions",
+    "evaluate",
+    "likelihoods",
+    "models",
+    "nn",
+    "objectives",
+    "plot",
+    "posteriors",
+    "priors",
+]
 _HOMES = {
     "VAE": "models",
     "build_vae": "build",
@@ -49,7 +59,7 @@ _HOMES = {
     "sample": "evaluate",
 }
 
-__all__ = sorted([*_MODULES, *_HOMES])  # noqa: PLE0605
+__all__ = sorted([*_MODULES, *_HOMES])
 
 
 def __getattr__(name: str) -> Any:

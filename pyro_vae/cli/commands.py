@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..config import REGISTRY, override, read_recipe, recipes, to_toml, validate
+from ..config import REGISTRY, Recipe, override, read_recipe, recipes, to_toml, validate
 from . import arguments
 
 if TYPE_CHECKING:
@@ -186,16 +186,34 @@ def _newest_run(name: str) -> Path:
 
 def _load(command: Any) -> tuple[Any, "Split", str]:
     r"""The VAE of a run, the rows asked for, and what the data are called."""
-    from .. import data
     from ..checkpoint import load
     from ..evaluate.checks import check_data
 
     recipe = validate(_recorded(command.run))
     vae = load(command.run, command.device)
-    other = getattr(command, "data", None)
-    split = data.find_split(recipe.data, other, command.split, command.data_dir)
+    split, name = _find_split(recipe, command)
     check_data(vae, split)
-    return vae, split, other or recipe.data.kind
+    return vae, split, name
+
+
+def _find_split(recipe: Recipe, command: Any) -> tuple["Split", str]:
+    r"""The rows of the run's data, of another known set, or of a file, by the run's rules."""
+    from .. import data
+
+    other, kind = getattr(command, "data", None), recipe.data
+    if other is not None:
+        rules = {"binarize": kind.binarize, "range": kind.range, "seed": kind.seed}
+        known = REGISTRY["data"].get(other.replace("_", "-"))
+        if known is None:
+            return data.whole_file(Path(other), kind, command.split), other
+        kind = validate(rules, known)
+    dataset = data.load(kind, command.data_dir)
+    if command.split not in dataset.splits:
+        raise ValueError(
+            f"Expected one of {', '.join(dataset.splits)}, the splits of {dataset.name}; got "
+            f"{command.split}."
+        )
+    return dataset.splits[command.split], dataset.name
 
 
 def _save_picture(figure: Any, run: Path, name: str) -> None:

@@ -112,8 +112,8 @@ def to_toml(settings: Settings) -> str:
     """Returns `settings` as TOML that :func:`read_recipe` and :func:`validate` turn back.
 
     Example:
-        >>> print(to_toml(Train(epochs=3)).splitlines()[0])
-        epochs = 3
+        >>> print(to_toml(Settings()) == "\n")
+        True
     """
     lines: list[str] = []
     _write_table(settings.model_dump(mode="json", exclude_none=True), (), lines)

@@ -31,6 +31,8 @@ class Train(Settings):
     """The weight of the KL term (beta); 1 is the ELBO."""
     kl_warmup_epochs: NonNegativeFloat = 0.0
     """Epochs in which the weight of the KL term rises linearly from zero."""
+    kl: Literal["closed-form", "sampled"] = "closed-form"
+    """The KL term: exact where a closed form is known, or from the samples of z."""
     num_particles: PositiveInt = 1
     """Samples of z per datum in a step."""
     patience: PositiveInt | None = None

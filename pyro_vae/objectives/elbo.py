@@ -2,12 +2,14 @@ r"""The evidence lower bound, told apart into reconstruction and KL term."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pyro
 from pyro import poutine
+from pyro.distributions.util import scale_and_mask
 from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
+from torch.distributions import kl_divergence
 
 
 class Terms(NamedTuple):
@@ -28,19 +30,25 @@ class ELBO:
         \mathcal{L}(x) = \mathbb{E}_{q(z \mid x)} [\log p(x \mid z)]
             - \mathrm{KL}(q(z \mid x) \,\|\, p(z)) \leq \log p(x)
 
-    Both terms are estimated from the same samples :math:`z = g(\epsilon, x)`; the value equals
-    that of :class:`pyro.infer.Trace_ELBO` under the same seed, divided by the batch size.
+    The first term is estimated from samples :math:`z = g(\epsilon, x)`. The second is known in
+    closed form for some pairs of distributions, such as two diagonal Normals; else, or by choice,
+    it is estimated from the same samples. The value then equals that of
+    :class:`pyro.infer.Trace_ELBO` under the same seed, divided by the batch size.
 
     References:
-        | Auto-Encoding Variational Bayes (Kingma & Welling, 2014), Eq. 3 and 6
+        | Auto-Encoding Variational Bayes (Kingma & Welling, 2014), Eq. 3, 6 and 7, App. B
         | https://arxiv.org/abs/1312.6114
 
     Arguments:
         num_particles: The number of samples of :math:`z` per datum.
+        kl: ``"closed-form"`` where it is known and there is one latent site, or ``"sampled"``.
     """
 
-    def __init__(self, num_particles: int = 1) -> None:
+    def __init__(
+        self, num_particles: int = 1, kl: Literal["closed-form", "sampled"] = "sampled"
+    ) -> None:
         self.num_particles = num_particles
+        self.kl = kl
 
     def __call__(self, model: Callable, guide: Callable, x: Tensor, **kwargs: Any) -> Terms:
         r"""
@@ -64,26 +72,44 @@ class ELBO:
         with particles:
             q = poutine.trace(guide).get_trace(x, **kwargs)
             p = poutine.trace(poutine.replay(model, trace=q)).get_trace(x, **kwargs)
-        p, q = prune_subsample_sites(p), prune_subsample_sites(q)
-        p.compute_log_prob()
-        q.compute_log_prob()
-
-        objective, reconstruction, kl = 0.0, 0.0, 0.0
-        for trace, sign in ((p, 1.0), (q, -1.0)):
-            for name, site in trace.nodes.items():
-                if site["type"] != "sample":
-                    continue
-                if trace is q and not site["fn"].has_rsample:
-                    raise ValueError(
-                        f"Expected reparameterized latent sites; got {name!r}, a "
-                        f"{type(site['fn']).__name__}. Train it with TraceGraph_ELBO."
-                    )
-                objective = objective + sign * site["log_prob_sum"]
-                value = site["unscaled_log_prob"].detach().sum()
-                if site["is_observed"]:
-                    reconstruction = reconstruction + value
-                else:
-                    kl = kl - sign * value
-
+        q, p = prune_subsample_sites(q), prune_subsample_sites(p)
+        q_sites, p_sites = _samples(q), _samples(p)
+        closed = self.kl == "closed-form" and len(q_sites) == 1
         count = len(x) * self.num_particles
-        return Terms(-objective / count, reconstruction / count, kl / count)  # type: ignore
+
+        objective, reconstruction, kl = x.new_zeros(()), x.new_zeros(()), x.new_zeros(())
+        for name, site in p_sites.items():
+            if site["is_observed"]:
+                value = site["fn"].log_prob(site["value"])
+                objective = objective + _scaled_sum(value, site)
+                reconstruction += value.detach().sum() / count
+            else:
+                value = _kl(name, q_sites[name], site, closed)
+                objective = objective - _scaled_sum(value, site)
+                kl += value.detach().sum() / count
+        return Terms(-objective / count, reconstruction, kl)
+
+
+def _samples(trace: poutine.Trace) -> dict[str, Any]:
+    return {name: site for name, site in trace.nodes.items() if site["type"] == "sample"}
+
+
+def _kl(name: str, q: Any, p: Any, closed: bool) -> Tensor:
+    r"""KL term of a site, exact or :math:`\log q(z) - \log p(z)`, of shape ``batch_shape``."""
+    if not q["fn"].has_rsample:
+        raise ValueError(
+            f"Expected reparameterized latent sites; got {name!r}, a {type(q['fn']).__name__}. "
+            "Train it with TraceGraph_ELBO."
+        )
+    if closed:
+        try:
+            return kl_divergence(q["fn"], p["fn"])
+        except NotImplementedError:
+            pass
+    z = q["value"]
+    return q["fn"].log_prob(z) - p["fn"].log_prob(z)
+
+
+def _scaled_sum(value: Tensor, site: Any) -> Tensor:
+    r"""Sums over the batch, under the scale and mask that handlers gave the site."""
+    return scale_and_mask(value, site["scale"], site["mask"]).sum()

@@ -76,7 +76,7 @@ class Run:
         self.vae, self.optimizer, self.settings = vae, optimizer, settings
         self.data, self.valid, self.seed, self.record = data, valid, seed, record
         self.parameters = [p for p in vae.parameters() if p.requires_grad]
-        self.objective = ELBO(settings.num_particles)
+        self.objective = ELBO(settings.num_particles, settings.kl)
         self.steps_per_epoch = math.ceil(len(data) / settings.batch_size)
         self.position, self.history = Position(), History()
         self.best: dict[str, Tensor] = {}

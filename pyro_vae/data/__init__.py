@@ -1,0 +1,21 @@
+r"""Data: from files to x on the device.  (layer 0)
+
+A :class:`Split` stores data small and makes `x` of the rows that are visited; a :class:`Dataset`
+is the splits of a set that is known by name or read from a file.
+"""
+
+from .dataset import Dataset, load
+from .files import whole_file
+from .split import Split, as_split, check, describe, fingerprint, mean
+
+__all__ = [
+    "Dataset",
+    "Split",
+    "as_split",
+    "check",
+    "describe",
+    "fingerprint",
+    "load",
+    "mean",
+    "whole_file",
+]

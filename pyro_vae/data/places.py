@@ -1,0 +1,104 @@
+r"""Where data sets are looked for: a folder of one's own, the user's cache, then a download."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+VARIABLE = "PYRO_VAE_DATA"
+
+
+def cache() -> Path:
+    r"""The user's cache, ``~/.cache/pyro_vae`` unless ``XDG_CACHE_HOME`` says otherwise."""
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "pyro_vae"
+
+
+def places(data_dir: Path | None) -> list[Path]:
+    r"""The folders that are looked through, in order."""
+    own = data_dir or os.environ.get(VARIABLE)
+    return [*([Path(own)] if own else []), cache()]
+
+
+def find(
+    name: str,
+    files: Sequence[str],
+    data_dir: Path | None,
+    *,
+    folders: Sequence[str] = (),
+    download: Callable[[Path], None] | None = None,
+) -> Path:
+    r"""Returns the folder that holds `files`; each may also lie there with ``.gz`` added.
+
+    Arguments:
+        name: The data set, which is the name of its folder; `-` and `_` are alike.
+        files: What must be there.
+        data_dir: Where to look first.
+        folders: Other names of the folder, such as torchvision's ``MNIST/raw``.
+        download: Fetches the files below the folder it is given, the user's cache.
+
+    Raises:
+        ValueError: The set is not there and could not be downloaded.
+    """
+    names = [name.replace("-", "_"), name, *folders]
+
+    def look() -> Path | None:
+        for place in places(data_dir):
+            for folder in (place / n for n in names):
+                if all(any(present(folder, file)) for file in files):
+                    return folder
+        return None
+
+    if found := look():
+        return found
+    failure = "it cannot be downloaded"
+    if download is not None:
+        try:
+            _fetch(download, cache() / f".partial-{name}")
+        except Exception as error:  # whatever a download can raise
+            reason = (str(error) or repr(error)).splitlines()[0]
+            failure = f"its download failed ({reason})"
+        else:
+            if found := look():
+                return found
+            failure = "its download was not complete"
+    looked = ", ".join(str(place) for place in places(data_dir))
+    raise ValueError(
+        f"Expected the data set {name!r}; got none: it is not in {looked}, and {failure}. Put "
+        f"{', '.join(files)} into a folder {names[0]} and name the folder above it by --data-dir "
+        f"or {VARIABLE}."
+    )
+
+
+def _fetch(download: Callable[[Path], None], partial: Path) -> None:
+    r"""Downloads into a folder of its own, so that nothing incomplete gets a final name."""
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        download(partial)
+        for path in partial.iterdir():
+            path.rename(partial.parent / path.name)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def present(folder: Path, file: str) -> list[Path]:
+    r"""The file as it is or compressed, where it is in the folder."""
+    return [path for path in (folder / file, folder / f"{file}.gz") if path.exists()]
+
+
+def verify(path: Path, digest: str) -> Path:
+    r"""Returns `path` if the file has this MD5 (32 digits) or SHA-256 (64 digits).
+
+    Raises:
+        ValueError: It has another.
+    """
+    kind = "md5" if len(digest) == 32 else "sha256"
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, kind).hexdigest()
+    if found != digest:
+        raise ValueError(
+            f"Expected {path} with {kind} {digest}; got {found}. Delete it and fetch it anew."
+        )
+    return path

@@ -1,0 +1,218 @@
+r"""Data as they are stored, and the rule that turns them into x."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+from torch.distributions.constraints import Constraint
+
+Binarize = Literal["no", "dynamic", "threshold"]
+Range = Literal["unit", "levels"]
+
+CPU = torch.device("cpu")
+ROWS_AT_ONCE = 4096
+FINGERPRINT_BYTES = 64_000_000
+DTYPES = {np.dtype(np.uint16): np.int32, np.dtype(np.uint32): np.int64}
+
+
+@dataclass(frozen=True)
+class Split:
+    r"""Rows of a data set: stored small, turned into `x` when they are visited.
+
+    Attributes:
+        stored: A tensor of shape `(N, *x_shape)` on some device, or a memory-mapped array for
+            data larger than memory.
+        labels: A label for each row, of shape `(N,)`.
+        binarize: ``"dynamic"`` draws bits with the pixels' probabilities at every visit, from
+            torch's global generator; ``"threshold"`` takes pixels above 1/2.
+        levels: The highest grey level `n` of stored integers; none for real numbers.
+        range: Grey levels are divided by `n` (``"unit"``) or kept (``"levels"``).
+        source: What errors call the data.
+        device: Where `x` goes, for a memory-mapped array.
+    """
+
+    stored: Any
+    labels: Tensor | None = None
+    binarize: Binarize = "no"
+    levels: int | None = None
+    range: Range = "levels"
+    source: str = "data"
+    device: torch.device = CPU
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+    @property
+    def x_shape(self) -> tuple[int, ...]:
+        r"""The shape of one datum."""
+        return tuple(self.stored.shape[1:])
+
+    @property
+    def scale(self) -> float:
+        r"""What brings `x` to about 0..1 when it is divided by it."""
+        kept = self.binarize == "no" and self.range == "levels"
+        return float(self.levels) if kept and self.levels else 1.0
+
+    def rows(self, index: Tensor | slice) -> Tensor:
+        r"""Returns `x` of the rows `index`, of shape `(B, *x_shape)` and the default dtype."""
+        x = self._stored_rows(index).to(torch.get_default_dtype())
+        if self.binarize == "no":
+            return x / self.levels if self.levels and self.range == "unit" else x
+        p = x / (self.levels or 1)
+        if self.binarize == "threshold":
+            return (p > 0.5).to(p.dtype)
+        return (torch.rand_like(p) < p).to(p.dtype)
+
+    def to(self, device: torch.device) -> "Split":
+        r"""Returns the split on `device`: a tensor moves as a whole, a mapped array by rows."""
+        if isinstance(self.stored, Tensor):
+            return replace(self, stored=self.stored.to(device), device=device)
+        return replace(self, device=device)
+
+    def freeze(self, seed: int) -> "Split":
+        r"""Returns the split with bits drawn once by `seed`, where they were drawn at visits."""
+        if self.binarize != "dynamic":
+            return self
+        generator = torch.Generator().manual_seed(seed)
+        bits = [
+            torch.rand(p.shape, generator=generator, dtype=p.dtype, device="cpu") < p.cpu()
+            for p in replace(self, binarize="no", range="unit").chunks()
+        ]
+        stored = torch.cat(bits).to(torch.uint8).to(self.device)
+        return replace(self, stored=stored, binarize="no", levels=1)
+
+    def chunks(self, size: int = ROWS_AT_ONCE) -> Iterator[Tensor]:
+        r"""Yields `x` in order, `size` rows at a time."""
+        for start in range(0, len(self), size):
+            yield self.rows(slice(start, start + size))
+
+    def _stored_rows(self, index: Tensor | slice) -> Tensor:
+        if isinstance(self.stored, Tensor):
+            return self.stored[
+                index.to(self.stored.device) if isinstance(index, Tensor) else index
+            ]
+        rows = self.stored[index.cpu().numpy() if isinstance(index, Tensor) else index]
+        return torch.from_numpy(np.array(rows)).to(self.device)
+
+
+def as_split(x: Split | Tensor | np.ndarray, source: str = "data") -> Split:
+    r"""Returns `x` as a :class:`Split` whose values are taken as they are, never rescaled.
+
+    Raises:
+        ValueError: `x` is no array of numbers with at least one row.
+    """
+    if isinstance(x, Split):
+        return x
+    if isinstance(x, np.ndarray) and not isinstance(x, np.memmap):
+        if x.dtype.kind not in "buif":
+            raise ValueError(f"Expected numbers in {source}; got an array of dtype {x.dtype}.")
+        x = torch.from_numpy(np.ascontiguousarray(x.astype(DTYPES.get(x.dtype, x.dtype))))
+    if x.ndim < 2 or len(x) == 0:
+        raise ValueError(
+            f"Expected {source} of shape (N, *x_shape) with at least one row; got "
+            f"{tuple(x.shape)}. A single datum x is x[None]."
+        )
+    if isinstance(x, Tensor):
+        whole, device = not x.dtype.is_floating_point, x.device
+    else:
+        whole, device = x.dtype.kind in "bui", CPU
+    return Split(x, levels=max(1, int(x.max())) if whole else None, source=source, device=device)
+
+
+def mean(split: Split) -> Tensor:
+    r"""Returns the mean of `x` over the rows in double precision, of shape `x_shape`.
+
+    Bits drawn at visits count with their probabilities; no random number is used.
+    """
+    if split.binarize == "dynamic":
+        split = replace(split, binarize="no", range="unit")
+    total = sum(x.double().sum(0) for x in split.chunks())
+    assert isinstance(total, Tensor)
+    return total / len(split)
+
+
+def fingerprint(split: Split) -> str:
+    r"""Returns the SHA-256 of shape, dtype and stored bytes.
+
+    Of a memory-mapped array above 64 MB, evenly spaced rows of about that size stand for all.
+    """
+    stored = split.stored.cpu().numpy() if isinstance(split.stored, Tensor) else split.stored
+    digest = hashlib.sha256(f"{stored.shape} {stored.dtype}".encode())
+    step = 1
+    if isinstance(stored, np.memmap):
+        step = max(1, stored.nbytes // FINGERPRINT_BYTES)
+    for start in range(0, len(stored), ROWS_AT_ONCE * step):
+        digest.update(
+            np.ascontiguousarray(stored[start : start + ROWS_AT_ONCE * step : step]).data
+        )
+    return digest.hexdigest()
+
+
+def check(split: Split, support: Constraint, family: str) -> None:
+    r"""Checks every datum: finite, and in the support of the likelihood.
+
+    Arguments:
+        split: The data.
+        support: The support of one element of `x`.
+        family: The likelihood, for the message.
+
+    Raises:
+        ValueError: Naming source, row, position, value, support and remedies.
+    """
+    if split.binarize != "no":  # bits, if the pixels are probabilities
+        as_grey = replace(split, binarize="no", range="unit")
+        _check_rows(as_grey, constraints.unit_interval, "Binarization", split)
+        split = Split(torch.tensor([[0.0], [1.0]]), source=split.source)
+    _check_rows(split, support, family, split)
+
+
+def _check_rows(split: Split, support: Constraint, family: str, original: Split) -> None:
+    start = 0
+    for x in split.chunks():
+        good = support.check(x) & x.isfinite()
+        if not good.all():
+            row, *place = (~good).nonzero()[0].tolist()
+            value = float(x[(row, *place)])
+            raise ValueError(
+                f"Expected values in {describe(support)}, the support of {family}; got {value:g} "
+                f"in {split.source}, row {start + row}, position {tuple(place)}."
+                f"{_remedy(value, support, original)}"
+            )
+        start += len(x)
+
+
+def describe(support: Constraint) -> str:
+    r"""Says what a support is.
+
+    Example:
+        >>> describe(constraints.integer_interval(0, 16))
+        '{0, ..., 16}'
+    """
+    if support is constraints.boolean:
+        return "{0, 1}"
+    if support is constraints.unit_interval:
+        return "[0, 1]"
+    if support is constraints.real:
+        return "the real numbers"
+    if support.is_discrete and hasattr(support, "upper_bound"):
+        return f"{{{getattr(support, 'lower_bound', 0)}, ..., {support.upper_bound}}}"
+    return str(support)
+
+
+def _remedy(value: float, support: Constraint, split: Split) -> str:
+    if not np.isfinite(value):
+        return " Remove or replace such values first."
+    if support is constraints.boolean:
+        count = f" or binomial with total_count = {split.levels}" if split.levels else ""
+        return (
+            " Binarize the pixels (--data.binarize dynamic), or take a likelihood for grey ones "
+            f"(--likelihood.kind gaussian{count})."
+        )
+    if support.is_discrete and split.range == "unit" and split.levels:
+        return " Keep the grey levels as they are (--data.range levels)."
+    return ""

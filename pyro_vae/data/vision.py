@@ -1,0 +1,55 @@
+r"""The one door to torchvision, whose wheel may not fit the torch beside it.
+
+The wheel on the package index is built for CUDA. Beside a CPU-only torch its compiled operators do
+not load, and importing it fails with "operator torchvision::nms does not exist". Its data sets and
+grids need none of them: with the schemas of the two missing operators defined, it imports.
+"""
+
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+import torch
+
+SCHEMAS = {
+    "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+}
+_library: torch.library.Library | None = None  # definitions last as long as this
+
+
+def torchvision() -> ModuleType:
+    r"""Returns torchvision, imported so that ``datasets`` and ``utils.make_grid`` work.
+
+    Raises:
+        ValueError: torchvision is not installed, or is for another torch.
+    """
+    global _library
+    spec = find_spec("torchvision")
+    if spec is None or spec.origin is None:
+        raise ValueError("Expected torchvision; it is not installed. Run pip install torchvision.")
+    for extension in sorted(Path(spec.origin).parent.glob("_C*.*")):
+        try:
+            torch.ops.load_library(str(extension))  # defines the operators, where it can
+        except OSError:
+            continue
+    missing = [schema for name, schema in SCHEMAS.items() if not _defined(name)]
+    if missing and _library is None:
+        _library = torch.library.Library("torchvision", "FRAGMENT")
+    for schema in missing:
+        assert _library is not None
+        _library.define(schema)
+    try:
+        import torchvision
+        import torchvision.datasets
+        import torchvision.utils
+    except (ImportError, RuntimeError) as error:
+        raise ValueError(
+            f"Expected a torchvision that fits torch {torch.__version__}; got {error}. Install "
+            "the pair that PyTorch's own table names."
+        ) from error
+    return torchvision
+
+
+def _defined(name: str) -> bool:
+    return hasattr(torch.ops.torchvision, name)
