@@ -158,7 +158,12 @@ def cifar10(config: "kinds.CIFAR10", data_dir: Path | None) -> Dataset:
     root = folder.parent if folder.name == inner else folder
     splits = []
     for train in (True, False):
-        raw = torchvision().datasets.CIFAR10(root, train=train)
+        try:
+            raw = torchvision().datasets.CIFAR10(root, train=train)
+        except RuntimeError as error:
+            raise ValueError(
+                f"Expected CIFAR-10 with its MD5s in {folder}; got {error}."
+            ) from None
         x = torch.from_numpy(raw.data).permute(0, 3, 1, 2).contiguous()
         source = f"{config.kind}/{'train' if train else 'test'}"
         splits.append(Split(x, torch.tensor(raw.targets), levels=255, source=source))
