@@ -67,6 +67,11 @@ def test_a_new_kind_keeps_shared_options_only():
     )
 
 
+def test_a_new_kind_drops_options_of_another_type():
+    recipe = validate(override(DIGITS, {"likelihood.decoder.kind": "conv"}))
+    assert recipe.likelihood.decoder.hidden_features == 256
+
+
 def test_missing_values_are_named():
     with pytest.raises(ValueError, match="likelihood: this setting has no default"):
         validate({"data": {"kind": "digits"}})

@@ -87,9 +87,11 @@ def override(values: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, A
             if not isinstance(table, dict):
                 raise ValueError(f"Unknown key {dotted!r}: {parent!r} is a value, not a table.")
         if key == "kind" and (known := REGISTRY.get(_choice(parents))):
-            kind = known.get(str(flags[dotted]).replace("_", "-"))
-            for name in set(table) - set(kind.model_fields) if kind else ():
-                del table[name]
+            names = (str(kind).replace("_", "-") for kind in (table.get("kind"), flags[dotted]))
+            old, new = map(known.get, names)
+            for name in list(table) if new else ():
+                if not _shared(name, old or new, new):
+                    del table[name]
         table[key] = flags[dotted]
     return result
 
@@ -138,6 +140,12 @@ def _copy(values: Mapping[str, Any]) -> dict[str, Any]:
             value = value.replace("_", "-")
         result[key] = value
     return result
+
+
+def _shared(name: str, old: Any, new: Any) -> bool:
+    """Whether two kinds have an option of one name and type."""
+    options = [kind.model_fields.get(name) for kind in (old, new)]
+    return None not in options and options[0].annotation == options[1].annotation
 
 
 def _choice(parents: list[str]) -> str:
