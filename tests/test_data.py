@@ -446,10 +446,14 @@ def test_cifar10_in_torchvisions_layout(workdir, monkeypatch):
 def test_the_door_to_torchvision(defined):
     code = "import torch\n"
     if defined:
-        code += (
-            "lib = torch.library.Library('torchvision', 'DEF')\n"
-            "for name in ('nms', 'qnms'):\n"
-            "    lib.define(name + '(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')\n"
+        code += (  # by the extension where it fits this torch, else by hand
+            "import importlib.util, pathlib\n"
+            "folder = pathlib.Path(importlib.util.find_spec('torchvision').origin).parent\n"
+            "try: torch.ops.load_library(str(next(folder.glob('_C*.*'))))\n"
+            "except OSError:\n"
+            "    lib = torch.library.Library('torchvision', 'DEF')\n"
+            "    for name in ('nms', 'qnms'):\n"
+            "        lib.define(name + '(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')\n"
         )
     code += (
         "from pyro_vae.data.vision import torchvision\n"

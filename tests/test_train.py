@@ -129,9 +129,10 @@ def test_wrong_options_are_sentences_and_change_nothing(options, message):
 def test_schedules_do_what_they_say():
     history = pv.fit(
         vae(), torch.randn(40, D), epochs=10, batch_size=40, lr=1e-3, schedule="cosine",
-        warmup_epochs=2, kl_weight=0.5, kl_warmup_epochs=4, **QUIET,
+        warmup_epochs=2, cooldown_epochs=5, kl_weight=0.5, kl_warmup_epochs=4, **QUIET,
     )  # fmt: skip
-    lr = [1e-3 * min(1, (t + 1) / 2) * (1 + math.cos(math.pi * t / 10)) / 2 for t in range(10)]
+    ramps = [min(1, (t + 1) / 2) * min(1, (10 - t) / 5) for t in range(10)]
+    lr = [1e-3 * ramps[t] * (1 + math.cos(math.pi * t / 10)) / 2 for t in range(10)]
     np.testing.assert_allclose(history["lr"], lr)
     np.testing.assert_allclose(history["kl_weight"], [0.5 * min(1, t / 4) for t in range(10)])
 

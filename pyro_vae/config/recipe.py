@@ -25,6 +25,8 @@ class Train(Settings):
     """The learning rate stays, or falls to zero along a half cosine."""
     warmup_epochs: NonNegativeFloat = 0.0
     """Epochs in which the learning rate rises linearly from zero."""
+    cooldown_epochs: NonNegativeFloat = 0.0
+    """Last epochs, in which the learning rate falls linearly to zero."""
     clip_norm: PositiveFloat | None = None
     """Gradients longer than this are shortened to it."""
     kl_weight: NonNegativeFloat = 1.0

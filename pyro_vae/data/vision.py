@@ -5,6 +5,7 @@ not load, and importing it fails with "operator torchvision::nms does not exist"
 grids need none of them: with the schemas of the two missing operators defined, it imports.
 """
 
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -28,17 +29,14 @@ def torchvision() -> ModuleType:
     spec = find_spec("torchvision")
     if spec is None or spec.origin is None:
         raise ValueError("Expected torchvision; it is not installed. Run pip install torchvision.")
-    for extension in sorted(Path(spec.origin).parent.glob("_C*.*")):
-        try:
-            torch.ops.load_library(str(extension))  # defines the operators, where it can
-        except OSError:
-            continue
-    missing = [schema for name, schema in SCHEMAS.items() if not _defined(name)]
-    if missing and _library is None:
+    if not all(map(_defined, SCHEMAS)):
+        for extension in sorted(Path(spec.origin).parent.glob("_C*.*")):
+            with suppress(OSError):  # defines the operators, where it fits this torch
+                torch.ops.load_library(str(extension))
+    if missing := [schema for name, schema in SCHEMAS.items() if not _defined(name)]:
         _library = torch.library.Library("torchvision", "FRAGMENT")
-    for schema in missing:
-        assert _library is not None
-        _library.define(schema)
+        for schema in missing:
+            _library.define(schema)
     try:
         import torchvision
         import torchvision.datasets

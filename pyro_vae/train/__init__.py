@@ -54,8 +54,8 @@ def fit(
         record: Anything JSON that is to stand in every checkpoint, such as the recipe.
         options: The settings of :class:`pyro_vae.config.Train` by name: `epochs`, `batch_size`,
             `optimizer` (any of :mod:`torch.optim`), `lr`, `optimizer_options`, `schedule`,
-            `warmup_epochs`, `clip_norm`, `kl_weight`, `kl_warmup_epochs`, `kl`, `num_particles`,
-            `patience`, `max_bad_steps`, `checkpoint_steps`.
+            `warmup_epochs`, `cooldown_epochs`, `clip_norm`, `kl_weight`, `kl_warmup_epochs`,
+            `kl`, `num_particles`, `patience`, `max_bad_steps`, `checkpoint_steps`.
 
     Returns:
         The history of training.

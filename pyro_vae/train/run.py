@@ -77,6 +77,7 @@ class Run:
         self.data, self.valid, self.seed, self.record = data, valid, seed, record
         self.parameters = [p for p in vae.parameters() if p.requires_grad]
         self.objective = ELBO(settings.num_particles, settings.kl)
+        self.fingerprint = fingerprint(data)
         self.steps_per_epoch = math.ceil(len(data) / settings.batch_size)
         self.position, self.history = Position(), History()
         self.best: dict[str, Tensor] = {}
@@ -170,10 +171,11 @@ class Run:
     def lr_factor(self) -> float:
         r"""The learning rate of this step, as a fraction of its highest value."""
         at, settings = self.position, self.settings
+        last = settings.epochs * self.steps_per_epoch
         factor = warm_up(at.step + 1, settings.warmup_epochs * self.steps_per_epoch)
+        factor *= warm_up(last - at.step, settings.cooldown_epochs * self.steps_per_epoch)
         if settings.schedule == "cosine":
-            done = at.step / (settings.epochs * self.steps_per_epoch)
-            factor *= (1 + math.cos(math.pi * done)) / 2
+            factor *= (1 + math.cos(math.pi * at.step / last)) / 2
         return factor
 
     # --- Measuring ------------------------------------------------------------------------------
@@ -245,7 +247,7 @@ class Run:
                 "optimizer": numbers,
                 "settings": self.settings.model_dump(mode="json"),
                 "seed": self.seed,
-                "data": fingerprint(self.data),
+                "data": self.fingerprint,
                 "environment": environment(device_of(self.vae)),
                 "record": self.record,
             },
@@ -283,7 +285,7 @@ class Run:
         ]
         if state["seed"] != self.seed:
             changed.append(f"seed was {state['seed']} and is {self.seed}")
-        if state["data"] != fingerprint(self.data):
+        if state["data"] != self.fingerprint:
             changed.append("the training data differ")
         if changed:
             raise ValueError(
