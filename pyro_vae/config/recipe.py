@@ -42,7 +42,7 @@ class Train(Settings):
     max_bad_steps: PositiveInt = 10
     """Stops after this many consecutive steps whose loss or gradient is not finite."""
     checkpoint_steps: PositiveInt | None = None
-    """Steps between checkpoints; one is written after every epoch in any case."""
+    """Steps between checkpoints, besides those after epochs, at most one a second."""
 
 
 class Recipe(Settings):

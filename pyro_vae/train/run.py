@@ -23,6 +23,8 @@ from ..evaluate.pure import device_of
 from ..objectives import ELBO, scale_kl, warm_up
 from .terminal import Bar, leave
 
+SECONDS_BETWEEN_CHECKPOINTS = 1.0  # after epochs; it decides nothing but what a crash may lose
+
 
 class NumericsError(ArithmeticError):
     r"""The loss or its gradient stayed non-finite; no bad step reached the parameters."""
@@ -82,6 +84,7 @@ class Run:
         self.position, self.history = Position(), History()
         self.best: dict[str, Tensor] = {}
         self.folder: Path | None = None
+        self.saved = time.monotonic()
         self.stop: list[int] = []
         self.bar: Bar
 
@@ -94,6 +97,7 @@ class Run:
         while not at.finished and at.epoch < self.settings.epochs:
             self.epoch()
         at.finished = True
+        self.save()
         if self.best:
             self.vae.load_state_dict(self.best)
 
@@ -121,7 +125,8 @@ class Run:
         self.log_epoch()
         if self.valid is not None:
             self.validate()
-        self.save()
+        if time.monotonic() - self.saved > SECONDS_BETWEEN_CHECKPOINTS:
+            self.save()
 
     def step(self, x: Tensor) -> None:
         r"""Takes one gradient step on the negative ELBO, unless it would not be finite."""
@@ -252,6 +257,7 @@ class Run:
                 "record": self.record,
             },
         )
+        self.saved = time.monotonic()
 
     def restore(self) -> None:
         r"""Goes back to the newest checkpoint of the folder."""
