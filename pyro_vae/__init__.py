@@ -29,6 +29,8 @@ if TYPE_CHECKING:  # what editors and type checkers see
     from .evaluate import reconstruct as reconstruct
     from .evaluate import sample as sample
     from .models import VAE as VAE
+    from .objectives import explain as explain
+    from .objectives import plan as plan
     from .train import fit as fit
 
 __version__ = "0.1.0"
@@ -52,9 +54,11 @@ _HOMES = {
     "build_vae": "build",
     "elbo": "evaluate",
     "encode": "evaluate",
+    "explain": "objectives",
     "fit": "train",
     "load": "checkpoint",
     "log_marginal": "evaluate",
+    "plan": "objectives",
     "reconstruct": "evaluate",
     "sample": "evaluate",
 }

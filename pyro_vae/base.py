@@ -15,12 +15,19 @@ from torch.distributions.constraints import Constraint
 Density = Literal["anywhere", "own samples", "none"]
 r"""Whether ``log_prob`` may be asked of any value, of values just drawn, or not at all."""
 
+Link = Literal["identity", "log", "logit", "centred", "none"]
+r"""What takes the mean of :math:`x` to the decoder's first output; ``"centred"`` levels lie in
+[-1, 1], and ``"none"`` says that there is no such function."""
+
 
 class Prior(nn.Module, ABC):
-    r"""Abstract prior :math:`p(z)`. Define ``forward``."""
+    r"""Abstract prior :math:`p(z)`. Define ``forward``.
+
+    Attributes:
+        support: Where :math:`z` lies.
+    """
 
     support: Constraint = constraints.real
-    density: Density = "anywhere"
 
     @abstractmethod
     def forward(self) -> Distribution:
@@ -34,11 +41,20 @@ class Likelihood(nn.Module, ABC):
     r"""Abstract likelihood :math:`p(x \mid z)`. Define ``forward``.
 
     Arguments:
-        decoder: Maps :math:`z` of shape `(*batch, latent_dim)` to `(*batch, *x_shape)`.
+        decoder: Maps :math:`z` of shape `(*batch, latent_dim)` to `(*batch, *x_shape)`; where an
+            element of :math:`x` needs several numbers, they are joined in the first of these
+            dimensions.
         event_dim: The number of dimensions of one datum: 1 for vectors, 3 for images.
+
+    Attributes:
+        support: Where the elements of :math:`x` lie.
+        link: What takes the mean of :math:`x` to the decoder's first output.
+        missing: Whether elements of :math:`x` may be missing (NaN).
     """
 
     support: Constraint = constraints.real
+    link: Link = "identity"
+    missing: bool = False
 
     def __init__(self, decoder: nn.Module, event_dim: int = 1) -> None:
         super().__init__()
@@ -62,11 +78,20 @@ class Posterior(nn.Module, ABC):
     Arguments:
         encoder: Maps :math:`x` of shape `(*batch, *x_shape)` to the parameters of the
             distribution, of shape `(*batch, num_outputs)`.
+
+    Attributes:
+        support: Where :math:`z` lies.
+        density: Of which values the density can be asked.
+        reparameterized: Whether gradients of the parameters flow through samples.
+        enumerable: Whether all values of :math:`z` can be listed.
+        index: Whether ``forward`` takes row numbers, as ``forward(x, index)``.
     """
 
     support: Constraint = constraints.real
     density: Density = "anywhere"
     reparameterized: bool = True
+    enumerable: bool = False
+    index: bool = False
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()

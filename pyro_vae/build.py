@@ -11,15 +11,21 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions.constraints import Constraint
 
-from .config import Kind, Recipe
+from .base import Likelihood, Posterior
+from .config import REGISTRY, Kind, Recipe
 from .data import Split, mean
 from .models import VAE
-from .nn import Divide
+from .nn import Divide, Observed
 
 
-def build_vae(recipe: Recipe, x_shape: tuple[int, ...], scale: float, train: Split | None) -> VAE:
+def build_vae(
+    recipe: Recipe,
+    x_shape: tuple[int, ...],
+    scale: float,
+    train: Split | None,
+    num_data: int | None = None,
+) -> VAE:
     r"""Builds the VAE that a recipe declares.
 
     Arguments:
@@ -28,48 +34,96 @@ def build_vae(recipe: Recipe, x_shape: tuple[int, ...], scale: float, train: Spl
         scale: What the encoder divides data by, so that they are about 0..1.
         train: The training data, where parameters start at them; without it (before a checkpoint
             is loaded) they start at zero.
+        num_data: The number of training data, for parameters of every datum; that of `train` by
+            default.
 
     Raises:
         ValueError: The parts do not fit each other or the data.
     """
     with torch.random.fork_rng([]):
         torch.manual_seed(recipe.seed)
-        return _build(recipe, x_shape, scale, train)
+        likelihood = build_likelihood(recipe.likelihood, recipe.latent_dim, x_shape, train)
+        size = len(train) if train is not None else num_data
+        posterior = build_posterior(recipe, x_shape, scale, likelihood.missing, size)
+        known: dict[str, Any] = {"latent_dim": recipe.latent_dim, "posterior": posterior}
+        if recipe.prior.kind == "vamp":
+            known["pseudo_inputs"] = choose_rows(train, recipe.prior.num_components, x_shape)
+        return VAE(construct(recipe.prior, known), likelihood, posterior)
 
 
-def _build(recipe: Recipe, x_shape: tuple[int, ...], scale: float, train: Split | None) -> VAE:
-    latent_dim, event_dim = recipe.latent_dim, len(x_shape)
+def build_posterior(
+    recipe: Recipe,
+    x_shape: tuple[int, ...],
+    scale: float,
+    missing: bool,
+    num_data: int | None,
+) -> Posterior:
+    r"""Builds the posterior: an encoder, or an embedding with a row for every datum, inside."""
+    kind, latent_dim = recipe.posterior, recipe.latent_dim
+    if kind.kind == "per-datum":
+        if num_data is None:
+            raise ValueError("Expected training data, whose every row has parameters; got none.")
+        family: Any = REGISTRY["posterior"][kind.family]()
+        embedding = nn.Embedding(num_data, family.num_outputs(latent_dim))
+        inner = construct(family, {"encoder": embedding, "latent_dim": latent_dim})
+        return construct(kind, {"family": inner})
 
-    encoder_kind = recipe.posterior.encoder
+    if missing and len(x_shape) != 1:
+        raise ValueError(f"Expected rows of a table for holes in data; got x of shape {x_shape}.")
     encoder = construct(
-        encoder_kind,
+        kind.encoder,
         {
-            "in_features": x_shape,
-            "out_features": recipe.posterior.num_outputs(latent_dim),
+            "in_features": (2 * x_shape[0],) if missing else x_shape,
+            "out_features": kind.num_outputs(latent_dim),
         },
-        target=encoder_kind.encoder,
+        target=kind.encoder.encoder,
     )
+    if missing:
+        encoder = nn.Sequential(Observed(), encoder)
     if scale != 1:
         encoder = nn.Sequential(Divide(scale), encoder)
-    posterior = construct(recipe.posterior, {"encoder": encoder, "latent_dim": latent_dim})
+    return construct(kind, {"encoder": encoder, "latent_dim": latent_dim})
 
-    decoder_kind = recipe.likelihood.decoder
+
+def build_likelihood(
+    kind: Any, latent_dim: int, x_shape: tuple[int, ...], train: Split | None
+) -> Likelihood:
+    r"""Builds a likelihood and its decoder, or one for each group of columns."""
+    start = None if train is None or kind.kind == "product" else mean(train)
+    if kind.kind != "product":
+        return _likelihood(kind, latent_dim, x_shape, start)
+    size = sum(len(part.columns) for part in kind.parts)
+    if x_shape != (size,):
+        raise ValueError(
+            f"Expected the parts of the likelihood to have all columns of x, of shape {x_shape}; "
+            f"got {size} columns."
+        )
+    means = None if train is None else mean(train)
+    parts = []
+    for part in kind.parts:
+        columns = list(part.columns)
+        if max(columns) >= size:
+            raise ValueError(f"Expected columns below {size}; got {max(columns)}.")
+        start = None if means is None else means[columns]
+        parts.append((columns, _likelihood(part.likelihood, latent_dim, (len(columns),), start)))
+    return construct(kind, {"decoder": nn.Identity(), "parts": parts})
+
+
+def _likelihood(
+    kind: Any, latent_dim: int, x_shape: tuple[int, ...], start: Tensor | None
+) -> Likelihood:
     decoder = construct(
-        decoder_kind,
+        kind.decoder,
         {
             "in_features": latent_dim,
-            "out_features": (recipe.likelihood.num_outputs * x_shape[0], *x_shape[1:]),
+            "out_features": (kind.num_outputs * x_shape[0], *x_shape[1:]),
         },
-        target=decoder_kind.decoder,
+        target=kind.decoder.decoder,
     )
-    likelihood = construct(recipe.likelihood, {"decoder": decoder, "event_dim": event_dim})
-    if train is not None and recipe.likelihood.output_bias == "data-mean":
-        start_at_mean(decoder.output_bias, likelihood.support, mean(train))
-
-    known = {"latent_dim": latent_dim, "posterior": posterior}
-    if (count := getattr(recipe.prior, "num_components", None)) is not None:
-        known["pseudo_inputs"] = choose_rows(train, count, x_shape)
-    return VAE(construct(recipe.prior, known), likelihood, posterior)
+    likelihood = construct(kind, {"decoder": decoder, "event_dim": len(x_shape)})
+    if start is not None and kind.output_bias == "data-mean":
+        start_at_mean(decoder.output_bias, likelihood, start)
+    return likelihood
 
 
 def construct(kind: Kind, known: Mapping[str, Any], target: str | None = None) -> Any:
@@ -81,22 +135,32 @@ def construct(kind: Kind, known: Mapping[str, Any], target: str | None = None) -
     return cls(**{k: v for k, v in {**options, **known}.items() if k in parameters})
 
 
-def start_at_mean(output_bias: Tensor, support: Constraint, data_mean: Tensor) -> None:
+def start_at_mean(output_bias: Tensor, likelihood: Likelihood, data_mean: Tensor) -> None:
     r"""Sets a decoder's output bias so that :math:`p(x \mid z)` starts at the mean of the data.
 
-    Likelihoods of bits and counts take logits, so :math:`b = \mathrm{logit}(\bar{x} / n)`, with
-    :math:`\bar{x} / n` kept inside [0.001, 0.999]; others take the mean itself.
+    The likelihood's link takes means to outputs. Means of bits are kept inside [0.001, 0.999], as
+    they may be 0 or 1, and means of counts above 0.001.
 
     References:
         | Importance Weighted Autoencoders (Burda et al., 2016), the authors' code
         | https://arxiv.org/abs/1509.00519
     """
     start = data_mean.flatten()
-    if support.is_discrete:
-        highest = getattr(support, "upper_bound", 1)
-        start = (start / highest).clamp(1e-3, 1 - 1e-3).logit()
-    with torch.no_grad():  # a sigma per element follows the means and starts at zero
-        output_bias.view(-1)[: len(start)].copy_(start)
+    highest = float(getattr(likelihood.support, "upper_bound", 1.0))
+    match likelihood.link:
+        case "none":
+            return
+        case "log":
+            start = start.clamp(min=1e-3).log()
+        case "logit":
+            start = (start / highest).clamp(1e-3, 1 - 1e-3).logit()
+        case "centred":
+            start = 2 * start / highest - 1
+    bias = output_bias.view(-1)
+    copies = getattr(likelihood, "num_components", 1)  # each component starts there
+    with torch.no_grad():
+        for i in range(copies):
+            bias[i * len(start) : (i + 1) * len(start)].copy_(start)
 
 
 def choose_rows(train: Split | None, count: int, x_shape: tuple[int, ...]) -> Tensor:

@@ -9,14 +9,40 @@ import pyro_vae as pv
 from pyro_vae.config import REGISTRY, Recipe, validate
 from pyro_vae.data import as_split
 
-D, L, B = 6, 3, 8  # sizes of x, of z and of a batch
+D, L, B = 6, 4, 8  # sizes of x, of z and of a batch
 LEVELS = 4
 
-SIGMAS = [{"sigma": sigma} for sigma in ("shared", "fixed", "per-element")]
-OPTIONS = {
-    "gaussian": SIGMAS,
-    "binomial": [{"total_count": LEVELS}],
-    "vamp": [{"num_components": 5}],
+SIGMAS = [{"sigma": sigma} for sigma in ("shared", "fixed", "per-element", "optimal")]
+NETS = {"hidden_features": [8]}
+PARTS = [
+    {"columns": [0, 3], "likelihood": {"kind": "gaussian"}},
+    {"columns": [1], "likelihood": {"kind": "bernoulli"}},
+    {"columns": [5, 2, 4], "likelihood": {"kind": "categorical", "num_levels": LEVELS + 1}},
+]
+OPTIONS: dict[tuple[str, str], list[dict]] = {
+    ("likelihood", "gaussian"): SIGMAS,
+    ("likelihood", "binomial"): [{"total_count": LEVELS}],
+    ("likelihood", "categorical"): [{"num_levels": LEVELS + 1}],
+    ("likelihood", "discretized-logistic"): [
+        {"num_levels": LEVELS + 1},
+        {"num_levels": LEVELS + 1, "num_components": 3},
+    ],
+    ("likelihood", "product"): [{"parts": PARTS}],
+    ("prior", "vamp"): [{"num_components": 5}],
+    ("prior", "normal"): [{"loc": 0.5, "scale": 2.0}, {"learned": True}],
+    ("prior", "flow"): [NETS, {**NETS, "transform": "spline"}],
+    ("prior", "bernoulli"): [{"learned": True}],
+    ("prior", "categorical"): [{"num_categories": 2, "learned": True}],
+    ("prior", "relaxed-bernoulli"): [{"learned": True}],
+    ("prior", "relaxed-categorical"): [{"num_categories": 2, "learned": True}],
+    ("posterior", "iaf"): [{**NETS, "context_features": 4}],
+    ("posterior", "neural-spline"): [{**NETS, "context_features": 4}],
+    ("posterior", "categorical"): [{"num_categories": 2}],
+    ("posterior", "relaxed-bernoulli"): [{}, {"straight_through": True}],
+    ("posterior", "relaxed-categorical"): [
+        {"num_categories": 2},
+        {"num_categories": 2, "straight_through": True},
+    ],
 }
 
 
@@ -35,10 +61,21 @@ def z_scores(samples: Tensor, exact: Tensor | float) -> Tensor:
 
 
 def data_for(likelihood: str, count: int = B, shape: tuple[int, ...] = (D,)) -> Tensor:
-    if likelihood == "bernoulli":
-        return torch.bernoulli(torch.full((count, *shape), 0.4))
-    if likelihood == "binomial":
-        return torch.randint(LEVELS + 1, (count, *shape)).float()
+    match likelihood:
+        case "bernoulli":
+            return torch.bernoulli(torch.full((count, *shape), 0.4))
+        case "binomial" | "categorical" | "discretized-logistic":
+            return torch.randint(LEVELS + 1, (count, *shape)).float()
+        case "poisson" | "negative-binomial" | "zero-inflated-negative-binomial":
+            return torch.poisson(torch.full((count, *shape), 2.0))
+        case "continuous-bernoulli" | "beta":
+            return torch.rand(count, *shape).clamp(0.01, 0.99)
+        case "product":
+            x = torch.randn(count, *shape)
+            x[:, 1] = torch.bernoulli(torch.full((count,), 0.4))
+            x[:, [2, 4, 5]] = torch.randint(LEVELS + 1, (count, 3)).float()
+            x[::3, 0] = x[1::3, 4] = torch.nan
+            return x
     return torch.randn(count, *shape)
 
 
@@ -46,7 +83,7 @@ def variants(choice: str) -> list[dict]:
     return [
         {"kind": kind, **options}
         for kind in REGISTRY[choice]
-        for options in OPTIONS.get(kind, [{}])
+        for options in OPTIONS.get((choice, kind), [{}])
     ]
 
 
@@ -59,10 +96,18 @@ def recipe_for(
             "latent_dim": L,
             "data": {"kind": "digits"},
             "prior": prior,
-            "likelihood": {**likelihood, "decoder": network},
-            "posterior": {**posterior, "encoder": network},
+            "likelihood": _with("decoder", likelihood, network),
+            "posterior": _with("encoder", posterior, network),
         }
     )
+
+
+def _with(name: str, kind: dict, network: dict) -> dict:
+    """The kind with small networks, wherever it has some."""
+    if kind["kind"] == "product":
+        parts = [{**p, "likelihood": _with(name, p["likelihood"], network)} for p in kind["parts"]]
+        return {**kind, "parts": parts}
+    return kind if kind["kind"] == "per-datum" else {**kind, name: network}
 
 
 def build(triple: tuple[dict, dict, dict]) -> tuple[pv.VAE, Tensor]:

@@ -67,8 +67,8 @@ def load(run: str | os.PathLike[str], device: str = "auto", *, vae: Any = None) 
                 "VAE and give it: load(run, vae=vae)."
             )
         record = state["record"]
-        recipe = validate(record["recipe"])
-        vae = build_vae(recipe, tuple(record["x_shape"]), record["scale"], None)
+        recipe, size = validate(record["recipe"]), record["data"]["sizes"]["train"]
+        vae = build_vae(recipe, tuple(record["x_shape"]), record["scale"], None, size)
     load_parameters(vae, tensors["best"] or tensors["model"], source)
     return vae.to(find_device(device)).eval()
 

@@ -17,25 +17,10 @@ from .data import (
     Omniglot,
     StaticMNIST,
 )
-from .kinds import (
-    MLP,
-    Bernoulli,
-    Binomial,
-    Conv,
-    FullCovarianceNormal,
-    Gaussian,
-    Kind,
-    Likelihood,
-    LikelihoodKind,
-    MeanFieldNormal,
-    Network,
-    Posterior,
-    PosteriorKind,
-    Prior,
-    Settings,
-    StandardNormal,
-    Vamp,
-)
+from .kinds import MLP, Conv, Kind, Network, Settings
+from .likelihoods import Likelihood, LikelihoodKind, Part
+from .posteriors import Posterior, PosteriorKind
+from .priors import Prior
 from .reading import (
     REGISTRY,
     kinds,
@@ -46,15 +31,14 @@ from .reading import (
     to_toml,
     validate,
 )
-from .recipe import Recipe, Train
+from .recipe import ESTIMATORS, Recipe, Train
 
 __all__ = [
     "CIFAR10",
+    "ESTIMATORS",
     "MLP",
     "MNIST",
     "REGISTRY",
-    "Bernoulli",
-    "Binomial",
     "CelebA",
     "Conv",
     "Data",
@@ -63,24 +47,20 @@ __all__ = [
     "FashionMNIST",
     "File",
     "FreyFaces",
-    "FullCovarianceNormal",
-    "Gaussian",
     "HeldOut",
     "Kind",
     "Likelihood",
     "LikelihoodKind",
-    "MeanFieldNormal",
     "Network",
     "Omniglot",
+    "Part",
     "Posterior",
     "PosteriorKind",
     "Prior",
     "Recipe",
     "Settings",
-    "StandardNormal",
     "StaticMNIST",
     "Train",
-    "Vamp",
     "kinds",
     "override",
     "read_recipe",

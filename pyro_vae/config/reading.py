@@ -11,7 +11,10 @@ from typing import Annotated, Any, get_args, get_origin
 from pydantic import ValidationError
 
 from .data import Data
-from .kinds import Kind, Likelihood, Network, Posterior, Prior, Settings
+from .kinds import Kind, Network, Settings
+from .likelihoods import Likelihood
+from .posteriors import Posterior
+from .priors import Prior
 from .recipe import Recipe
 
 MAX_RECIPE_BYTES = 1_000_000
@@ -21,8 +24,8 @@ def kinds(choice: Any) -> dict[str, type[Kind]]:
     """Returns the kinds of a choice such as :data:`Prior`, by name.
 
     Example:
-        >>> list(kinds(Posterior))
-        ['mean-field-normal', 'full-covariance-normal']
+        >>> list(kinds(Network))
+        ['mlp', 'conv']
     """
     union = get_args(choice)[0] if get_origin(choice) is Annotated else choice
     return {kind.model_fields["kind"].default: kind for kind in get_args(union)}
@@ -117,6 +120,7 @@ def to_toml(settings: Settings) -> str:
         >>> print(to_toml(kinds(Prior)["vamp"](num_components=9)))
         kind = "vamp"
         num_components = 9
+        learned = true
     """
     lines: list[str] = []
     _write_table(settings.model_dump(mode="json", exclude_none=True), (), lines)
@@ -214,6 +218,8 @@ def _toml_value(value: Any) -> str:
         case str():
             quoted = value.replace("\\", "\\\\").replace('"', '\\"')
             return f'"{quoted}"'
+        case dict():
+            return f"{{{', '.join(f'{k} = {_toml_value(v)}' for k, v in value.items())}}}"
         case list() | tuple():
             return f"[{', '.join(map(_toml_value, value))}]"
         case _:

@@ -5,7 +5,21 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from .data import Data
-from .kinds import Likelihood, MeanFieldNormal, Posterior, Prior, Settings, StandardNormal
+from .kinds import Settings
+from .likelihoods import Likelihood
+from .posteriors import MeanFieldNormal, Posterior
+from .priors import Prior, StandardNormal
+
+ESTIMATORS = {
+    "reparameterized": "the ELBO by samples through which gradients flow, KL exact if known",
+    "score-function": "the ELBO by log-derivatives, with a baseline; for any posterior",
+    "enumeration": "the ELBO summed over all values of z; for few of them",
+    "stl": "the ELBO by path derivatives alone: no variance at the exact posterior",
+    "iwae": "the importance weighted bound of num_particles samples",
+    "dreg": "the same, doubly reparameterized: a better signal for the encoder",
+    "vimco": "the same by the score function; for any posterior",
+    "renyi": "the Renyi bound of order alpha",
+}
 
 
 class Train(Settings):
@@ -33,6 +47,34 @@ class Train(Settings):
     """The weight of the KL term (beta); 1 is the ELBO."""
     kl_warmup_epochs: NonNegativeFloat = 0.0
     """Epochs in which the weight of the KL term rises linearly from zero."""
+    kl_cycles: PositiveInt = 1
+    """Times it does so, each time rising half of a cycle; the cycles fill kl_warmup_epochs."""
+    free_bits: NonNegativeFloat = 0.0
+    """Nats below which the KL term of a latent feature costs nothing."""
+    capacity: NonNegativeFloat | None = None
+    """Nats that the KL term is drawn to, instead of to zero, with kl_weight as the force."""
+    capacity_epochs: NonNegativeFloat = 0.0
+    """Epochs in which the capacity rises linearly from zero."""
+    estimator: Literal[
+        "auto",
+        "reparameterized",
+        "score-function",
+        "enumeration",
+        "stl",
+        "iwae",
+        "dreg",
+        "vimco",
+        "renyi",
+    ] = "auto"
+    """The estimator of bound and gradient; auto lets the planner choose."""
+    alpha: NonNegativeFloat = 0.5
+    """The order of the Renyi bound."""
+    baseline: Literal["average", "neural", "none"] = "average"
+    """The baseline of the score function: a running mean, a network, or none."""
+    final_temperature: PositiveFloat | None = None
+    """Where the temperature of relaxed families ends."""
+    temperature_epochs: NonNegativeFloat = 0.0
+    """Epochs in which it falls geometrically to there."""
     kl: Literal["closed-form", "sampled"] = "closed-form"
     """The KL term: exact where a closed form is known, or from the samples of z."""
     num_particles: PositiveInt = 1

@@ -6,14 +6,13 @@ is the splits of a set that is known by name or read from a file.
 
 from .dataset import Dataset, load
 from .files import whole_file
-from .split import Split, as_split, check, describe, fingerprint, mean
+from .split import Split, as_split, check, fingerprint, mean
 
 __all__ = [
     "Dataset",
     "Split",
     "as_split",
     "check",
-    "describe",
     "fingerprint",
     "load",
     "mean",

@@ -20,6 +20,7 @@ from .split import Split, as_split
 MAP_BYTES = 1 << 30
 MAX_BYTES = 8 << 30
 MAX_RATIO = 200
+HOLES = ("", "na", "nan", "n/a", "?")
 LABELS = ("labels", "label", "y", "target", "class")
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 IDX_TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
@@ -127,7 +128,10 @@ def read_npz(path: Path) -> Table:
 
 
 def read_csv(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    r"""Reads a table of numbers; a first line of names is optional, a label column too."""
+    r"""Reads a table of numbers; a first line of names is optional, a label column too.
+
+    Empty cells and NA are holes (NaN), which only some likelihoods take.
+    """
     with path.open(newline="", encoding="utf-8") as file:
         lines = [row for row in csv.reader(file) if row]
     if not lines:
@@ -142,6 +146,9 @@ def read_csv(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
                 f"Expected {width} columns; got {len(row)} in {path}, line {i + first}."
             )
         for j, cell in enumerate(row):
+            if cell.strip().lower() in HOLES:
+                table[i, j] = np.nan
+                continue
             if not _is_number(cell):
                 raise ValueError(
                     f"Expected a number; got {cell!r} in {path}, line {i + first}, column {j + 1}."

@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
+from ..distributions.support import describe, open_unit_interval, same
+
 Binarize = Literal["no", "dynamic", "threshold"]
 Range = Literal["unit", "levels"]
 
@@ -127,13 +129,14 @@ def as_split(x: Split | Tensor | np.ndarray, source: str = "data") -> Split:
 def mean(split: Split) -> Tensor:
     r"""Returns the mean of `x` over the rows in double precision, of shape `x_shape`.
 
-    Bits drawn at visits count with their probabilities; no random number is used.
+    Missing elements do not count; bits drawn at visits count with their probabilities; no random
+    number is used.
     """
     if split.binarize == "dynamic":
         split = replace(split, binarize="no", range="unit")
-    total = sum(x.double().sum(0) for x in split.chunks())
-    assert isinstance(total, Tensor)
-    return total / len(split)
+    total = torch.stack([x.double().nansum(0) for x in split.chunks()]).sum(0)
+    count = torch.stack([(~x.isnan()).sum(0) for x in split.chunks()]).sum(0)
+    return total / count
 
 
 def fingerprint(split: Split) -> str:
@@ -153,28 +156,33 @@ def fingerprint(split: Split) -> str:
     return digest.hexdigest()
 
 
-def check(split: Split, support: Constraint, family: str) -> None:
-    r"""Checks every datum: finite, and in the support of the likelihood.
+def check(split: Split, support: Constraint, family: str, missing: bool = False) -> None:
+    r"""Checks every datum: finite, or missing where it may, and in the support of the likelihood.
 
     Arguments:
         split: The data.
         support: The support of one element of `x`.
         family: The likelihood, for the message.
+        missing: Whether elements may be missing (NaN).
 
     Raises:
         ValueError: Naming source, row, position, value, support and remedies.
     """
     if split.binarize != "no":  # bits, if the pixels are probabilities
         as_grey = replace(split, binarize="no", range="unit")
-        _check_rows(as_grey, constraints.unit_interval, "Binarization", split)
+        _check_rows(as_grey, constraints.unit_interval, "Binarization", False, split)
         split = Split(torch.tensor([[0.0], [1.0]]), source=split.source)
-    _check_rows(split, support, family, split)
+    _check_rows(split, support, family, missing, split)
 
 
-def _check_rows(split: Split, support: Constraint, family: str, original: Split) -> None:
+def _check_rows(
+    split: Split, support: Constraint, family: str, missing: bool, original: Split
+) -> None:
     start = 0
     for x in split.chunks():
         good = support.check(x) & x.isfinite()
+        if missing:
+            good |= x.isnan()
         if not good.all():
             row, *place = (~good).nonzero()[0].tolist()
             value = float(x[(row, *place)])
@@ -186,28 +194,14 @@ def _check_rows(split: Split, support: Constraint, family: str, original: Split)
         start += len(x)
 
 
-def describe(support: Constraint) -> str:
-    r"""Says what a support is.
-
-    Example:
-        >>> describe(constraints.integer_interval(0, 16))
-        '{0, ..., 16}'
-    """
-    if support is constraints.boolean:
-        return "{0, 1}"
-    if support is constraints.unit_interval:
-        return "[0, 1]"
-    if support is constraints.real:
-        return "the real numbers"
-    if support.is_discrete and hasattr(support, "upper_bound"):
-        return f"{{{getattr(support, 'lower_bound', 0)}, ..., {support.upper_bound}}}"
-    return str(support)
-
-
 def _remedy(value: float, support: Constraint, split: Split) -> str:
+    if np.isnan(value):
+        return " Fill such values first, or take a likelihood for tables with holes (product)."
     if not np.isfinite(value):
         return " Remove or replace such values first."
-    if support is constraints.boolean:
+    if same(support, open_unit_interval):
+        return " Move such values inside, or take a continuous-bernoulli likelihood."
+    if same(support, constraints.boolean):
         count = f" or binomial with total_count = {split.levels}" if split.levels else ""
         return (
             " Binarize the pixels (--data.binarize dynamic), or take a likelihood for grey ones "

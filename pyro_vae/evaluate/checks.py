@@ -1,17 +1,20 @@
 r"""Do data and model fit each other? Asked once, before training and evaluation."""
 
+from math import isfinite
 from typing import Any
 
 import pyro
 import torch
 
 from ..data import Split, check
-from ..objectives import ELBO
+from ..objectives.base import weigh
 from .pure import pure
 
 
 def check_data(vae: Any, split: Split) -> None:
     r"""Checks every datum against the model: its shape, and the support of the likelihood.
+
+    Data that may have holes are checked here alone: Pyro's own check knows no missing elements.
 
     Raises:
         ValueError: A datum has another shape, is not finite or lies outside the support.
@@ -24,12 +27,15 @@ def check_data(vae: Any, split: Split) -> None:
                 f"event shape says; got (N, {', '.join(map(str, split.x_shape))}) in "
                 f"{split.source}."
             )
-        check(split, vae.likelihood.support, type(vae.likelihood).__name__)
+        likelihood = vae.likelihood
+        check(split, likelihood.support, type(likelihood).__name__, likelihood.missing)
         rows = split.to(device).rows(slice(0, 2))
-        with pyro.validation_enabled(True):  # Pyro's own checks of the programs, once
-            terms = ELBO()(vae.model, vae.guide, rows)
-    if not torch.isfinite(terms.loss):
+        index = torch.arange(len(rows), device=device)
+        with pyro.validation_enabled(not likelihood.missing):  # Pyro's own checks, once
+            weights = weigh(vae.model, vae.guide, rows, 1, index=index)
+    bound = float(weights.log_weights.mean())
+    if not isfinite(bound):
         raise ValueError(
-            f"Expected a finite ELBO at the start; got {float(-terms.loss)} nats per datum on the "
+            f"Expected a finite ELBO at the start; got {bound} nats per datum on the "
             f"first rows of {split.source}. Check the scale of the data and the initial weights."
         )

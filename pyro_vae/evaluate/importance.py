@@ -37,7 +37,12 @@ class LogMarginal(NamedTuple):
 
 
 def log_marginal(
-    vae: Any, x: Tensor | np.ndarray | Split, num_samples: int = 500, *, seed: int = 0
+    vae: Any,
+    x: Tensor | np.ndarray | Split,
+    num_samples: int = 500,
+    *,
+    index: Tensor | None = None,
+    seed: int = 0,
 ) -> LogMarginal:
     r"""Estimates :math:`\log p(x)` of each datum by importance sampling from the guide.
 
@@ -57,18 +62,19 @@ def log_marginal(
         vae: A module with a Pyro ``model`` and ``guide``.
         x: The data, of shape `(B, *x_shape)`.
         num_samples: The number of samples :math:`K` per datum.
+        index: The row numbers of the data, of shape `(B,)`, for posteriors that want them.
         seed: Seeds the samples.
 
     Returns:
         The estimate, its error, effective sample size and tail shape, each of shape `(B,)`.
 
     Raises:
-        ValueError: `num_samples` is not positive.
+        ValueError: `num_samples` is not positive, or the posterior is a point.
     """
     tail = min(num_samples // 5, ceil(3 * sqrt(num_samples)))
     chunks = []
     with pure(vae, seed) as device:
-        for weights in log_weights(vae, as_split(x).to(device), num_samples):
+        for weights in log_weights(vae, as_split(x).to(device), num_samples, index):
             first = next(weights)
             total, squares = first.logsumexp(0), (2 * first).logsumexp(0)
             largest = first.topk(min(tail + 1, len(first)), dim=0).values
@@ -85,7 +91,12 @@ def log_marginal(
 
 
 def elbo(
-    vae: Any, x: Tensor | np.ndarray | Split, num_samples: int = 1, *, seed: int = 0
+    vae: Any,
+    x: Tensor | np.ndarray | Split,
+    num_samples: int = 1,
+    *,
+    index: Tensor | None = None,
+    seed: int = 0,
 ) -> Tensor:
     r"""Estimates the evidence lower bound of each datum.
 
@@ -95,6 +106,7 @@ def elbo(
         vae: A module with a Pyro ``model`` and ``guide``.
         x: The data, of shape `(B, *x_shape)`.
         num_samples: The number of samples :math:`K` per datum.
+        index: The row numbers of the data, of shape `(B,)`, for posteriors that want them.
         seed: Seeds the samples.
 
     Returns:
@@ -104,12 +116,14 @@ def elbo(
         return torch.cat(
             [
                 torch.stack([w.sum(0) for w in weights]).sum(0) / num_samples
-                for weights in log_weights(vae, as_split(x).to(device), num_samples)
+                for weights in log_weights(vae, as_split(x).to(device), num_samples, index)
             ]
         )
 
 
-def log_weights(vae: Any, split: Split, num_samples: int) -> Iterator[Iterator[Tensor]]:
+def log_weights(
+    vae: Any, split: Split, num_samples: int, index: Tensor | None = None
+) -> Iterator[Iterator[Tensor]]:
     r"""Streams :math:`\log p(x, z_k) - \log q(z_k \mid x)`: chunks of rows, in each of samples.
 
     Yields:
@@ -117,23 +131,29 @@ def log_weights(vae: Any, split: Split, num_samples: int) -> Iterator[Iterator[T
     """
     if num_samples < 1:
         raise ValueError(f"Expected at least one sample; got num_samples = {num_samples}.")
+    if getattr(getattr(vae, "posterior", None), "density", "anywhere") == "none":
+        raise ValueError(
+            f"Expected a posterior with a density; got {type(vae.posterior).__name__}, a point. "
+            "log p(x) exists all the same: use AIS from the prior."
+        )
     at_once = max(1, ELEMENTS_AT_ONCE // prod(split.x_shape))
     samples = min(num_samples, max(1, at_once // min(len(split), 100)))
     rows = max(1, at_once // samples)
 
     for start in range(0, len(split), rows):
         x = split.rows(slice(start, start + rows))
+        known = {} if index is None else {"index": index[start : start + rows].to(x.device)}
         yield (
-            _log_weights(vae, x, min(samples, num_samples - done)).double()
+            _log_weights(vae, x, min(samples, num_samples - done), **known).double()
             for done in range(0, num_samples, samples)
         )
 
 
-def _log_weights(vae: nn.Module, x: Tensor, num_samples: int) -> Tensor:
+def _log_weights(vae: nn.Module, x: Tensor, num_samples: int, **known: Tensor) -> Tensor:
     r"""Returns the log weights of fresh samples, of shape `(num_samples, B)`."""
     with pyro.plate("particles", num_samples, dim=-2):
-        q = poutine.trace(vae.guide).get_trace(x)
-        p = poutine.trace(poutine.replay(vae.model, trace=q)).get_trace(x)
+        q = poutine.trace(vae.guide).get_trace(x, **known)
+        p = poutine.trace(poutine.replay(vae.model, trace=q)).get_trace(x, **known)
     return _log_density(p) - _log_density(q)
 
 

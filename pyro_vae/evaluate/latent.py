@@ -10,6 +10,7 @@ from ..data import Split, as_split
 from .pure import pure
 
 ROWS_AT_ONCE = 1000
+NUM_SAMPLES = 256
 
 
 class Encoding(NamedTuple):
@@ -19,13 +20,18 @@ class Encoding(NamedTuple):
     scale: Tensor
 
 
-def encode(vae: Any, x: Tensor | np.ndarray | Split, *, seed: int = 0) -> Encoding:
+def encode(
+    vae: Any, x: Tensor | np.ndarray | Split, *, index: Tensor | None = None, seed: int = 0
+) -> Encoding:
     r"""Returns mean and standard deviation of :math:`q(z \mid x)` for each datum.
+
+    Where they have no closed form, as in flows, they are those of 256 samples.
 
     Arguments:
         vae: The VAE.
         x: The data, of shape `(B, *x_shape)`.
-        seed: Seeds the bits of data that are binarized at every visit.
+        index: The row numbers of the data, of shape `(B,)`, for posteriors that want them.
+        seed: Seeds those samples, and the bits of data that are binarized at every visit.
 
     Returns:
         The moments ``loc`` and ``scale``, each of shape `(B, latent_dim)`.
@@ -35,7 +41,19 @@ def encode(vae: Any, x: Tensor | np.ndarray | Split, *, seed: int = 0) -> Encodi
     with pure(vae, seed) as device:
         split = split.to(device)
         for start in range(0, len(split), ROWS_AT_ONCE):
-            q = vae.posterior(split.rows(slice(start, start + ROWS_AT_ONCE)))
-            locs.append(q.mean)
-            scales.append(q.stddev)
+            rows = slice(start, start + ROWS_AT_ONCE)
+            x = split.rows(rows)
+            known = () if index is None else (index[rows].to(device),)
+            loc, scale = moments(vae.posterior(x, *known))
+            locs.append(loc)
+            scales.append(scale)
     return Encoding(torch.cat(locs), torch.cat(scales))
+
+
+def moments(q: Any) -> tuple[Tensor, Tensor]:
+    r"""Mean and standard deviation of a distribution, from samples where it has none."""
+    try:
+        return q.mean, q.stddev
+    except NotImplementedError:
+        z = q.sample((NUM_SAMPLES,))
+        return z.mean(0), z.std(0)

@@ -21,6 +21,7 @@ class Bernoulli(Likelihood):
     """
 
     support = constraints.boolean
+    link = "logit"
 
     def forward(self, z: Tensor) -> dist.Distribution:
         return dist.Bernoulli(logits=self.decoder(z)).to_event(self.event_dim)

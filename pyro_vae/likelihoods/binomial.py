@@ -18,6 +18,8 @@ class Binomial(Likelihood):
         event_dim: The number of dimensions of one datum.
     """
 
+    link = "logit"
+
     def __init__(self, decoder: nn.Module, total_count: int, event_dim: int = 1) -> None:
         super().__init__(decoder, event_dim)
         self.total_count = total_count

@@ -24,15 +24,16 @@ class Gaussian(Likelihood):
         decoder: Maps :math:`z` to :math:`f`, of shape `(*batch, *x_shape)`; with a sigma per
             element to :math:`f` and :math:`\log \sigma`, joined in the first of these dimensions.
         sigma: ``"shared"`` is one learned number, ``"fixed"`` the given one, ``"per-element"`` an
-            output of the decoder.
-        scale: The given sigma, or where the shared one starts.
+            output of the decoder; ``"optimal"`` is one number that training sets to the root mean
+            square of its residuals (:class:`pyro_vae.objectives.track_sigma`).
+        scale: The given sigma, or where a shared one starts.
         event_dim: The number of dimensions of one datum.
     """
 
     def __init__(
         self,
         decoder: nn.Module,
-        sigma: Literal["shared", "fixed", "per-element"] = "shared",
+        sigma: Literal["shared", "fixed", "per-element", "optimal"] = "shared",
         scale: float = 1.0,
         event_dim: int = 1,
     ) -> None:

@@ -39,11 +39,14 @@ class VAE(nn.Module):
         self.likelihood = likelihood
         self.posterior = posterior
 
-    def model(self, x: Tensor | None = None, *, batch_size: int = 1) -> Tensor:
+    def model(
+        self, x: Tensor | None = None, *, index: Tensor | None = None, batch_size: int = 1
+    ) -> Tensor:
         r"""Samples :math:`z \sim p(z)` and :math:`x \sim p(x \mid z)`, or observes :math:`x`.
 
         Arguments:
             x: The data, of shape `(B, *x_shape)`; without it, `batch_size` data are drawn.
+            index: Row numbers, which only the guide may want.
             batch_size: How many data to draw.
 
         Returns:
@@ -65,16 +68,18 @@ class VAE(nn.Module):
                 )
             return pyro.sample("x", likelihood, obs=x)
 
-    def guide(self, x: Tensor) -> Tensor:
+    def guide(self, x: Tensor, *, index: Tensor | None = None) -> Tensor:
         r"""Samples :math:`z \sim q(z \mid x)`.
 
         Arguments:
             x: The data, of shape `(B, *x_shape)`.
+            index: The row numbers of the data, of shape `(B,)`, for posteriors that want them.
 
         Returns:
             The latent variable, of shape `(B, latent_dim)`.
         """
         show_parameters(self.posterior, "posterior")
 
+        rows = (x, index) if self.posterior.index else (x,)
         with pyro.plate("data", len(x)):
-            return pyro.sample("z", self.posterior(x))
+            return pyro.sample("z", self.posterior(*rows))

@@ -1,6 +1,39 @@
 r"""Objectives: what training maximizes, and handlers that bend it.  (layer 4)"""
 
+from .base import Objective, Terms
+from .dreg import DReG
 from .elbo import ELBO
-from .kl_weight import scale_kl, warm_up
+from .enumeration import Enumeration
+from .explain import Derivation, explain
+from .iwae import IWAE
+from .kl import kl_divergence
+from .kl_weight import cycle, fall, scale_kl, warm_up
+from .optimal_sigma import track_sigma
+from .planner import Plan, plan
+from .renyi import Renyi
+from .score_function import ScoreFunction
+from .stl import STL
+from .vimco import VIMCO
 
-__all__ = ["ELBO", "scale_kl", "warm_up"]
+__all__ = [
+    "ELBO",
+    "IWAE",
+    "STL",
+    "VIMCO",
+    "DReG",
+    "Derivation",
+    "Enumeration",
+    "Objective",
+    "Plan",
+    "Renyi",
+    "ScoreFunction",
+    "Terms",
+    "cycle",
+    "explain",
+    "fall",
+    "kl_divergence",
+    "plan",
+    "scale_kl",
+    "track_sigma",
+    "warm_up",
+]

@@ -1,29 +1,16 @@
-r"""The evidence lower bound, told apart into reconstruction and KL term."""
+r"""The evidence lower bound by reparameterized samples."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-import pyro
-from pyro import poutine
 from pyro.distributions.util import scale_and_mask
-from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
-from torch.distributions import kl_divergence
+
+from .base import Objective, Terms, traces
+from .kl import kl_by_feature, kl_divergence
 
 
-class Terms(NamedTuple):
-    r"""The terms of the bound, in nats per datum, each a 0-dim tensor.
-
-    ``loss`` can be differentiated; the others are for looking at and carry no KL weight.
-    """
-
-    loss: Tensor
-    reconstruction: Tensor
-    kl: Tensor
-
-
-class ELBO:
+class ELBO(Objective):
     r"""Creates the reparameterized evidence lower bound of any Pyro model and guide.
 
     .. math::
@@ -38,76 +25,96 @@ class ELBO:
     References:
         | Auto-Encoding Variational Bayes (Kingma & Welling, 2014), Eq. 3, 6 and 7, App. B
         | https://arxiv.org/abs/1312.6114
+        | Improved Variational Inference with Inverse Autoregressive Flow (Kingma et al., 2016),
+          Eq. 15, free bits
+        | https://arxiv.org/abs/1606.04934
+        | Understanding Disentangling in beta-VAE (Burgess et al., 2018), Eq. 8, capacity
+        | https://arxiv.org/abs/1804.03599
 
     Arguments:
         num_particles: The number of samples of :math:`z` per datum.
-        kl: ``"closed-form"`` where it is known and there is one latent site, or ``"sampled"``.
+        kl: ``"closed-form"`` where it is known, or ``"sampled"``.
+        free_bits: The KL term of each latent feature, averaged over the batch, counts as at least
+            this many nats, so that there is nothing to gain from less.
+        capacity: The KL term, averaged over the batch, is replaced by its distance from this many
+            nats per datum; a KL weight then is the price of that distance.
+
+    Raises:
+        ValueError: Free bits and capacity are both given.
     """
 
     def __init__(
-        self, num_particles: int = 1, kl: Literal["closed-form", "sampled"] = "sampled"
+        self,
+        num_particles: int = 1,
+        kl: Literal["closed-form", "sampled"] = "sampled",
+        *,
+        free_bits: float = 0.0,
+        capacity: float | None = None,
     ) -> None:
-        self.num_particles = num_particles
+        super().__init__(num_particles)
+        if free_bits and capacity is not None:
+            raise ValueError("Expected free bits or capacity; got both. Each bends the KL term.")
         self.kl = kl
+        self.free_bits = free_bits
+        self.capacity = capacity
 
-    def __call__(self, model: Callable, guide: Callable, x: Tensor, **kwargs: Any) -> Terms:
+    def forward(self, model: Callable, guide: Callable, x: Tensor, **kwargs: Any) -> Terms:
         r"""
-        Arguments:
-            model: A Pyro program whose data are `x`, with plate dimension -1.
-            guide: Its guide, whose every latent site is reparameterized.
-            x: The data, of shape `(B, *x_shape)`.
-            kwargs: Passed to both programs.
-
-        Returns:
-            The loss :math:`-\frac{1}{B} \sum_i \mathcal{L}(x_i)` and its terms.
-
         Raises:
-            ValueError: A site of the guide is not reparameterized.
+            ValueError: A site of the guide is not reparameterized; a closed-form KL is asked for
+                and the guide orders its sites in another way than the model, so that conditional
+                KL terms do not add up; or free bits are asked for and a KL has no features.
         """
-        particles = (
-            pyro.plate("particles", self.num_particles, dim=-2)
-            if self.num_particles > 1
-            else nullcontext()
-        )
-        with particles:
-            q = poutine.trace(guide).get_trace(x, **kwargs)
-            p = poutine.trace(poutine.replay(model, trace=q)).get_trace(x, **kwargs)
-        q, p = prune_subsample_sites(q), prune_subsample_sites(p)
-        q_sites, p_sites = _samples(q), _samples(p)
-        closed = self.kl == "closed-form" and len(q_sites) == 1
+        q_sites, p_sites = traces(model, guide, x, self.num_particles, **kwargs)
+        latents = [name for name, site in p_sites.items() if not site["is_observed"]]
+        if self.kl == "closed-form" and latents != [*q_sites]:
+            raise ValueError(
+                "Expected the guide to sample its sites in the model's order, as closed-form KL "
+                f"terms condition on what came before; got {[*q_sites]} for {latents}. "
+                'Take kl="sampled".'
+            )
         count = len(x) * self.num_particles
 
-        objective, reconstruction, kl = x.new_zeros(()), x.new_zeros(()), x.new_zeros(())
+        loss, reconstruction, kl = x.new_zeros(()), x.new_zeros(()), x.new_zeros(())
         for name, site in p_sites.items():
             if site["is_observed"]:
                 value = site["fn"].log_prob(site["value"])
-                objective = objective + _scaled_sum(value, site)
+                loss = loss - _scaled_sum(value, site) / count
                 reconstruction += value.detach().sum() / count
             else:
-                value = _kl(name, q_sites[name], site, closed)
-                objective = objective - _scaled_sum(value, site)
+                value = self.kl_of(name, q_sites[name], site)
+                loss = loss + self.bend(_scaled_sum(value, site) / count, site, q_sites[name])
                 kl += value.detach().sum() / count
-        return Terms(-objective / count, reconstruction, kl)
+        return Terms(loss, reconstruction, kl)
 
+    def kl_of(self, name: str, q: Any, p: Any) -> Tensor:
+        r"""The KL term of a site, exact or :math:`\log q(z) - \log p(z)`, by batch element."""
+        if not q["fn"].has_rsample:
+            raise ValueError(
+                f"Expected reparameterized latent sites; got {name!r}, a "
+                f"{type(q['fn']).__name__}. Train it with the score function "
+                "(objectives.ScoreFunction, or TraceGraph_ELBO)."
+            )
+        exact = kl_divergence(q["fn"], p["fn"]) if self.kl == "closed-form" else None
+        z = q["value"]
+        return q["fn"].log_prob(z) - p["fn"].log_prob(z) if exact is None else exact
 
-def _samples(trace: poutine.Trace) -> dict[str, Any]:
-    return {name: site for name, site in trace.nodes.items() if site["type"] == "sample"}
-
-
-def _kl(name: str, q: Any, p: Any, closed: bool) -> Tensor:
-    r"""KL term of a site, exact or :math:`\log q(z) - \log p(z)`, of shape ``batch_shape``."""
-    if not q["fn"].has_rsample:
-        raise ValueError(
-            f"Expected reparameterized latent sites; got {name!r}, a {type(q['fn']).__name__}. "
-            "Train it with TraceGraph_ELBO."
-        )
-    if closed:
-        try:
-            return kl_divergence(q["fn"], p["fn"])
-        except NotImplementedError:
-            pass
-    z = q["value"]
-    return q["fn"].log_prob(z) - p["fn"].log_prob(z)
+    def bend(self, kl: Tensor, p: Any, q: Any) -> Tensor:
+        r"""The KL term of the loss: itself, with free bits, or its distance from the capacity."""
+        if self.capacity is not None:
+            scale = p["scale"]
+            return (kl - self.capacity * scale).abs()
+        if not self.free_bits:
+            return kl
+        features = kl_by_feature(q["fn"], p["fn"], q["value"], exact=self.kl == "closed-form")
+        if features is None:
+            raise ValueError(
+                "Expected a prior and a posterior that factorize over latent features, as free "
+                f"bits count by feature; got {type(q['fn']).__name__} and "
+                f"{type(p['fn']).__name__}. Use capacity, or a diagonal pair."
+            )
+        rows = features.flatten(0, -2).mean(0)
+        return rows.clamp(min=self.free_bits).sum() * p["scale"]
 
 
 def _scaled_sum(value: Tensor, site: Any) -> Tensor:

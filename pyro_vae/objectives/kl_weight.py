@@ -1,4 +1,4 @@
-r"""The weight of the KL term, as a handler around any Pyro objective."""
+r"""The weight of the KL term, as a handler around any Pyro objective, and schedules."""
 
 from typing import Any
 
@@ -39,3 +39,36 @@ def warm_up(step: int, steps: float) -> float:
         [0.0, 0.25, 1.0, 1.0]
     """
     return min(1.0, step / steps) if steps > 0 else 1.0
+
+
+def cycle(step: int, steps: int, cycles: int, rise: float = 0.5) -> float:
+    r"""Returns a weight that rises from 0 to 1 and stays there, again in each of `cycles`.
+
+    References:
+        | Cyclical Annealing Schedule (Fu et al., 2019), Eq. 6
+        | https://arxiv.org/abs/1903.10145
+
+    Arguments:
+        step: The step, from 0.
+        steps: How many steps all cycles take together.
+        cycles: The number of cycles.
+        rise: The fraction of a cycle in which the weight rises.
+
+    Example:
+        >>> [cycle(step, steps=8, cycles=2) for step in range(9)]
+        [0.0, 0.5, 1.0, 1.0, 0.0, 0.5, 1.0, 1.0, 1.0]
+    """
+    if step >= steps:
+        return 1.0
+    period = steps / cycles
+    return min(1.0, (step % period) / (rise * period))
+
+
+def fall(step: int, steps: float, start: float, end: float) -> float:
+    r"""Returns a number that falls geometrically from `start` at step 0 to `end` at `steps`.
+
+    Example:
+        >>> [fall(step, 2, 1.0, 0.25) for step in (0, 1, 2, 3)]
+        [1.0, 0.5, 0.25, 0.25]
+    """
+    return start * (end / start) ** warm_up(step, steps)

@@ -17,19 +17,23 @@ class Vamp(Prior):
         posterior: The posterior :math:`q(z \mid x)`, shared with the VAE.
         pseudo_inputs: Where the learned pseudo-inputs :math:`u_k` start, of shape
             `(K, *x_shape)`; training data are a good choice.
+        learned: Whether the pseudo-inputs are parameters, or stay what they are.
+
+    Raises:
+        ValueError: The posterior's density cannot be asked at pseudo-inputs.
     """
 
-    def __init__(self, posterior: Posterior, pseudo_inputs: Tensor) -> None:
+    def __init__(self, posterior: Posterior, pseudo_inputs: Tensor, learned: bool = True) -> None:
         super().__init__()
-        if posterior.density != "anywhere":
+        if posterior.density != "anywhere" or posterior.index:
             raise ValueError(
-                "Expected a posterior whose density can be asked anywhere, as the VampPrior sums "
-                f"it over pseudo-inputs; got {type(posterior).__name__}, which has it for "
-                f"{posterior.density}. Choose MeanFieldNormal or FullCovarianceNormal."
+                "Expected a posterior whose density can be asked anywhere and at any input, as "
+                f"the VampPrior sums it over pseudo-inputs; got {type(posterior).__name__}. "
+                "Choose MeanFieldNormal, FullCovarianceNormal or IAF."
             )
         self.support = posterior.support
         self.posterior = posterior
-        self.pseudo_inputs = nn.Parameter(pseudo_inputs.detach().clone())
+        self.pseudo_inputs = nn.Parameter(pseudo_inputs.detach().clone(), requires_grad=learned)
         self.logits: Tensor
         self.register_buffer("logits", torch.zeros(len(pseudo_inputs)), persistent=False)
 

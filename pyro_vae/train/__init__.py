@@ -2,6 +2,7 @@ r"""Training by stochastic variational inference.  (layer 6)"""
 
 import contextlib
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from ..config import Train, validate
 from ..data import Split, as_split
 from ..evaluate.checks import check_data
 from ..evaluate.pure import device_of
+from ..objectives import plan
 from .optimizer import make_optimizer
 from .run import History, NumericsError, Run
 from .terminal import Bar, stop_signals
@@ -37,9 +39,9 @@ def fit(
 ) -> History:
     r"""Trains a VAE in place, on the device where its parameters are.
 
-    Each step maximizes the ELBO (:class:`pyro_vae.objectives.ELBO`) of a minibatch: data are
-    gathered by index, binarized if they are to be, and the gradient is the mean over the actual
-    batch. A step whose loss or gradient is not finite leaves the parameters alone.
+    Each step maximizes the bound that :func:`pyro_vae.objectives.plan` chose for a minibatch: data
+    are gathered by index, binarized if they are to be, and the gradient is the mean over the
+    actual batch. A step whose loss or gradient is not finite leaves the parameters alone.
 
     Arguments:
         vae: The VAE.
@@ -55,13 +57,16 @@ def fit(
         options: The settings of :class:`pyro_vae.config.Train` by name: `epochs`, `batch_size`,
             `optimizer` (any of :mod:`torch.optim`), `lr`, `optimizer_options`, `schedule`,
             `warmup_epochs`, `cooldown_epochs`, `clip_norm`, `kl_weight`, `kl_warmup_epochs`,
-            `kl`, `num_particles`, `patience`, `max_bad_steps`, `checkpoint_steps`.
+            `kl_cycles`, `free_bits`, `capacity`, `capacity_epochs`, `estimator`, `alpha`,
+            `baseline`, `final_temperature`, `temperature_epochs`, `kl`, `num_particles`,
+            `patience`, `max_bad_steps`, `checkpoint_steps`.
 
     Returns:
         The history of training.
 
     Raises:
-        ValueError: Options or data are wrong; nothing has changed.
+        ValueError: Options or data are wrong, or the estimator is unsound for this VAE; nothing
+            has changed.
         NumericsError: Too many consecutive steps were not finite.
         CheckpointError: A checkpoint could not be written or read.
     """
@@ -71,6 +76,11 @@ def fit(
     if resume and out is None:
         raise ValueError("Expected a folder to resume from; got resume=True without `out`.")
 
+    if vae.posterior.index and valid is not None:
+        raise ValueError(
+            f"Expected no validation data with {type(vae.posterior).__name__}, which has no "
+            "parameters for unseen rows; got some."
+        )
     device = device_of(vae)
     train = as_split(data, "training data").to(device)
     check_data(vae, train)
@@ -78,13 +88,28 @@ def fit(
     if valid is not None:
         held_out = as_split(valid, "validation data").freeze(seed).to(device)
         check_data(vae, held_out)
-    optimizer = make_optimizer(vae, settings)
+    chosen = plan(
+        vae,
+        train.rows(slice(0, 2)),
+        settings.estimator,
+        num_particles=settings.num_particles,
+        kl=settings.kl,
+        kl_weight=settings.kl_weight if settings.kl_warmup_epochs == 0 else 0.0,
+        free_bits=settings.free_bits,
+        capacity=settings.capacity,
+        alpha=settings.alpha,
+        baseline=settings.baseline,
+    )
+    objective = chosen.objective.to(device)
+    optimizer = make_optimizer(settings, vae, objective)
+    if progress:
+        print(chosen.why, file=sys.stderr)
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng([device] if device.type == "cuda" else []))
         stack.enter_context(pyro.validation_enabled(False))  # checked above
         torch.manual_seed(seed)
-        run = Run(vae, optimizer, settings, train, held_out, seed, record)
+        run = Run(vae, objective, optimizer, settings, train, held_out, seed, record)
         if out is not None:
             run.folder = Path(out)
             run.folder.mkdir(parents=True, exist_ok=True)

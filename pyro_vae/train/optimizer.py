@@ -8,8 +8,8 @@ from torch.optim import Optimizer
 from ..config import Train, suggestion
 
 
-def make_optimizer(vae: nn.Module, settings: Train) -> Optimizer:
-    r"""Creates an optimizer of :mod:`torch.optim` by name.
+def make_optimizer(settings: Train, *modules: nn.Module) -> Optimizer:
+    r"""Creates an optimizer of :mod:`torch.optim` by name, for the parameters of `modules`.
 
     Raises:
         ValueError: There is no such optimizer, or it does not take the options.
@@ -25,7 +25,7 @@ def make_optimizer(vae: nn.Module, settings: Train) -> Optimizer:
         raise ValueError(
             f"Expected a first-order optimizer of torch.optim; got {settings.optimizer!r}{hint}."
         )
-    parameters = [p for p in vae.parameters() if p.requires_grad]
+    parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
     try:
         return cls(parameters, lr=settings.lr, **settings.optimizer_options)
     except (TypeError, ValueError) as error:

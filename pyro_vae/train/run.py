@@ -1,5 +1,6 @@
 r"""One training, step by step: what it holds, how it goes on, how it stops."""
 
+import contextlib
 import json
 import math
 import sys
@@ -20,7 +21,7 @@ from ..config import Train
 from ..data import Split, fingerprint
 from ..evaluate import elbo
 from ..evaluate.pure import device_of
-from ..objectives import ELBO, scale_kl, warm_up
+from ..objectives import ELBO, Objective, cycle, fall, scale_kl, track_sigma, warm_up
 from .terminal import Bar, leave
 
 SECONDS_BETWEEN_CHECKPOINTS = 1.0  # after epochs; it decides nothing but what a crash may lose
@@ -60,6 +61,7 @@ class Position:
     epochs_since_best: int = 0
     finished: bool = False
     metrics_bytes: int = 0
+    temperatures: list[float] = field(default_factory=list)
 
 
 class Run:
@@ -68,6 +70,7 @@ class Run:
     def __init__(
         self,
         vae: Any,
+        objective: Objective,
         optimizer: Optimizer,
         settings: Train,
         data: Split,
@@ -75,10 +78,12 @@ class Run:
         seed: int,
         record: Mapping[str, Any] | None,
     ) -> None:
-        self.vae, self.optimizer, self.settings = vae, optimizer, settings
+        self.vae, self.objective = vae, objective
+        self.optimizer, self.settings = optimizer, settings
         self.data, self.valid, self.seed, self.record = data, valid, seed, record
-        self.parameters = [p for p in vae.parameters() if p.requires_grad]
-        self.objective = ELBO(settings.num_particles, settings.kl)
+        self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self.sigma = track_sigma(vae.likelihood)
+        self.relaxed = [m for m in vae.modules() if "temperature" in dict(m.named_buffers())]
         self.fingerprint = fingerprint(data)
         self.steps_per_epoch = math.ceil(len(data) / settings.batch_size)
         self.position, self.history = Position(), History()
@@ -108,7 +113,7 @@ class Run:
         order = torch.from_numpy(permutation).to(device_of(self.vae))
 
         for batch in order.split(size)[at.batch :]:
-            self.step(self.data.rows(batch))
+            self.step(self.data.rows(batch), batch)
             at.batch += 1
             self.bar.advance(at.step)
             interrupted = bool(self.stop)
@@ -128,19 +133,17 @@ class Run:
         if time.monotonic() - self.saved > SECONDS_BETWEEN_CHECKPOINTS:
             self.save()
 
-    def step(self, x: Tensor) -> None:
-        r"""Takes one gradient step on the negative ELBO, unless it would not be finite."""
+    def step(self, x: Tensor, index: Tensor) -> None:
+        r"""Takes one gradient step on the loss, unless it would not be finite."""
         at, settings = self.position, self.settings
-        lr = settings.lr * self.lr_factor()
+        lr, weight = settings.lr * self.lr_factor(), self.kl_weight()
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        weight = settings.kl_weight * warm_up(
-            at.step, settings.kl_warmup_epochs * self.steps_per_epoch
-        )
+        self.set_schedules()
 
         self.optimizer.zero_grad()
-        with scale_kl(weight):
-            terms = self.objective(self.vae.model, self.vae.guide, x)
+        with self.sigma, scale_kl(weight) if weight != 1 else contextlib.nullcontext():
+            terms = self.objective(self.vae.model, self.vae.guide, x, index=index)
         terms.loss.backward()
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         norm = get_total_norm(gradients)
@@ -182,6 +185,26 @@ class Run:
         if settings.schedule == "cosine":
             factor *= (1 + math.cos(math.pi * at.step / last)) / 2
         return factor
+
+    def kl_weight(self) -> float:
+        r"""The weight of the KL term in this step."""
+        at, settings = self.position, self.settings
+        steps = settings.kl_warmup_epochs * self.steps_per_epoch
+        if settings.kl_cycles > 1:
+            return settings.kl_weight * cycle(at.step, int(steps), settings.kl_cycles)
+        return settings.kl_weight * warm_up(at.step, steps)
+
+    def set_schedules(self) -> None:
+        r"""Sets what else changes with steps: the capacity, and temperatures."""
+        at, settings = self.position, self.settings
+        if settings.capacity is not None and isinstance(self.objective, ELBO):
+            steps = settings.capacity_epochs * self.steps_per_epoch
+            self.objective.capacity = settings.capacity * warm_up(at.step, steps)
+        if settings.final_temperature is not None:
+            steps = settings.temperature_epochs * self.steps_per_epoch
+            at.temperatures = at.temperatures or [float(m.temperature) for m in self.relaxed]
+            for module, start in zip(self.relaxed, at.temperatures):
+                module.temperature.fill_(fall(at.step, steps, start, settings.final_temperature))
 
     # --- Measuring ------------------------------------------------------------------------------
 
@@ -244,6 +267,7 @@ class Run:
             tensors={
                 "model": self.vae.state_dict(),
                 "best": self.best,
+                "objective": self.objective.state_dict(),
                 "optimizer": optimizer,
                 "rng": checkpoint.get_rng_state(device_of(self.vae)),
             },
@@ -266,6 +290,8 @@ class Run:
         tensors, state = checkpoint.read(source)
         self.check_same(state)
         checkpoint.load_parameters(self.vae, tensors["model"], source)
+        if tensors["objective"]:
+            checkpoint.load_parameters(self.objective, tensors["objective"], source)
         checkpoint.unpack_optimizer(self.optimizer, tensors["optimizer"], state["optimizer"])
         device = device_of(self.vae)
         self.best = {name: value.to(device) for name, value in tensors["best"].items()}
@@ -308,7 +334,12 @@ class Run:
                 )
 
     def names(self) -> list[str]:
-        return [name for name, p in self.vae.named_parameters() if p.requires_grad]
+        return [
+            f"{prefix}{name}"
+            for prefix, module in (("", self.vae), ("objective.", self.objective))
+            for name, p in module.named_parameters()
+            if p.requires_grad
+        ]
 
 
 def environment(device: torch.device) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-r"""Distributions that Pyro lacks, or has without what others need of them.  (layer 0)"""
+r"""Mixtures with a usable support."""
 
 import pyro.distributions as dist
 from torch.distributions.constraints import Constraint

@@ -1,0 +1,29 @@
+r"""Distributions that Pyro lacks, or has without what others need of them.  (layer 0)"""
+
+from .columns import Columns
+from .continuous_bernoulli import ContinuousBernoulli
+from .discrete import IndependentBernoulli, Levels, OneHots
+from .discretized_logistic import DiscretizedLogistic
+from .mixture import Mixture
+from .relaxed import RelaxedOneHots, StraightThrough
+from .sphere import HypersphereUniform, VonMisesFisher
+from .support import ByColumn, describe, inside, open_unit_interval, same
+
+__all__ = [
+    "ByColumn",
+    "Columns",
+    "ContinuousBernoulli",
+    "DiscretizedLogistic",
+    "HypersphereUniform",
+    "IndependentBernoulli",
+    "Levels",
+    "Mixture",
+    "OneHots",
+    "RelaxedOneHots",
+    "StraightThrough",
+    "VonMisesFisher",
+    "describe",
+    "inside",
+    "open_unit_interval",
+    "same",
+]

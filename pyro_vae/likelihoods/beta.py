@@ -1,0 +1,30 @@
+import pyro.distributions as dist
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from ..base import Likelihood
+from ..distributions.support import open_unit_interval
+
+
+class Beta(Likelihood):
+    r"""Creates the likelihood :math:`\prod_i \mathrm{Beta}(x_i; m_i c_i, (1 - m_i) c_i)`.
+
+    Of numbers strictly between 0 and 1, with mean :math:`m` and concentration :math:`c`.
+
+    References:
+        | Beta Regression for Modelling Rates and Proportions (Ferrari & Cribari-Neto, 2004), Eq. 4
+
+    Arguments:
+        decoder: Maps :math:`z` to :math:`\mathrm{logit}\, m` and, before a softplus, :math:`c`,
+            joined in the first dimension of `x_shape`.
+        event_dim: The number of dimensions of one datum.
+    """
+
+    support = open_unit_interval
+    link = "logit"
+
+    def forward(self, z: Tensor) -> dist.Distribution:
+        logit, raw = self.decoder(z).chunk(2, dim=-self.event_dim)
+        concentration = softplus(raw) + 1e-2
+        low, high = logit.neg().sigmoid() * concentration, logit.sigmoid() * concentration
+        return dist.Beta(high + 1e-4, low + 1e-4).to_event(self.event_dim)

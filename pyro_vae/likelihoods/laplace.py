@@ -1,0 +1,26 @@
+from math import log
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from ..base import Likelihood
+
+
+class Laplace(Likelihood):
+    r"""Creates the likelihood :math:`\prod_i \frac{1}{2b} e^{-|x_i - f_i(z)| / b}`.
+
+    Absolute error is this density in disguise.
+
+    Arguments:
+        decoder: Maps :math:`z` to :math:`f`, of shape `(*batch, *x_shape)`.
+        scale: Where the scale :math:`b` starts, one learned number.
+        event_dim: The number of dimensions of one datum.
+    """
+
+    def __init__(self, decoder: nn.Module, scale: float = 1.0, event_dim: int = 1) -> None:
+        super().__init__(decoder, event_dim)
+        self.log_scale = nn.Parameter(torch.tensor(log(scale)))
+
+    def forward(self, z: Tensor) -> dist.Distribution:
+        return dist.Laplace(self.decoder(z), self.log_scale.exp()).to_event(self.event_dim)

@@ -1,0 +1,36 @@
+from math import log
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from ..base import Likelihood
+
+
+class StudentT(Likelihood):
+    r"""Creates the likelihood :math:`\prod_i t_\nu(x_i; f_i(z), \sigma)` of data with outliers.
+
+    .. math:: t_\nu(x; f, \sigma) \propto
+        \frac{1}{\sigma} \left(1 + \frac{(x - f)^2}{\nu \sigma^2}\right)^{-(\nu + 1) / 2}
+
+    References:
+        | Student-t Variational Autoencoder for Robust Density Estimation (Takahashi et al., 2018)
+        | https://www.ijcai.org/proceedings/2018/374
+
+    Arguments:
+        decoder: Maps :math:`z` to :math:`f`, of shape `(*batch, *x_shape)`.
+        df: Where the degrees of freedom :math:`\nu` start, one learned number.
+        scale: Where the scale :math:`\sigma` starts, one learned number.
+        event_dim: The number of dimensions of one datum.
+    """
+
+    def __init__(
+        self, decoder: nn.Module, df: float = 4.0, scale: float = 1.0, event_dim: int = 1
+    ) -> None:
+        super().__init__(decoder, event_dim)
+        self.log_df = nn.Parameter(torch.tensor(log(df)))
+        self.log_scale = nn.Parameter(torch.tensor(log(scale)))
+
+    def forward(self, z: Tensor) -> dist.Distribution:
+        law = dist.StudentT(self.log_df.exp(), self.decoder(z), self.log_scale.exp())
+        return law.to_event(self.event_dim)

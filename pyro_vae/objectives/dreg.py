@@ -1,0 +1,40 @@
+r"""The importance weighted bound with doubly reparameterized gradients."""
+
+from collections.abc import Callable
+from math import log
+from typing import Any
+
+from torch import Tensor
+
+from .base import Objective, Terms, weigh
+
+
+class DReG(Objective):
+    r"""Creates the importance weighted bound with doubly reparameterized gradients.
+
+    .. math:: \nabla_\phi \mathcal{L}_K = \mathbb{E} \sum_k \tilde{w}_k^2
+        \frac{\partial \log w_k}{\partial z_k} \nabla_\phi z_k, \quad
+        \tilde{w}_k = \frac{w_k}{\sum_j w_j}
+
+    The model's parameters keep the gradient of :class:`IWAE`, weighted by :math:`\tilde{w}_k`.
+
+    References:
+        | Doubly Reparameterized Gradient Estimators (Tucker et al., 2019), Eq. 8
+        | https://arxiv.org/abs/1810.04152
+
+    Arguments:
+        num_particles: The number `K` of samples per datum.
+    """
+
+    def forward(self, model: Callable, guide: Callable, x: Tensor, **kwargs: Any) -> Terms:
+        r"""As :meth:`Objective.forward`."""
+        w = weigh(model, guide, x, self.num_particles, path=True, **kwargs)
+        share = w.log_weights.detach().softmax(0)
+        for z in w.latents:
+            if z.requires_grad:  # the second factor of the square, on the way back to phi
+                weight = share.squeeze(0)[..., None] if z.dim() == 2 else share[..., None]
+                z.register_hook(lambda g, weight=weight: g * weight)
+        bound = w.log_weights.detach().logsumexp(0) - log(self.num_particles)
+        surrogate = (share * w.log_weights).sum(0)
+        value = surrogate - surrogate.detach() + bound
+        return w.terms(value * w.common_scale("DReG"))

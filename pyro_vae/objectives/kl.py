@@ -1,0 +1,67 @@
+r"""Kullback-Leibler divergences in closed form: PyTorch's, and those that it lacks."""
+
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+
+WRAPPERS = (dist.MaskedDistribution, dist.ExpandedDistribution)
+MOMENTS = (dist.MultivariateNormal, dist.LowRankMultivariateNormal)
+
+
+def kl_divergence(q: Any, p: Any) -> Tensor | None:
+    r"""Returns :math:`\mathrm{KL}(q \,\|\, p)` where a closed form is known, else nothing.
+
+    PyTorch has no entry for full or low-rank covariances against diagonal ones, and Pyro then
+    samples without a word. Here entropy, mean and variance of q are enough:
+
+    .. math::
+        \mathrm{KL}(q \,\|\, \mathcal{N}(\mu, \mathrm{diag}\,\sigma^2)) = -\mathrm{H}(q)
+            - \log \mathcal{N}(\mathbb{E}_q z; \mu, \mathrm{diag}\,\sigma^2)
+            + \sum_j \frac{\mathrm{Var}_q z_j}{2 \sigma_j^2}
+
+    Arguments:
+        q: A distribution.
+        p: Another, of the same ``event_shape``.
+
+    Returns:
+        The divergence in nats, of shape ``batch_shape``, or none.
+    """
+    batch_shape = torch.broadcast_shapes(q.batch_shape, p.batch_shape)
+    if p.batch_shape != batch_shape:
+        p = p.expand(batch_shape)  # some of PyTorch's entries do not broadcast
+    q, p = _plain(q), _plain(p)
+    if isinstance(q, MOMENTS) and isinstance(p, torch.distributions.Independent):
+        normal = p.base_dist
+        if isinstance(normal, torch.distributions.Normal) and len(p.event_shape) == 1:
+            spread = (q.variance / (2 * normal.scale.square())).sum(-1)
+            return (spread - q.entropy() - p.log_prob(q.mean)).expand(batch_shape)
+    try:
+        return torch.distributions.kl_divergence(q, p).expand(batch_shape)
+    except NotImplementedError:
+        return None
+
+
+def kl_by_feature(q: Any, p: Any, z: Tensor, exact: bool) -> Tensor | None:
+    r"""Returns the KL term of each latent feature, of shape `(*batch, latent_dim)`, or none.
+
+    Arguments:
+        q: A distribution over vectors.
+        p: Another.
+        z: Samples of q, from which the term is estimated where it is not exact.
+        exact: Whether a closed form is wanted.
+    """
+    q, p = _plain(q), _plain(p)
+    if not all(isinstance(d, torch.distributions.Independent) for d in (q, p)):
+        return None
+    q, p = q.base_dist, p.base_dist
+    known = kl_divergence(q, p) if exact else None
+    return q.log_prob(z) - p.log_prob(z) if known is None else known
+
+
+def _plain(d: Any) -> Any:
+    r"""The distribution inside Pyro's wrappers."""
+    while isinstance(d, WRAPPERS):
+        d = d.base_dist
+    return d

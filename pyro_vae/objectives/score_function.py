@@ -1,0 +1,116 @@
+r"""The evidence lower bound by score-function gradients, and baselines for them."""
+
+from collections.abc import Callable
+from math import prod
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..nn import MLP
+from .base import Objective, Terms, weigh
+
+
+class ScoreFunction(Objective):
+    r"""Creates the ELBO for latents that cannot be reparameterized.
+
+    .. math:: \nabla_\phi \mathcal{L} = \mathbb{E} [(f(z) - b(x)) \nabla_\phi \log q(z \mid x)],
+        \quad f(z) = \log p(x, z) - \log q(z \mid x)
+
+    Any baseline `b` leaves the mean alone; a good one cuts the variance. With several samples
+    the mean of the others is one, and is subtracted beside that of the objective.
+
+    References:
+        | Black Box Variational Inference (Ranganath et al., 2014), Eq. 2
+        | https://arxiv.org/abs/1401.0118
+        | Neural Variational Inference and Learning in Belief Networks (Mnih & Gregor, 2014)
+        | https://arxiv.org/abs/1402.0030
+        | Buy 4 REINFORCE Samples, Get a Baseline for Free! (Kool et al., 2019)
+
+    Arguments:
+        num_particles: The number of samples per datum.
+        baseline: ``"average"`` is a running mean, ``"neural"`` a network of `x`, trained along by
+            squared error, and ``"none"`` is zero.
+        x_shape: The shape of one datum, for the neural baseline.
+    """
+
+    def __init__(
+        self,
+        num_particles: int = 1,
+        baseline: Literal["average", "neural", "none"] = "average",
+        x_shape: tuple[int, ...] | None = None,
+    ) -> None:
+        super().__init__(num_particles)
+        self.baseline: nn.Module | None = None
+        if baseline == "average":
+            self.baseline = Average()
+        elif baseline == "neural":
+            if x_shape is None:
+                raise ValueError("Expected x_shape for a neural baseline; got none.")
+            self.baseline = Neural(x_shape)
+
+    def forward(self, model: Callable, guide: Callable, x: Tensor, **kwargs: Any) -> Terms:
+        r"""As :meth:`Objective.forward`; the loss also trains a neural baseline."""
+        w = weigh(model, guide, x, self.num_particles, **kwargs)
+        learned = w.likelihood * w.scale + w.prior * w.kl_scale
+        value = learned - w.posterior.detach() * w.kl_scale
+        target = value.detach()
+
+        baseline, error = target.new_zeros(()), target.new_zeros(target.shape[-1])
+        if self.num_particles > 1:
+            baseline = (target.sum(0) - target) / (self.num_particles - 1)
+        if self.baseline is not None:
+            rest = target - baseline
+            guess = self.baseline(x, rest)
+            baseline = baseline + guess.detach()
+            if guess.requires_grad:
+                error = (rest - guess).square().mean(0)
+
+        score = (target - baseline) * w.posterior
+        gradient = (learned + score).mean(0) - error
+        return w.terms(gradient - gradient.detach() + target.mean(0))
+
+
+class Average(nn.Module):
+    r"""Creates a baseline that is a running mean: one number, whatever the batch.
+
+    Arguments:
+        decay: How much of the past each batch leaves.
+    """
+
+    def __init__(self, decay: float = 0.9) -> None:
+        super().__init__()
+        self.decay = decay
+        self.mean: Tensor
+        self.steps: Tensor
+        self.register_buffer("mean", torch.zeros(()))
+        self.register_buffer("steps", torch.zeros(()))
+
+    @torch.no_grad()
+    def forward(self, x: Tensor, target: Tensor) -> Tensor:
+        r"""Returns the mean of what came before, a 0-dim tensor, then takes in `target`."""
+        past = self.mean.to(target.dtype) / (1 - self.decay**self.steps).clamp(min=1e-6)
+        batch = target.mean()
+        if self.training and batch.isfinite():
+            self.mean.mul_(self.decay).add_((1 - self.decay) * batch)
+            self.steps.add_(1)
+        return past
+
+
+class Neural(nn.Module):
+    r"""Creates a baseline that a network guesses from `x`, its scale tracked by a running mean.
+
+    Arguments:
+        x_shape: The shape of one datum.
+        hidden_features: The size of the hidden layer.
+    """
+
+    def __init__(self, x_shape: tuple[int, ...], hidden_features: int = 100) -> None:
+        super().__init__()
+        self.net = MLP(x_shape, [hidden_features], 1)
+        self.average = Average()
+        self.scale = float(prod(x_shape)) ** 0.5
+
+    def forward(self, x: Tensor, target: Tensor) -> Tensor:
+        r"""Returns the guess, of shape `(B,)`, then takes in `target`."""
+        return self.average(x, target) + self.scale * self.net(torch.nan_to_num(x))[..., 0]

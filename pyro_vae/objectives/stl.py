@@ -1,0 +1,30 @@
+r"""The evidence lower bound, its gradient sticking to the landing."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from .base import Objective, Terms, weigh
+
+
+class STL(Objective):
+    r"""Creates the ELBO with the path derivative alone: "sticking the landing".
+
+    The gradient of :math:`\log q_\phi(z)` at fixed `z` has mean zero and is left out. What
+    remains has no variance at all, for :math:`\phi`, where :math:`q(z \mid x)` is the exact
+    posterior.
+
+    References:
+        | Sticking the Landing (Roeder et al., 2017), Eq. 8
+        | https://arxiv.org/abs/1703.09194
+
+    Arguments:
+        num_particles: The number of samples per datum.
+    """
+
+    def forward(self, model: Callable, guide: Callable, x: Tensor, **kwargs: Any) -> Terms:
+        r"""As :meth:`Objective.forward`."""
+        w = weigh(model, guide, x, self.num_particles, path=True, **kwargs)
+        objective = w.likelihood * w.scale + (w.prior - w.posterior) * w.kl_scale
+        return w.terms(objective.mean(0))

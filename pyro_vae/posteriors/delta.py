@@ -1,0 +1,20 @@
+import pyro.distributions as dist
+from torch import Tensor
+
+from ..base import Posterior
+
+
+class Delta(Posterior):
+    r"""Creates the point :math:`z = f(x)`: a plain autoencoder.
+
+    Its training maximizes :math:`\log p(x, z)` at that point, which is no bound on
+    :math:`\log p(x)`: a point has no density. The model's :math:`p(x)` exists all the same.
+
+    Arguments:
+        encoder: Maps :math:`x` to :math:`z`, of shape `(*batch, latent_dim)`.
+    """
+
+    density = "none"
+
+    def forward(self, x: Tensor) -> dist.Distribution:
+        return dist.Delta(self.encoder(x), event_dim=1)

@@ -1,0 +1,48 @@
+import pyro.distributions as dist
+from torch import Tensor, nn
+
+from ..base import Posterior
+
+
+class PerDatum(Posterior):
+    r"""Creates :math:`q(z \mid x_i) = q(z; \lambda_i)` with free parameters for every datum.
+
+    This is stochastic variational inference without amortization: what an encoder loses against
+    it is the amortization gap. There is nothing to say about data that were not trained on.
+
+    References:
+        | Stochastic Variational Inference (Hoffman et al., 2013)
+        | https://arxiv.org/abs/1206.7055
+        | Inference Suboptimality in Variational Autoencoders (Cremer et al., 2018)
+        | https://arxiv.org/abs/1801.03558
+
+    Arguments:
+        family: A posterior whose encoder is an embedding, such as
+            ``MeanFieldNormal(nn.Embedding(num_data, 2 * latent_dim))``.
+
+    Example:
+        >>> from pyro_vae.posteriors import MeanFieldNormal
+        >>> posterior = PerDatum(MeanFieldNormal(nn.Embedding(100, 2 * 3)))
+        >>> posterior(torch.zeros(2, 784), torch.tensor([5, 99])).event_shape
+        torch.Size([3])
+    """
+
+    index = True
+
+    def __init__(self, family: Posterior) -> None:
+        nn.Module.__init__(self)  # the family holds the encoder
+        self.family = family
+        self.support, self.density = family.support, family.density
+        self.reparameterized, self.enumerable = family.reparameterized, family.enumerable
+        self.num_data = len(family.encoder.weight)  # type: ignore[arg-type]
+        nn.init.normal_(family.encoder.weight, std=1e-2)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, index: Tensor | None = None) -> dist.Distribution:
+        count = self.num_data
+        if index is None or index.shape != x.shape[: index.dim()] or int(index.max()) >= count:
+            got = "none" if index is None else f"{list(index.shape)} up to {int(index.max())}"
+            raise ValueError(
+                f"Expected the row numbers, below {count}, of training data, for which alone "
+                f"PerDatum has parameters; got {got}. Give index=, or train these data too."
+            )
+        return self.family(index)

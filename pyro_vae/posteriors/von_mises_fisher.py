@@ -1,0 +1,27 @@
+import pyro.distributions as dist
+from pyro.distributions import constraints
+from torch import Tensor
+from torch.nn.functional import normalize, softplus
+
+from .. import distributions
+from ..base import Posterior
+
+
+class VonMisesFisher(Posterior):
+    r"""Creates :math:`q(z \mid x) \propto e^{\kappa(x) \mu(x)^\top z}` on the unit sphere.
+
+    References:
+        | Hyperspherical Variational Auto-Encoders (Davidson et al., 2018), Sec. 3
+        | https://arxiv.org/abs/1804.00891
+
+    Arguments:
+        encoder: Maps :math:`x` to the direction of :math:`\mu` and a number whose softplus is
+            :math:`\kappa`, of shape `(*batch, latent_dim + 1)`.
+    """
+
+    support = constraints.sphere
+
+    def forward(self, x: Tensor) -> dist.Distribution:
+        outputs = self.encoder(x)
+        concentration = softplus(outputs[..., -1]) + 1e-3
+        return distributions.VonMisesFisher(normalize(outputs[..., :-1], dim=-1), concentration)
