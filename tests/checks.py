@@ -73,7 +73,7 @@ def data_for(likelihood: str, count: int = B, shape: tuple[int, ...] = (D,)) -> 
         case "product":
             x = torch.randn(count, *shape)
             x[:, 1] = torch.bernoulli(torch.full((count,), 0.4))
-            x[:, [2, 4, 5]] = torch.randint(LEVELS + 1, (count, 3)).float()
+            x[:, [2, 4, 5]] = torch.randint(LEVELS + 1, (count, 3)).to(x.dtype)
             x[::3, 0] = x[1::3, 4] = torch.nan
             return x
     return torch.randn(count, *shape)
@@ -88,12 +88,16 @@ def variants(choice: str) -> list[dict]:
 
 
 def recipe_for(
-    prior: dict, likelihood: dict, posterior: dict, network: dict | None = None
+    prior: dict,
+    likelihood: dict,
+    posterior: dict,
+    network: dict | None = None,
+    latent_dim: int = L,
 ) -> Recipe:
     network = network or {"kind": "mlp", "hidden_features": [16]}
     return validate(
         {
-            "latent_dim": L,
+            "latent_dim": latent_dim,
             "data": {"kind": "digits"},
             "prior": prior,
             "likelihood": _with("decoder", likelihood, network),
