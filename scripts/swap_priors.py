@@ -45,13 +45,13 @@ for prior in args.priors:
         start = time.perf_counter()
         try:
             vae = pv.build_vae(recipe, data.train.x_shape, data.train.scale, data.train)
-            pv.fit(
-                vae, data.train, seed=args.seed, progress=False, **recipe.train.model_dump()
-            )
+            pv.fit(vae, data.train, seed=args.seed, progress=False, **recipe.train.model_dump())
         except ValueError as error:
             print(f"{prior:20s}{posterior:24s}  {error}", flush=True)
             continue
         seconds = time.perf_counter() - start
         figures = evaluate(vae, data.test, args.num_samples)
-        bounds = [f"{figures[k]:.2f} +- {figures[f'{k}_se']:.2f}" for k in ("elbo", "log_marginal")]
-        print(f"{prior:20s}{posterior:24s}{bounds[0]:>18s}{bounds[1]:>18s}{seconds:9.0f}", flush=True)
+        elbo, evidence = (
+            f"{figures[key]:.2f} +- {figures[f'{key}_se']:.2f}" for key in ("elbo", "log_marginal")
+        )
+        print(f"{prior:20s}{posterior:24s}{elbo:>18s}{evidence:>18s}{seconds:9.0f}", flush=True)

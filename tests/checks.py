@@ -123,8 +123,36 @@ def build(triple: tuple[dict, dict, dict]) -> tuple[pv.VAE, Tensor]:
 TRIPLES = list(product(*(variants(choice) for choice in ("prior", "likelihood", "posterior"))))
 
 
+def refusal(triple: tuple[dict, dict, dict]) -> str | None:
+    """The sentence that refuses a triple, or none."""
+    try:
+        vae, x = build(triple)
+        pv.plan(vae, x)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def pairs() -> list[tuple[dict, dict, dict]]:
+    """Every prior with every posterior once, every likelihood with two pairs."""
+    priors, likelihoods, posteriors = (
+        variants(choice) for choice in ("prior", "likelihood", "posterior")
+    )
+    chosen = [(prior, {"kind": "gaussian"}, q) for prior in priors for q in posteriors]
+    for likelihood in likelihoods:
+        chosen.append((priors[0], likelihood, posteriors[0]))
+        chosen.append(({"kind": "bernoulli"}, likelihood, {"kind": "bernoulli"}))
+    return chosen
+
+
 def name_of(triple: tuple[dict, dict, dict]) -> str:
-    return "-".join("+".join(str(v) for v in part.values()) for part in triple)
+    return "-".join(_name(part) for part in triple)
+
+
+def _name(part: dict) -> str:
+    return "+".join(
+        "parts" if isinstance(v, list) and k == "parts" else str(v) for k, v in part.items()
+    )
 
 
 def linear_gaussian(

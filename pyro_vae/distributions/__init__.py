@@ -4,15 +4,17 @@ from .columns import Columns
 from .continuous_bernoulli import ContinuousBernoulli
 from .discrete import IndependentBernoulli, Levels, OneHots
 from .discretized_logistic import DiscretizedLogistic
-from .mixture import Mixture
+from .mixture import DiagonalNormalMixture, Mixture
 from .relaxed import RelaxedOneHots, StraightThrough
 from .sphere import HypersphereUniform, VonMisesFisher
 from .support import ByColumn, describe, inside, open_unit_interval, same
+from .zero_inflated import ZeroInflated
 
 __all__ = [
     "ByColumn",
     "Columns",
     "ContinuousBernoulli",
+    "DiagonalNormalMixture",
     "DiscretizedLogistic",
     "HypersphereUniform",
     "IndependentBernoulli",
@@ -22,6 +24,7 @@ __all__ = [
     "RelaxedOneHots",
     "StraightThrough",
     "VonMisesFisher",
+    "ZeroInflated",
     "describe",
     "inside",
     "open_unit_interval",

@@ -1,5 +1,6 @@
 r"""Grey levels as bins of a logistic density, or of a mixture of them."""
 
+from math import log
 from typing import Any
 
 import pyro.distributions as dist
@@ -53,9 +54,8 @@ class DiscretizedLogistic(dist.TorchDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         x = value.unsqueeze(-1)
         above, below = self._standard(x + 0.5), self._standard(x - 0.5)
-        width = (above - below).clamp(min=torch.finfo(above.dtype).tiny)
         first, last = x == 0, x == self.num_levels - 1
-        inside = torch.where(first | last, 0.0, torch.log(-torch.expm1(-width)))
+        inside = torch.where(first | last, 0.0, self._log_inside())
         log_p = torch.where(last, 0.0, logsigmoid(above))
         log_p = log_p + torch.where(first, 0.0, logsigmoid(-below)) + inside
         return (self.log_weights + log_p).logsumexp(-1)
@@ -69,6 +69,14 @@ class DiscretizedLogistic(dist.TorchDistribution):
             )
             y = loc + log_scale.exp() * torch.logit(torch.rand_like(loc), eps=1e-7)
             return ((y + 1) / 2 * (self.num_levels - 1)).round().clamp(0, self.num_levels - 1)
+
+    def _log_inside(self) -> Tensor:
+        r""":math:`\log(1 - e^{-w})` for the width `w` of a bin, also where `w` underflows."""
+        log_width = log(2 / (self.num_levels - 1)) - self.log_scale
+        width = log_width.exp()
+        narrow = width < 1e-4
+        wide = torch.where(narrow, 1.0, width)
+        return torch.where(narrow, log_width - width / 2, torch.log(-torch.expm1(-wide)))
 
     def _standard(self, level: Tensor | float) -> Tensor:
         r"""A level's place on [-1, 1], standardized by each component."""

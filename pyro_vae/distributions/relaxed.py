@@ -36,6 +36,10 @@ class RelaxedOneHots(dist.TorchDistribution):
         )
         super().__init__(logits.shape[:-1], logits.shape[-1:], validate_args=False)
 
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "RelaxedOneHots":
+        logits = self.blocks.logits.flatten(-2).expand(*torch.Size(batch_shape), -1)
+        return RelaxedOneHots(self.blocks.temperature, logits, self.num_categories)
+
     def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:
         z = self.blocks.rsample(sample_shape).flatten(-2)
         return z.clamp(min=torch.finfo(z.dtype).tiny)  # the density is asked for log z
@@ -65,6 +69,9 @@ class StraightThrough(dist.TorchDistribution):
     def __init__(self, discrete: Any, relaxed: Any) -> None:
         self.discrete, self.relaxed = discrete, relaxed
         super().__init__(discrete.batch_shape, discrete.event_shape, validate_args=False)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "StraightThrough":
+        return StraightThrough(self.discrete.expand(batch_shape), self.relaxed.expand(batch_shape))
 
     @property
     def support(self) -> Constraint:

@@ -201,6 +201,6 @@ def _one_scale(sites: list[Any]) -> Tensor | float:
 
 
 def _equal(a: Any, b: Any) -> bool:
-    if a is b:
-        return True
-    return bool((torch.as_tensor(a) == torch.as_tensor(b)).all())
+    if a is b or not (isinstance(a, Tensor) or isinstance(b, Tensor)):
+        return a == b
+    return bool((a == b).all())

@@ -29,9 +29,8 @@ def kl_divergence(q: Any, p: Any) -> Tensor | None:
         The divergence in nats, of shape ``batch_shape``, or none.
     """
     batch_shape = torch.broadcast_shapes(q.batch_shape, p.batch_shape)
-    if p.batch_shape != batch_shape:
-        p = p.expand(batch_shape)  # some of PyTorch's entries do not broadcast
-    q, p = _plain(q), _plain(p)
+    q, p = (d if d.batch_shape == batch_shape else d.expand(batch_shape) for d in (q, p))
+    q, p = _plain(q), _plain(p)  # expanded, as some of PyTorch's entries do not broadcast
     if isinstance(q, MOMENTS) and isinstance(p, torch.distributions.Independent):
         normal = p.base_dist
         if isinstance(normal, torch.distributions.Normal) and len(p.event_shape) == 1:

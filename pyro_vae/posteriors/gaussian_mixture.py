@@ -2,6 +2,7 @@ import pyro.distributions as dist
 from torch import Tensor, nn
 
 from ..base import Posterior
+from ..distributions import DiagonalNormalMixture
 
 
 class GaussianMixture(Posterior):
@@ -31,4 +32,4 @@ class GaussianMixture(Posterior):
     def forward(self, x: Tensor) -> dist.Distribution:
         outputs = self.encoder(x).unflatten(-1, (self.num_components, -1))
         logits, loc, log_scale = outputs.split(self.sizes, dim=-1)
-        return dist.MixtureOfDiagNormals(loc, log_scale.exp(), logits[..., 0])
+        return DiagonalNormalMixture(loc, log_scale.exp(), logits[..., 0])
