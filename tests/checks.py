@@ -65,7 +65,7 @@ def data_for(likelihood: str, count: int = B, shape: tuple[int, ...] = (D,)) -> 
         case "bernoulli":
             return torch.bernoulli(torch.full((count, *shape), 0.4))
         case "binomial" | "categorical" | "discretized-logistic":
-            return torch.randint(LEVELS + 1, (count, *shape)).float()
+            return torch.randint(LEVELS + 1, (count, *shape)).to(torch.get_default_dtype())
         case "poisson" | "negative-binomial" | "zero-inflated-negative-binomial":
             return torch.poisson(torch.full((count, *shape), 2.0))
         case "continuous-bernoulli" | "beta":

@@ -209,7 +209,7 @@ def test_every_format_gives_the_same_data(tmp_path):
     np.save(tmp_path / "a.npy", x)
     np.savez(tmp_path / "b.npz", x=x, labels=labels)
     (tmp_path / "c-idx3-ubyte").write_bytes(idx_bytes(x))
-    (tmp_path / "d-idx3-ubyte.gz").write_bytes(gzip.compress(idx_bytes(x)))
+    (tmp_path / "d-idx3-ubyte.gz").write_bytes(gzip.compress(idx_bytes(x), mtime=0))
     for i, (image, label) in enumerate(zip(x, labels)):
         folder = tmp_path / "e" / "abc"[label]
         folder.mkdir(parents=True, exist_ok=True)
@@ -282,7 +282,7 @@ class Executed:
         ("a-idx3-ubyte", idx_bytes(np.zeros(3, np.uint8), shape=(5,))),
         ("a-idx3-ubyte", idx_bytes(np.zeros(9, np.uint8), shape=(5,))),
         ("a-idx3-ubyte", idx_bytes(np.zeros(3, np.uint8), kind=7)),
-        ("a-idx3-ubyte.gz", gzip.compress(idx_bytes(np.zeros(3, np.uint8)))[:-9]),
+        ("a-idx3-ubyte.gz", gzip.compress(idx_bytes(np.zeros(3, np.uint8)), mtime=0)[:-9]),
         ("a-idx3-ubyte.gz", b"no gzip"),
         ("a.txt", b"1 2 3"),
     ],
@@ -376,7 +376,7 @@ def fake_mnist(workdir, monkeypatch):
         array = (
             GREY.numpy()[:count, 0] if "images" in name else np.arange(count, dtype=np.uint8) % 10
         )
-        content = gzip.compress(idx_bytes(array))
+        content = gzip.compress(idx_bytes(array), mtime=0)
         (folder / f"{name}.gz").write_bytes(content)
         digests.append(hashlib.md5(content).hexdigest())
     monkeypatch.setitem(sets.MD5, "mnist", tuple(digests))

@@ -105,14 +105,25 @@ class Weights(NamedTuple):
 
 
 def traces(
-    model: Callable, guide: Callable, x: Tensor, num_particles: int, **kwargs: Any
+    model: Callable,
+    guide: Callable,
+    x: Tensor,
+    num_particles: int,
+    *,
+    detached: bool = False,
+    **kwargs: Any,
 ) -> tuple[Sites, Sites]:
-    r"""Runs the guide, replays the model, and returns the sample sites of each, by name."""
+    r"""Runs the guide, replays the model, and returns the sample sites of each, by name.
+
+    Samples lose their gradient if they are to be `detached`.
+    """
     particles = (
         pyro.plate("particles", num_particles, dim=-2) if num_particles > 1 else nullcontext()
     )
     with particles:
         q = poutine.trace(guide).get_trace(x, **kwargs)
+        for site in sample_sites(q).values() if detached else ():
+            site["value"] = site["value"].detach()
         p = poutine.trace(poutine.replay(model, trace=q)).get_trace(x, **kwargs)
     return sample_sites(q), sample_sites(p)
 
@@ -130,6 +141,7 @@ def weigh(
     num_particles: int,
     *,
     path: bool = False,
+    detached: bool = False,
     **kwargs: Any,
 ) -> Weights:
     r"""Draws :math:`z_k \sim q(z \mid x)` and returns the log densities, datum by datum.
@@ -142,11 +154,12 @@ def weigh(
         num_particles: The number `K` of samples.
         path: Lets the gradient of :math:`\log q(z_k \mid x)` reach parameters only along the path
             through :math:`z_k`: the score at fixed :math:`z_k`, whose mean is zero, is left out.
+        detached: Takes the gradient of :math:`z_k` away, so that the score alone is left.
 
     Raises:
         ValueError: Sites lie in different plates, or sites of a kind have different scales.
     """
-    q, p = traces(model, guide, x, num_particles, **kwargs)
+    q, p = traces(model, guide, x, num_particles, detached=detached, **kwargs)
     check_plates([*p.values(), *q.values()])
     observed = [site for site in p.values() if site["is_observed"]]
     latent = [site for name, site in p.items() if not site["is_observed"] and name in q]

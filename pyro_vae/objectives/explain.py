@@ -130,6 +130,7 @@ class Derivation(NamedTuple):
     reconstruction: Formula | None
     kl: Formula | None
 
+    @torch.no_grad()
     def evaluate(self, x: Tensor, seed: int = 0, index: Tensor | None = None) -> float:
         r"""Returns the loss as the printed formulas give it, in nats per datum.
 
@@ -141,7 +142,7 @@ class Derivation(NamedTuple):
             index: The row numbers, for posteriors that want them.
         """
         vae, count = self.vae, self.plan.objective.num_particles
-        with torch.random.fork_rng([x.device] if x.is_cuda else []), torch.no_grad():
+        with torch.random.fork_rng([x.device] if x.is_cuda else []):
             torch.manual_seed(seed)
             q, p = traces(vae.model, vae.guide, x, count, index=index)
         site, z_q, z_p = p["x"], q["z"], p["z"]

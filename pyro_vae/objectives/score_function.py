@@ -51,7 +51,7 @@ class ScoreFunction(Objective):
 
     def forward(self, model: Callable, guide: Callable, x: Tensor, **kwargs: Any) -> Terms:
         r"""As :meth:`Objective.forward`; the loss also trains a neural baseline."""
-        w = weigh(model, guide, x, self.num_particles, **kwargs)
+        w = weigh(model, guide, x, self.num_particles, detached=True, **kwargs)
         learned = w.likelihood * w.scale + w.prior * w.kl_scale
         value = learned - w.posterior.detach() * w.kl_scale
         target = value.detach()

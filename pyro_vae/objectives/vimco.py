@@ -38,7 +38,7 @@ class VIMCO(Objective):
 
     def forward(self, model: Callable, guide: Callable, x: Tensor, **kwargs: Any) -> Terms:
         r"""As :meth:`Objective.forward`."""
-        w = weigh(model, guide, x, self.num_particles, **kwargs)
+        w = weigh(model, guide, x, self.num_particles, detached=True, **kwargs)
         bound = w.log_weights.logsumexp(0) - log(self.num_particles)
         signal = bound.detach() - self.without_each(w.log_weights.detach())
         surrogate = bound + (signal * w.posterior).sum(0)

@@ -88,25 +88,28 @@ def fit(
     if valid is not None:
         held_out = as_split(valid, "validation data").freeze(seed).to(device)
         check_data(vae, held_out)
-    chosen = plan(
-        vae,
-        train.rows(slice(0, 2)),
-        settings.estimator,
-        num_particles=settings.num_particles,
-        kl=settings.kl,
-        kl_weight=settings.kl_weight if settings.kl_warmup_epochs == 0 else 0.0,
-        free_bits=settings.free_bits,
-        capacity=settings.capacity,
-        alpha=settings.alpha,
-        baseline=settings.baseline,
-    )
+    gpu = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(gpu):
+        torch.manual_seed(seed)  # networks of baselines start the same every time
+        chosen = plan(
+            vae,
+            train.rows(slice(0, 2)),
+            settings.estimator,
+            num_particles=settings.num_particles,
+            kl=settings.kl,
+            kl_weight=settings.kl_weight if settings.kl_warmup_epochs == 0 else 0.0,
+            free_bits=settings.free_bits,
+            capacity=settings.capacity,
+            alpha=settings.alpha,
+            baseline=settings.baseline,
+        )
     objective = chosen.objective.to(device)
     optimizer = make_optimizer(settings, vae, objective)
     if progress:
         print(chosen.why, file=sys.stderr)
 
     with contextlib.ExitStack() as stack:
-        stack.enter_context(torch.random.fork_rng([device] if device.type == "cuda" else []))
+        stack.enter_context(torch.random.fork_rng(gpu))
         stack.enter_context(pyro.validation_enabled(False))  # checked above
         torch.manual_seed(seed)
         run = Run(vae, objective, optimizer, settings, train, held_out, seed, record)
