@@ -137,14 +137,28 @@ class Show:
     """A name from `pyro-vae list`, or a TOML file."""
 
 
+@dataclass
+class Explain:
+    r"""Derives a recipe's loss from its three assumptions, and names the estimator."""
+
+    recipe: Positional[str]
+    """A name from `pyro-vae list`, or a TOML file. Settings are flags, as in `train`."""
+    latex: bool = False
+    """Print LaTeX."""
+    data_dir: DataDir = None
+
+
 COMMANDS: dict[str, Any] = {
     cls.__name__.lower(): cls
-    for cls in (Train, Evaluate, Encode, Sample, Reconstruct, Plot, List, Show)
+    for cls in (Train, Evaluate, Encode, Sample, Reconstruct, Plot, List, Show, Explain)
 }
 
 
 def parse(args: list[str]) -> tuple[Any, dict[str, Any]]:
-    r"""Splits arguments into a command and, for `train`, the settings of the recipe."""
+    r"""Splits arguments into a command and, for some, the settings of the recipe."""
+    if args[:1] == ["explain"]:
+        rest, flags = take_settings(args[1:], Explain)
+        return tyro.cli(Explain, args=rest, prog="pyro-vae explain"), flags
     if args[:1] != ["train"]:
         command = tyro.extras.subcommand_cli_from_dict(
             COMMANDS,
@@ -154,7 +168,7 @@ def parse(args: list[str]) -> tuple[Any, dict[str, Any]]:
         )
         return command, {}
 
-    rest, flags = take_settings(args[1:])
+    rest, flags = take_settings(args[1:], Train)
     if {"-h", "--help"} & set(rest) and any(not a.startswith("-") for a in rest):
         return _train_help(rest, flags)
     if "--resume" in rest:
@@ -186,14 +200,14 @@ def _train_help(rest: list[str], flags: dict[str, Any]) -> Any:
     )
 
 
-def take_settings(args: list[str]) -> tuple[list[str], dict[str, Any]]:
-    r"""Takes the flags that are settings of a recipe out of `args`.
+def take_settings(args: list[str], command: Any) -> tuple[list[str], dict[str, Any]]:
+    r"""Takes the flags that are settings of a recipe, not of `command`, out of `args`.
 
     Example:
-        >>> take_settings(["digits", "--seed", "3", "--prior.kind=vamp", "--out", "a"])
+        >>> take_settings(["digits", "--seed", "3", "--prior.kind=vamp", "--out", "a"], Train)
         (['digits', '--out', 'a'], {'seed': 3, 'prior.kind': 'vamp'})
     """
-    own = {f"--{name.replace('_', '-')}" for name in Train.__dataclass_fields__} | {"--help"}
+    own = {f"--{name.replace('_', '-')}" for name in command.__dataclass_fields__} | {"--help"}
     own |= {"--no-overwrite"}
     rest: list[str] = []
     flags: dict[str, Any] = {}

@@ -7,7 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..config import REGISTRY, Recipe, override, read_recipe, recipes, to_toml, validate
+from ..config import (
+    ESTIMATORS,
+    REGISTRY,
+    Recipe,
+    override,
+    read_recipe,
+    recipes,
+    to_toml,
+    validate,
+)
 from . import arguments
 
 if TYPE_CHECKING:
@@ -43,10 +52,14 @@ def train(command: arguments.Train, flags: dict[str, Any]) -> None:
         (out / "config.toml").write_text(to_toml(recipe), encoding="utf-8")
         (out / "data.json").write_text(json.dumps(dataset.record(), indent=2) + "\n")
     print(f"{recipe.name} on {device}, {len(dataset.train)} data, into {out}", flush=True)
+    valid = dataset.valid
+    if vae.posterior.index and valid is not None:
+        print("No validation: this posterior has parameters for its training data alone.")
+        valid = None
     history = fit(
         vae,
         dataset.train,
-        valid=dataset.valid,
+        valid=valid,
         seed=recipe.seed,
         out=out,
         resume=command.resume is not None,
@@ -68,10 +81,11 @@ def evaluate(command: arguments.Evaluate, flags: dict[str, Any]) -> None:
     from ..evaluate import evaluate as figures_of
 
     vae, split, name = _load(command)
+    index = _row_numbers(command, vae, split)
     figures = {
         "data": name,
         "split": command.split,
-        **figures_of(vae, split, command.num_samples, seed=command.seed),
+        **figures_of(vae, split, command.num_samples, index=index, seed=command.seed),
     }
     if command.json:
         print(json.dumps(figures))
@@ -93,7 +107,7 @@ def encode(command: arguments.Encode, flags: dict[str, Any]) -> None:
     from ..evaluate import encode as moments_of
 
     vae, split, _ = _load(command)
-    moments = moments_of(vae, split)
+    moments = moments_of(vae, split, index=_row_numbers(command, vae, split))
     arrays: dict[str, Any] = {k: v.cpu().numpy() for k, v in moments._asdict().items()}
     if split.labels is not None:
         arrays["labels"] = split.labels.cpu().numpy()
@@ -133,12 +147,16 @@ def plot(command: arguments.Plot, flags: dict[str, Any]) -> None:
 
 
 def list_(command: arguments.List, flags: dict[str, Any]) -> None:
-    known = {
-        choice: {name: (kind.__doc__ or "").strip() for name, kind in kinds.items()}
-        for choice, kinds in REGISTRY.items()
-    }
+    known: dict[str, dict[str, dict[str, str]]] = {}
+    for choice, kinds in REGISTRY.items():
+        known[choice] = {}
+        for name, kind in kinds.items():
+            row = known[choice][name] = {"formula": (kind.__doc__ or "").strip()}
+            if kind.support:
+                row |= {"support": kind.support, "advice": kind.advice}
+    known["estimator"] = {name: {"formula": text} for name, text in ESTIMATORS.items()}
     known["recipe"] = {
-        name: path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+        name: {"formula": path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")}
         for name, path in recipes().items()
     }
     if command.json:
@@ -146,8 +164,23 @@ def list_(command: arguments.List, flags: dict[str, Any]) -> None:
         return
     for choice, rows in known.items():
         print(f"{choice}:")
-        for name, text in rows.items():
-            print(f"  {name:24s}{text}")
+        for name, row in rows.items():
+            print(f"  {name:32s}{row['formula']}")
+            if "support" in row:
+                print(f"  {'':32s}on {row['support']}: {row['advice']}")
+
+
+def explain(command: arguments.Explain, flags: dict[str, Any]) -> None:
+    from .. import data
+    from ..build import build_vae
+    from ..objectives import explain as derive
+    from ..objectives import planned
+
+    recipe = validate(override(read_recipe(command.recipe), flags))
+    train = data.load(recipe.data, command.data_dir).train
+    vae = build_vae(recipe, train.x_shape, train.scale, train)
+    derivation = derive(vae, train.rows(slice(0, 2)), **planned(recipe.train))
+    print(derivation.latex if command.latex else derivation.text)
 
 
 def show(command: arguments.Show, flags: dict[str, Any]) -> None:
@@ -163,6 +196,7 @@ RUN: dict[type, Callable[[Any, dict[str, Any]], None]] = {
     arguments.Plot: plot,
     arguments.List: list_,
     arguments.Show: show,
+    arguments.Explain: explain,
 }
 
 
@@ -194,6 +228,14 @@ def _load(command: Any) -> tuple[Any, "Split", str]:
     split, name = _find_split(recipe, command)
     check_data(vae, split)
     return vae, split, name
+
+
+def _row_numbers(command: Any, vae: Any, split: "Split") -> Any:
+    r"""Row numbers of the training data, for posteriors that know these alone."""
+    import torch
+
+    own = command.split == "train" and command.data is None
+    return torch.arange(len(split)) if vae.posterior.index and own else None
 
 
 def _find_split(recipe: Recipe, command: Any) -> tuple["Split", str]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pyro
 import torch
+from torch import Tensor
 
 from ..data import Split, check
 from ..objectives.base import weigh
@@ -38,4 +39,14 @@ def check_data(vae: Any, split: Split) -> None:
         raise ValueError(
             f"Expected a finite ELBO at the start; got {bound} nats per datum on the "
             f"first rows of {split.source}. Check the scale of the data and the initial weights."
+        )
+
+
+def check_rows(vae: Any, index: Tensor | None) -> None:
+    r"""Refuses data without row numbers where the posterior has parameters by row."""
+    posterior = getattr(vae, "posterior", None)
+    if index is None and getattr(posterior, "index", False):
+        raise ValueError(
+            f"Expected row numbers of training data, for which alone {type(posterior).__name__} "
+            "has parameters; got none. Give index=, or evaluate the training data."
         )

@@ -12,6 +12,7 @@ from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor, nn
 
 from ..data import Split, as_split
+from .checks import check_rows
 from .pareto import pareto_shape
 from .pure import pure
 
@@ -136,6 +137,7 @@ def log_weights(
             f"Expected a posterior with a density; got {type(vae.posterior).__name__}, a point. "
             "log p(x) exists all the same: use AIS from the prior."
         )
+    check_rows(vae, index)
     at_once = max(1, ELEMENTS_AT_ONCE // prod(split.x_shape))
     samples = min(num_samples, max(1, at_once // min(len(split), 100)))
     rows = max(1, at_once // samples)

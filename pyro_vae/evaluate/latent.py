@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..data import Split, as_split
+from .checks import check_rows
 from .pure import pure
 
 ROWS_AT_ONCE = 1000
@@ -37,6 +38,7 @@ def encode(
         The moments ``loc`` and ``scale``, each of shape `(B, latent_dim)`.
     """
     split = as_split(x)
+    check_rows(vae, index)
     locs, scales = [], []
     with pure(vae, seed) as device:
         split = split.to(device)

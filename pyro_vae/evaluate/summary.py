@@ -4,12 +4,19 @@ import time
 from math import log, prod, sqrt
 from typing import Any
 
+from torch import Tensor
+
 from ..data import Split
 from .importance import elbo, log_marginal
 
 
 def evaluate(
-    vae: Any, split: Split, num_samples: int = 500, *, seed: int = 0
+    vae: Any,
+    split: Split,
+    num_samples: int = 500,
+    *,
+    index: Tensor | None = None,
+    seed: int = 0,
 ) -> dict[str, float | int | str]:
     r"""Evaluates a VAE on a data set.
 
@@ -18,6 +25,7 @@ def evaluate(
         split: The data, in full: one image differs from another by some 30 nats, so a subset
             says little.
         num_samples: The number of importance samples per datum.
+        index: The row numbers of the data, of shape `(B,)`, for posteriors that want them.
         seed: Seeds the samples.
 
     Returns:
@@ -27,8 +35,8 @@ def evaluate(
     """
     start = time.perf_counter()
     count = len(split)
-    bound = elbo(vae, split, min(10, num_samples), seed=seed)
-    marginal = log_marginal(vae, split, num_samples, seed=seed)
+    bound = elbo(vae, split, min(10, num_samples), index=index, seed=seed)
+    marginal = log_marginal(vae, split, num_samples, index=index, seed=seed)
     figures: dict[str, float | int | str] = {
         "num_data": count,
         "elbo": float(bound.mean()),

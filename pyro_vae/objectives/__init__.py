@@ -9,7 +9,7 @@ from .iwae import IWAE
 from .kl import kl_divergence
 from .kl_weight import cycle, fall, scale_kl, warm_up
 from .optimal_sigma import track_sigma
-from .planner import Plan, plan
+from .planner import Plan, plan, planned
 from .renyi import Renyi
 from .score_function import ScoreFunction
 from .stl import STL
@@ -33,6 +33,7 @@ __all__ = [
     "fall",
     "kl_divergence",
     "plan",
+    "planned",
     "scale_kl",
     "track_sigma",
     "warm_up",

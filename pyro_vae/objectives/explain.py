@@ -90,7 +90,7 @@ DIVERGENCES = {
         r"\log \frac{s}{\sigma} + \frac{\sigma^2 + (\mu - m)^2}{2 s^2} - \frac{1}{2}",
         "log(s / sigma) + (sigma**2 + (mu - m)**2) / (2 * s**2) - 1 / 2",
         {"mu": "q.loc", "sigma": "q.scale", "m": "p.loc", "s": "p.scale"},
-        "sigma and s are standard deviations, mu and sigma those of q.",
+        "mu and sigma are those of q(z | x), m and s those of p(z).",
     ),
     ("Bernoulli", "Bernoulli"): Formula(
         r"\mu \log \frac{\mu}{m} + (1 - \mu) \log \frac{1 - \mu}{1 - m}",
@@ -208,6 +208,12 @@ def explain(vae: Any, x: Tensor | None = None, **options: Any) -> Derivation:
             "  log p(x) >= E log 1/K sum_k w_k,  w_k = p(x | z_k) p(z_k) / q(z_k | x)",
         ]
         bound = r"\mathbb{E} \log \frac{1}{K} \sum_k \frac{p(x \mid z_k) p(z_k)}{q(z_k \mid x)}"
+    elif vae.posterior.density == "none":
+        text += [
+            "No bound: a point has no density. What training maximizes, datum by datum, is",
+            "  log p(x, z) = log p(x | z) + log p(z)  at  z = f(x)",
+        ]
+        bound = ""
     else:
         text += [
             "The bound, by Jensen's inequality, datum by datum:",
@@ -218,7 +224,10 @@ def explain(vae: Any, x: Tensor | None = None, **options: Any) -> Derivation:
             r"\mathbb{E}_{q(z \mid x)} \log p(x \mid z)"
             r" - \mathrm{KL}(q(z \mid x) \,\|\, p(z))"
         )
-    latex.append(rf"\log p(x) &\geq {bound} \\")
+    if bound:
+        latex.append(rf"\log p(x) &\geq {bound} \\")
+    else:
+        latex.append(r"\log p(x, z) &= \log p(x \mid z) + \log p(z), \quad z = f(x) \\")
     text += ["", "The reconstruction term:"]
     text += _lines(reconstruction, "log p(x | z) = sum over the elements of x of", "log p(x | z)")
     latex.append(
@@ -226,8 +235,11 @@ def explain(vae: Any, x: Tensor | None = None, **options: Any) -> Derivation:
         if reconstruction
         else r"\log p(x \mid z) &= \log " + rf"\mathrm{{{name(law)}}}(x; f(z)) \\"
     )
-    text += ["", "The KL term:"]
-    if kl is not None:
+    text += ["", "The KL term:" if bound else "The term of the prior:"]
+    if not bound:
+        text += [f"  log p(z) of {name(p_law)}"]
+        latex[-1] = latex[-1].removesuffix(r" \\")
+    elif kl is not None:
         text += _lines(kl, "KL(q || p) = sum over the latent features of", "")
         latex.append(rf"\mathrm{{KL}}(q \,\|\, p) &= \sum_l {kl.latex}")
     else:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from ..config import ESTIMATORS
+from ..config import ESTIMATORS, Train
 from ..distributions import IndependentBernoulli, describe, inside, same
 from .base import Objective
 from .dreg import DReG
@@ -62,7 +62,7 @@ def plan(
         estimator: ``"auto"`` or a name such as ``"iwae"``.
         num_particles: The number of samples of :math:`z` per datum.
         kl: ``"closed-form"`` where it is known, or ``"sampled"``.
-        kl_weight: The highest weight of the KL term.
+        kl_weight: The weight of the KL term, any but 1 if it changes.
         free_bits: Nats below which a latent feature's KL term is free.
         capacity: The nats that the KL term is drawn to.
         alpha: The order of the Renyi bound.
@@ -134,6 +134,16 @@ def plan(
         objective = {"iwae": IWAE, "dreg": DReG}[estimator](num_particles)
         why = f"importance weighted bound of {samples}"
     return Plan(estimator, objective, f"{estimator}: {why}.", exact)
+
+
+def planned(settings: Train) -> dict[str, Any]:
+    r"""What the settings of a training say to :func:`plan`."""
+    names = ("estimator", "num_particles", "kl", "free_bits", "capacity", "alpha", "baseline")
+    changes = settings.kl_warmup_epochs > 0
+    return {
+        **{name: getattr(settings, name) for name in names},
+        "kl_weight": 0.0 if changes else settings.kl_weight,
+    }
 
 
 def check_supports(prior: Any, posterior: Any) -> None:

@@ -17,7 +17,7 @@ from ..config import Train, validate
 from ..data import Split, as_split
 from ..evaluate.checks import check_data
 from ..evaluate.pure import device_of
-from ..objectives import plan
+from ..objectives import plan, planned
 from .optimizer import make_optimizer
 from .run import History, NumericsError, Run
 from .terminal import Bar, stop_signals
@@ -91,18 +91,7 @@ def fit(
     gpu = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(gpu):
         torch.manual_seed(seed)  # networks of baselines start the same every time
-        chosen = plan(
-            vae,
-            train.rows(slice(0, 2)),
-            settings.estimator,
-            num_particles=settings.num_particles,
-            kl=settings.kl,
-            kl_weight=settings.kl_weight if settings.kl_warmup_epochs == 0 else 0.0,
-            free_bits=settings.free_bits,
-            capacity=settings.capacity,
-            alpha=settings.alpha,
-            baseline=settings.baseline,
-        )
+        chosen = plan(vae, train.rows(slice(0, 2)), **planned(settings))
     objective = chosen.objective.to(device)
     optimizer = make_optimizer(settings, vae, objective)
     if progress:
