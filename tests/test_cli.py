@@ -121,10 +121,31 @@ def test_loading_gives_the_trained_model(run):
     assert not vae.training
 
 
+def test_explain(capsys):
+    flags = ["--train.estimator", "iwae", "--train.num-particles", "5"]
+    assert main(["explain", "digits", *flags]) == 0
+    text = capsys.readouterr().out
+    assert "x * f - n * softplus(f)" in text and "iwae: importance weighted bound of 5" in text
+    assert main(["explain", "digits", "--latex"]) == 0
+    assert capsys.readouterr().out.startswith(r"\begin{align*}")
+    assert main(["explain", "digits", "--posterior.kind", "bernoulli"]) == 2
+    assert "Take the Bernoulli prior." in capsys.readouterr().err
+
+
 def test_list_and_show(capsys):
     assert main(["list", "--json"]) == 0
     known = json.loads(capsys.readouterr().out)
-    assert set(known) == {"prior", "likelihood", "posterior", "network", "data", "recipe"}
+    assert set(known) == {
+        "prior",
+        "likelihood",
+        "posterior",
+        "network",
+        "data",
+        "estimator",
+        "recipe",
+    }
+    for choice in ("prior", "likelihood", "posterior"):
+        assert all(set(row) == {"formula", "support", "advice"} for row in known[choice].values())
     assert main(["show", "mnist-vamp"]) == 0
     assert tomllib.loads(capsys.readouterr().out)["prior"]["num_components"] == 500
 

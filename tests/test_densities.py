@@ -118,7 +118,7 @@ def built(prior, posterior, latent_dim=2):
     return vae, x
 
 
-def plane(law, reach=4.5, points=901):
+def plane(law, reach, points=901):
     """Mass, mean and mean square of a density of the plane, on a grid that widens outwards."""
     u = torch.linspace(-reach, reach, points)
     z = torch.cartesian_prod(u.sinh(), u.sinh())
@@ -128,8 +128,8 @@ def plane(law, reach=4.5, points=901):
     return p.sum(), (p[:, None] * z).sum(0), (p[:, None] * z**2).sum(0)
 
 
-def check_plane(law):
-    mass, mean, square = plane(law)
+def check_plane(law, reach):
+    mass, mean, square = plane(law, reach)
     assert abs(float(mass) - 1) < 1e-4
     with torch.no_grad():
         z = law.sample((50_000,))
@@ -140,17 +140,17 @@ def check_plane(law):
 
 @pytest.mark.parametrize("kind", real_priors, ids=name)
 def test_priors_have_mass_one_and_are_the_law_of_their_samples(kind):
-    for seed in range(3):
+    for seed in range(2):
         torch.manual_seed(seed)
-        check_plane(built(kind, {"kind": "mean-field-normal"})[0].prior())
+        check_plane(built(kind, {"kind": "mean-field-normal"})[0].prior(), reach=4.5)
 
 
 @pytest.mark.parametrize("kind", real_posteriors, ids=name)
 def test_posteriors_have_mass_one_and_are_the_law_of_their_samples(kind):
-    for seed in range(3):
+    for seed in range(2):
         torch.manual_seed(seed)
         vae, x = built({"kind": "standard-normal"}, kind)
-        check_plane(vae.posterior(x[0]))
+        check_plane(vae.posterior(x[0]), reach=3.9)
 
 
 FLOWS = [
@@ -320,7 +320,7 @@ def test_product_adds_its_columns_and_leaves_holes_out():
     torch.testing.assert_close(vae.likelihood(z).log_prob(x), by_hand)
     assert x.isnan().any()
     x[0] = torch.nan
-    assert float(vae.likelihood(z).log_prob(x)[0]) == 0.0  # all integrated out
+    assert float(vae.likelihood(z).log_prob(x)[0].detach()) == 0.0  # all integrated out
     drawn = vae.likelihood(z).sample()
     assert vae.likelihood.support.check(drawn).all()
 

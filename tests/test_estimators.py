@@ -632,7 +632,7 @@ def test_the_printed_formula_is_the_loss(triple):
     vae, x = build(triple)
     rows = torch.arange(B)
     derivation = pv.explain(vae, x)
-    assert derivation.plan.why in derivation.text and r"\log p(x)" in derivation.latex
+    assert derivation.plan.why in derivation.text and r"\log p(x" in derivation.latex
     if derivation.plan.estimator == "enumeration":
         return
     torch.manual_seed(3)

@@ -250,10 +250,10 @@ def interrupted(monkeypatch, out, at, **options):
 
     step = Run.step
 
-    def dying(self, x):
+    def dying(self, *batch):
         if self.position.step == at:
             raise MemoryError("the plug is pulled")
-        step(self, x)
+        step(self, *batch)
 
     with monkeypatch.context() as patch, pytest.raises(MemoryError):
         patch.setattr(Run, "step", dying)

@@ -21,6 +21,7 @@ class PerDatum(Posterior):
             ``MeanFieldNormal(nn.Embedding(num_data, 2 * latent_dim))``.
 
     Example:
+        >>> import torch
         >>> from pyro_vae.posteriors import MeanFieldNormal
         >>> posterior = PerDatum(MeanFieldNormal(nn.Embedding(100, 2 * 3)))
         >>> posterior(torch.zeros(2, 784), torch.tensor([5, 99])).event_shape

@@ -22,8 +22,8 @@ class Normal(Prior):
         ValueError: A scale is not positive.
 
     Example:
-        >>> Normal(2, loc=[0.0, 3.0], scale=0.5)().mean
-        tensor([0., 3.])
+        >>> Normal(2, loc=[0.0, 3.0], scale=0.5)().mean.tolist()
+        [0.0, 3.0]
     """
 
     def __init__(
