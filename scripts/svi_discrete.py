@@ -6,17 +6,13 @@ With 8 bits the evidence is a sum over 256 states, so every estimate can be held
 """
 
 import argparse
-from itertools import product
 
 import pyro
-import pyro.distributions as dist
 import torch
 from pyro.infer import SVI, TraceGraph_ELBO
 from torch import Tensor, nn
-from torch.distributions import constraints
 
 import pyro_vae as pv
-from pyro_vae.base import Posterior, Prior
 
 parser = argparse.ArgumentParser(description="Trains a VAE with Bernoulli latents.")
 parser.add_argument("--epochs", type=int, default=60)
@@ -25,37 +21,16 @@ args = parser.parse_args()
 LATENT_DIM = 8
 
 
-class BernoulliPrior(Prior):
-    """p(z) = prod_l Bernoulli(z_l; 1/2)."""
-
-    support = constraints.boolean
-
-    def __init__(self, latent_dim: int):
-        super().__init__()
-        self.register_buffer("logits", torch.zeros(latent_dim), persistent=False)
-
-    def forward(self):
-        return dist.Bernoulli(logits=self.logits).to_event(1)
-
-
-class BernoulliPosterior(Posterior):
-    """q(z | x) = prod_l Bernoulli(z_l; logit = f_l(x))."""
-
-    support = constraints.boolean
-    reparameterized = False
-
-    def forward(self, x: Tensor):
-        return dist.Bernoulli(logits=self.encoder(x)).to_event(1)
-
-
 pyro.set_rng_seed(0)
 data = pv.data.load(pv.config.Digits())
 x_shape, scale = data.train.x_shape, data.train.scale
 
 vae = pv.VAE(
-    BernoulliPrior(LATENT_DIM),
+    pv.priors.Bernoulli(LATENT_DIM),
     pv.likelihoods.Binomial(pv.nn.MLP(LATENT_DIM, [100], x_shape), total_count=16, event_dim=3),
-    BernoulliPosterior(nn.Sequential(pv.nn.Divide(scale), pv.nn.MLP(x_shape, [100], LATENT_DIM))),
+    pv.posteriors.Bernoulli(
+        nn.Sequential(pv.nn.Divide(scale), pv.nn.MLP(x_shape, [100], LATENT_DIM))
+    ),
 )
 
 # The gradient of E_q[f(z)] is E_q[(f(z) - b(x)) grad log q(z | x)]: any baseline b leaves its mean
@@ -79,7 +54,7 @@ def guide(x: Tensor):
 def exact_log_marginal(x: Tensor) -> Tensor:
     """log p(x) = log sum_z p(z) p(x | z), over all 2^8 states."""
     with torch.no_grad():
-        z = torch.tensor(list(product([0.0, 1.0], repeat=LATENT_DIM)))
+        z = vae.prior().enumerate_support()
         joint = vae.prior().log_prob(z)[:, None] + vae.likelihood(z[:, None]).log_prob(x)
         return joint.logsumexp(0)
 
