@@ -85,6 +85,7 @@ class Posterior(nn.Module, ABC):
         reparameterized: Whether gradients of the parameters flow through samples.
         enumerable: Whether all values of :math:`z` can be listed.
         index: Whether ``forward`` takes row numbers, as ``forward(x, index)``.
+        passes: How many passes of its networks the density of a foreign value takes.
     """
 
     support: Constraint = constraints.real
@@ -92,6 +93,7 @@ class Posterior(nn.Module, ABC):
     reparameterized: bool = True
     enumerable: bool = False
     index: bool = False
+    passes: int = 1
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()

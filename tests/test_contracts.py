@@ -35,8 +35,9 @@ from pyro.infer import (
 from torch.distributions import biject_to
 
 import pyro_vae as pv
-from pyro_vae.config import ESTIMATORS
+from pyro_vae.config import ESTIMATORS, REGISTRY
 from pyro_vae.data import as_split
+from pyro_vae.distributions import describe
 from pyro_vae.evaluate.checks import check_data
 from pyro_vae.objectives.base import density, traces, weigh
 
@@ -204,6 +205,18 @@ def test_refused_pairs_say_why(triple):
     assert sentence.startswith("Expected") and "; got" in sentence and sentence.endswith(".")
 
 
+@pytest.mark.parametrize("choice", ["prior", "likelihood", "posterior"])
+def test_the_registry_says_the_support_that_the_class_has(choice):
+    for kind in variants(choice):
+        if kind["kind"] in ("vamp", "product", "discretized-logistic", "binomial", "categorical"):
+            continue  # another's, many, or a number of levels
+        triple = [{"kind": "standard-normal"}, {"kind": "gaussian"}, {"kind": "mean-field-normal"}]
+        triple[("prior", "likelihood", "posterior").index(choice)] = kind
+        family = getattr(build(tuple(triple))[0], choice)
+        said = REGISTRY[choice][kind["kind"]].support
+        assert describe(family.support) in said, (kind, said)
+
+
 def test_sizes():
     """What the matrix is made of, told in the log."""
     print(
@@ -355,6 +368,12 @@ def test_a_vamp_prior_takes_any_posterior_with_a_density(posterior):
     vae, x = build(triple)
     z = vae.prior().sample((4, 5))
     assert vae.prior().log_prob(z).shape == (4, 5)
+
+
+def test_a_slow_vamp_prior_is_told():
+    posterior = pv.posteriors.IAF(pv.nn.MLP(D, [], 2 * 50 + 4), 50, context_features=4)
+    with pytest.warns(UserWarning, match="takes 15000 passes of the networks of IAF"):
+        pv.priors.Vamp(posterior, torch.zeros(300, D))
 
 
 CONV = {"kind": "conv", "channels": [3, 4], "hidden_features": 8}

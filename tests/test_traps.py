@@ -95,6 +95,24 @@ def test_4_mean_field_elbo_needs_one_site_order():
     assert abs(right - float(wrong)) > 0.05
 
 
+@pytest.mark.param_store
+def test_6_the_decaying_average_baseline_has_the_shape_of_the_first_batch():
+    def program(x, **infer):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Bernoulli(torch.full((len(x),), 0.5)), infer=infer)
+
+    def guide(x):
+        program(x, baseline={"use_decaying_avg_baseline": True})
+
+    TraceGraph_ELBO().loss_and_grads(program, guide, torch.zeros(8))
+    with pytest.raises((RuntimeError, AssertionError)):
+        TraceGraph_ELBO().loss_and_grads(program, guide, torch.zeros(5))  # a smaller last batch
+    objective = pv.objectives.ScoreFunction(baseline="average")
+    for size in (8, 5):
+        objective.baseline(torch.zeros(size), torch.randn(1, size))
+    assert objective.baseline.mean.shape == ()
+
+
 @pytest.mark.parametrize("elbo", [TraceGraph_ELBO(), RenyiELBO(0, num_particles=2)])
 def test_5_some_elbos_have_no_differentiable_loss(elbo):
     model = vae()
@@ -160,6 +178,39 @@ def test_11_probabilities_saturate_where_logits_do_not():
     logit, zero = torch.tensor(40.0), torch.tensor(0.0)
     assert abs(dist.Bernoulli(torch.sigmoid(logit)).log_prob(zero) + 15.94) < 0.01
     assert pv.likelihoods.Bernoulli(nn.Identity(), event_dim=0)(logit).log_prob(zero) == -40
+
+
+def test_12_missing_elements_are_not_for_masks():
+    """A mask by element meets events of vectors, and NaN under a mask has NaN gradients."""
+    x = torch.tensor([[1.0, float("nan")], [0.5, 2.0], [0.0, 0.0]])
+    loc = torch.zeros(2, requires_grad=True)
+
+    def model():
+        with pyro.plate("data", 3):
+            law = dist.Normal(loc, 1.0).to_event(1)
+            pyro.sample("x", law, obs=x, obs_mask=~x.isnan())
+
+    with pytest.raises((ValueError, RuntimeError)):
+        poutine.trace(model).get_trace()
+    masked = dist.Normal(loc, 1.0, validate_args=False).mask(~x.isnan()).to_event(1)
+    masked.log_prob(x).sum().backward()
+    assert loc.grad.isnan().any()
+    loc.grad = None
+    part = dist.Normal(loc, 1.0, validate_args=False).to_event(1)
+    pv.distributions.Columns([part], [torch.arange(2)]).log_prob(x).sum().backward()
+    torch.testing.assert_close(loc.grad, torch.tensor([1.5, 2.0]))
+
+
+def test_14_discretized_logistics_without_tails_do_not_sum_to_one():
+    level = torch.arange(256.0)
+    loc, scale = torch.tensor(-0.9), torch.tensor(0.5)
+    left, right = (2 * (level + h) / 255 - 1 for h in (-0.5, 0.5))
+    bare = torch.sigmoid((right - loc) / scale) - torch.sigmoid((left - loc) / scale)
+    assert 0.2 < float(bare.sum()) < 0.9
+    ours = pv.distributions.DiscretizedLogistic(
+        torch.zeros(1), loc[None], scale.log()[None], num_levels=256
+    )
+    assert abs(float(ours.log_prob(level).exp().sum()) - 1) < 1e-5
 
 
 def test_13_evaluation_leaves_flags_and_weights_alone():

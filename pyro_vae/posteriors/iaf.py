@@ -40,6 +40,7 @@ class IAF(Posterior):
         context_features: int = 32,
     ) -> None:
         super().__init__(encoder)
+        self.passes = latent_dim
         self.sizes = [latent_dim, latent_dim, context_features]
         self.nets = nn.ModuleList(
             MADE(latent_dim, hidden_features, GatedAffine.outputs, context_features, i % 2 == 1)

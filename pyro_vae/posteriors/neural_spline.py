@@ -38,6 +38,7 @@ class NeuralSpline(Posterior):
         context_features: int = 32,
     ) -> None:
         super().__init__(encoder)
+        self.passes = latent_dim
         self.sizes = [latent_dim, latent_dim, context_features]
         self.spline = Spline(num_bins)
         self.nets = nn.ModuleList(

@@ -1,9 +1,13 @@
+import warnings
+
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
 from ..base import Posterior, Prior
 from ..distributions import Mixture
+
+MANY_PASSES = 10_000
 
 
 class Vamp(Prior):
@@ -30,6 +34,12 @@ class Vamp(Prior):
                 "Expected a posterior whose density can be asked anywhere and at any input, as "
                 f"the VampPrior sums it over pseudo-inputs; got {type(posterior).__name__}. "
                 "Choose MeanFieldNormal, FullCovarianceNormal or IAF."
+            )
+        if (passes := len(pseudo_inputs) * posterior.passes) > MANY_PASSES:
+            warnings.warn(
+                f"A density of this VampPrior takes {passes} passes of the networks of "
+                f"{type(posterior).__name__}: expect slow training, or take fewer pseudo-inputs.",
+                stacklevel=2,
             )
         self.support = posterior.support
         self.posterior = posterior
