@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -119,6 +120,16 @@ def test_loading_gives_the_trained_model(run):
     vae, again = pv.load(run), pv.load(run, device="cpu")
     assert all(torch.equal(a, b) for a, b in zip(vae.parameters(), again.parameters()))
     assert not vae.training
+
+
+def test_a_refused_training_makes_and_deletes_nothing(workdir, capsys):
+    assert main(["train", "digits", "--train.epochs", "1", "--out", "kept"]) == 0
+    before = sorted(p for p in Path("kept").rglob("*"))
+    wrong = ["--train.estimator", "vimco"]
+    assert main(["train", "digits", *wrong, "--out", "kept", "--overwrite"]) == 2
+    assert main(["train", "digits", *wrong, "--out", "new"]) == 2
+    assert sorted(p for p in Path("kept").rglob("*")) == before and not Path("new").exists()
+    assert capsys.readouterr().err.count("at least 2 particles") == 2
 
 
 def test_explain(capsys):

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 def train(command: arguments.Train, flags: dict[str, Any]) -> None:
     from .. import data
     from ..build import build_vae, find_device
+    from ..evaluate.checks import check_data
+    from ..objectives import plan, planned
     from ..train import fit
 
     if command.resume is None:
@@ -39,6 +41,8 @@ def train(command: arguments.Train, flags: dict[str, Any]) -> None:
     dataset = data.load(recipe.data, command.data_dir)
     x_shape, scale = dataset.train.x_shape, dataset.train.scale
     vae = build_vae(recipe, x_shape, scale, dataset.train).to(device)
+    check_data(vae, dataset.train)  # before any folder is made or deleted
+    plan(vae, dataset.train.rows(slice(0, 2)).to(device), **planned(recipe.train))
 
     if command.overwrite and command.resume is None and (out / "config.toml").is_file():
         shutil.rmtree(out)
