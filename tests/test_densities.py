@@ -217,6 +217,18 @@ def test_discrete_priors_sum_to_one(kind):
     assert z_scores(law.sample((50_000,)), (p[:, None] * z).sum(0)).abs().max() < bound(6)
 
 
+def test_relaxed_bernoulli_integrates_to_one_and_rounds_to_its_twin():
+    vae, x = built({"kind": "standard-normal"}, {"kind": "relaxed-bernoulli"})
+    q = vae.posterior(x[0])
+    t = torch.linspace(-30, 30, 4001)[:, None]
+    density = q.base_dist.log_prob(torch.sigmoid(t)).exp() * torch.sigmoid(t) * torch.sigmoid(-t)
+    assert (torch.trapezoid(density, t, dim=0) - 1).abs().max() < 1e-4
+    bits = (q.rsample((50_000,)) > 0.5).double()
+    twin = vae.eval().posterior(x[0]).mean.detach()
+    assert z_scores(bits, twin).abs().max() < bound(2)
+    assert z_scores(bits, 1 - twin).abs().max() > bound(2)
+
+
 def test_relaxed_categorical_integrates_to_one_and_rounds_to_its_twin():
     logits = torch.tensor([0.3, -0.5])
     law = pv.distributions.RelaxedOneHots(torch.tensor(0.7), logits, 2)
@@ -323,6 +335,15 @@ def test_product_adds_its_columns_and_leaves_holes_out():
     assert float(vae.likelihood(z).log_prob(x)[0].detach()) == 0.0  # all integrated out
     drawn = vae.likelihood(z).sample()
     assert vae.likelihood.support.check(drawn).all()
+
+
+def test_products_refuse_columns_and_sigmas_that_do_not_fit():
+    normal = pv.likelihoods.Gaussian(torch.nn.Identity())
+    with pytest.raises(ValueError, match=r"every column in one part; got the columns \[0, 0\]"):
+        pv.likelihoods.Product(torch.nn.Identity(), [([0], normal), ([0], normal)])
+    optimal = pv.likelihoods.Gaussian(torch.nn.Identity(), "optimal")
+    with pytest.raises(ValueError, match="optimal sigma"):
+        pv.likelihoods.Product(torch.nn.Identity(), [([0, 1], optimal)])
 
 
 def test_holes_have_no_gradient_and_no_influence():
