@@ -1,0 +1,107 @@
+r"""A program with its reads, writes and random draws, recorded as one flat graph of tensors."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pyro
+import torch
+from torch import Tensor
+from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.graph import CodeGen
+
+from .externals import Externals, undisturbed_randomness
+from .seam import Recording
+
+Program = Callable[..., Sequence[Tensor]]
+
+
+@dataclass
+class Graph:
+    r"""A recorded program.
+
+    Attributes:
+        module: Takes the external tensors, then the arguments; returns what the program returned.
+        externals: The tensors that it reads beside its arguments, some of which it changes.
+        changed: Those that it changes in place.
+    """
+
+    module: GraphModule
+    externals: list[Tensor]
+    changed: list[Tensor]
+
+    @property
+    def constants(self) -> list[str]:
+        r"""The literals that were recorded, with their shapes."""
+        names = [node.target for node in self.module.graph.nodes if node.op == "get_attr"]
+        return [f"{name} {tuple(getattr(self.module, name).shape)}" for name in set(names)]
+
+
+def record(program: Program, args: Sequence[Tensor]) -> Graph:
+    r"""Records a program: its operations on the tensors `args` and on all others that it meets.
+
+    The program runs twice here, once to see which tensors it meets and once to be recorded;
+    random generators and tensors are put back after each. Pyro's handlers, plates and checks run
+    now and never again.
+
+    Arguments:
+        program: A function of tensors that returns tensors. It may compute gradients, and change
+            tensors in place.
+        args: Its arguments. The graph takes others of their shape, dtype, device and strides.
+
+    Raises:
+        NotStatic: Data decide the program's structure.
+    """
+    args = [arg.detach() for arg in args]  # other objects than any that the program may hold
+    with undisturbed_randomness(), Externals() as seen:
+        program(*args)
+    seen.restore()
+    here = {id(arg) for arg in args}
+    externals = [tensor for tensor in seen.tensors if id(tensor) not in here]
+
+    def flat(*tensors: Tensor) -> list[Tensor]:
+        return list(program(*tensors[len(externals) :]))
+
+    with undisturbed_randomness(), pyro.validation_enabled(False), Recording():
+        module = make_fx(flat)(*externals, *args)
+    seen.restore()
+    return Graph(tidy(module), externals, [tensor for tensor, _ in seen.before])
+
+
+def unroll(graph: Graph, steps: int, args: Sequence[Tensor], stacked: Sequence[bool]) -> Graph:
+    r"""Repeats a graph several times in one.
+
+    Arguments:
+        graph: What to repeat.
+        steps: How often.
+        args: Its arguments; those `stacked` have a leading dimension of `steps`.
+        stacked: Which arguments each repetition has its own of.
+
+    Returns:
+        A graph whose outputs are stacked along a leading dimension of `steps`.
+    """
+    count = len(graph.externals)
+
+    def repeated(*tensors: Tensor) -> list[Tensor]:
+        externals, rest = tensors[:count], tensors[count:]
+        rows = [
+            graph.module(*externals, *(a[i] if own else a for a, own in zip(rest, stacked)))
+            for i in range(steps)
+        ]
+        return [torch.stack(column) for column in zip(*rows)]
+
+    before = [(tensor, tensor.detach().clone()) for tensor in graph.changed]
+    with undisturbed_randomness(), torch.no_grad():
+        module = make_fx(repeated)(*graph.externals, *args)
+        for tensor, old in before:
+            tensor.copy_(old)
+    return Graph(tidy(module), graph.externals, graph.changed)
+
+
+def tidy(module: GraphModule) -> GraphModule:
+    r"""Takes off what recording left on a graph: fake values, the shape of nested arguments."""
+    for node in module.graph.nodes:
+        node.meta.clear()
+    module.graph.set_codegen(CodeGen())
+    module.recompile()
+    return module
