@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what editors and type checkers see
     from . import base as base
+    from . import compile as compile
     from . import config as config
     from . import data as data
     from . import distributions as distributions
@@ -23,6 +24,7 @@ if TYPE_CHECKING:  # what editors and type checkers see
     from . import priors as priors
     from .build import build_vae as build_vae
     from .checkpoint import load as load
+    from .compile import CompiledSVI as CompiledSVI
     from .evaluate import elbo as elbo
     from .evaluate import encode as encode
     from .evaluate import log_marginal as log_marginal
@@ -37,6 +39,7 @@ __version__ = "0.1.0"
 
 _MODULES = [
     "base",
+    "compile",
     "config",
     "data",
     "distributions",
@@ -50,6 +53,7 @@ _MODULES = [
     "priors",
 ]
 _HOMES = {
+    "CompiledSVI": "compile",
     "VAE": "models",
     "build_vae": "build",
     "elbo": "evaluate",

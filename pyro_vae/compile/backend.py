@@ -26,27 +26,39 @@ def compile_graph(graph: Graph, args: Sequence[Tensor], backend: Backend) -> Fun
     Returns:
         A function that takes the arguments and returns what the graph returns.
     """
-    module: Function = graph.module
-    if backend == "inductor" and has_compiler():
-        import torch._inductor as inductor
-
-        options: dict[str, Any] = {
-            "fallback_random": True,  # draws and generator states are those of eager PyTorch
-            "cpp_wrapper": True,
-            "size_asserts": False,
-            "cpp.min_chunk_size": 4096,  # a loop shorter than this is not worth a second thread
-        }
-        with torch.no_grad():
-            module = inductor.compile(
-                graph.module, [*graph.externals, *args], options=options
-            )
+    inputs = [*graph.externals, *args]
+    run = inductor(graph, inputs) if backend == "inductor" else graph.module
     externals = graph.externals
 
     def function(*args: Tensor) -> Sequence[Tensor]:
         with torch.no_grad():
-            return module(*externals, *args)
+            return run(*externals, *args)
 
     return function
+
+
+def inductor(graph: Graph, inputs: Sequence[Tensor]) -> Function:
+    r"""Compiles a graph for a CPU or a GPU."""
+    from torch._inductor.compile_fx import compile_fx, compile_fx_inner
+
+    options: dict[str, Any] = {
+        "fallback_random": True,  # draws and generator states are those of eager PyTorch
+        "cpp_wrapper": True,
+        "size_asserts": False,
+        "cpp.min_chunk_size": 4096,  # a loop shorter than this is not worth a second thread
+    }
+    inner: list[Any] = []
+
+    def keep(module: Any, examples: Sequence[Any], **kwargs: Any) -> Any:
+        inner.append((compile_fx_inner(module, examples, **kwargs), len(examples)))
+        return inner[-1][0]
+
+    with torch.no_grad():
+        outer = compile_fx(graph.module, list(inputs), inner_compile=keep, config_patches=options)
+    [(compiled, count)] = inner
+    if count != len(inputs):
+        return outer
+    return lambda *tensors: compiled(list(tensors))
 
 
 def has_compiler() -> bool:

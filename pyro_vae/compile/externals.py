@@ -1,6 +1,6 @@
 r"""What a program reads and writes besides its arguments."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,14 +14,14 @@ from torch.utils.weak import WeakIdKeyDictionary
 class Externals(TorchDispatchMode):
     r"""Watches a program run and keeps the tensors that it met and did not make.
 
-    Those it changes in place are kept as they were, and :meth:`restore` puts them back: a run for
+    Those it changes in place are kept as they were, and :func:`restore` puts them back: a run for
     looking leaves no trace in parameters, buffers and running means.
 
     Example:
         >>> count = torch.zeros(1)
         >>> with Externals() as externals:
         ...     _ = count.add_(1).exp()
-        >>> externals.restore()
+        >>> restore(externals.before)
         >>> externals.tensors[0] is count, count
         (True, tensor([0.]))
     """
@@ -33,9 +33,7 @@ class Externals(TorchDispatchMode):
         self.by_storage: dict[int, list[Tensor]] = {}
         self.before: list[tuple[Tensor, Tensor]] = []
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func is not torch.ops.aten.lift_fresh.default:  # a literal that is just being made
             for tensor in _tensors((args, kwargs)):
@@ -63,22 +61,19 @@ class Externals(TorchDispatchMode):
         r"""Copies the tensors that share memory with one about to change."""
         for shared in self.by_storage.get(_storage(tensor), ()):
             if not any(t is shared for t, _ in self.before):
-                self.before.append((shared, shared.detach().clone()))
-
-    def restore(self) -> None:
-        r"""Puts every external tensor back to what it was."""
-        with torch.no_grad():
-            for tensor, before in self.before:
-                tensor.copy_(before)
+                self.before += keep([shared])
 
 
-def observe(program: Callable[[], Any]) -> list[Tensor]:
-    r"""Runs a program for looking, with its random draws; returns its external tensors."""
-    with undisturbed_randomness():
-        with Externals() as externals:
-            program()
-        externals.restore()
-    return externals.tensors
+def keep(tensors: Iterable[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    r"""Copies tensors, for :func:`restore`."""
+    return [(tensor, tensor.detach().clone()) for tensor in tensors]
+
+
+@torch.no_grad()
+def restore(kept: Iterable[tuple[Tensor, Tensor]]) -> None:
+    r"""Puts tensors back to what they were."""
+    for tensor, before in kept:
+        tensor.copy_(before)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 r"""A program with its reads, writes and random draws, recorded as one flat graph of tensors."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyro
 import torch
@@ -10,7 +10,7 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.graph import CodeGen
 
-from .externals import Externals, undisturbed_randomness
+from .externals import Externals, keep, restore, undisturbed_randomness
 from .seam import Recording
 
 Program = Callable[..., Sequence[Tensor]]
@@ -24,17 +24,13 @@ class Graph:
         module: Takes the external tensors, then the arguments; returns what the program returned.
         externals: The tensors that it reads beside its arguments, some of which it changes.
         changed: Those that it changes in place.
+        constants: Those that it made while it was recorded, which now stay what they are.
     """
 
     module: GraphModule
     externals: list[Tensor]
     changed: list[Tensor]
-
-    @property
-    def constants(self) -> list[str]:
-        r"""The literals that were recorded, with their shapes."""
-        names = [node.target for node in self.module.graph.nodes if node.op == "get_attr"]
-        return [f"{name} {tuple(getattr(self.module, name).shape)}" for name in set(names)]
+    constants: list[Tensor]
 
 
 def record(program: Program, args: Sequence[Tensor]) -> Graph:
@@ -55,7 +51,7 @@ def record(program: Program, args: Sequence[Tensor]) -> Graph:
     args = [arg.detach() for arg in args]  # other objects than any that the program may hold
     with undisturbed_randomness(), Externals() as seen:
         program(*args)
-    seen.restore()
+    restore(seen.before)
     here = {id(arg) for arg in args}
     externals = [tensor for tensor in seen.tensors if id(tensor) not in here]
 
@@ -64,8 +60,10 @@ def record(program: Program, args: Sequence[Tensor]) -> Graph:
 
     with undisturbed_randomness(), pyro.validation_enabled(False), Recording():
         module = make_fx(flat)(*externals, *args)
-    seen.restore()
-    return Graph(tidy(module), externals, [tensor for tensor, _ in seen.before])
+    restore(seen.before)
+    constants = lift_constants(module)
+    changed = [tensor for tensor, _ in seen.before]
+    return Graph(tidy(module), [*constants, *externals], changed, constants)
 
 
 def unroll(graph: Graph, steps: int, args: Sequence[Tensor], stacked: Sequence[bool]) -> Graph:
@@ -90,12 +88,26 @@ def unroll(graph: Graph, steps: int, args: Sequence[Tensor], stacked: Sequence[b
         ]
         return [torch.stack(column) for column in zip(*rows)]
 
-    before = [(tensor, tensor.detach().clone()) for tensor in graph.changed]
+    before = keep(graph.changed)
     with undisturbed_randomness(), torch.no_grad():
         module = make_fx(repeated)(*graph.externals, *args)
-        for tensor, old in before:
-            tensor.copy_(old)
-    return Graph(tidy(module), graph.externals, graph.changed)
+    restore(before)
+    return replace(graph, module=tidy(module))
+
+
+def lift_constants(module: GraphModule) -> list[Tensor]:
+    r"""Makes the tensors that a graph holds its first inputs, and returns them."""
+    graph, constants = module.graph, {}
+    first = next(iter(graph.nodes))
+    for node in graph.find_nodes(op="get_attr"):
+        if node.users:
+            name = str(node.target)
+            if name not in constants:
+                with graph.inserting_before(first):
+                    constants[name] = graph.placeholder(name)
+            node.replace_all_uses_with(constants[name])
+        graph.erase_node(node)
+    return [getattr(module, name) for name in constants]
 
 
 def tidy(module: GraphModule) -> GraphModule:

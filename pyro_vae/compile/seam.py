@@ -40,9 +40,7 @@ class Recording(TorchFunctionMode):
         super().__init__()
         self.checks: list[Tensor] = []
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func in _NUMBERS:
             return self.number(func, *args)

@@ -1,22 +1,19 @@
 r"""A training step as one function: loss, gradients, clipping and the optimizer's update."""
 
-import time
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import pyro
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from .backend import Backend, Function, compile_graph
-from .externals import Externals, undisturbed_randomness
-from .graph import Graph, record
-from .signature import Call, Inputs
+from .backend import Backend
+from .cache import Cache, Compiled
+from .externals import keep, restore, undisturbed_randomness
+from .signature import Call
 from .updates import UPDATES, State, Update
 
-CHECKED_STEPS = (2, 10, 100)  # and every thousandth
+CHECKED = (2, 10, 100)  # calls whose graph is compared with the program; and every thousandth
 TOLERANCE = 1e-3
 
 
@@ -39,12 +36,10 @@ class Slot(NamedTuple):
         update = UPDATES.get(type(self.optimizer))
         return None if update is None or update.unsupported(self.group) else update
 
-    @property
-    def state(self) -> State:
+    def state(self, update: Update) -> State:
         r"""The optimizer's state for the parameter, made if there is none yet."""
-        assert self.update is not None
         state = self.optimizer.state[self.parameter]
-        for name in self.update.buffers(self.group):
+        for name in update.buffers(self.group):
             value = state.get(name)
             if name == "step" and not isinstance(value, Tensor):
                 state[name] = torch.tensor(float(value or 0), device=self.parameter.device)
@@ -52,48 +47,62 @@ class Slot(NamedTuple):
                 state[name] = torch.zeros_like(self.parameter)
         return state
 
-
-@dataclass
-class Compiled:
-    r"""A step for one kind of call."""
-
-    graph: Graph
-    function: Function
-    inputs: Inputs
-    seconds: float
-    calls: int = 0
+    def clip(self, gradient: Tensor) -> Tensor:
+        r"""Shortens the parameter's own gradient."""
+        if self.clip_norm is not None:
+            gradient = gradient * _shorten(gradient.square().sum().sqrt(), self.clip_norm)
+        if self.clip_value is not None:
+            gradient = gradient.clamp(-self.clip_value, self.clip_value)
+        return gradient
 
 
-@dataclass
+Gradients = Sequence[tuple[Slot, Tensor]]
+
+
 class FusedStep:
     r"""Creates a training step that is recorded once for every kind of call, and compiled.
 
     A step whose loss or gradient is not finite leaves parameters and optimizers alone, and counts
-    itself in `bad_steps`.
+    itself in `bad_steps`. Now and then the graph is compared with the program, run eagerly with
+    the same random draws.
 
     Arguments:
-        program: Computes a loss and its gradients into ``.grad``, and returns 0-dim tensors, the
-            loss first.
+        program: Computes a loss and its gradients into ``.grad``, and returns numbers or 0-dim
+            tensors, the loss first.
         slots: The parameters.
         clip_norm: The norm to which the gradient of all parameters together is shortened.
         backend: ``"inductor"``, or ``"graph"`` for the recorded operations one by one.
         modules: Modules whose training mode the program depends on.
     """
 
-    program: Callable[..., Sequence[Tensor]]
-    slots: Sequence[Slot]
-    clip_norm: float | None = None
-    backend: Backend = "inductor"
-    modules: Sequence[torch.nn.Module] = ()
-    compiled: dict[Hashable, Compiled] = field(default_factory=dict, init=False)
-
-    def __post_init__(self) -> None:
-        self.device = self.slots[0].parameter.device
-        groups = {id(slot.group): slot.group for slot in self.slots}
+    def __init__(
+        self,
+        program: Callable[..., Sequence[Any]],
+        slots: Sequence[Slot],
+        *,
+        clip_norm: float | None = None,
+        backend: Backend = "inductor",
+        modules: Sequence[nn.Module] = (),
+    ) -> None:
+        self.program, self.slots, self.clip_norm = program, slots, clip_norm
+        self.device = slots[0].parameter.device
+        groups = {id(slot.group): slot.group for slot in slots}
         self.groups = list(groups.values())
-        self.lr = torch.zeros(len(self.groups), dtype=torch.float64, device=self.device)
+        self.row = {key: i for i, key in enumerate(groups)}
         self.lrs: list[float] = []
+        self.lr = torch.zeros(len(groups), dtype=torch.float64, device=self.device)
         self.bad_steps = torch.zeros((), dtype=torch.int64, device=self.device)
+        self.left = {s.optimizer: [] for s in slots if s.update is None}  # they step eagerly
+        for slot in slots:
+            if slot.update is None:
+                gradient = torch.zeros_like(slot.parameter)
+                self.left[slot.optimizer].append((slot.parameter, gradient))
+            else:
+                slot.state(slot.update)  # made now, so that the program does not make it
+        self.buffers = {id(p): g for pairs in self.left.values() for p, g in pairs}
+        self.cache = Cache(
+            lambda args, kwargs: self.step(args, kwargs), self.device, backend, modules
+        )
 
     def __call__(self, *args: Any, **kwargs: Any) -> list[Tensor]:
         r"""Takes a step, and returns what the program returned and the norm of the gradient.
@@ -103,90 +112,97 @@ class FusedStep:
             Mismatch: The program has changed since it was recorded.
         """
         call = Call.of(args, kwargs)
-        key = (call.key, tuple(module.training for module in self.modules))
-        if key not in self.compiled:
-            self.compiled[key] = self.compile(call)
-        compiled = self.compiled[key]
+        compiled = self.cache.get(call)
         self.set_learning_rates()
         inputs = compiled.inputs(call.inputs)
         compiled.calls += 1
-        if compiled.calls in CHECKED_STEPS or compiled.calls % 1000 == 0:
-            return self.check(compiled, call, inputs)
-        return list(compiled.function(*inputs))
+        checked = compiled.calls in CHECKED or compiled.calls % 1000 == 0
+        bad = int(self.bad_steps) if self.left else 0
+        figures = self.check(compiled, call, inputs) if checked else compiled.function(*inputs)
+        if self.left and int(self.bad_steps) == bad:
+            self.step_eagerly()
+        return list(figures)
 
-    def compile(self, call: Call) -> Compiled:
-        r"""Records and compiles the step for a kind of call."""
-        start = time.perf_counter()
-        inputs = Inputs(call.inputs, self.device)
-        tensors = inputs(call.inputs)
-        for slot in self.slots:
-            assert slot.state is not None  # made now, so that it is met and not made in the graph
-        graph = record(lambda *tensors: self.step(*self.rebuilt(call, tensors)), tensors)
-        for slot in self.slots:
-            slot.parameter.grad = None
-        function = compile_graph(graph, tensors, self.backend)
-        return Compiled(graph, function, inputs, time.perf_counter() - start)
+    def several(self, steps: int, *args: Tensor, stacked: Sequence[bool]) -> list[Tensor]:
+        r"""Takes several steps in one call; returns their figures, each of shape `(steps,)`.
+
+        Arguments:
+            steps: How many.
+            args: The arguments; those `stacked` have one for each step.
+            stacked: Which arguments do.
+        """
+        assert not self.left
+        call = Call.of(args, {})
+        compiled = self.cache.get(call, steps, stacked)
+        self.set_learning_rates()
+        compiled.calls += 1
+        return list(compiled.function(*compiled.inputs(call.inputs)))
 
     def step(self, args: tuple, kwargs: dict[str, Any]) -> list[Tensor]:
         r"""One step, as it is recorded."""
+        figures, gradients = self.evaluate(args, kwargs)
+        with torch.no_grad():
+            self.move(figures[0].isfinite() & figures[-1].isfinite(), gradients, figures[-1])
+        return figures
+
+    def evaluate(self, args: tuple, kwargs: dict[str, Any]) -> tuple[list[Tensor], Gradients]:
+        r"""Returns the program's figures with the norm of the gradient, and the gradients."""
         for slot in self.slots:
             slot.parameter.grad = None
-        figures = self.program(*args, **kwargs)
-        figures = [torch.as_tensor(figure, device=self.device) for figure in figures]
+        with torch.enable_grad():
+            figures = self.program(*args, **kwargs)
+        gradients = [(s, s.parameter.grad) for s in self.slots if s.parameter.grad is not None]
+        for slot in self.slots:
+            slot.parameter.grad = None
         with torch.no_grad():
-            return [*figures, self.update(figures[0])]
+            norm = torch.stack([g.square().sum() for _, g in gradients]).sum().sqrt()
+        return [*(torch.as_tensor(f, device=self.device) for f in figures), norm], gradients
 
-    def update(self, loss: Tensor) -> Tensor:
-        r"""Moves the parameters along their gradients, and returns the norm of these."""
-        gradients = {i: s.parameter.grad for i, s in enumerate(self.slots)}
-        moved = [i for i, gradient in gradients.items() if gradient is not None]
-        norm = torch.stack([gradients[i].square().sum() for i in moved]).sum().sqrt()
-        finite = norm.isfinite() & loss.isfinite()
-        shorten = None
-        if self.clip_norm is not None:
-            shorten = (self.clip_norm / (norm + 1e-6)).clamp(max=1)
-
-        for i in moved:
-            slot, gradient = self.slots[i], gradients[i]
-            gradient = gradient if shorten is None else gradient * shorten
-            if slot.clip_norm is not None:
-                own = gradient.square().sum().sqrt()
-                gradient = gradient * (slot.clip_norm / (own + 1e-6)).clamp(max=1)
-            if slot.clip_value is not None:
-                gradient = gradient.clamp(-slot.clip_value, slot.clip_value)
-            p, old, lr = slot.parameter, slot.state, self.lr[self.groups.index(slot.group)]
-            value, new = slot.update.apply(p, gradient, old, slot.group, lr)
+    def move(self, finite: Tensor, gradients: Gradients, norm: Tensor) -> None:
+        r"""Moves the parameters along their gradients, if all is finite."""
+        for slot, gradient in gradients:
+            if self.clip_norm is not None:
+                gradient = gradient * _shorten(norm, self.clip_norm)
+            p, gradient, update = slot.parameter, slot.clip(gradient), slot.update
+            if update is None:
+                self.buffers[id(p)].copy_(gradient)
+                continue
+            old, lr = slot.state(update), self.lr[self.row[id(slot.group)]]
+            value, new = update.apply(p, gradient, old, slot.group, lr)
             p.copy_(torch.where(finite, value, p))
             for name, state in new.items():
                 old[name].copy_(torch.where(finite, state, old[name]))
         self.bad_steps.add_(~finite)
-        return norm
+
+    def step_eagerly(self) -> None:
+        r"""Lets the optimizers step whose update is not in the graph."""
+        for optimizer, pairs in self.left.items():
+            for parameter, gradient in pairs:
+                parameter.grad = gradient
+            optimizer.step()
+            for parameter, _ in pairs:
+                parameter.grad = None
 
     def set_learning_rates(self) -> None:
         r"""Hands the optimizers' learning rates to the graph."""
         for group in self.groups:
             if "lrd" in group:  # Pyro's ClippedAdam lowers its own
                 group["lr"] *= group["lrd"]
-        lrs = [group["lr"] for group in self.groups]
+        lrs = [float(group["lr"]) for group in self.groups]
         if lrs != self.lrs:
             self.lr.copy_(torch.tensor(lrs, dtype=torch.float64))
             self.lrs = lrs
 
-    def check(self, compiled: Compiled, call: Call, inputs: Sequence[Tensor]) -> list[Tensor]:
-        r"""Takes a step after comparing what the graph is to what the program does now."""
-        before = [(t, t.detach().clone()) for t in compiled.graph.changed]
-        with undisturbed_randomness(), Externals() as seen:
-            args, kwargs = self.rebuilt(call, inputs)
-            expected = [float(f) for f in self.step(args, kwargs)]
-        seen.restore()
-        for slot in self.slots:
-            slot.parameter.grad = None
-        figures = list(compiled.function(*inputs))
-        for got, want in zip(map(float, figures), expected):
-            if abs(got - want) > TOLERANCE * max(1.0, abs(want)):
-                with torch.no_grad():
-                    for tensor, old in before:
-                        tensor.copy_(old)
+    def check(self, compiled: Compiled, call: Call, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+        r"""Takes a step after comparing what the graph does to what the program does now."""
+        before = keep(compiled.graph.changed)
+        with undisturbed_randomness():
+            expected, _ = self.evaluate(*call.rebuild(inputs))
+        restore(before)
+        figures = compiled.function(*inputs)
+        for got, want in zip(map(float, figures), map(float, expected)):
+            if want == want and not abs(got - want) <= TOLERANCE * max(1.0, abs(want)):
+                restore(before)
                 raise Mismatch(
                     f"Expected the recorded step to do what the program does; got {got:.6g} for "
                     f"{want:.6g}. Something has changed that the graph holds fixed, such as a "
@@ -194,5 +210,6 @@ class FusedStep:
                 )
         return figures
 
-    def rebuilt(self, call: Call, inputs: Sequence[Tensor]) -> tuple[tuple, dict[str, Any]]:
-        return call.rebuild(inputs)
+
+def _shorten(norm: Tensor, limit: float) -> Tensor:
+    return (limit / (norm + 1e-6)).clamp(max=1)

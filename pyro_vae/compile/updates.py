@@ -61,9 +61,7 @@ def adam(
     return p - size * new["exp_avg"] / (second.sqrt() * correction + group["eps"]), new
 
 
-def adamw(
-    p: Tensor, grad: Tensor, state: State, group: Group, lr: Tensor
-) -> tuple[Tensor, State]:
+def adamw(p: Tensor, grad: Tensor, state: State, group: Group, lr: Tensor) -> tuple[Tensor, State]:
     return adam(p, grad, state, group, lr, decoupled=True)
 
 

@@ -1,0 +1,7 @@
+r"""Staging: a Pyro program recorded once as a graph of tensors, and compiled.  (layer 4)"""
+
+from .seam import NotStatic
+from .step import FusedStep, Mismatch, Slot
+from .svi import CompiledSVI
+
+__all__ = ["CompiledSVI", "FusedStep", "Mismatch", "NotStatic", "Slot"]

@@ -1,0 +1,321 @@
+r"""Stochastic variational inference whose step is one compiled graph."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from inspect import ismethod
+from typing import Any, Literal
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.infer import ELBO
+from pyro.optim import PyroOptim
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ..objectives import Objective
+from .backend import Backend
+from .cache import Cache
+from .seam import NotStatic
+from .signature import Call
+from .step import FusedStep, Mismatch, Slot
+
+SMALL = 100_000  # parameters; below, a call costs more than a step computes
+STEPS_PER_CALL = 8
+
+
+class CompiledSVI:
+    r"""Creates stochastic variational inference as :class:`pyro.infer.SVI`, one graph a step.
+
+    The first step runs eagerly: it makes the parameters, and Pyro's checks look at the programs.
+    Then loss, gradients and the optimizer's update are recorded once for every kind of arguments
+    and compiled. Parameters and optimizer state change in place, so that ``state_dict`` sees every
+    step, and random draws are those of SVI under the same seed.
+
+    Model and guide must be static: a Python branch on a sampled value is found and refused.
+    Floats among the arguments may change freely; other numbers, and Python attributes that the
+    programs read, are held fixed. Steps 2, 10, 100 and every thousandth are compared with the
+    eager program, and a difference stops with an error before any parameter moves.
+
+    Arguments:
+        model: Any Pyro model.
+        guide: Its guide.
+        optimizer: A :mod:`pyro.optim` optimizer, or a class or instance of :mod:`torch.optim`.
+            The update of Adam, AdamW, SGD, RMSprop and ClippedAdam is in the graph; others step
+            eagerly on its gradients.
+        loss: A :class:`pyro.infer.ELBO`, a :class:`pyro_vae.objectives.Objective`, or a function
+            of model, guide and their arguments.
+        backend: ``"inductor"``, or ``"graph"`` for the recorded operations one by one.
+        not_static: ``"raise"``, or ``"eager"`` to go on without a graph where there can be none.
+
+    Example:
+        >>> import pyro, pyro.distributions as dist
+        >>> from pyro.infer import Trace_ELBO
+        >>> from pyro.infer.autoguide import AutoNormal
+        >>> pyro.clear_param_store()
+        >>> def model(x):
+        ...     loc = pyro.sample("loc", dist.Normal(0.0, 1.0))
+        ...     with pyro.plate("data", len(x)):
+        ...         pyro.sample("x", dist.Normal(loc, 1.0), obs=x)
+        >>> adam = pyro.optim.Adam({"lr": 0.1})
+        >>> svi = CompiledSVI(model, AutoNormal(model), adam, Trace_ELBO(), backend="graph")
+        >>> losses = svi.run(100, torch.ones(10))
+        >>> losses.shape
+        torch.Size([100])
+        >>> pyro.clear_param_store()
+    """
+
+    def __init__(
+        self,
+        model: Callable,
+        guide: Callable,
+        optimizer: PyroOptim | Optimizer | type[Optimizer],
+        loss: ELBO | Objective | Callable,
+        *,
+        backend: Backend = "inductor",
+        not_static: Literal["raise", "eager"] = "raise",
+    ) -> None:
+        if not isinstance(optimizer, PyroOptim | Optimizer | type):
+            raise ValueError(
+                "Expected an optimizer of pyro.optim, or a class or instance of torch.optim; got "
+                f"{optimizer!r}."
+            )
+        if not callable(loss) and not isinstance(loss, ELBO):
+            raise ValueError(f"Expected an ELBO or a function as loss; got {loss!r}.")
+        self.model, self.guide, self.optimizer, self.loss = model, guide, optimizer, loss
+        self.backend, self.not_static = backend, not_static
+        self.fused: FusedStep | None = None
+        self.gathered: FusedStep | None = None
+        self.losses: Cache | None = None
+        self.modules = owners(model, guide)
+        self.parameters: set[int] = set()
+        self.eager = False
+        self._calls = 0
+
+    # --- What SVI offers ------------------------------------------------------------------------
+
+    def step(self, *args: Any, **kwargs: Any) -> Tensor:
+        r"""Takes a gradient step; returns the loss, a 0-dim tensor on the device."""
+        if self.fused is None or self.eager:
+            return self._eager_step(*args, **kwargs)
+        try:
+            figures = self.fused(*args, **kwargs)
+        except (NotStatic, Mismatch) as error:
+            self._give_up(error)
+            return self._eager_step(*args, **kwargs)
+        return figures[0] if len(figures) == 2 else torch.stack(figures[:-1])
+
+    def evaluate_loss(self, *args: Any, **kwargs: Any) -> Tensor:
+        r"""Returns an estimate of the loss, a 0-dim tensor; no parameter moves."""
+        if self.losses is None:
+            device = self.fused.device if self.fused else torch.device("cpu")
+            self.losses = Cache(self._evaluate, device, self.backend, self.modules)
+        if self.fused is None or self.eager:
+            return self._evaluate(args, kwargs)[0]
+        call = Call.of(args, kwargs)
+        try:
+            compiled = self.losses.get(call)
+        except NotStatic as error:
+            self._give_up(error)
+            return self._evaluate(args, kwargs)[0]
+        return compiled.function(*compiled.inputs(call.inputs))[0]
+
+    def run(self, num_steps: int, *args: Any, batch_size: int | None = None) -> Tensor:
+        r"""Takes steps, several in a call where the model is small.
+
+        Arguments:
+            num_steps: How many.
+            args: The arguments of each step.
+            batch_size: If given, each step sees that many rows of those arguments that are tensors
+                with as many rows as the first. Every row comes once in a random order before any
+                comes again.
+
+        Returns:
+            The losses, of shape `(num_steps,)`.
+        """
+        order = None
+        if batch_size is not None:
+            order = shuffled(len(args[0]), batch_size, num_steps).to(args[0].device)
+        losses: list[Tensor] = []
+        taken = 0
+        while taken < num_steps:
+            size = min(self._steps_per_call(), num_steps - taken)
+            rows = None if order is None else order[taken : taken + size]
+            losses.append(self._steps(size, args, rows))
+            taken += size
+        return torch.cat(losses)
+
+    @property
+    def bad_steps(self) -> int:
+        r"""How many steps were not finite and moved nothing; asking waits for the device."""
+        return sum(int(fused.bad_steps) for fused in (self.fused, self.gathered) if fused)
+
+    def explain_graph(self) -> str:
+        r"""Tells what was recorded, and for which kinds of arguments."""
+        caches = {"step": self.fused, "step of a batch": self.gathered}
+        lines = [f"{name} {fused.cache.explain()}" for name, fused in caches.items() if fused]
+        if self.losses is not None:
+            lines.append(f"loss {self.losses.explain()}")
+        return "\n".join(lines) or "No step was recorded yet."
+
+    # --- Steps ----------------------------------------------------------------------------------
+
+    def _steps(self, size: int, args: tuple, rows: Tensor | None) -> Tensor:
+        r"""Takes steps on batches of rows, or on the arguments as they are."""
+        if self.fused is None or self.eager:
+            batches = [args] * size if rows is None else [gather(row, args) for row in rows]
+            return torch.stack([self.step(*batch) for batch in batches])
+        fused, stacked = self.fused, [False] * len(args)
+        if rows is not None:
+            if self.gathered is None:
+                program = self._program
+                self.gathered = FusedStep(
+                    lambda row, *args: program(*gather(row, args)),
+                    fused.slots,
+                    backend=self.backend,
+                    modules=self.modules,
+                )
+            fused, stacked, args = self.gathered, [True, *stacked], (rows, *args)
+        try:
+            if size > 1:
+                return fused.several(size, *args, stacked=stacked)[0]
+            return fused(*(a[0] if own else a for a, own in zip(args, stacked)))[0][None]
+        except (NotStatic, Mismatch) as error:
+            self._give_up(error)
+            return self._steps(size, args if rows is None else args[1:], rows)
+
+    def _steps_per_call(self) -> int:
+        r"""One at first and now and then, when a step is checked; several where that pays."""
+        self._calls += 1
+        if self.fused is None or self.fused.left or self._calls < 5 or self._calls % 125 == 0:
+            return 1
+        small = sum(slot.parameter.numel() for slot in self.fused.slots) < SMALL
+        return STEPS_PER_CALL if small else 1
+
+    def _eager_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        r"""Takes a step as SVI does, with every check that is on."""
+        with torch.enable_grad():
+            with poutine.trace(param_only=True) as capture, values_kept_in_place():
+                losses = self._losses_and_grads(*args, **kwargs)
+        found = [site["value"].unconstrained() for site in capture.trace.nodes.values()]
+        if isinstance(self.loss, nn.Module):
+            found += [p for p in self.loss.parameters() if p.requires_grad]
+        parameters = list({id(p): p for p in found}.values())
+        if not parameters:
+            raise ValueError(
+                "Expected parameters to train; got none from model and guide. Declare them by "
+                "pyro.param, pyro.module or PyroModule."
+            )
+        self.parameters = {id(p) for p in parameters}
+        if isinstance(self.optimizer, type):
+            self.optimizer = self.optimizer(parameters)
+        if isinstance(self.optimizer, Optimizer):
+            self.optimizer.step()
+        else:
+            self.optimizer(parameters)
+        pyro.infer.util.zero_grads(parameters)
+        if self.fused is None:
+            self.fused = FusedStep(
+                self._program,
+                slots_of(self.optimizer, parameters),
+                backend=self.backend,
+                modules=self.modules,
+            )
+        losses = [torch.as_tensor(loss, device=self.fused.device) for loss in losses]
+        return losses[0] if len(losses) == 1 else torch.stack(losses)
+
+    def _program(self, *args: Any, **kwargs: Any) -> list[Any]:
+        r"""Loss and gradients, as they are recorded."""
+        with poutine.trace(param_only=True) as capture, values_kept_in_place():
+            losses = self._losses_and_grads(*args, **kwargs)
+        for name, site in capture.trace.nodes.items():
+            if id(site["value"].unconstrained()) not in self.parameters:
+                raise NotStatic(
+                    f"Expected the parameters of the first step; got {name!r}, a new one. Make "
+                    "all parameters in the first step, or make a new CompiledSVI."
+                )
+        return losses
+
+    def _losses_and_grads(self, *args: Any, **kwargs: Any) -> list[Any]:
+        if isinstance(self.loss, ELBO):
+            loss = self.loss.loss_and_grads(self.model, self.guide, *args, **kwargs)
+            return list(loss) if isinstance(loss, tuple) else [loss]
+        loss = self.loss(self.model, self.guide, *args, **kwargs)
+        loss = loss.loss if isinstance(self.loss, Objective) else loss
+        loss.backward()
+        return [loss.detach()]
+
+    def _evaluate(self, args: tuple, kwargs: dict[str, Any]) -> list[Tensor]:
+        with torch.no_grad():
+            if isinstance(self.loss, ELBO):
+                loss = self.loss.loss(self.model, self.guide, *args, **kwargs)
+            else:
+                loss = self.loss(self.model, self.guide, *args, **kwargs)
+                loss = loss.loss if isinstance(self.loss, Objective) else loss
+            return [torch.as_tensor(loss)]
+
+    def _give_up(self, error: Exception) -> None:
+        r"""Goes on eagerly after a refusal, if that is wanted."""
+        if self.not_static == "raise":
+            raise error
+        self.eager = True
+        warnings.warn(f"SVI goes on eagerly: {error}", stacklevel=4)
+
+
+def slots_of(optimizer: PyroOptim | Optimizer, parameters: list[Tensor]) -> list[Slot]:
+    r"""Returns the parameters with the optimizers that move them."""
+    if isinstance(optimizer, Optimizer):
+        return [
+            Slot(p, optimizer, group) for group in optimizer.param_groups for p in group["params"]
+        ]
+    slots = []
+    for p in parameters:
+        own = optimizer.optim_objs[p]
+        own = getattr(own, "optimizer", own)  # a schedule's
+        clip = optimizer._get_grad_clip_args(p) or {}
+        slots.append(
+            Slot(p, own, own.param_groups[0], clip.get("clip_norm"), clip.get("clip_value"))
+        )
+    return slots
+
+
+def owners(*programs: Callable) -> list[nn.Module]:
+    r"""Returns the modules that programs are, or are methods of."""
+    found = [program.__self__ if ismethod(program) else program for program in programs]
+    return [module for module in found if isinstance(module, nn.Module)]
+
+
+@contextmanager
+def values_kept_in_place() -> Iterator[None]:
+    r"""Lets what a program assigns to the param store overwrite the tensor that is there.
+
+    Pyro's decaying-average baseline assigns a new tensor in every step; a graph changes one.
+    """
+    store = pyro.get_param_store()
+    before = dict(store._params)
+    yield
+    for name, old in before.items():
+        new = store._params.get(name)
+        if new is not None and new is not old and new.shape == old.shape:
+            with torch.no_grad():
+                old.copy_(new)
+            store._params[name] = old
+            del store._param_to_name[new]
+
+
+def shuffled(rows: int, batch_size: int, num_steps: int) -> Tensor:
+    r"""Returns row numbers for each step, of shape `(num_steps, batch_size)`."""
+    if not 0 < batch_size <= rows:
+        raise ValueError(f"Expected a batch size from 1 to {rows}; got {batch_size}.")
+    epochs = -(-num_steps * batch_size // rows)
+    order = torch.cat([torch.randperm(rows) for _ in range(epochs)])
+    return order[: num_steps * batch_size].reshape(num_steps, batch_size)
+
+
+def gather(row: Tensor, args: tuple) -> tuple:
+    r"""Takes a batch of rows from the arguments that have as many as the first."""
+    count = len(args[0])
+    return tuple(
+        a[row] if isinstance(a, Tensor) and a.dim() and len(a) == count else a for a in args
+    )
