@@ -1,8 +1,6 @@
 r"""From a flat graph to a fast function: inductor on a CPU, inductor and CUDA graphs on a GPU."""
 
 import shutil
-import sys
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -55,9 +53,10 @@ def inductor(graph: Graph, inputs: Sequence[Tensor]) -> Function:
 
     with torch.no_grad():
         outer = compile_fx(graph.module, list(inputs), inner_compile=keep, config_patches=options)
+    compiled: Any
     [(compiled, count)] = inner
     if count != len(inputs):
-        return outer
+        return outer  # type: ignore[return-value]
     return lambda *tensors: compiled(list(tensors))
 
 

@@ -32,7 +32,8 @@ class Call(NamedTuple):
     @staticmethod
     def of(args: tuple, kwargs: Mapping[str, Any]) -> "Call":
         r"""Takes arguments apart."""
-        leaves, spec = (*args, *kwargs.values()), None
+        leaves: Sequence[Any] = (*args, *kwargs.values())
+        spec = None
         if not all(isinstance(leaf, _SIMPLE) for leaf in leaves):
             leaves, spec = tree_flatten((args, dict(kwargs)))
         names = tuple(kwargs)

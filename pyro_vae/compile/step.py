@@ -1,59 +1,27 @@
 r"""A training step as one function: loss, gradients, clipping and the optimizer's update."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from .backend import Backend
 from .cache import Cache, Compiled
 from .externals import keep, restore, undisturbed_randomness
 from .signature import Call
-from .updates import UPDATES, State, Update
+from .slots import Slot, bunches, shorten
 
 CHECKED = (2, 10, 100)  # calls whose graph is compared with the program; and every thousandth
 TOLERANCE = 1e-3
 
 
+class Apart(Exception):
+    r"""A program has gradients for some parameters of a bunch only."""
+
+
 class Mismatch(RuntimeError):
     r"""The graph is no longer what the program does."""
-
-
-class Slot(NamedTuple):
-    r"""A parameter, the optimizer that moves it, and how its own gradient is clipped."""
-
-    parameter: Tensor
-    optimizer: Optimizer
-    group: dict[str, Any]
-    clip_norm: float | None = None
-    clip_value: float | None = None
-
-    @property
-    def update(self) -> Update | None:
-        r"""The optimizer's update as a function of tensors, if there is one."""
-        update = UPDATES.get(type(self.optimizer))
-        return None if update is None or update.unsupported(self.group) else update
-
-    def state(self, update: Update) -> State:
-        r"""The optimizer's state for the parameter, made if there is none yet."""
-        state = self.optimizer.state[self.parameter]
-        for name in update.buffers(self.group):
-            value = state.get(name)
-            if name == "step" and not isinstance(value, Tensor):
-                state[name] = torch.tensor(float(value or 0), device=self.parameter.device)
-            elif value is None:
-                state[name] = torch.zeros_like(self.parameter)
-        return state
-
-    def clip(self, gradient: Tensor) -> Tensor:
-        r"""Shortens the parameter's own gradient."""
-        if self.clip_norm is not None:
-            gradient = gradient * _shorten(gradient.square().sum().sqrt(), self.clip_norm)
-        if self.clip_value is not None:
-            gradient = gradient.clamp(-self.clip_value, self.clip_value)
-        return gradient
 
 
 Gradients = Sequence[tuple[Slot, Tensor]]
@@ -92,14 +60,8 @@ class FusedStep:
         self.lrs: list[float] = []
         self.lr = torch.zeros(len(groups), dtype=torch.float64, device=self.device)
         self.bad_steps = torch.zeros((), dtype=torch.int64, device=self.device)
-        self.left = {s.optimizer: [] for s in slots if s.update is None}  # they step eagerly
-        for slot in slots:
-            if slot.update is None:
-                gradient = torch.zeros_like(slot.parameter)
-                self.left[slot.optimizer].append((slot.parameter, gradient))
-            else:
-                slot.state(slot.update)  # made now, so that the program does not make it
-        self.buffers = {id(p): g for pairs in self.left.values() for p, g in pairs}
+        self.bunches = bunches(slots, together=True)
+        self.left = {s.parameter: torch.zeros_like(s.parameter) for s in slots if not s.update}
         self.cache = Cache(
             lambda args, kwargs: self.step(args, kwargs), self.device, backend, modules
         )
@@ -112,8 +74,7 @@ class FusedStep:
             Mismatch: The program has changed since it was recorded.
         """
         call = Call.of(args, kwargs)
-        compiled = self.cache.get(call)
-        self.set_learning_rates()
+        compiled = self.prepare(call)
         inputs = compiled.inputs(call.inputs)
         compiled.calls += 1
         checked = compiled.calls in CHECKED or compiled.calls % 1000 == 0
@@ -133,10 +94,21 @@ class FusedStep:
         """
         assert not self.left
         call = Call.of(args, {})
-        compiled = self.cache.get(call, steps, stacked)
-        self.set_learning_rates()
+        compiled = self.prepare(call, steps, stacked)
         compiled.calls += 1
         return list(compiled.function(*compiled.inputs(call.inputs)))
+
+    def prepare(self, call: Call, steps: int = 1, stacked: Sequence[bool] = ()) -> Compiled:
+        r"""Returns the step for a kind of call, with optimizers and learning rates in place."""
+        self.set_learning_rates()
+        for bunch in self.bunches:
+            if not bunch.is_adopted():
+                bunch.adopt()
+        try:
+            return self.cache.get(call, steps, stacked)
+        except Apart:
+            self.part()
+            return self.cache.get(call, steps, stacked)
 
     def step(self, args: tuple, kwargs: dict[str, Any]) -> list[Tensor]:
         r"""One step, as it is recorded."""
@@ -160,28 +132,36 @@ class FusedStep:
 
     def move(self, finite: Tensor, gradients: Gradients, norm: Tensor) -> None:
         r"""Moves the parameters along their gradients, if all is finite."""
+        clipped = {}
         for slot, gradient in gradients:
             if self.clip_norm is not None:
-                gradient = gradient * _shorten(norm, self.clip_norm)
-            p, gradient, update = slot.parameter, slot.clip(gradient), slot.update
-            if update is None:
-                self.buffers[id(p)].copy_(gradient)
-                continue
-            old, lr = slot.state(update), self.lr[self.row[id(slot.group)]]
-            value, new = update.apply(p, gradient, old, slot.group, lr)
-            p.copy_(torch.where(finite, value, p))
-            for name, state in new.items():
-                old[name].copy_(torch.where(finite, state, old[name]))
+                gradient = gradient * shorten(norm, self.clip_norm)
+            clipped[slot.parameter] = slot.clip(gradient)
+        for bunch in self.bunches:
+            found = [clipped[s.parameter] for s in bunch.slots if s.parameter in clipped]
+            if len(found) == len(bunch.slots):
+                bunch.move(found, self.lr[self.row[id(bunch.group)]], finite)
+            elif found:
+                raise Apart
+        for parameter, buffer in self.left.items():
+            buffer.copy_(clipped.get(parameter, torch.zeros_like(buffer)))
         self.bad_steps.add_(~finite)
+
+    def part(self) -> None:
+        r"""Lets each parameter move by itself from now on, in graphs to be recorded anew."""
+        for bunch in self.bunches:
+            bunch.release()
+        self.bunches = bunches(self.slots, together=False)
+        self.cache.entries.clear()
 
     def step_eagerly(self) -> None:
         r"""Lets the optimizers step whose update is not in the graph."""
-        for optimizer, pairs in self.left.items():
-            for parameter, gradient in pairs:
-                parameter.grad = gradient
+        for parameter, gradient in self.left.items():
+            parameter.grad = gradient
+        for optimizer in {s.optimizer: None for s in self.slots if s.parameter in self.left}:
             optimizer.step()
-            for parameter, _ in pairs:
-                parameter.grad = None
+        for parameter in self.left:
+            parameter.grad = None
 
     def set_learning_rates(self) -> None:
         r"""Hands the optimizers' learning rates to the graph."""
@@ -190,6 +170,9 @@ class FusedStep:
                 group["lr"] *= group["lrd"]
         lrs = [float(group["lr"]) for group in self.groups]
         if lrs != self.lrs:
+            together = [{lrs[self.row[id(s.group)]] for s in b.slots} for b in self.bunches]
+            if any(len(rates) > 1 for rates in together):
+                self.part()
             self.lr.copy_(torch.tensor(lrs, dtype=torch.float64))
             self.lrs = lrs
 
@@ -209,7 +192,3 @@ class FusedStep:
                     "Python attribute; pass it as an argument. No parameter has moved."
                 )
         return figures
-
-
-def _shorten(norm: Tensor, limit: float) -> Tensor:
-    return (limit / (norm + 1e-6)).clamp(max=1)

@@ -19,9 +19,9 @@ from .backend import Backend
 from .cache import Cache
 from .seam import NotStatic
 from .signature import Call
-from .step import FusedStep, Mismatch, Slot
+from .slots import SMALL, Slot
+from .step import FusedStep, Mismatch
 
-SMALL = 100_000  # parameters; below, a call costs more than a step computes
 STEPS_PER_CALL = 8
 
 
