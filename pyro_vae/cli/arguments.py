@@ -216,7 +216,9 @@ def take_settings(args: list[str], command: Any) -> tuple[list[str], dict[str, A
         token = queue.pop(0)
         flag, equals, value = token.partition("=")
         key = flag.removeprefix("--").replace("-", "_")
-        if not token.startswith("--") or flag.replace("_", "-") in own:
+        if flag in ("--compile", "--no-compile"):
+            flags["train.compile"] = "no" if flag == "--no-compile" else "yes"
+        elif not token.startswith("--") or flag.replace("_", "-") in own:
             rest.append(
                 flag.replace("_", "-") + equals + value if token.startswith("--") else token
             )

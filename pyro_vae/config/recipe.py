@@ -83,6 +83,8 @@ class Train(Settings):
     """Stops after this many epochs without a better validation ELBO, and keeps the best epoch."""
     max_bad_steps: PositiveInt = 10
     """Stops after this many consecutive steps whose loss or gradient is not finite."""
+    compile: Literal["auto", "yes", "no"] = "auto"
+    """Steps run as one compiled graph; auto does so if there are 10,000 or more."""
     checkpoint_steps: PositiveInt | None = None
     """Steps between checkpoints, besides those after epochs, at most one a second."""
 

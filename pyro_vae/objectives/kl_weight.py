@@ -3,6 +3,7 @@ r"""The weight of the KL term, as a handler around any Pyro objective, and sched
 from typing import Any
 
 from pyro.poutine.messenger import Messenger
+from torch import Tensor
 
 
 class scale_kl(Messenger):
@@ -18,13 +19,14 @@ class scale_kl(Messenger):
         weight: The weight :math:`\beta \geq 0`.
     """
 
-    def __init__(self, weight: float) -> None:
+    def __init__(self, weight: float | Tensor) -> None:
         super().__init__()
         self.weight = weight
 
     def _pyro_sample(self, msg: Any) -> None:
         if not msg["is_observed"]:
-            msg["scale"] = msg["scale"] * self.weight
+            scale, weight = msg["scale"], self.weight
+            msg["scale"] = weight if isinstance(scale, float) and scale == 1 else scale * weight
 
 
 def warm_up(step: int, steps: float) -> float:

@@ -59,7 +59,7 @@ def fit(
             `warmup_epochs`, `cooldown_epochs`, `clip_norm`, `kl_weight`, `kl_warmup_epochs`,
             `kl_cycles`, `free_bits`, `capacity`, `capacity_epochs`, `estimator`, `alpha`,
             `baseline`, `final_temperature`, `temperature_epochs`, `kl`, `num_particles`,
-            `patience`, `max_bad_steps`, `checkpoint_steps`.
+            `patience`, `max_bad_steps`, `checkpoint_steps`, `compile`.
 
     Returns:
         The history of training.

@@ -17,6 +17,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
 from .. import checkpoint
+from ..compile import FusedStep, NotStatic, Slot
 from ..config import Train
 from ..data import Split, fingerprint
 from ..evaluate import elbo
@@ -24,6 +25,8 @@ from ..evaluate.pure import device_of
 from ..objectives import ELBO, Objective, cycle, fall, scale_kl, track_sigma, warm_up
 from .terminal import Bar, leave
 
+STEPS_UNREAD = 100  # on a GPU: reading the figures of a step waits for it
+STEPS_TO_COMPILE = 10_000  # fewer are done before a compiler is
 SECONDS_BETWEEN_CHECKPOINTS = 1.0  # after epochs; it decides nothing but what a crash may lose
 
 
@@ -88,6 +91,10 @@ class Run:
         self.steps_per_epoch = math.ceil(len(data) / settings.batch_size)
         self.position, self.history = Position(), History()
         self.best: dict[str, Tensor] = {}
+        self.weighs_kl = settings.kl_weight != 1 or settings.kl_warmup_epochs > 0
+        self.compiled = compiles(settings, self.steps_per_epoch)
+        self.fused: FusedStep | None = None
+        self.pending: list[tuple[Tensor, int]] = []
         self.folder: Path | None = None
         self.saved = time.monotonic()
         self.stop: list[int] = []
@@ -113,7 +120,7 @@ class Run:
         order = torch.from_numpy(permutation).to(device_of(self.vae))
 
         for batch in order.split(size)[at.batch :]:
-            self.step(self.data.rows(batch), batch)
+            self.step(batch)
             at.batch += 1
             self.bar.advance(at.step)
             interrupted = bool(self.stop)
@@ -133,36 +140,85 @@ class Run:
         if time.monotonic() - self.saved > SECONDS_BETWEEN_CHECKPOINTS:
             self.save()
 
-    def step(self, x: Tensor, index: Tensor) -> None:
-        r"""Takes one gradient step on the loss, unless it would not be finite."""
+    def step(self, batch: Tensor) -> None:
+        r"""Takes one gradient step on the loss of some rows, unless it would not be finite."""
         at, settings = self.position, self.settings
         lr, weight = settings.lr * self.lr_factor(), self.kl_weight()
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        self.set_schedules()
-
-        self.optimizer.zero_grad()
-        with self.sigma, scale_kl(weight) if weight != 1 else contextlib.nullcontext():
-            terms = self.objective(self.vae.model, self.vae.guide, x, index=index)
-        terms.loss.backward()
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
-        norm = get_total_norm(gradients)
-        figures = torch.stack([*(term.detach() for term in terms), norm]).tolist()
+        self.set_temperatures()
+        take = self.fused_step if self.compiled else self.eager_step
+        figures = take(batch, weight, self.capacity())
 
         at.step += 1
-        if not all(map(math.isfinite, figures)):
-            self.bad_step(figures)
-            return
-        at.bad_steps = 0
-        if settings.clip_norm is not None:
-            clip_grads_with_norm_(self.parameters, settings.clip_norm, norm)
-        self.optimizer.step()
-
-        names = ("loss", "reconstruction", "kl", "grad_norm")
-        for name, figure in zip(names, figures):
-            at.sums[name] = at.sums.get(name, 0.0) + figure * len(x)
-        at.sums["count"] = at.sums.get("count", 0.0) + len(x)
         at.sums["kl_weight"], at.sums["lr"] = weight, lr
+        self.pending.append((figures, len(batch)))
+        if not self.compiled or figures.device.type == "cpu" or len(self.pending) == STEPS_UNREAD:
+            self.read_figures()
+
+    def eager_step(self, batch: Tensor, weight: float, capacity: float | None) -> Tensor:
+        r"""Computes loss and gradients by PyTorch, and lets the optimizer step."""
+        self.optimizer.zero_grad()
+        terms = self.losses(self.data.rows(batch), batch, weight, capacity)
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        norm = get_total_norm(gradients)
+        figures = torch.stack([*(term.detach() for term in terms), norm])
+        if figures.isfinite().all():
+            if self.settings.clip_norm is not None:
+                clip_grads_with_norm_(self.parameters, self.settings.clip_norm, norm)
+            self.optimizer.step()
+        return figures
+
+    def fused_step(self, batch: Tensor, weight: float, capacity: float | None) -> Tensor:
+        r"""Does the same in one compiled graph."""
+        if self.fused is None:
+            self.fused = FusedStep(
+                self.losses,
+                [
+                    Slot(p, self.optimizer, g)
+                    for g in self.optimizer.param_groups
+                    for p in g["params"]
+                ],
+                clip_norm=self.settings.clip_norm,
+                modules=[self.vae],
+            )
+        x = None if isinstance(self.data.stored, Tensor) else self.data.rows(batch)
+        try:
+            return torch.stack(self.fused(x, batch, weight, capacity))
+        except NotStatic as error:
+            if self.settings.compile == "yes":
+                raise
+            print(f"Training goes on without compiling. {error}", file=sys.stderr)
+            self.compiled = False
+            return self.eager_step(batch, weight, capacity)
+
+    def losses(
+        self, x: Tensor | None, batch: Tensor, weight: float, capacity: float | None
+    ) -> list[Tensor]:
+        r"""Returns the terms of the bound for some rows, and leaves the gradients of its loss."""
+        x = self.data.rows(batch) if x is None else x
+        if isinstance(self.objective, ELBO):
+            self.objective.capacity = capacity
+        with self.sigma, scale_kl(weight) if self.weighs_kl else contextlib.nullcontext():
+            terms = self.objective(self.vae.model, self.vae.guide, x, index=batch)
+        terms.loss.backward()
+        return [term.detach() for term in terms]
+
+    def read_figures(self) -> None:
+        r"""Takes the figures of steps from the device, and adds them to the epoch's."""
+        at = self.position
+        names = ("loss", "reconstruction", "kl", "grad_norm")
+        counts = [count for _, count in self.pending]
+        rows = torch.stack([figures for figures, _ in self.pending]).tolist() if counts else []
+        self.pending.clear()
+        for figures, count in zip(rows, counts):
+            if not all(map(math.isfinite, figures)):
+                self.bad_step(figures)
+                continue
+            at.bad_steps = 0
+            for name, figure in zip(names, figures):
+                at.sums[name] = at.sums.get(name, 0.0) + figure * count
+            at.sums["count"] = at.sums.get("count", 0.0) + count
 
     def bad_step(self, figures: list[float]) -> None:
         r"""Counts a step that was not taken, and gives up after too many in a row."""
@@ -194,12 +250,17 @@ class Run:
             return settings.kl_weight * cycle(at.step, int(steps), settings.kl_cycles)
         return settings.kl_weight * warm_up(at.step, steps)
 
-    def set_schedules(self) -> None:
-        r"""Sets what else changes with steps: the capacity, and temperatures."""
+    def capacity(self) -> float | None:
+        r"""The capacity of this step."""
+        settings = self.settings
+        if settings.capacity is None:
+            return None
+        steps = settings.capacity_epochs * self.steps_per_epoch
+        return settings.capacity * warm_up(self.position.step, steps)
+
+    def set_temperatures(self) -> None:
+        r"""Sets the temperature of relaxed families."""
         at, settings = self.position, self.settings
-        if settings.capacity is not None and isinstance(self.objective, ELBO):
-            steps = settings.capacity_epochs * self.steps_per_epoch
-            self.objective.capacity = settings.capacity * warm_up(at.step, steps)
         if settings.final_temperature is not None:
             steps = settings.temperature_epochs * self.steps_per_epoch
             at.temperatures = at.temperatures or [float(m.temperature) for m in self.relaxed]
@@ -210,6 +271,7 @@ class Run:
 
     def log_epoch(self) -> None:
         r"""Writes the epoch's row: means in which every datum weighs the same."""
+        self.read_figures()
         at = self.position
         sums, at.sums = at.sums, {}
         count = sums.pop("count", 0.0)
@@ -258,6 +320,7 @@ class Run:
 
     def save(self) -> None:
         r"""Writes a checkpoint from which :meth:`restore` goes on bit for bit."""
+        self.read_figures()
         if self.folder is None:
             return
         optimizer, numbers = checkpoint.pack_optimizer(self.optimizer, self.names())
@@ -277,6 +340,7 @@ class Run:
                 "settings": self.settings.model_dump(mode="json"),
                 "seed": self.seed,
                 "data": self.fingerprint,
+                "compiled": self.compiled,
                 "environment": environment(device_of(self.vae)),
                 "record": self.record,
             },
@@ -293,6 +357,7 @@ class Run:
         if tensors["objective"]:
             checkpoint.load_parameters(self.objective, tensors["objective"], source)
         checkpoint.unpack_optimizer(self.optimizer, tensors["optimizer"], state["optimizer"])
+        self.compiled = state.get("compiled", False)
         device = device_of(self.vae)
         self.best = {name: value.to(device) for name, value in tensors["best"].items()}
         self.position = Position(**state["position"])
@@ -340,6 +405,13 @@ class Run:
             for name, p in module.named_parameters()
             if p.requires_grad
         ]
+
+
+def compiles(settings: Train, steps_per_epoch: int) -> bool:
+    r"""Decides from the recipe alone whether steps are compiled."""
+    if settings.compile == "auto":
+        return settings.epochs * steps_per_epoch >= STEPS_TO_COMPILE
+    return settings.compile == "yes"
 
 
 def environment(device: torch.device) -> dict[str, Any]:
