@@ -1,8 +1,8 @@
 r"""Staging: a Pyro program recorded once as a graph of tensors, and compiled.  (layer 4)"""
 
 from .seam import NotStatic
-from .slots import Slot
+from .slots import slots_of
 from .step import FusedStep, Mismatch
 from .svi import CompiledSVI
 
-__all__ = ["CompiledSVI", "FusedStep", "Mismatch", "NotStatic", "Slot"]
+__all__ = ["CompiledSVI", "FusedStep", "Mismatch", "NotStatic", "slots_of"]

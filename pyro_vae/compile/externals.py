@@ -38,11 +38,8 @@ class Externals(TorchDispatchMode):
         if func is not torch.ops.aten.lift_fresh.default:  # a literal that is just being made
             for tensor in _tensors((args, kwargs)):
                 self.meet(tensor)
-        if func._schema.is_mutable:
-            for argument, value in zip(func._schema.arguments, args):
-                if argument.is_write:
-                    for tensor in _tensors(value):
-                        self.keep(tensor)
+        for tensor in _tensors(written(func, args)):
+            self.keep(tensor)
         out = func(*args, **kwargs)
         for tensor in _tensors(out):
             if not self.known(tensor):
@@ -62,6 +59,20 @@ class Externals(TorchDispatchMode):
         for shared in self.by_storage.get(_storage(tensor), ()):
             if not any(t is shared for t, _ in self.before):
                 self.before += keep([shared])
+
+
+def written(func: Any, args: tuple) -> list[Any]:
+    r"""Returns the arguments that an operation changes in place."""
+    arguments = func._schema.arguments
+    hidden = _HIDDEN.get(func, ())
+    return [a for i, a in enumerate(args) if arguments[i].is_write or i in hidden]
+
+
+# Operations that change arguments and do not say so: the running means of batch normalization.
+_HIDDEN = {
+    torch.ops.aten.native_batch_norm.default: (3, 4),
+    torch.ops.aten.cudnn_batch_norm.default: (3, 4),
+}
 
 
 def keep(tensors: Iterable[Tensor]) -> list[tuple[Tensor, Tensor]]:

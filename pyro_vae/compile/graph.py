@@ -11,7 +11,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.graph import CodeGen
 
 from .externals import Externals, keep, restore, undisturbed_randomness
-from .seam import Recording
+from .seam import NotStatic, numbers_stay_tensors, where
 
 Program = Callable[..., Sequence[Tensor]]
 
@@ -49,18 +49,32 @@ def record(program: Program, args: Sequence[Tensor]) -> Graph:
         NotStatic: Data decide the program's structure.
     """
     args = [arg.detach() for arg in args]  # other objects than any that the program may hold
-    with undisturbed_randomness(), Externals() as seen:
-        program(*args)
-    restore(seen.before)
+    seen = Externals()
+    try:
+        with undisturbed_randomness(), seen:
+            program(*args)
+    finally:
+        restore(seen.before)
     here = {id(arg) for arg in args}
     externals = [tensor for tensor in seen.tensors if id(tensor) not in here]
 
     def flat(*tensors: Tensor) -> list[Tensor]:
-        return list(program(*tensors[len(externals) :]))
+        with numbers_stay_tensors():
+            return list(program(*tensors[len(externals) :]))
 
-    with undisturbed_randomness(), pyro.validation_enabled(False), Recording():
-        module = make_fx(flat)(*externals, *args)
-    restore(seen.before)
+    try:
+        with undisturbed_randomness(), pyro.validation_enabled(False):
+            module = make_fx(flat)(*externals, *args)
+    except NotStatic:
+        raise
+    except Exception as error:  # it ran a moment ago: what fails is the recording
+        raise NotStatic(
+            "Expected a program that tensors alone decide; got one that asks for the number or the "
+            f"structure of a tensor, {where(error)}. Say it with tensors, or run it eagerly. "
+            f"({str(error).strip().splitlines()[0]})"
+        ) from error
+    finally:
+        restore(seen.before)
     constants = lift_constants(module)
     changed = [tensor for tensor, _ in seen.before]
     return Graph(tidy(module), [*constants, *externals], changed, constants)
@@ -100,12 +114,15 @@ def lift_constants(module: GraphModule) -> list[Tensor]:
     graph, constants = module.graph, {}
     first = next(iter(graph.nodes))
     for node in graph.find_nodes(op="get_attr"):
-        if node.users:
+        users = [user for user in node.users if user.users]  # a literal nobody uses is only copied
+        if users:
             name = str(node.target)
             if name not in constants:
                 with graph.inserting_before(first):
                     constants[name] = graph.placeholder(name)
             node.replace_all_uses_with(constants[name])
+        for user in list(node.users):
+            graph.erase_node(user)
         graph.erase_node(node)
     return [getattr(module, name) for name in constants]
 

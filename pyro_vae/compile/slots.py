@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
+from pyro.optim import PyroOptim
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -31,9 +32,10 @@ class Slot(NamedTuple):
     def kind(self) -> tuple:
         r"""What slots must have in common to be moved together."""
         options = {k: v for k, v in self.group.items() if k not in ("params", "initial_lr")}
-        steps = self.optimizer.state[self.parameter].get("step", 0)
         p = self.parameter
-        return type(self.optimizer), str(sorted(options.items())), float(steps), p.dtype
+        state = self.optimizer.state.get(p) or {}  # none where there was never a gradient
+        steps = float(state.get("step", 0))
+        return type(self.optimizer), str(sorted(options.items())), bool(state), steps, p.dtype
 
     def clip(self, gradient: Tensor) -> Tensor:
         r"""Shortens the parameter's own gradient."""
@@ -111,6 +113,29 @@ class Bunch:
             slot.parameter.copy_(part.view(slot.parameter.shape))
         for name, state in new.items():
             self.state[name].copy_(torch.where(finite, state, old[name]))
+
+
+def slots_of(optimizer: PyroOptim | Optimizer, parameters: Sequence[Tensor] = ()) -> list[Slot]:
+    r"""Returns parameters with the optimizers that move them.
+
+    Arguments:
+        optimizer: An optimizer of :mod:`torch.optim`, all of whose parameters are taken, or one of
+            :mod:`pyro.optim` that has met the `parameters`.
+        parameters: Those that are wanted.
+    """
+    if isinstance(optimizer, Optimizer):
+        return [
+            Slot(p, optimizer, group) for group in optimizer.param_groups for p in group["params"]
+        ]
+    slots = []
+    for p in parameters:
+        own = optimizer.optim_objs[p]
+        own = getattr(own, "optimizer", own)  # a schedule's
+        clip = optimizer._get_grad_clip_args(p) or {}
+        slots.append(
+            Slot(p, own, own.param_groups[0], clip.get("clip_norm"), clip.get("clip_value"))
+        )
+    return slots
 
 
 def bunches(slots: Sequence[Slot], *, together: bool) -> list[Bunch]:

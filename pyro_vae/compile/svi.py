@@ -19,7 +19,7 @@ from .backend import Backend
 from .cache import Cache
 from .seam import NotStatic
 from .signature import Call
-from .slots import SMALL, Slot
+from .slots import SMALL, slots_of
 from .step import FusedStep, Mismatch
 
 STEPS_PER_CALL = 8
@@ -89,7 +89,7 @@ class CompiledSVI:
         self.gathered: FusedStep | None = None
         self.losses: Cache | None = None
         self.modules = owners(model, guide)
-        self.parameters: set[int] = set()
+        self.parameters: set[str] = set()
         self.eager = False
         self._calls = 0
 
@@ -195,10 +195,11 @@ class CompiledSVI:
 
     def _eager_step(self, *args: Any, **kwargs: Any) -> Tensor:
         r"""Takes a step as SVI does, with every check that is on."""
-        with torch.enable_grad():
-            with poutine.trace(param_only=True) as capture, values_kept_in_place():
-                losses = self._losses_and_grads(*args, **kwargs)
-        found = [site["value"].unconstrained() for site in capture.trace.nodes.values()]
+        found_by = poutine.trace(param_only=True)
+        with torch.enable_grad(), found_by as capture, values_kept_in_place():
+            losses = self._losses_and_grads(*args, **kwargs)
+        store, sites = pyro.get_param_store()._params, capture.trace.nodes
+        found = [store.get(name, site["value"].unconstrained()) for name, site in sites.items()]
         if isinstance(self.loss, nn.Module):
             found += [p for p in self.loss.parameters() if p.requires_grad]
         parameters = list({id(p): p for p in found}.values())
@@ -207,7 +208,7 @@ class CompiledSVI:
                 "Expected parameters to train; got none from model and guide. Declare them by "
                 "pyro.param, pyro.module or PyroModule."
             )
-        self.parameters = {id(p) for p in parameters}
+        self.parameters = set(sites)
         if isinstance(self.optimizer, type):
             self.optimizer = self.optimizer(parameters)
         if isinstance(self.optimizer, Optimizer):
@@ -229,8 +230,8 @@ class CompiledSVI:
         r"""Loss and gradients, as they are recorded."""
         with poutine.trace(param_only=True) as capture, values_kept_in_place():
             losses = self._losses_and_grads(*args, **kwargs)
-        for name, site in capture.trace.nodes.items():
-            if id(site["value"].unconstrained()) not in self.parameters:
+        for name in capture.trace.nodes:
+            if name not in self.parameters:
                 raise NotStatic(
                     f"Expected the parameters of the first step; got {name!r}, a new one. Make "
                     "all parameters in the first step, or make a new CompiledSVI."
@@ -261,23 +262,6 @@ class CompiledSVI:
             raise error
         self.eager = True
         warnings.warn(f"SVI goes on eagerly: {error}", stacklevel=4)
-
-
-def slots_of(optimizer: PyroOptim | Optimizer, parameters: list[Tensor]) -> list[Slot]:
-    r"""Returns the parameters with the optimizers that move them."""
-    if isinstance(optimizer, Optimizer):
-        return [
-            Slot(p, optimizer, group) for group in optimizer.param_groups for p in group["params"]
-        ]
-    slots = []
-    for p in parameters:
-        own = optimizer.optim_objs[p]
-        own = getattr(own, "optimizer", own)  # a schedule's
-        clip = optimizer._get_grad_clip_args(p) or {}
-        slots.append(
-            Slot(p, own, own.param_groups[0], clip.get("clip_norm"), clip.get("clip_value"))
-        )
-    return slots
 
 
 def owners(*programs: Callable) -> list[nn.Module]:

@@ -17,7 +17,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
 from .. import checkpoint
-from ..compile import FusedStep, NotStatic, Slot
+from ..compile import FusedStep, NotStatic, slots_of
 from ..config import Train
 from ..data import Split, fingerprint
 from ..evaluate import elbo
@@ -174,11 +174,7 @@ class Run:
         if self.fused is None:
             self.fused = FusedStep(
                 self.losses,
-                [
-                    Slot(p, self.optimizer, g)
-                    for g in self.optimizer.param_groups
-                    for p in g["params"]
-                ],
+                slots_of(self.optimizer),
                 clip_norm=self.settings.clip_norm,
                 modules=[self.vae],
             )
