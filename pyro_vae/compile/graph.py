@@ -69,7 +69,7 @@ def record(program: Program, args: Sequence[Tensor]) -> Graph:
         raise
     except Exception as error:  # it ran a moment ago: what fails is the recording
         raise NotStatic(
-            "Expected a program that tensors alone decide; got one that asks for the number or the "
+            "Expected a program that tensors alone decide; got one that asks for a number or the "
             f"structure of a tensor, {where(error)}. Say it with tensors, or run it eagerly. "
             f"({str(error).strip().splitlines()[0]})"
         ) from error

@@ -90,6 +90,7 @@ class CompiledSVI:
         self.losses: Cache | None = None
         self.modules = owners(model, guide)
         self.parameters: set[str] = set()
+        self.moved: set[int] = set()
         self.eager = False
         self._calls = 0
 
@@ -209,6 +210,7 @@ class CompiledSVI:
                 "pyro.param, pyro.module or PyroModule."
             )
         self.parameters = set(sites)
+        self._zero_gradients(parameters)
         if isinstance(self.optimizer, type):
             self.optimizer = self.optimizer(parameters)
         if isinstance(self.optimizer, Optimizer):
@@ -230,13 +232,26 @@ class CompiledSVI:
         r"""Loss and gradients, as they are recorded."""
         with poutine.trace(param_only=True) as capture, values_kept_in_place():
             losses = self._losses_and_grads(*args, **kwargs)
-        for name in capture.trace.nodes:
+        sites = capture.trace.nodes
+        for name in sites:
             if name not in self.parameters:
                 raise NotStatic(
                     f"Expected the parameters of the first step; got {name!r}, a new one. Make "
                     "all parameters in the first step, or make a new CompiledSVI."
                 )
+        self._zero_gradients([site["value"].unconstrained() for site in sites.values()])
         return losses
+
+    def _zero_gradients(self, parameters: list[Tensor]) -> None:
+        r"""Gives parameters a gradient of zero that have none now and had one, as SVI does."""
+        for p in parameters:
+            if p.grad is None and id(p) in self.moved:
+                p.grad = torch.zeros_like(p)
+            elif p.grad is not None and id(p) not in self.moved:
+                self.moved.add(id(p))
+                for fused in (self.fused, self.gathered):
+                    if fused is not None:
+                        fused.cache.entries.clear()
 
     def _losses_and_grads(self, *args: Any, **kwargs: Any) -> list[Any]:
         if isinstance(self.loss, ELBO):
