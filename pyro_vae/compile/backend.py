@@ -1,12 +1,16 @@
-r"""From a flat graph to a fast function: inductor on a CPU, inductor and CUDA graphs on a GPU."""
+r"""From a flat graph to a fast function: inductor on a CPU, and CUDA graphs around it on a GPU."""
 
+import os
 import shutil
+import sys
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from .externals import keep, restore, undisturbed_randomness
 from .graph import Graph
 
 Backend = Literal["inductor", "graph"]
@@ -19,14 +23,19 @@ def compile_graph(graph: Graph, args: Sequence[Tensor], backend: Backend) -> Fun
     Arguments:
         graph: The graph.
         args: Arguments of the shapes to come.
-        backend: ``"inductor"`` compiles; ``"graph"`` runs the operations one by one.
+        backend: ``"inductor"`` compiles; ``"graph"`` runs the operations one by one, as does a
+            machine without a C++ compiler.
 
     Returns:
         A function that takes the arguments and returns what the graph returns.
     """
-    inputs = [*graph.externals, *args]
-    run = inductor(graph, inputs) if backend == "inductor" else graph.module
     externals = graph.externals
+    inputs = [*externals, *args]
+    run: Function = graph.module
+    if backend == "inductor" and has_compiler():
+        run = inductor(graph, inputs)
+        if all(tensor.device.type == "cuda" for tensor in inputs):
+            return Replay(run, graph, args)
 
     def function(*args: Tensor) -> Sequence[Tensor]:
         with torch.no_grad():
@@ -35,30 +44,90 @@ def compile_graph(graph: Graph, args: Sequence[Tensor], backend: Backend) -> Fun
     return function
 
 
+@lru_cache
+def has_compiler() -> bool:
+    r"""Tells whether there is a C++ compiler, and says so once if there is none."""
+    found = any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "g++", "clang++"))
+    if not found:
+        print(
+            "No C++ compiler was found: steps run uncompiled. Install g++ to make them faster.",
+            file=sys.stderr,
+        )
+    return found
+
+
 def inductor(graph: Graph, inputs: Sequence[Tensor]) -> Function:
-    r"""Compiles a graph for a CPU or a GPU."""
+    r"""Compiles a graph for the device of its inputs."""
     from torch._inductor.compile_fx import compile_fx, compile_fx_inner
 
+    from .products import Products, faster_library
+
+    cpu = all(tensor.device.type == "cpu" for tensor in inputs)
     options: dict[str, Any] = {
         "fallback_random": True,  # draws and generator states are those of eager PyTorch
-        "cpp_wrapper": True,
         "size_asserts": False,
-        "cpp.min_chunk_size": 4096,  # a loop shorter than this is not worth a second thread
     }
+    if cpu:
+        options |= {
+            "cpp_wrapper": True,
+            "cpp.min_chunk_size": 4096,  # a shorter loop is not worth a second thread
+            "post_grad_custom_post_pass": Products(faster_library()),
+        }
     inner: list[Any] = []
 
-    def keep(module: Any, examples: Sequence[Any], **kwargs: Any) -> Any:
+    def remember(module: Any, examples: Sequence[Any], **kwargs: Any) -> Any:
         inner.append((compile_fx_inner(module, examples, **kwargs), len(examples)))
         return inner[-1][0]
 
     with torch.no_grad():
-        outer = compile_fx(graph.module, list(inputs), inner_compile=keep, config_patches=options)
-    compiled: Any
-    [(compiled, count)] = inner
-    if count != len(inputs):
+        outer = compile_fx(
+            graph.module, list(inputs), inner_compile=remember, config_patches=options
+        )
+    compiled, count = inner[-1]
+    if len(inner) > 1 or count != len(inputs):
         return outer  # type: ignore[return-value]
-    return lambda *tensors: compiled(list(tensors))
+    return lambda *tensors: compiled(list(tensors))  # without the wrapper, which has no work here
 
 
-def has_compiler() -> bool:
-    return shutil.which("g++") is not None
+class Replay:
+    r"""Creates a function that replays a compiled step as one CUDA graph.
+
+    Every tensor of the step stays where it is: the externals are the module's own, arguments are
+    copied into tensors of fixed address, and results are read from such. The random generator's
+    state enters each replay. A step that cannot be captured, because it draws random numbers on
+    the CPU, say, runs compiled without a graph.
+
+    Arguments:
+        run: The compiled step, of externals and arguments.
+        graph: Its graph.
+        args: Arguments of the shapes to come.
+    """
+
+    def __init__(self, run: Function, graph: Graph, args: Sequence[Tensor]) -> None:
+        self.run, self.graph = run, graph
+        self.args = [arg.clone() for arg in args]
+        self.captured: torch.cuda.CUDAGraph | None = torch.cuda.CUDAGraph()
+        before = keep(graph.changed)
+        with undisturbed_randomness(), torch.no_grad():
+            stream = torch.cuda.Stream()
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                for _ in range(3):  # kernels are loaded and memory is taken before the capture
+                    run(*graph.externals, *self.args)
+            torch.cuda.current_stream().wait_stream(stream)
+        restore(before)
+        try:
+            with torch.no_grad(), torch.cuda.graph(self.captured):
+                self.outputs = run(*graph.externals, *self.args)
+        except RuntimeError as error:
+            print(f"Steps run without a CUDA graph: {error}", file=sys.stderr)
+            self.captured = None
+
+    def __call__(self, *args: Tensor) -> Sequence[Tensor]:
+        with torch.no_grad():
+            if self.captured is None:
+                return self.run(*self.graph.externals, *args)
+            for fixed, arg in zip(self.args, args):
+                fixed.copy_(arg)
+            self.captured.replay()
+            return [output.clone() for output in self.outputs]
