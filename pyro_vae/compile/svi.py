@@ -22,7 +22,7 @@ from .signature import Call
 from .slots import SMALL, slots_of
 from .step import FusedStep, Mismatch
 
-STEPS_PER_CALL = 8
+STEPS_PER_CALL = 4  # more take longer to compile and gain little
 
 
 class CompiledSVI:
@@ -141,7 +141,8 @@ class CompiledSVI:
         losses: list[Tensor] = []
         taken = 0
         while taken < num_steps:
-            size = min(self._steps_per_call(), num_steps - taken)
+            size = self._steps_per_call()
+            size = size if taken + size <= num_steps else 1
             rows = None if order is None else order[taken : taken + size]
             losses.append(self._steps(size, args, rows))
             taken += size
@@ -189,7 +190,7 @@ class CompiledSVI:
     def _steps_per_call(self) -> int:
         r"""One at first and now and then, when a step is checked; several where that pays."""
         self._calls += 1
-        if self.fused is None or self.fused.left or self._calls < 5 or self._calls % 125 == 0:
+        if self.fused is None or self.fused.left or self._calls < 5 or self._calls % 250 == 0:
             return 1
         small = sum(slot.parameter.numel() for slot in self.fused.slots) < SMALL
         return STEPS_PER_CALL if small else 1
