@@ -62,7 +62,6 @@ class Workload:
     def vae(self) -> pv.VAE:
         """The VAE, with the same parameters every time."""
         torch.manual_seed(0)
-        pyro.clear_param_store()
         x, h, z = self.x_shape, self.hidden, self.latent_dim
         bits, outputs = self.kind == "bits", z if self.kind == "bits" else 2 * z
         if self.kind == "conv":
@@ -115,7 +114,7 @@ def with_baseline(w: Workload, vae: pv.VAE):
     net.append(nn.Flatten(0))
 
     def guide(x, **kwargs):
-        pyro.module("baseline", net)
+        pyro.module(f"baseline{id(vae)}", net)
         baseline = {"nn_baseline": net, "nn_baseline_input": x}
         with pyro.poutine.infer_config(config_fn=lambda site: {"baseline": baseline}):
             return vae.guide(x, **kwargs)
@@ -130,14 +129,14 @@ def programs(w: Workload, vae: pv.VAE):
     encoder, decoder = vae.posterior.encoder, vae.likelihood.decoder
 
     def model(x):
-        pyro.module("decoder", decoder)
+        pyro.module(f"decoder{id(vae)}", decoder)
         with pyro.plate("data", len(x)):
             loc = x.new_zeros(len(x), w.latent_dim)
             z = pyro.sample("z", dist.Normal(loc, 1.0).to_event(1))
             pyro.sample("x", dist.Bernoulli(logits=decoder(z)).to_event(len(w.x_shape)), obs=x)
 
     def guide(x):
-        pyro.module("encoder", encoder)
+        pyro.module(f"encoder{id(vae)}", encoder)
         with pyro.plate("data", len(x)):
             loc, log_scale = encoder(x).chunk(2, -1)
             pyro.sample("z", dist.Normal(loc, log_scale.exp()).to_event(1))

@@ -1,7 +1,7 @@
 r"""Stochastic variational inference whose step is one compiled graph."""
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from inspect import ismethod
 from typing import Any, Literal
@@ -89,7 +89,7 @@ class CompiledSVI:
         self.gathered: FusedStep | None = None
         self.losses: Cache | None = None
         self.modules = owners(model, guide)
-        self.parameters: set[str] = set()
+        self.parameters: dict[str, Tensor] = {}
         self.moved: set[int] = set()
         self.eager = False
         self._calls = 0
@@ -200,17 +200,15 @@ class CompiledSVI:
         found_by = poutine.trace(param_only=True)
         with torch.enable_grad(), found_by as capture, values_kept_in_place():
             losses = self._losses_and_grads(*args, **kwargs)
-        store, sites = pyro.get_param_store()._params, capture.trace.nodes
-        found = [store.get(name, site["value"].unconstrained()) for name, site in sites.items()]
+        self.parameters = owned(capture.trace)
+        parameters = list({id(p): p for p in self.parameters.values()}.values())
         if isinstance(self.loss, nn.Module):
-            found += [p for p in self.loss.parameters() if p.requires_grad]
-        parameters = list({id(p): p for p in found}.values())
+            parameters += [p for p in self.loss.parameters() if p.requires_grad]
         if not parameters:
             raise ValueError(
                 "Expected parameters to train; got none from model and guide. Declare them by "
                 "pyro.param, pyro.module or PyroModule."
             )
-        self.parameters = set(sites)
         self._zero_gradients(parameters)
         if isinstance(self.optimizer, type):
             self.optimizer = self.optimizer(parameters)
@@ -233,17 +231,18 @@ class CompiledSVI:
         r"""Loss and gradients, as they are recorded."""
         with poutine.trace(param_only=True) as capture, values_kept_in_place():
             losses = self._losses_and_grads(*args, **kwargs)
-        sites = capture.trace.nodes
-        for name in sites:
-            if name not in self.parameters:
+        found = owned(capture.trace)
+        for name, parameter in found.items():
+            if self.parameters.get(name) is not parameter:
                 raise NotStatic(
-                    f"Expected the parameters of the first step; got {name!r}, a new one. Make "
-                    "all parameters in the first step, or make a new CompiledSVI."
+                    f"Expected the parameters of the first step; got {name!r}, which is new. Make "
+                    "all parameters in the first step, leave the param store as it is, or make a "
+                    "new CompiledSVI."
                 )
-        self._zero_gradients([site["value"].unconstrained() for site in sites.values()])
+        self._zero_gradients(found.values())
         return losses
 
-    def _zero_gradients(self, parameters: list[Tensor]) -> None:
+    def _zero_gradients(self, parameters: Iterable[Tensor]) -> None:
         r"""Gives parameters a gradient of zero that have none now and had one, as SVI does."""
         for p in parameters:
             if p.grad is None and id(p) in self.moved:
@@ -278,6 +277,13 @@ class CompiledSVI:
             raise error
         self.eager = True
         warnings.warn(f"SVI goes on eagerly: {error}", stacklevel=4)
+
+
+def owned(trace: poutine.Trace) -> dict[str, Tensor]:
+    r"""Returns the unconstrained tensor behind each ``param`` site, by name."""
+    store = pyro.get_param_store()._params
+    sites = trace.nodes.items()
+    return {name: store.get(name, site["value"].unconstrained()) for name, site in sites}
 
 
 def owners(*programs: Callable) -> list[nn.Module]:
