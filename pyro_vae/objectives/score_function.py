@@ -91,9 +91,10 @@ class Average(nn.Module):
         r"""Returns the mean of what came before, a 0-dim tensor, then takes in `target`."""
         past = self.mean.to(target.dtype) / (1 - self.decay**self.steps).clamp(min=1e-6)
         batch = target.mean()
-        if self.training and batch.isfinite():
-            self.mean.mul_(self.decay).add_((1 - self.decay) * batch)
-            self.steps.add_(1)
+        if self.training:
+            mean, finite = self.decay * self.mean + (1 - self.decay) * batch, batch.isfinite()
+            self.mean.copy_(torch.where(finite, mean, self.mean))
+            self.steps.add_(finite)
         return past
 
 
