@@ -468,3 +468,118 @@ def test_compiled_and_eager_trainings_reach_the_same_elbo():
         means[compile_steps] = sum(elbos) / 5
         print(f"compile={compile_steps}: test ELBO {elbos}, mean {means[compile_steps]:.3f}")
     assert abs(means["yes"] - means["no"]) < 0.3
+
+
+# --- What a CUDA graph needs, as far as a CPU can tell ------------------------------------------------
+
+
+WAITS = ("_local_scalar_dense", "item", "nonzero", "masked_select", "is_nonzero")
+
+
+@pytest.mark.parametrize("name", ["our_elbo", "our_iwae", "our_dreg", "our_vimco"])
+def test_a_step_of_ours_waits_for_nothing_and_stays_where_it_is(name):
+    """No number leaves the device, nothing moves between devices, addresses do not change."""
+    model, guide, loss, calls = PROGRAMS[name]()
+    svi = compiled(model, guide, OPTIMIZERS["adam"](), loss)
+    svi.step(*calls[0])
+    svi.step(*calls[0])
+    [entry] = svi.fused.cache.entries.values()
+    for node in entry.graph.module.graph.nodes:
+        assert not any(word in str(node.target).split(".") for word in WAITS), node
+        assert "device" not in node.kwargs or node.kwargs["device"] in (None, torch.device("cpu"))
+    addresses = [t.data_ptr() for t in entry.graph.externals]
+    svi.step(*calls[0])
+    assert addresses == [t.data_ptr() for t in entry.graph.externals]
+
+
+class Tape:
+    """Stands for a CUDA graph: what ran under capture runs again at replay, into the same tensors."""
+
+    run = None
+
+    def replay(self):
+        self.run()
+
+
+def test_a_replayed_step_starts_where_training_stands(monkeypatch):
+    from contextlib import contextmanager, nullcontext
+
+    from pyro_vae.compile import backend
+
+    class Stream:
+        def wait_stream(self, other):
+            pass
+
+    @contextmanager
+    def capture(tape):
+        with backend.undisturbed_randomness():
+            yield
+
+    for name, value in {
+        "CUDAGraph": Tape,
+        "Stream": Stream,
+        "stream": lambda stream: nullcontext(),
+        "current_stream": Stream,
+        "graph": capture,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, value)
+
+    def replayed(graph, args, *_):
+        function = backend.Replay(graph.module, graph, args)
+        inputs = function.args
+
+        def run():
+            for fixed, new in zip(function.outputs, graph.module(*graph.externals, *inputs)):
+                fixed.copy_(new)
+
+        function.captured.run = run
+        backend.restore(zip(graph.changed, at_capture))  # a true capture runs nothing
+        return function
+
+    at_capture = []
+    record = pv.compile.cache.record
+
+    def remembering(program, args):
+        graph = record(program, args)
+        at_capture[:] = [t.detach().clone() for t in graph.changed]
+        return graph
+
+    monkeypatch.setattr(pv.compile.cache, "record", remembering)
+    losses, parameters, _ = trained(stock, many(make_vae, 6), OPTIMIZERS["adam"])
+    monkeypatch.setattr(pv.compile.cache, "compile_graph", replayed)
+    got, moved, _ = trained(compiled, many(make_vae, 6), OPTIMIZERS["adam"])
+    torch.testing.assert_close(got, losses, rtol=1e-5, atol=1e-5)
+    same(moved, parameters, rtol=1e-4, atol=2e-6)
+
+
+@pytest.mark.parametrize("compile_steps", ["no", "yes"])
+def test_bfloat16_trains_to_about_the_same(compile_steps, uncompiled):
+    def train(precision):
+        torch.manual_seed(0)
+        vae, x = build(MEAN_FIELD)
+        settings = {"epochs": 20, "batch_size": 12, "precision": precision, "progress": False}
+        return pv.fit(vae, x, compile=compile_steps, **settings)["loss"]
+
+    full, low = train("float32"), train("bfloat16")
+    assert full != low
+    assert low[-1] == pytest.approx(full[-1], abs=0.3)
+    assert low[-1] < low[0] - 0.3
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_the_step_is_one_cuda_graph():
+    from pyro_vae.compile.backend import Replay
+
+    def train(svi_class, **options):
+        model, guide, loss, calls = PROGRAMS["our_elbo"]()
+        model.__self__.to("cuda")
+        svi = svi_class(model, guide, OPTIMIZERS["adam"](), loss, **options)
+        torch.manual_seed(2)
+        losses = [float(svi.step(calls[0][0].cuda())) for _ in range(20)]
+        return losses, svi
+
+    expected, _ = train(stock)
+    losses, svi = train(pv.CompiledSVI)
+    [entry] = svi.fused.cache.entries.values()
+    assert isinstance(entry.function, Replay) and entry.function.captured is not None
+    assert losses == pytest.approx(expected, rel=1e-3)

@@ -14,10 +14,13 @@ from .externals import keep, restore, undisturbed_randomness
 from .graph import Graph
 
 Backend = Literal["inductor", "graph"]
+Library = Literal["blas", "onednn"]
 Function = Callable[..., Sequence[Tensor]]
 
 
-def compile_graph(graph: Graph, args: Sequence[Tensor], backend: Backend) -> Function:
+def compile_graph(
+    graph: Graph, args: Sequence[Tensor], backend: Backend, library: Library | None = None
+) -> Function:
     r"""Makes a function of a graph's arguments.
 
     Arguments:
@@ -25,6 +28,7 @@ def compile_graph(graph: Graph, args: Sequence[Tensor], backend: Backend) -> Fun
         args: Arguments of the shapes to come.
         backend: ``"inductor"`` compiles; ``"graph"`` runs the operations one by one, as does a
             machine without a C++ compiler.
+        library: What computes large matrix products on a CPU; the faster one by default.
 
     Returns:
         A function that takes the arguments and returns what the graph returns.
@@ -33,7 +37,7 @@ def compile_graph(graph: Graph, args: Sequence[Tensor], backend: Backend) -> Fun
     inputs = [*externals, *args]
     run: Function = graph.module
     if backend == "inductor" and has_compiler():
-        run = inductor(graph, inputs)
+        run = inductor(graph, inputs, library)
         if all(tensor.device.type == "cuda" for tensor in inputs):
             return Replay(run, graph, args)
 
@@ -56,7 +60,7 @@ def has_compiler() -> bool:
     return found
 
 
-def inductor(graph: Graph, inputs: Sequence[Tensor]) -> Function:
+def inductor(graph: Graph, inputs: Sequence[Tensor], library: Library | None) -> Function:
     r"""Compiles a graph for the device of its inputs."""
     from torch._inductor.compile_fx import compile_fx, compile_fx_inner
 
@@ -71,7 +75,7 @@ def inductor(graph: Graph, inputs: Sequence[Tensor]) -> Function:
         options |= {
             "cpp_wrapper": True,
             "cpp.min_chunk_size": 4096,  # a shorter loop is not worth a second thread
-            "post_grad_custom_post_pass": Products(faster_library()),
+            "post_grad_custom_post_pass": Products(library or faster_library()),
         }
     inner: list[Any] = []
 

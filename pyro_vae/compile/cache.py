@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .backend import Backend, Function, compile_graph
+from .backend import Backend, Function, Library, compile_graph
 from .graph import Graph, record, unroll
 from .signature import Call, Inputs
 
@@ -37,12 +37,14 @@ class Cache:
         device: Where its floats are put.
         backend: ``"inductor"``, or ``"graph"`` for the recorded operations one by one.
         modules: Modules whose training mode the program depends on.
+        library: What computes large matrix products on a CPU; the faster one by default.
     """
 
     program: Callable[..., Sequence[Tensor]]
     device: torch.device
     backend: Backend = "inductor"
     modules: Sequence[nn.Module] = ()
+    library: Library | None = None
     entries: dict[Hashable, Compiled] = field(default_factory=dict, init=False)
 
     def get(self, call: Call, steps: int = 1, stacked: Sequence[bool] = ()) -> Compiled:
@@ -62,7 +64,7 @@ class Cache:
             graph = record(lambda *args: self.program(*call.rebuild(args)), one)
             if steps > 1:
                 graph = unroll(graph, steps, tensors, stacked)
-            function = compile_graph(graph, tensors, self.backend)
+            function = compile_graph(graph, tensors, self.backend, self.library)
             seconds = time.perf_counter() - start
             if seconds > SECONDS_TO_MENTION:
                 print(f"Compiled a step in {seconds:.1f} s.", file=sys.stderr)

@@ -2,15 +2,16 @@ r"""Matrix products of a compiled graph: their biases, and the faster of two lib
 
 import time
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_files
 from torch.fx import Graph, Node
 
+from .backend import Library
+
 aten = torch.ops.aten
-Library = Literal["blas", "onednn"]
 WORTH_CHANGING = 1_000_000  # multiplications; below, the call costs more than it could save
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .backend import Backend
+from .backend import Backend, Library
 from .cache import Cache, Compiled
 from .externals import keep, restore, undisturbed_randomness
 from .signature import Call
@@ -41,6 +41,7 @@ class FusedStep:
         clip_norm: The norm to which the gradient of all parameters together is shortened.
         backend: ``"inductor"``, or ``"graph"`` for the recorded operations one by one.
         modules: Modules whose training mode the program depends on.
+        library: What computes large matrix products on a CPU; the faster one by default.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class FusedStep:
         clip_norm: float | None = None,
         backend: Backend = "inductor",
         modules: Sequence[nn.Module] = (),
+        library: Library | None = None,
     ) -> None:
         self.program, self.slots, self.clip_norm = program, slots, clip_norm
         self.device = slots[0].parameter.device
@@ -63,7 +65,7 @@ class FusedStep:
         self.bunches = bunches(slots, together=True)
         self.left = {s.parameter: torch.zeros_like(s.parameter) for s in slots if not s.update}
         self.cache = Cache(
-            lambda args, kwargs: self.step(args, kwargs), self.device, backend, modules
+            lambda args, kwargs: self.step(args, kwargs), self.device, backend, modules, library
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> list[Tensor]:

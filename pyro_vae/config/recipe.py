@@ -85,6 +85,8 @@ class Train(Settings):
     """Stops after this many consecutive steps whose loss or gradient is not finite."""
     compile: Literal["auto", "yes", "no"] = "auto"
     """Steps run as one compiled graph; auto does so if there are 10,000 or more."""
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    """Of matrix products: tf32 on a GPU only; bfloat16 by autocast. Evaluation is float32."""
     checkpoint_steps: PositiveInt | None = None
     """Steps between checkpoints, besides those after epochs, at most one a second."""
 

@@ -3,7 +3,7 @@ r"""Training by stochastic variational inference.  (layer 6)"""
 import contextlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ def fit(
             `warmup_epochs`, `cooldown_epochs`, `clip_norm`, `kl_weight`, `kl_warmup_epochs`,
             `kl_cycles`, `free_bits`, `capacity`, `capacity_epochs`, `estimator`, `alpha`,
             `baseline`, `final_temperature`, `temperature_epochs`, `kl`, `num_particles`,
-            `patience`, `max_bad_steps`, `checkpoint_steps`, `compile`.
+            `patience`, `max_bad_steps`, `checkpoint_steps`, `compile`, `precision`.
 
     Returns:
         The history of training.
@@ -100,6 +100,8 @@ def fit(
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(gpu))
         stack.enter_context(pyro.validation_enabled(False))  # checked above
+        if settings.precision == "tf32" and gpu:
+            stack.enter_context(_tf32())
         torch.manual_seed(seed)
         run = Run(vae, objective, optimizer, settings, train, held_out, seed, record)
         if out is not None:
@@ -114,3 +116,14 @@ def fit(
         run.bar = stack.enter_context(Bar(progress, settings.epochs, run.steps_per_epoch))
         run.train()
     return run.history
+
+
+@contextlib.contextmanager
+def _tf32() -> Iterator[None]:
+    r"""Lets float32 matrix products be computed in TF32, for a while."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)

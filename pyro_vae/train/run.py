@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,13 +17,15 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
 from .. import checkpoint
-from ..compile import FusedStep, NotStatic, slots_of
 from ..config import Train
 from ..data import Split, fingerprint
 from ..evaluate import elbo
 from ..evaluate.pure import device_of
 from ..objectives import ELBO, Objective, cycle, fall, scale_kl, track_sigma, warm_up
 from .terminal import Bar, leave
+
+if TYPE_CHECKING:
+    from ..compile import FusedStep
 
 STEPS_UNREAD = 100  # on a GPU: reading the figures of a step waits for it
 STEPS_TO_COMPILE = 10_000  # fewer are done before a compiler is
@@ -93,6 +95,7 @@ class Run:
         self.best: dict[str, Tensor] = {}
         self.weighs_kl = settings.kl_weight != 1 or settings.kl_warmup_epochs > 0
         self.compiled = compiles(settings, self.steps_per_epoch)
+        self.library: Any = None
         self.fused: FusedStep | None = None
         self.pending: list[tuple[Tensor, int]] = []
         self.folder: Path | None = None
@@ -171,12 +174,17 @@ class Run:
 
     def fused_step(self, batch: Tensor, weight: float, capacity: float | None) -> Tensor:
         r"""Does the same in one compiled graph."""
+        from ..compile import FusedStep, NotStatic, slots_of  # a second's import: when needed
+        from ..compile.products import faster_library
+
         if self.fused is None:
+            self.library = self.library or faster_library()
             self.fused = FusedStep(
                 self.losses,
                 slots_of(self.optimizer),
                 clip_norm=self.settings.clip_norm,
                 modules=[self.vae],
+                library=self.library,
             )
         x = None if isinstance(self.data.stored, Tensor) else self.data.rows(batch)
         try:
@@ -195,7 +203,9 @@ class Run:
         x = self.data.rows(batch) if x is None else x
         if isinstance(self.objective, ELBO):
             self.objective.capacity = capacity
-        with self.sigma, scale_kl(weight) if self.weighs_kl else contextlib.nullcontext():
+        weighed = scale_kl(weight) if self.weighs_kl else contextlib.nullcontext()
+        low = self.settings.precision == "bfloat16"
+        with self.sigma, weighed, torch.autocast(x.device.type, torch.bfloat16, enabled=low):
             terms = self.objective(self.vae.model, self.vae.guide, x, index=batch)
         terms.loss.backward()
         return [term.detach() for term in terms]
@@ -337,6 +347,7 @@ class Run:
                 "seed": self.seed,
                 "data": self.fingerprint,
                 "compiled": self.compiled,
+                "matrix_products": self.library,
                 "environment": environment(device_of(self.vae)),
                 "record": self.record,
             },
@@ -354,6 +365,7 @@ class Run:
             checkpoint.load_parameters(self.objective, tensors["objective"], source)
         checkpoint.unpack_optimizer(self.optimizer, tensors["optimizer"], state["optimizer"])
         self.compiled = state.get("compiled", False)
+        self.library = state.get("matrix_products")
         device = device_of(self.vae)
         self.best = {name: value.to(device) for name, value in tensors["best"].items()}
         self.position = Position(**state["position"])
