@@ -311,6 +311,17 @@ def test_wrong_arguments_are_answered_by_sentences():
         compiled(nothing, nothing, OPTIMIZERS["adam"](), loss).step(torch.ones(2))
 
 
+def test_many_recordings_are_warned_of():
+    def model(x, n):
+        loc = pyro.param("loc", torch.tensor(0.0))
+        pyro.sample("x", pyro.distributions.Normal(loc, 1.0 + n), obs=x)
+
+    svi = compiled(model, lambda x, n: None, OPTIMIZERS["adam"](), Trace_ELBO())
+    with pytest.warns(UserWarning, match="recorded for 8 kinds of arguments"):
+        for n in range(10):
+            svi.step(torch.ones(()), n)
+
+
 def test_the_uncompiled_graph_has_the_bits_of_eager():
     """Draws and gradients, by one step of SGD whose learning rate is a power of two."""
     sgd = lambda: pyro.optim.SGD({"lr": 2.0**-10})  # noqa: E731

@@ -2,6 +2,7 @@ r"""A program recorded and compiled once for every kind of call."""
 
 import sys
 import time
+import warnings
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,7 @@ from .graph import Graph, record, unroll
 from .signature import Call, Inputs
 
 SECONDS_TO_MENTION = 2.0
+MANY = 8  # graphs of one program; more look like a mistake
 
 
 @dataclass
@@ -55,6 +57,13 @@ class Cache:
         """
         key = (call.key, steps, tuple(module.training for module in self.modules))
         if key not in self.entries:
+            if len(self.entries) == MANY:
+                warnings.warn(
+                    f"A step was recorded for {MANY} kinds of arguments, and is again. Each takes "
+                    "seconds: pass numbers that change as floats or tensors, and batches of one "
+                    "size.",
+                    stacklevel=4,
+                )
             start = time.perf_counter()
             inputs = Inputs(call.inputs, self.device)
             tensors = inputs(call.inputs)

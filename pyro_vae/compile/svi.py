@@ -1,8 +1,7 @@
 r"""Stochastic variational inference whose step is one compiled graph."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from inspect import ismethod
 from typing import Any, Literal
 
@@ -21,6 +20,7 @@ from .seam import NotStatic
 from .signature import Call
 from .slots import SMALL, slots_of
 from .step import FusedStep, Mismatch
+from .store import owned, values_kept_in_place
 
 STEPS_PER_CALL = 4  # more take longer to compile and gain little
 
@@ -279,35 +279,10 @@ class CompiledSVI:
         warnings.warn(f"SVI goes on eagerly: {error}", stacklevel=4)
 
 
-def owned(trace: poutine.Trace) -> dict[str, Tensor]:
-    r"""Returns the unconstrained tensor behind each ``param`` site, by name."""
-    store = pyro.get_param_store()._params
-    sites = trace.nodes.items()
-    return {name: store.get(name, site["value"].unconstrained()) for name, site in sites}
-
-
 def owners(*programs: Callable) -> list[nn.Module]:
     r"""Returns the modules that programs are, or are methods of."""
     found = [program.__self__ if ismethod(program) else program for program in programs]
     return [module for module in found if isinstance(module, nn.Module)]
-
-
-@contextmanager
-def values_kept_in_place() -> Iterator[None]:
-    r"""Lets what a program assigns to the param store overwrite the tensor that is there.
-
-    Pyro's decaying-average baseline assigns a new tensor in every step; a graph changes one.
-    """
-    store = pyro.get_param_store()
-    before = dict(store._params)
-    yield
-    for name, old in before.items():
-        new = store._params.get(name)
-        if new is not None and new is not old and new.shape == old.shape:
-            with torch.no_grad():
-                old.copy_(new)
-            store._params[name] = old
-            del store._param_to_name[new]
 
 
 def shuffled(rows: int, batch_size: int, num_steps: int) -> Tensor:
