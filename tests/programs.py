@@ -361,6 +361,21 @@ def score_function_average_baseline():
 
 
 @program
+def one_hot_score_function():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            k = pyro.sample("k", dist.OneHotCategorical(torch.ones(3) / 3))
+            pyro.sample("x", dist.Normal(k @ torch.tensor([-1.0, 0.0, 1.0]), 0.5), obs=x)
+
+    def guide(x):
+        logits = pyro.param("logits", torch.zeros(len(x), 3))
+        with pyro.plate("data", len(x)):
+            pyro.sample("k", dist.OneHotCategorical(logits=logits))
+
+    return model, guide, TraceGraph_ELBO(), again(normals(9))
+
+
+@program
 def semi_supervised():
     """The label is enumerated where it is not given."""
     torch.manual_seed(0)

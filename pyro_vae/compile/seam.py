@@ -53,9 +53,18 @@ class _Items(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is Tensor.item and recorded(args[0]) is not None:
             return args[0].detach()
+        if func is torch.nn.functional.one_hot:  # its checks ask for numbers
+            return _one_hot(*args, **(kwargs or {}))
         if func in (Tensor.tolist, Tensor.numpy, Tensor.__array__):
             refuse_if_varying(args[0], "the numbers")
         return func(*args, **(kwargs or {}))
+
+
+def _one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
+    if num_classes < 0:
+        refuse_if_varying(tensor, "the highest")
+        return torch.nn.functional.one_hot(tensor)
+    return (tensor[..., None] == torch.arange(num_classes, device=tensor.device)).long()
 
 
 class _Numbers(TorchDispatchMode):

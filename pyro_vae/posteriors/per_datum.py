@@ -1,4 +1,5 @@
 import pyro.distributions as dist
+import torch
 from torch import Tensor, nn
 
 from ..base import Posterior
@@ -40,7 +41,8 @@ class PerDatum(Posterior):
 
     def forward(self, x: Tensor, index: Tensor | None = None) -> dist.Distribution:
         count = self.num_data
-        if index is None or index.shape != x.shape[: index.dim()] or int(index.max()) >= count:
+        known = index is not None and index.shape == x.shape[: index.dim()]
+        if index is None or not known or not torch._is_all_true(index < count):
             got = "none" if index is None else f"{list(index.shape)} up to {int(index.max())}"
             raise ValueError(
                 f"Expected the row numbers, below {count}, of training data, for which alone "
