@@ -3,6 +3,7 @@ r"""From a flat graph to a fast function: inductor on a CPU, and CUDA graphs aro
 import os
 import shutil
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Literal
@@ -26,8 +27,8 @@ def compile_graph(
     Arguments:
         graph: The graph.
         args: Arguments of the shapes to come.
-        backend: ``"inductor"`` compiles; ``"graph"`` runs the operations one by one, as does a
-            machine without a C++ compiler.
+        backend: ``"inductor"`` compiles; ``"graph"`` runs the operations one by one, as happens
+            where there is no C++ compiler or it refuses the graph.
         library: What computes large matrix products on a CPU; the faster one by default.
 
     Returns:
@@ -37,9 +38,17 @@ def compile_graph(
     inputs = [*externals, *args]
     run: Function = graph.module
     if backend == "inductor" and has_compiler():
-        run = inductor(graph, inputs, library)
-        if all(tensor.device.type == "cuda" for tensor in inputs):
-            return Replay(run, graph, args)
+        try:
+            run = inductor(graph, inputs, library)
+        except Exception as error:  # an operation that it does not know, say
+            reason = str(error).strip().partition("\n")[0]
+            print(
+                f"Steps run uncompiled: the compiler refused the graph. ({reason})",
+                file=sys.stderr,
+            )
+        else:
+            if all(tensor.device.type == "cuda" for tensor in inputs):
+                return Replay(run, graph, args)
 
     def function(*args: Tensor) -> Sequence[Tensor]:
         with torch.no_grad():
@@ -83,7 +92,8 @@ def inductor(graph: Graph, inputs: Sequence[Tensor], library: Library | None) ->
         inner.append((compile_fx_inner(module, examples, **kwargs), len(examples)))
         return inner[-1][0]
 
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the compiler's about itself
         outer = compile_fx(
             graph.module, list(inputs), inner_compile=remember, config_patches=options
         )
