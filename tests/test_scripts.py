@@ -1,5 +1,6 @@
 """The scripts and the notebook run as they stand and print finite figures."""
 
+import json
 import math
 import os
 import re
@@ -100,3 +101,17 @@ def test_the_notebook_in_jupyter(tmp_path):
         if "image/png" in o.get("data", {})
     ]
     assert len(images) == 5
+
+
+def test_benchmark(tmp_path):
+    contenders = ["--contenders", "stock SVI", "ours, eager"]
+    out = run(
+        tmp_path,
+        "scripts/benchmark.py",
+        *["steps", "--workloads", "digits", "--rounds", "1", "--json", "figures.json"],
+        *contenders,
+    )
+    assert "stock SVI" in out
+    rows = json.loads((tmp_path / "figures.json").read_text())["digits"]
+    assert [row["contender"] for row in rows] == contenders[1:]
+    assert all(row["median_ms"] > 0 for row in rows)

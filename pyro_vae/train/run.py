@@ -144,13 +144,17 @@ class Run:
             self.save()
 
     def step(self, batch: Tensor) -> None:
-        r"""Takes one gradient step on the loss of some rows, unless it would not be finite."""
+        r"""Takes one gradient step on the loss of some rows, unless it would not be finite.
+
+        A smaller last batch steps eagerly: one step an epoch is not worth a graph of its own.
+        """
         at, settings = self.position, self.settings
         lr, weight = settings.lr * self.lr_factor(), self.kl_weight()
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.set_temperatures()
-        take = self.fused_step if self.compiled else self.eager_step
+        whole = len(batch) == min(settings.batch_size, len(self.data))
+        take = self.fused_step if self.compiled and whole else self.eager_step
         figures = take(batch, weight, self.capacity())
 
         at.step += 1
