@@ -104,7 +104,7 @@ def test_chunks_change_nothing_but_the_draws(monkeypatch):
 
     def streamed(size):
         monkeypatch.setattr(
-            importance, "log_weights", lambda *a: iter([iter(weights.split(size))])
+            importance, "log_weights", lambda *a, **k: iter([iter(weights.split(size))])
         )
         return pv.log_marginal(linear_gaussian(5, 2, 1.0), torch.zeros(7, 5), 1000)
 

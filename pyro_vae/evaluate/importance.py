@@ -1,20 +1,23 @@
 r"""How likely are the data? Importance sampling from the guide."""
 
+import os
 from collections.abc import Iterator
+from hashlib import sha256
 from math import ceil, log, prod, sqrt
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyro
 import torch
-from pyro import poutine
-from pyro.poutine.util import prune_subsample_sites
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..data import Split, as_split
+from ..data import Split, as_split, fingerprint
+from ..objectives.base import weigh
 from .checks import check_rows
 from .pareto import pareto_shape
+from .program import as_program
 from .pure import pure
+from .staged import Staged
 
 ELEMENTS_AT_ONCE = 4_000_000
 r"""How many numbers p(x | z) may have in memory at a time: rows x samples x elements of x."""
@@ -29,12 +32,16 @@ class LogMarginal(NamedTuple):
         ess: The effective sample size :math:`(\sum_k w_k)^2 / \sum_k w_k^2`, from 1 to K.
         khat: The shape of the Pareto tail of the weights; above 0.7 the standard error and the
             estimate are not to be trusted.
+        rise: What the estimate gained by its second half of samples, in nats: the estimate minus
+            the mean of those from either half. It is zero on average only where more samples
+            would not help.
     """
 
     log_marginal: Tensor
     mc_se: Tensor
     ess: Tensor
     khat: Tensor
+    rise: Tensor
 
 
 def log_marginal(
@@ -44,6 +51,7 @@ def log_marginal(
     *,
     index: Tensor | None = None,
     seed: int = 0,
+    kept: str | os.PathLike[str] | None = None,
 ) -> LogMarginal:
     r"""Estimates :math:`\log p(x)` of each datum by importance sampling from the guide.
 
@@ -60,35 +68,31 @@ def log_marginal(
         | https://arxiv.org/abs/1507.02646
 
     Arguments:
-        vae: A module with a Pyro ``model`` and ``guide``.
+        vae: A VAE, or a pair of Pyro model and guide. With
+            :func:`pyro_vae.evaluate.prior_guide` as the guide this is naive Monte Carlo.
         x: The data, of shape `(B, *x_shape)`.
         num_samples: The number of samples :math:`K` per datum.
         index: The row numbers of the data, of shape `(B,)`, for posteriors that want them.
         seed: Seeds the samples.
+        kept: A file ``.npz`` that keeps the rows that are done. If it is there, of the same
+            parameters, data, samples and seed, the rest is done and the result is that of an
+            uninterrupted call.
 
     Returns:
-        The estimate, its error, effective sample size and tail shape, each of shape `(B,)`.
+        The estimate, its error, effective sample size, tail shape and rise, each of shape `(B,)`.
 
     Raises:
-        ValueError: `num_samples` is not positive, or the posterior is a point.
+        ValueError: `num_samples` is not positive, the posterior is a point, or `kept` belongs to
+            something else.
     """
+    vae = as_program(vae)
     tail = min(num_samples // 5, ceil(3 * sqrt(num_samples)))
-    chunks = []
     with pure(vae, seed) as device:
-        for weights in log_weights(vae, as_split(x).to(device), num_samples, index):
-            first = next(weights)
-            total, squares = first.logsumexp(0), (2 * first).logsumexp(0)
-            largest = first.topk(min(tail + 1, len(first)), dim=0).values
-            for w in weights:
-                total = total.logaddexp(w.logsumexp(0))
-                squares = squares.logaddexp((2 * w).logsumexp(0))
-                w = torch.cat([largest, w])
-                largest = w.topk(min(tail + 1, len(w)), dim=0).values
-            ess = (2 * total - squares).exp().clamp(1, num_samples)
-            variance = (num_samples / ess - 1) / (num_samples - 1 or float("nan"))
-            estimate = total - log(num_samples)
-            chunks.append(LogMarginal(estimate, variance.sqrt(), ess, pareto_shape(largest)))
-    return LogMarginal(*(torch.cat(field) for field in zip(*chunks)))
+        split = as_split(x).to(device)
+        done = _Kept(kept, vae, split, num_samples, seed)
+        for weights in log_weights(vae, split, num_samples, index, seed, skip=done.rows):
+            done.add(_summary(weights, num_samples, tail))
+    return done.result()
 
 
 def elbo(
@@ -104,7 +108,7 @@ def elbo(
     .. math:: \frac{1}{K} \sum_k \log \frac{p(x, z_k)}{q(z_k \mid x)}, \quad z_k \sim q(z \mid x)
 
     Arguments:
-        vae: A module with a Pyro ``model`` and ``guide``.
+        vae: A VAE, or a pair of Pyro model and guide.
         x: The data, of shape `(B, *x_shape)`.
         num_samples: The number of samples :math:`K` per datum.
         index: The row numbers of the data, of shape `(B,)`, for posteriors that want them.
@@ -113,19 +117,29 @@ def elbo(
     Returns:
         The bound in nats, of shape `(B,)`.
     """
+    vae = as_program(vae)
     with pure(vae, seed) as device:
+        split = as_split(x).to(device)
         return torch.cat(
             [
                 torch.stack([w.sum(0) for w in weights]).sum(0) / num_samples
-                for weights in log_weights(vae, as_split(x).to(device), num_samples, index)
+                for weights in log_weights(vae, split, num_samples, index, seed)
             ]
         )
 
 
 def log_weights(
-    vae: Any, split: Split, num_samples: int, index: Tensor | None = None
+    vae: Any,
+    split: Split,
+    num_samples: int,
+    index: Tensor | None = None,
+    seed: int = 0,
+    *,
+    skip: int = 0,
 ) -> Iterator[Iterator[Tensor]]:
     r"""Streams :math:`\log p(x, z_k) - \log q(z_k \mid x)`: chunks of rows, in each of samples.
+
+    Each chunk of rows has random numbers of its own, so that the first rows can be skipped.
 
     Yields:
         For each chunk of rows, an iterator over tensors of shape `(k, b)` in double precision.
@@ -135,32 +149,103 @@ def log_weights(
     if getattr(getattr(vae, "posterior", None), "density", "anywhere") == "none":
         raise ValueError(
             f"Expected a posterior with a density; got {type(vae.posterior).__name__}, a point. "
-            "log p(x) exists all the same: use AIS from the prior."
+            "log p(x) exists all the same: use AIS from the prior (pyro_vae.ais)."
         )
     check_rows(vae, index)
     at_once = max(1, ELEMENTS_AT_ONCE // prod(split.x_shape))
     samples = min(num_samples, max(1, at_once // min(len(split), 100)))
     rows = max(1, at_once // samples)
 
+    def fresh(x: Tensor, count: int, **known: Any) -> list[Tensor]:
+        return [weigh(vae.model, vae.guide, x, count, **known).log_weights.double()]
+
+    staged = Staged(fresh, vae, float(num_samples) * len(split) * prod(split.x_shape))
     for start in range(0, len(split), rows):
+        if start < skip:
+            continue
+        torch.manual_seed(seed if start == 0 else _seed(seed, start))
         x = split.rows(slice(start, start + rows))
         known = {} if index is None else {"index": index[start : start + rows].to(x.device)}
         yield (
-            _log_weights(vae, x, min(samples, num_samples - done), **known).double()
+            staged(x, min(samples, num_samples - done), **known)[0]
             for done in range(0, num_samples, samples)
         )
 
 
-def _log_weights(vae: nn.Module, x: Tensor, num_samples: int, **known: Tensor) -> Tensor:
-    r"""Returns the log weights of fresh samples, of shape `(num_samples, B)`."""
-    with pyro.plate("particles", num_samples, dim=-2):
-        q = poutine.trace(vae.guide).get_trace(x, **known)
-        p = poutine.trace(poutine.replay(vae.model, trace=q)).get_trace(x, **known)
-    return _log_density(p) - _log_density(q)
+def _seed(seed: int, start: int) -> int:
+    return int(np.random.SeedSequence((seed, start)).generate_state(1)[0])
 
 
-def _log_density(trace: poutine.Trace) -> Tensor:
-    trace = prune_subsample_sites(trace)
-    trace.compute_log_prob()
-    sites = [site["log_prob"] for site in trace.nodes.values() if site["type"] == "sample"]
-    return torch.stack(torch.broadcast_tensors(*sites)).sum(0)
+def figures(total: Tensor, squares: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    r"""Returns the log of the mean weight, its standard error and the effective sample size.
+
+    Arguments:
+        total: The log of the sum of `count` weights.
+        squares: The log of the sum of their squares.
+        count: How many there are.
+    """
+    ess = (2 * total - squares).exp().clamp(1, count)
+    variance = (count / ess - 1) / (count - 1 or float("nan"))
+    return total - log(count), variance.sqrt(), ess
+
+
+def _summary(weights: Iterator[Tensor], num_samples: int, tail: int) -> LogMarginal:
+    r"""Turns streamed log weights of some rows into figures."""
+    half, taken = num_samples // 2, 0
+    halves: tuple[list[Tensor], list[Tensor]] = ([], [])
+    squares, largest = [], torch.empty(0)
+    for w in weights:
+        cut = min(max(half - taken, 0), len(w))
+        for part, parts in zip((w[:cut], w[cut:]), halves):
+            parts += [part.logsumexp(0)] if len(part) else []
+        taken += len(w)
+        squares.append((2 * w).logsumexp(0))
+        w = torch.cat([largest, w]) if len(largest) else w
+        largest = w.topk(min(tail + 1, len(w)), dim=0).values
+
+    first, second = (torch.stack(parts).logsumexp(0) if parts else None for parts in halves)
+    assert second is not None
+    total = second if first is None else first.logaddexp(second)
+    estimate, mc_se, ess = figures(total, torch.stack(squares).logsumexp(0), num_samples)
+    rise = torch.full_like(estimate, torch.nan)
+    if first is not None:
+        rise = estimate - (first - log(half) + second - log(num_samples - half)) / 2
+    return LogMarginal(estimate, mc_se, ess, pareto_shape(largest), rise)
+
+
+class _Kept:
+    r"""The rows that are done, in memory and, if wanted, in a file."""
+
+    def __init__(self, path: Any, vae: Any, split: Split, num_samples: int, seed: int) -> None:
+        self.path = None if path is None else Path(path)
+        self.chunks: list[LogMarginal] = []
+        self.rows, self.about = 0, ""
+        if self.path is None:
+            return
+        parts = [fingerprint(split), str(num_samples), str(seed), split.binarize]
+        digest = sha256(" ".join(parts).encode())
+        for tensor in vae.state_dict().values():
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        self.about = digest.hexdigest()
+        if self.path.is_file():
+            with np.load(self.path) as file:
+                if str(file["about"]) != self.about:
+                    raise ValueError(
+                        f"Expected rows of this model, data, num_samples and seed in {self.path}; "
+                        "got others. Delete the file, or name another."
+                    )
+                fields = [torch.from_numpy(file[name]) for name in LogMarginal._fields]
+            device = next(iter(vae.state_dict().values())).device
+            self.chunks = [LogMarginal(*(field.to(device) for field in fields))]
+            self.rows = len(fields[0])
+
+    def add(self, chunk: LogMarginal) -> None:
+        self.chunks.append(chunk)
+        if self.path is not None:
+            arrays = {k: v.cpu().numpy() for k, v in self.result()._asdict().items()}
+            part = self.path.with_suffix(".part.npz")
+            np.savez(part, about=np.array(self.about), **arrays)
+            part.replace(self.path)
+
+    def result(self) -> LogMarginal:
+        return LogMarginal(*(torch.cat(field) for field in zip(*self.chunks)))

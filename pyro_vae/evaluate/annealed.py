@@ -1,0 +1,329 @@
+r"""How likely are the data? Annealed importance sampling, and a bound from either side."""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from math import log, prod
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from ..data import Split, as_split
+from ..objectives.base import sample_sites
+from .checks import check_rows
+from .importance import ELEMENTS_AT_ONCE, figures
+from .program import as_program
+from .pure import pure
+from .staged import Staged
+from .unconstrained import Start, Unconstrained
+
+ACCEPTANCE = 0.65  # the best acceptance rate of Hamiltonian moves (Neal, 2011, Sec. 5.4.4)
+ADAPTATION = 0.1  # how fast the pilot's step sizes move
+PILOT = 4  # the pilot has one of so many temperatures
+
+
+class Annealed(NamedTuple):
+    r"""An estimate of :math:`\log p(x)` for every datum, each field of shape `(B,)`.
+
+    Attributes:
+        log_marginal: The estimate, in nats; below :math:`\log p(x)` on average.
+        mc_se: Its Monte Carlo standard error over chains, in nats; NaN for a single chain.
+        ess: The effective number of chains.
+        acceptance: The share of accepted moves; about 0.65 is best, near 0 no chain moves.
+    """
+
+    log_marginal: Tensor
+    mc_se: Tensor
+    ess: Tensor
+    acceptance: Tensor
+
+
+class Sandwich(NamedTuple):
+    r"""Bounds on :math:`\log p(x)` of simulated data, each of shape `(B,)`, in nats.
+
+    On average over chains ``lower`` is below and ``upper`` above; their difference bounds the
+    error of either.
+
+    Attributes:
+        lower: From chains that start at the prior.
+        upper: From chains that start at the latent variable behind each datum.
+        x: The data.
+    """
+
+    lower: Tensor
+    upper: Tensor
+    x: Tensor
+
+
+def ais(
+    vae: Any,
+    x: Tensor | np.ndarray | Split,
+    *,
+    num_temperatures: int = 1000,
+    num_chains: int = 4,
+    num_leapfrogs: int = 10,
+    start: Start = "prior",
+    index: Tensor | None = None,
+    seed: int = 0,
+) -> Annealed:
+    r"""Estimates :math:`\log p(x)` of each datum by annealed importance sampling.
+
+    Chains go from the prior, or the guide, :math:`f_0` to the posterior through
+
+    .. math:: f_\beta(u) = f_0(u)^{1 - \beta} \, p(x, u)^\beta, \qquad
+        \log w = \sum_t (\beta_t - \beta_{t - 1}) \log \frac{p(x, u_{t - 1})}{f_0(u_{t - 1})}
+
+    by Hamiltonian moves, and :math:`\mathbb{E}[w] = p(x)`. A pilot chain of its own finds a step
+    size for each datum and temperature; these are then fixed, as the mean of w asks for.
+
+    References:
+        | Annealed Importance Sampling (Neal, 2001), Eq. 5 and 11
+        | https://arxiv.org/abs/physics/9803008
+        | On the Quantitative Analysis of Decoder-Based Generative Models (Wu et al., 2017), Sec. 3
+        | https://arxiv.org/abs/1611.04273
+
+    Arguments:
+        vae: A VAE, or a pair of Pyro model and guide, with continuous latent variables.
+        x: The data, of shape `(B, *x_shape)`.
+        num_temperatures: The number of steps from :math:`\beta = 0` to 1.
+        num_chains: The number of chains per datum, whose weights are averaged.
+        num_leapfrogs: The number of leapfrog steps in a move.
+        start: ``"prior"``, or ``"guide"`` where its density may be asked of any value.
+        index: The row numbers of the data, of shape `(B,)`, for posteriors that want them.
+        seed: Seeds the chains.
+
+    Returns:
+        The estimate, its error, effective number of chains and acceptance, each of shape `(B,)`.
+
+    Raises:
+        ValueError: A latent variable is discrete or has a support without a bijection, or a
+            number is not positive.
+    """
+    vae = as_program(vae)
+    _check_numbers(num_temperatures, num_chains, num_leapfrogs)
+    with pure(vae, seed) as device:
+        split = as_split(x).to(device)
+        if start == "guide":
+            check_rows(vae, index)
+        path = _Path(vae, split, num_temperatures, num_chains, num_leapfrogs, start)
+        chunks = [
+            _summary(*path.anneal(path.sizes(x, known), path.draw(x, known), x, known))
+            for x, known in path.chunks(split, index)
+        ]
+    return Annealed(*(torch.cat(field) for field in zip(*chunks)))
+
+
+def bdmc(
+    vae: Any,
+    num_data: int = 100,
+    *,
+    num_temperatures: int = 1000,
+    num_chains: int = 4,
+    num_leapfrogs: int = 10,
+    start: Start = "prior",
+    seed: int = 0,
+) -> Sandwich:
+    r"""Bounds :math:`\log p(x)` of simulated data from both sides (bidirectional Monte Carlo).
+
+    Data drawn with their latent variable give an exact sample of the posterior. From there chains
+    go back to the prior, and the mean of their weights is :math:`1 / p(x)`. Whoever wants to know
+    how far :func:`ais` with some number of temperatures may be off asks this.
+
+    References:
+        | Measuring the Reliability of MCMC Inference with Bidirectional Monte Carlo
+        | (Grosse et al., 2016), Sec. 3
+        | https://arxiv.org/abs/1606.02275
+
+    Arguments:
+        vae: A VAE, or a pair of Pyro model and guide. The model draws data when it is called as
+            ``model(batch_size=num_data)``.
+        num_data: The number of data to simulate.
+        num_temperatures: As in :func:`ais`, like the arguments that follow.
+        num_chains: The number of chains per datum in each direction.
+        num_leapfrogs: The number of leapfrog steps in a move.
+        start: ``"prior"``, or ``"guide"``.
+        seed: Seeds data and chains.
+
+    Returns:
+        Both bounds, and the data.
+    """
+    vae = as_program(vae)
+    _check_numbers(num_temperatures, num_chains, num_leapfrogs)
+    with pure(vae, seed):
+        values, x = simulate(vae, num_data)
+        split = as_split(x)
+        path = _Path(vae, split, num_temperatures, num_chains, num_leapfrogs, start)
+        exact = path.latents.join({name: value[None] for name, value in values.items()})
+        lower, upper, done = [], [], 0
+        for data, known in path.chunks(split, None):
+            ends = exact[:, done : done + len(data)].expand(num_chains, -1, -1)
+            sizes = path.sizes(data, known)
+            forward, _ = path.anneal(sizes, path.draw(data, known), data, known)
+            back, _ = path.anneal(sizes, ends, data, known, backwards=True)
+            lower.append(forward.logsumexp(0) - log(num_chains))
+            upper.append(log(num_chains) - back.logsumexp(0))
+            done += len(data)
+    return Sandwich(torch.cat(lower), torch.cat(upper), x)
+
+
+def simulate(vae: Any, num_data: int) -> tuple[dict[str, Tensor], Tensor]:
+    r"""Draws latent variables and data from the model: the values of its sites, and `x`."""
+    trace = poutine.trace(vae.model).get_trace(batch_size=num_data)
+    x = trace.nodes["_RETURN"]["value"]
+    sites = sample_sites(trace)
+    return {name: s["value"] for name, s in sites.items() if s["value"] is not x}, x
+
+
+class _Path:
+    r"""A path of densities from the start to the posterior, and chains along it."""
+
+    def __init__(
+        self,
+        vae: Any,
+        split: Split,
+        num_temperatures: int,
+        num_chains: int,
+        num_leapfrogs: int,
+        start: Start,
+    ) -> None:
+        self.num_chains, self.num_leapfrogs, self.start = num_chains, num_leapfrogs, start
+        self.betas = schedule(num_temperatures).tolist()
+        index = {"index": torch.arange(2)[: len(split)]} if _wants_rows(vae) else {}
+        self.latents = Unconstrained(vae, split.rows(slice(0, 2)), **index)
+        elements = float(num_temperatures) * num_leapfrogs * num_chains
+        self.evaluate = Staged(self.densities, vae, elements * len(split) * prod(split.x_shape))
+
+    def chunks(
+        self, split: Split, index: Tensor | None
+    ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+        r"""Yields data, and what goes with them, as many as memory allows at a time."""
+        rows = max(1, ELEMENTS_AT_ONCE // (prod(split.x_shape) * self.num_chains))
+        for start in range(0, len(split), rows):
+            x = split.rows(slice(start, start + rows))
+            yield x, {} if index is None else {"index": index[start : start + rows].to(x.device)}
+
+    def draw(self, x: Tensor, known: dict[str, Tensor]) -> Tensor:
+        r"""Draws from the start, of shape `(C, B, dim)`."""
+        return self.latents.draw(self.num_chains, self.start, x, **known)
+
+    def densities(self, u: Tensor, x: Tensor, **known: Tensor) -> list[Tensor]:
+        r"""Returns :math:`\log f_0(u)`, :math:`\log p(x, u) / f_0(u)` and their gradients."""
+        with torch.enable_grad():
+            u = u.detach().requires_grad_()
+            base, rest = self.latents.joint(u, x, **known)
+            if self.start == "guide":
+                target, base = base + rest, self.latents.guide(u, x, **known)
+                rest = target - base
+            shared = self.start == "guide"
+            slopes = [
+                torch.autograd.grad(value.sum(), u, retain_graph=shared)[0]
+                for value in (base, rest)
+            ]
+        return [base.detach(), rest.detach(), *slopes]
+
+    def sizes(self, x: Tensor, known: dict[str, Tensor]) -> Tensor:
+        r"""Finds step sizes by chains of their own, of shape `(T + 1, B)`."""
+        betas = schedule(max(2, (len(self.betas) - 1) // PILOT))
+        u = self.draw(x, known)
+        state = self.evaluate(u, x, **known)
+        size = u.new_full(u.shape[1:2], 0.2)
+        found = [size]
+        for beta in betas[1:].tolist():
+            u, state, accepted = self.move(u, state, beta, size, x, known)
+            size = size * (ADAPTATION * (accepted.mean(0) - ACCEPTANCE)).exp()
+            found.append(size)
+        place = np.searchsorted(betas, self.betas).clip(max=len(betas) - 1)
+        return torch.stack(found)[torch.from_numpy(place).to(u.device)]
+
+    def anneal(
+        self,
+        sizes: Tensor,
+        u: Tensor,
+        x: Tensor,
+        known: dict[str, Tensor],
+        backwards: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        r"""Takes chains along the path.
+
+        Arguments:
+            sizes: Step sizes, of shape `(T + 1, B)`.
+            u: Samples of one end, of shape `(C, B, dim)`.
+            x: The data.
+            known: What goes with them.
+            backwards: Whether that end is the posterior.
+
+        Returns:
+            Log weights in double precision and the acceptance, each of shape `(C, B)`.
+        """
+        betas = self.betas
+        order = range(len(betas) - 1, -1, -1) if backwards else range(len(betas))
+        state = self.evaluate(u, x, **known)
+        log_weights = u.new_zeros(u.shape[:2], dtype=torch.float64)
+        accepted = torch.zeros_like(log_weights)
+        for before, here in pairwise(order):
+            log_weights += (betas[here] - betas[before]) * state[1].double()
+            if here != order[-1]:  # what moves at the end carries no weight
+                u, state, share = self.move(u, state, betas[here], sizes[here], x, known)
+                accepted += share
+        return log_weights, accepted / max(1, len(betas) - 2)
+
+    def move(
+        self,
+        u: Tensor,
+        state: Sequence[Tensor],
+        beta: float,
+        size: Tensor,
+        x: Tensor,
+        known: dict[str, Tensor],
+    ) -> tuple[Tensor, Sequence[Tensor], Tensor]:
+        r"""Makes a Hamiltonian move that leaves :math:`f_\beta` invariant."""
+        step = (size * (0.8 + 0.4 * torch.rand_like(size)))[:, None]  # against resonance
+        momentum = torch.randn_like(u)
+        before = state[0] + beta * state[1] - momentum.square().sum(-1) / 2
+        place, there = u, state
+        momentum = momentum + step / 2 * (there[2] + beta * there[3])
+        for i in range(self.num_leapfrogs):
+            place = place + step * momentum
+            there = self.evaluate(place, x, **known)
+            half = 2 if i == self.num_leapfrogs - 1 else 1
+            momentum = momentum + step / half * (there[2] + beta * there[3])
+        after = there[0] + beta * there[1] - momentum.square().sum(-1) / 2
+        share = (after - before).exp().nan_to_num(nan=0.0).clamp(max=1)
+        yes = torch.rand_like(share) < share
+        wide = yes[..., None]
+        new = [
+            torch.where(wide if a.dim() == wide.dim() else yes, a, b) for a, b in zip(there, state)
+        ]
+        return torch.where(wide, place, u), new, share
+
+
+def schedule(num_temperatures: int, delta: float = 4.0) -> np.ndarray:
+    r"""Returns sigmoidal inverse temperatures from 0 to 1, close to each other at either end.
+
+    .. math:: \beta_t \propto \sigma(\delta (2 t / T - 1)) - \sigma(-\delta)
+
+    References:
+        | On the Quantitative Analysis of Decoder-Based Generative Models (Wu et al., 2017), App. A
+        | https://arxiv.org/abs/1611.04273
+    """
+    curve = 1 / (1 + np.exp(-delta * np.linspace(-1, 1, num_temperatures + 1)))
+    return (curve - curve[0]) / (curve[-1] - curve[0])
+
+
+def _wants_rows(vae: Any) -> bool:
+    return bool(getattr(getattr(vae, "posterior", None), "index", False))
+
+
+def _summary(log_weights: Tensor, acceptance: Tensor) -> Annealed:
+    total, squares = log_weights.logsumexp(0), (2 * log_weights).logsumexp(0)
+    return Annealed(*figures(total, squares, len(log_weights)), acceptance.mean(0))
+
+
+def _check_numbers(*numbers: int) -> None:
+    if min(numbers) < 1:
+        raise ValueError(
+            "Expected at least one temperature, chain and leapfrog step; got "
+            f"{', '.join(map(str, numbers))}."
+        )

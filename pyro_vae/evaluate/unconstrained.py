@@ -1,0 +1,100 @@
+r"""All latent variables of a datum as one vector of real numbers, and their densities."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import pyro
+import torch
+from pyro import poutine
+from torch import Tensor
+from torch.distributions import biject_to
+from torch.distributions.constraints import Constraint
+
+from ..objectives.base import density, sample_sites
+from .program import prior_guide
+
+Start = Literal["prior", "guide"]
+
+
+class Unconstrained:
+    r"""Creates densities of :math:`u = T^{-1}(z)`, the latent variables on the real line.
+
+    Every latent site of the model is mapped to real numbers by the bijection of its support, and
+    all of them are joined; densities carry the Jacobian :math:`|\partial z / \partial u|`.
+
+    Arguments:
+        vae: A module with a Pyro ``model`` and ``guide``.
+        x: Some data, of shape `(B, *x_shape)`, that show the sites.
+        known: What both programs take besides, such as row numbers.
+
+    Raises:
+        ValueError: A latent variable is discrete, or its support has no bijection.
+    """
+
+    def __init__(self, vae: Any, x: Tensor, **known: Tensor) -> None:
+        self.vae = vae
+        sites = sample_sites(poutine.trace(vae.model).get_trace(x, **known))
+        latent = {name: site for name, site in sites.items() if not site["is_observed"]}
+        self.transforms = {n: bijection(n, s["fn"].support) for n, s in latent.items()}
+        shapes = {n: s["value"].shape[1:] for n, s in latent.items()}
+        self.shapes = {n: self.transforms[n].inverse_shape(shape) for n, shape in shapes.items()}
+
+    def draw(self, num_samples: int, start: Start, x: Tensor, **known: Tensor) -> Tensor:
+        r"""Draws `u` from prior or guide, of shape `(num_samples, B, dim)`."""
+        guide = prior_guide(self.vae.model) if start == "prior" else self.vae.guide
+        with pyro.plate("particles", num_samples, dim=-2):
+            trace = poutine.trace(guide).get_trace(x, **known)
+        return self.join({name: site["value"] for name, site in sample_sites(trace).items()})
+
+    def join(self, values: Mapping[str, Tensor]) -> Tensor:
+        r"""Joins values of sites, of shapes `(K, B, *event)`, to `u` of shape `(K, B, dim)`."""
+        parts = [self.transforms[name].inv(values[name]).flatten(2) for name in self.shapes]
+        return torch.cat(parts, -1)
+
+    def split(self, u: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        r"""Returns the values of the sites, and :math:`\log |\partial z / \partial u|`."""
+        sizes = [shape.numel() for shape in self.shapes.values()]
+        values, jacobian = {}, u.new_zeros(u.shape[:-1])
+        for (name, shape), part in zip(self.shapes.items(), u.split(sizes, -1)):
+            part, transform = part.unflatten(-1, shape or (1,)), self.transforms[name]
+            part = part if shape else part.squeeze(-1)
+            values[name] = transform(part)
+            volume = transform.log_abs_det_jacobian(part, values[name])
+            jacobian = jacobian + (volume.flatten(2).sum(-1) if volume.dim() > 2 else volume)
+        return values, jacobian
+
+    def joint(self, u: Tensor, x: Tensor, **known: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Returns :math:`\log p(u)` and :math:`\log p(x \mid u)`, each of shape `(K, B)`."""
+        values, jacobian = self.split(u)
+        prior, likelihood = jacobian, torch.zeros_like(jacobian)
+        with pyro.plate("particles", len(u), dim=-2), poutine.condition(data=values):
+            sites = sample_sites(poutine.trace(self.vae.model).get_trace(x, **known))
+        for name, site in sites.items():
+            if name in values:
+                prior = prior + density(site)
+            else:
+                likelihood = likelihood + density(site)
+        return prior, likelihood
+
+    def guide(self, u: Tensor, x: Tensor, **known: Tensor) -> Tensor:
+        r"""Returns :math:`\log q(u \mid x)`, of shape `(K, B)`."""
+        values, jacobian = self.split(u)
+        with pyro.plate("particles", len(u), dim=-2), poutine.condition(data=values):
+            sites = sample_sites(poutine.trace(self.vae.guide).get_trace(x, **known))
+        return jacobian + torch.stack([density(site) for site in sites.values()]).sum(0)
+
+
+def bijection(name: str, support: Constraint) -> Any:
+    r"""Returns the map from the real line to the support of a site."""
+    if support.is_discrete:
+        raise ValueError(
+            f"Expected continuous latent variables, along which there are gradients; got {name!r} "
+            f"in {support}. Sum over its values (objectives.Enumeration), or take log_marginal."
+        )
+    try:
+        return biject_to(support)
+    except NotImplementedError:
+        raise ValueError(
+            f"Expected a support that is a bijection of the real line; got {support} for "
+            f"{name!r}. Take log_marginal."
+        ) from None
