@@ -6,6 +6,7 @@ from typing import Any, Literal
 import pyro
 import torch
 from pyro import poutine
+from pyro.distributions.util import sum_rightmost
 from torch import Tensor
 from torch.distributions import biject_to
 from torch.distributions.constraints import Constraint
@@ -38,6 +39,7 @@ class Unconstrained:
         self.transforms = {n: bijection(n, s["fn"].support) for n, s in latent.items()}
         shapes = {n: s["value"].shape[1:] for n, s in latent.items()}
         self.shapes = {n: self.transforms[n].inverse_shape(shape) for n, shape in shapes.items()}
+        self.dim = sum(shape.numel() for shape in self.shapes.values())
 
     def draw(self, num_samples: int, start: Start, x: Tensor, **known: Tensor) -> Tensor:
         r"""Draws `u` from prior or guide, of shape `(num_samples, B, dim)`."""
@@ -52,15 +54,15 @@ class Unconstrained:
         return torch.cat(parts, -1)
 
     def split(self, u: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        r"""Returns the values of the sites, and :math:`\log |\partial z / \partial u|`."""
+        r"""Returns the values of the sites for `u` of shape `(*batch, dim)`, and
+        :math:`\log |\partial z / \partial u|` of shape `batch`."""
         sizes = [shape.numel() for shape in self.shapes.values()]
         values, jacobian = {}, u.new_zeros(u.shape[:-1])
         for (name, shape), part in zip(self.shapes.items(), u.split(sizes, -1)):
-            part, transform = part.unflatten(-1, shape or (1,)), self.transforms[name]
-            part = part if shape else part.squeeze(-1)
+            part, transform = part.reshape(u.shape[:-1] + shape), self.transforms[name]
             values[name] = transform(part)
             volume = transform.log_abs_det_jacobian(part, values[name])
-            jacobian = jacobian + (volume.flatten(2).sum(-1) if volume.dim() > 2 else volume)
+            jacobian = jacobian + sum_rightmost(volume, volume.dim() - jacobian.dim())
         return values, jacobian
 
     def joint(self, u: Tensor, x: Tensor, **known: Tensor) -> tuple[Tensor, Tensor]:

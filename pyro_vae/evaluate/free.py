@@ -1,0 +1,103 @@
+r"""Guides with free parameters for each datum, in the place of an encoder."""
+
+from copy import copy
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from ..base import Posterior
+from ..models import VAE
+from ..posteriors import FullCovarianceNormal, MeanFieldNormal, PerDatum, Planar
+from .program import Program
+from .unconstrained import Unconstrained
+
+PLANAR_TRANSFORMS = 8
+SAMPLES_TO_START = 256
+
+
+class FreeGuide(nn.Module):
+    r"""Creates a guide over the latent variables of any model, with parameters by row number.
+
+    Arguments:
+        latents: The latent variables, on the real line.
+        posterior: A family over them.
+    """
+
+    def __init__(self, latents: Unconstrained, posterior: PerDatum) -> None:
+        super().__init__()
+        self.latents, self.posterior = latents, posterior
+
+    def guide(self, x: Tensor, *, index: Tensor) -> None:
+        r"""Samples them on the real line, and maps them to where the model wants them."""
+        with pyro.plate("data", len(x)):
+            q = self.posterior(x, index)
+            u = pyro.sample("_unconstrained", q, infer={"is_auxiliary": True})
+            values, jacobian = self.latents.split(u)
+            for name, value in values.items():
+                event_dim = value.dim() - jacobian.dim()
+                pyro.sample(name, dist.Delta(value, -jacobian, event_dim=event_dim))
+                jacobian = torch.zeros_like(jacobian)  # counted once
+
+
+def starting_values(vae: Any, x: Tensor, family: str, index: Tensor | None) -> Tensor:
+    r"""Returns the parameters of a family, as near to the guide as they can be, a row a datum."""
+    known = {} if index is None else {"index": index}
+    if family == "own":
+        posterior = vae.posterior
+        encoded = posterior.family.encoder(index) if posterior.index else posterior.encoder(x)
+        return encoded.detach()
+    latents = Unconstrained(vae, x, **known)
+    u = latents.draw(SAMPLES_TO_START, "guide", x, **known)
+    loc, log_scale = u.mean(0), u.std(0).clamp(min=1e-4).log()
+    dim = loc.shape[-1]
+    match family:
+        case "mean-field":
+            rest = log_scale
+        case "full-covariance":
+            rows, columns = torch.tril_indices(dim, dim)
+            rest = log_scale.diag_embed()[:, rows, columns]
+        case "planar":
+            flat = 0.01 * torch.randn(len(x), PLANAR_TRANSFORMS * (2 * dim + 1)).to(u)
+            rest = torch.cat([log_scale, flat], -1)
+        case _:
+            raise ValueError(
+                f"Expected a family (own, mean-field, full-covariance, planar); got {family!r}."
+            )
+    return torch.cat([loc, rest], -1)
+
+
+def free_program(
+    vae: Any, x: Tensor, family: str, values: Tensor, index: Tensor | None
+) -> tuple[Any, Tensor]:
+    r"""Returns a program whose guide has `values` as the parameters of its rows, and these.
+
+    Arguments:
+        vae: A VAE, or another program.
+        x: Some of its data, of shape `(B, *x_shape)`, that show the latent variables.
+        family: The name of a family; ``"own"`` is that of a VAE's posterior.
+        values: Its parameters, of shape `(N, num_outputs)`.
+        index: The row numbers of `x`, for posteriors that want them.
+    """
+    rows, outputs = values.shape
+    table = nn.Embedding(rows, outputs, device=values.device, dtype=values.dtype)
+    if family == "own":
+        original = vae.posterior.family if vae.posterior.index else vae.posterior
+        own = copy(original)
+        own._modules = {**original._modules, "encoder": table}
+        program: Any = VAE(vae.prior, vae.likelihood, PerDatum(own))
+    else:
+        known = {} if index is None else {"index": index}
+        latents = Unconstrained(vae, x, **known)
+        kinds: dict[str, Posterior] = {
+            "mean-field": MeanFieldNormal(table),
+            "full-covariance": FullCovarianceNormal(table, latents.dim),
+            "planar": Planar(table, latents.dim, PLANAR_TRANSFORMS),
+        }
+        guide = FreeGuide(latents, PerDatum(kinds[family]))
+        program = Program(lambda x, index=None: vae.model(x), guide.guide)
+        program.owners.append(vae if isinstance(vae, nn.Module) else nn.Identity())
+    table.weight.data.copy_(values)  # PerDatum drew others
+    return program, table.weight
