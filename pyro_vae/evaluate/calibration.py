@@ -1,0 +1,241 @@
+r"""Is the posterior as wide as it says? Simulation-based calibration, and predictive checks."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from ..data import Split, as_split
+from ..objectives.base import sample_sites
+from .annealed import simulate
+from .checks import check_rows
+from .program import as_program
+from .pure import pure
+
+ROWS_AT_ONCE = 500
+
+
+class Calibration(NamedTuple):
+    r"""The result of simulation-based calibration.
+
+    Attributes:
+        ranks: The rank of each true latent feature among draws from the posterior, from 0 to
+            `num_draws`, of shape `(num_simulations, dim)`.
+        p_values: Of the hypothesis that the ranks of a feature are uniform, of shape `(dim,)`.
+        p_value: The smallest of them, times their number (Bonferroni).
+        num_draws: The number of draws.
+    """
+
+    ranks: Tensor
+    p_values: Tensor
+    p_value: float
+    num_draws: int
+
+    def coverage(self, level: float) -> Tensor:
+        r"""Returns how often central intervals of a level hold the truth, of shape `(dim,)`."""
+        place = (self.ranks.double() + 0.5) / (self.num_draws + 1)
+        return ((place - 0.5).abs() <= level / 2).double().mean(0)
+
+
+def sbc(
+    vae: Any,
+    num_simulations: int = 500,
+    num_draws: int = 99,
+    *,
+    num_bins: int = 10,
+    seed: int = 0,
+) -> Calibration:
+    r"""Checks an amortized posterior on data simulated from the model.
+
+    If :math:`z, x \sim p(z) \, p(x \mid z)` and :math:`q(z \mid x)` is the posterior, the rank of
+    `z` among draws from q is uniform. Ranks pile up at both ends where q is too narrow, in the
+    middle where it is too wide, at one end where it is biased. One forward pass a simulation;
+    uniformity is tested by :math:`\chi^2` over bins.
+
+    References:
+        | Validating Bayesian Inference Algorithms with Simulation-Based Calibration
+        | (Talts et al., 2018), Algorithm 1 and Theorem 1
+        | https://arxiv.org/abs/1804.06788
+
+    Arguments:
+        vae: A VAE, or a pair of Pyro model and guide; the model draws data when it is called as
+            ``model(batch_size=num_simulations)``.
+        num_simulations: The number of simulated data.
+        num_draws: The number of draws from the posterior for each.
+        num_bins: The number of bins; `num_draws + 1` is best a multiple of it.
+        seed: Seeds data and draws, and breaks ties of discrete latent variables.
+
+    Raises:
+        ValueError: There are more bins than ranks, or fewer than five simulations a bin, or the
+            posterior has parameters for its training data only.
+    """
+    vae = as_program(vae)
+    if not 2 <= num_bins <= num_draws + 1 or num_simulations < 5 * num_bins:
+        raise ValueError(
+            "Expected 2 to num_draws + 1 bins, and five simulations a bin at least; got "
+            f"{num_bins} bins, {num_draws} draws and {num_simulations} simulations."
+        )
+    check_rows(vae, None)
+    with pure(vae, seed):
+        truth, x = simulate(vae, num_simulations)
+        below = [
+            _below(vae, x[rows], {n: v[rows] for n, v in truth.items()}, num_draws)
+            for rows in torch.arange(num_simulations, device=x.device).split(ROWS_AT_ONCE)
+        ]
+    ranks = torch.cat(below)
+    bins = ranks * num_bins // (num_draws + 1)
+    counts = torch.nn.functional.one_hot(bins, num_bins).sum(0).double()  # (dim, bins)
+    edges = torch.arange(num_bins + 1) * (num_draws + 1)
+    sizes = (edges[1:] + num_bins - 1) // num_bins - (edges[:-1] + num_bins - 1) // num_bins
+    expected = num_simulations * sizes.double().to(counts.device) / (num_draws + 1)
+    statistic = ((counts - expected).square() / expected).sum(1)
+    freedom = torch.full_like(statistic, (num_bins - 1) / 2)
+    p_values = torch.special.gammaincc(freedom, statistic / 2)
+    worst = min(1.0, float(p_values.min()) * len(p_values))
+    return Calibration(ranks, p_values, worst, num_draws)
+
+
+def _below(vae: Any, x: Tensor, truth: Mapping[str, Tensor], num_draws: int) -> Tensor:
+    r"""Counts draws below the true value; ties count by a coin."""
+    size = sum(value[0].numel() for value in truth.values())
+    ranks = torch.zeros(len(x), size, dtype=torch.long, device=x.device)
+    for _ in range(num_draws):
+        sites = sample_sites(poutine.trace(vae.guide).get_trace(x))
+        counts = []
+        for name, value in truth.items():
+            draw = sites[name]["value"].reshape(len(x), -1)
+            value = value.reshape(len(x), -1)
+            ties = (draw == value) & (torch.rand(draw.shape, device=draw.device) < 0.5)
+            counts.append(((draw < value) | ties).long())
+        ranks += torch.cat(counts, 1)
+    return ranks
+
+
+Statistic = Callable[[Tensor], Tensor]
+
+STATISTICS: dict[str, Statistic] = {
+    "mean": lambda x: x.flatten(1).mean(1),
+    "standard deviation": lambda x: x.flatten(1).std(1),
+    "largest": lambda x: x.flatten(1).amax(1),
+    "share of zeros": lambda x: (x.flatten(1) == 0).to(x.dtype).mean(1),
+}
+
+
+class PredictiveCheck(NamedTuple):
+    r"""How a statistic of the data lies among those of replicated data.
+
+    Attributes:
+        observed: Its mean over the data.
+        replicated: Its mean over each replication, of shape `(num_replications,)`.
+        p_value: Twice the smaller share of replications on either side; near 0 where the model
+            does not make such data.
+    """
+
+    observed: float
+    replicated: Tensor
+    p_value: float
+
+
+def predictive_check(
+    vae: Any,
+    x: Tensor | np.ndarray | Split,
+    statistics: Mapping[str, Statistic] = STATISTICS,
+    num_replications: int = 100,
+    *,
+    given: Literal["prior", "posterior"] = "prior",
+    seed: int = 0,
+) -> dict[str, PredictiveCheck]:
+    r"""Compares statistics of the data with those of data that the model makes.
+
+    References:
+        | Posterior Predictive Assessment of Model Fitness (Gelman et al., 1996), Sec. 2.2
+
+    Arguments:
+        vae: The VAE.
+        x: The data, of shape `(B, *x_shape)`.
+        statistics: Functions of data of shape `(B, *x_shape)` with a number for each datum.
+        num_replications: How many times `B` data are made.
+        given: Their latent variables come from the ``"prior"``, as those of new data do, or from
+            the ``"posterior"`` of each datum.
+        seed: Seeds the replications.
+
+    Returns:
+        The result for each statistic.
+    """
+    with pure(vae, seed) as device:
+        split = as_split(x).freeze(seed).to(device)
+        observed = {
+            name: _averaged(s, split.chunks(ROWS_AT_ONCE)) for name, s in statistics.items()
+        }
+        replicated: dict[str, list[float]] = {name: [] for name in statistics}
+        for _ in range(num_replications):
+            made = [_replicate(vae, part, given) for part in split.chunks(ROWS_AT_ONCE)]
+            for name, statistic in statistics.items():
+                replicated[name].append(_averaged(statistic, made))
+    checks = {}
+    for name, values in replicated.items():
+        draws = torch.tensor(values, dtype=torch.float64)
+        above = float((draws >= observed[name]).double().mean())
+        below = float((draws <= observed[name]).double().mean())
+        checks[name] = PredictiveCheck(observed[name], draws, min(1.0, 2 * min(above, below)))
+    return checks
+
+
+def interval_coverage(
+    vae: Any,
+    x: Tensor | np.ndarray | Split,
+    levels: tuple[float, ...] = (0.5, 0.8, 0.95),
+    num_draws: int = 99,
+    *,
+    given: Literal["prior", "posterior"] = "posterior",
+    seed: int = 0,
+) -> dict[float, float]:
+    r"""Returns how often predictive intervals hold the elements of `x`.
+
+    For each element the place of the datum among draws of :math:`p(x \mid z)` is found, with
+    ties, which discrete data have, broken by chance. Given the posterior, each datum has told its
+    `z`, so that a model that fits covers a little more than the level says, and one that is
+    overconfident less.
+
+    Arguments:
+        vae: The VAE.
+        x: The data, of shape `(B, *x_shape)`.
+        levels: The probabilities of the central intervals.
+        num_draws: The number of draws for each datum.
+        given: Where the latent variables come from, as in :func:`predictive_check`.
+        seed: Seeds the draws.
+
+    Returns:
+        The share of elements inside, for each level.
+    """
+    inside = {level: 0.0 for level in levels}
+    total = 0
+    with pure(vae, seed) as device:
+        split = as_split(x).freeze(seed).to(device)
+        for part in split.chunks(ROWS_AT_ONCE):
+            rank = torch.zeros_like(part)
+            for _ in range(num_draws):
+                draw = _replicate(vae, part, given)
+                ties = (draw == part) & (torch.rand_like(part) < 0.5)
+                rank += ((draw < part) | ties).to(part.dtype)
+            place = (rank + torch.rand_like(rank)) / (num_draws + 1)
+            seen = ~part.isnan()
+            total += int(seen.sum())
+            for level in levels:
+                held = ((place - 0.5).abs() <= level / 2) & seen
+                inside[level] += float(held.sum())
+    return {level: count / total for level, count in inside.items()}
+
+
+def _replicate(vae: Any, x: Tensor, given: str) -> Tensor:
+    if given not in ("prior", "posterior"):
+        raise ValueError(f"Expected 'prior' or 'posterior'; got {given!r}.")
+    z = vae.prior().expand((len(x),)).sample() if given == "prior" else vae.posterior(x).sample()
+    return vae.likelihood(z).sample()
+
+
+def _averaged(statistic: Statistic, parts: Any) -> float:
+    return float(torch.cat([statistic(part) for part in parts]).double().mean())

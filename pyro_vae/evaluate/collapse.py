@@ -1,0 +1,275 @@
+r"""Does the model use its latent variables? Active units, information, holes."""
+
+from collections.abc import Sequence
+from math import ceil, log
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from ..data import Split, as_split
+from ..objectives.base import sample_sites, weigh
+from ..objectives.kl import kl_by_feature
+from .checks import check_rows
+from .latent import encode
+from .program import as_program
+from .pure import pure
+
+ACTIVE = 0.01
+r"""The variance of the posterior mean over data above which a unit is active."""
+
+ROWS_AT_ONCE = 1000
+PAIRS_AT_ONCE = 2_000_000
+OUTSIDE = 0.01
+
+
+def active_units(
+    vae: Any, x: Tensor | np.ndarray | Split, *, index: Tensor | None = None, seed: int = 0
+) -> Tensor:
+    r"""Returns the activity of each latent unit; a unit above 0.01 is called active.
+
+    .. math:: A_u = \mathrm{Var}_x \left( \mathbb{E}_{q(u \mid x)}[u] \right)
+
+    References:
+        | Importance Weighted Autoencoders (Burda et al., 2016), Sec. 5.2, the statistic
+          :math:`A_u` (its equation has no number)
+        | https://arxiv.org/abs/1509.00519
+
+    Arguments:
+        vae: The VAE.
+        x: The data, of shape `(B, *x_shape)`.
+        index: The row numbers of the data, of shape `(B,)`, for posteriors that want them.
+        seed: Seeds samples, where a posterior's mean has no closed form.
+
+    Returns:
+        The activities, of shape `(latent_dim,)`.
+    """
+    return encode(vae, x, index=index, seed=seed).loc.var(0)
+
+
+class Rate(NamedTuple):
+    r"""Where the nats of a bound go, on average over data, each a 0-dim tensor unless said.
+
+    Attributes:
+        rate: :math:`R = \mathbb{E}_x \mathrm{KL}(q(z \mid x) \,\|\, p(z))`, in nats per datum.
+        distortion: :math:`D = -\mathbb{E}_x \mathbb{E}_q \log p(x \mid z)`; rate and distortion
+            add up to minus the ELBO of the same samples.
+        rate_se: The standard error of the rate over data.
+        distortion_se: That of the distortion.
+        by_site: The rate of each latent site, from the last that the model samples to the first.
+        by_feature: The rate of each latent feature, of shape `(latent_dim,)`, where prior and
+            posterior factorize; else none.
+    """
+
+    rate: Tensor
+    distortion: Tensor
+    rate_se: Tensor
+    distortion_se: Tensor
+    by_site: dict[str, Tensor]
+    by_feature: Tensor | None
+
+
+def rate_distortion(
+    vae: Any,
+    x: Tensor | np.ndarray | Split,
+    num_samples: int = 10,
+    *,
+    index: Tensor | None = None,
+    seed: int = 0,
+) -> Rate:
+    r"""Splits minus the ELBO into rate and distortion, and the rate into its parts.
+
+    References:
+        | Fixing a Broken ELBO (Alemi et al., 2018), Eq. 4 to 6
+        | https://arxiv.org/abs/1711.00464
+
+    Arguments:
+        vae: A VAE, or a pair of Pyro model and guide.
+        x: The data, of shape `(B, *x_shape)`.
+        num_samples: The number of samples per datum.
+        index: The row numbers of the data, of shape `(B,)`, for posteriors that want them.
+        seed: Seeds the samples.
+    """
+    vae = as_program(vae)
+    check_rows(vae, index)
+    rates, distortions, sites, features = [], [], [], []
+    with pure(vae, seed) as device:
+        split = as_split(x).to(device)
+        for start in range(0, len(split), ROWS_AT_ONCE):
+            rows = slice(start, start + ROWS_AT_ONCE)
+            x = split.rows(rows)
+            known: dict[str, Any] = {} if index is None else {"index": index[rows].to(device)}
+            for _ in range(num_samples):
+                weights = weigh(vae.model, vae.guide, x, 1, **known)
+                rates.append((weights.posterior - weights.prior)[0])
+                distortions.append(-weights.likelihood[0])
+            q, p = _sites(vae, x, known)
+            sites.append({n: _kl(q[n], p[n], len(x)) for n in reversed(p) if n in q})
+            by_feature = [
+                kl_by_feature(q[n]["fn"], p[n]["fn"], q[n]["value"], exact=True) for n in q
+            ]
+            features.append(by_feature[0] if len(by_feature) == 1 else None)
+    rate, rate_se = _mean(rates, num_samples)
+    distortion, distortion_se = _mean(distortions, num_samples)
+    by_site = {name: torch.cat([part[name] for part in sites]).mean() for name in sites[0]}
+    known_features = [f for f in features if f is not None]
+    return Rate(
+        rate,
+        distortion,
+        rate_se,
+        distortion_se,
+        by_site,
+        torch.cat(known_features).mean(0) if len(known_features) == len(features) else None,
+    )
+
+
+class Information(NamedTuple):
+    r"""The rate, split by the aggregate posterior :math:`q(z) = \mathbb{E}_x q(z \mid x)`.
+
+    .. math:: R = I_q(x; z) + \mathrm{KL}(q(z) \,\|\, p(z))
+
+    Attributes:
+        mutual_information: :math:`I_q(x; z)`, in nats; never above `cap`.
+        marginal_kl: :math:`\mathrm{KL}(q(z) \,\|\, p(z))`, in nats.
+        cap: :math:`\log N` of the `N` data at hand, which is all that they can tell.
+        holes: The share of the prior that lies outside of the aggregate posterior: where its
+            density is below that of 99 % of the posterior's own samples. 0.01 where both are the
+            same.
+    """
+
+    mutual_information: Tensor
+    marginal_kl: Tensor
+    cap: float
+    holes: Tensor
+
+
+def information(
+    vae: Any,
+    x: Tensor | np.ndarray | Split,
+    max_data: int = 2000,
+    *,
+    index: Tensor | None = None,
+    seed: int = 0,
+) -> Information:
+    r"""Splits the rate into what `z` tells of `x` and what prior and aggregate posterior differ.
+
+    References:
+        | ELBO Surgery (Hoffman & Johnson, 2016), Eq. 8
+
+    Arguments:
+        vae: The VAE. Its posterior's density may be asked of any value.
+        x: The data, of shape `(B, *x_shape)`.
+        max_data: So many data, the first, stand for all; their pairs are what is computed.
+        index: The row numbers of the data, of shape `(B,)`, for posteriors that want them.
+        seed: Seeds the samples.
+
+    Raises:
+        ValueError: The posterior's density is known at its own samples only.
+    """
+    if vae.posterior.density != "anywhere":
+        raise ValueError(
+            "Expected a posterior whose density may be asked of any value; that of "
+            f"{type(vae.posterior).__name__} is known at its own samples only."
+        )
+    check_rows(vae, index)
+    with pure(vae, seed) as device:
+        split = as_split(x).to(device)
+        count = min(max_data, len(split))
+        rows = split.rows(slice(0, count))
+        known = () if index is None else (index[:count].to(device),)
+        q = vae.posterior(rows, *known)
+        prior = vae.prior()
+        z, imagined = q.sample(), prior.expand((count,)).sample()
+        own = q.log_prob(z)
+
+        def density(z: Tensor) -> Tensor:
+            size = max(1, PAIRS_AT_ONCE // (count * z.shape[-1]))
+            parts = [q.log_prob(part[:, None]) for part in z.split(size)]
+            return torch.cat(parts)  # (N of z, N of x)
+
+        pairs = density(z)
+        aggregate = pairs.logsumexp(1) - log(count)
+        others = pairs.masked_fill(torch.eye(count, dtype=torch.bool, device=device), -torch.inf)
+        typical = others.logsumexp(1).sort().values[ceil(OUTSIDE * count) - 1]
+        outside = density(imagined).logsumexp(1) < typical
+        return Information(
+            (own - aggregate).mean(),
+            (aggregate - prior.log_prob(z)).mean(),
+            log(count),
+            outside.to(z.dtype).mean(),
+        )
+
+
+class CollapseWatch:
+    r"""Creates a watch over the activities of latent units that warns before they die.
+
+    A unit is in danger when its activity fell in each of the last `patience` epochs, and will be
+    below the threshold within `horizon` epochs if it goes on at that rate (a straight line in
+    the logarithm).
+
+    Arguments:
+        horizon: How many epochs ahead the watch looks.
+        patience: For how many epochs a unit must have fallen.
+        threshold: The activity of a dead unit.
+
+    Example:
+        >>> watch = CollapseWatch()
+        >>> for epoch in range(4):
+        ...     warning = watch.update(torch.tensor([1.0, 0.5 * 0.6**epoch]))
+        >>> warning
+        '1 of 2 active units is about to collapse: ...'
+    """
+
+    def __init__(self, horizon: int = 10, patience: int = 3, threshold: float = ACTIVE) -> None:
+        self.horizon, self.patience, self.threshold = horizon, patience, threshold
+        self.past: list[Tensor] = []
+        self.warned: set[int] = set()
+
+    def update(self, activity: Tensor) -> str | None:
+        r"""Takes the activities after an epoch; returns a warning about units not yet named."""
+        self.past = [*self.past[-self.patience :], activity.detach().cpu().double()]
+        if len(self.past) <= self.patience:
+            return None
+        logs = torch.stack(self.past).clamp(min=1e-12).log()
+        falls = (logs.diff(dim=0) < 0).all(0)
+        rate = (logs[0] - logs[-1]) / self.patience
+        left = (logs[-1] - log(self.threshold)) / rate.clamp(min=1e-12)
+        alive = logs[-1] > log(self.threshold)
+        danger = (falls & alive & (left <= self.horizon)).nonzero().flatten().tolist()
+        new = [unit for unit in danger if unit not in self.warned]
+        if not new:
+            return None
+        self.warned |= set(new)
+        units = f"{len(new)} of {int(alive.sum())} active units"
+        soon = int(left[new].min().ceil())
+        return (
+            f"{units} {'is' if len(new) == 1 else 'are'} about to collapse: the variance of the "
+            f"posterior mean falls and will be below {self.threshold:g} in about {soon} epochs. "
+            "Lengthen the KL warm-up (train.kl_warmup_epochs), set free bits (train.free_bits) or "
+            "lower train.kl_weight."
+        )
+
+
+# --- Parts --------------------------------------------------------------------------------------
+
+
+def _sites(vae: Any, x: Tensor, known: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    q = poutine.trace(vae.guide).get_trace(x, **known)
+    p = poutine.trace(poutine.replay(vae.model, trace=q)).get_trace(x, **known)
+    return sample_sites(q), {n: s for n, s in sample_sites(p).items() if not s["is_observed"]}
+
+
+def _kl(q: Any, p: Any, count: int) -> Tensor:
+    value = q["fn"].log_prob(q["value"]) - p["fn"].log_prob(q["value"])
+    return value.expand(count)
+
+
+def _mean(parts: Sequence[Tensor], num_samples: int) -> tuple[Tensor, Tensor]:
+    chunks = [
+        torch.stack(list(parts[i : i + num_samples])).mean(0)
+        for i in range(0, len(parts), num_samples)
+    ]
+    values = torch.cat(chunks)
+    return values.mean(), values.std() / len(values) ** 0.5

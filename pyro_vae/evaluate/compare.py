@@ -1,0 +1,102 @@
+r"""Which model is better? Paired differences over the same data."""
+
+from collections.abc import Mapping
+from math import log, prod, sqrt
+from statistics import NormalDist
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+MEASURES = ("x_shape", "levels", "range", "binarize", "seed")
+
+
+class Comparison(NamedTuple):
+    r"""How much more likely B makes the data than A.
+
+    Attributes:
+        difference: The mean of :math:`\log p_B(x) - \log p_A(x)`, in nats per datum.
+        se: Its standard error over data, which pairing makes small.
+        p_value: Of no difference, two-sided.
+        num_data: The number of data.
+        bits_per_dim: The difference in bits per dimension, for discrete data.
+    """
+
+    difference: float
+    se: float
+    p_value: float
+    num_data: int
+    bits_per_dim: float | None = None
+
+    def sentence(self, a: str = "A", b: str = "B") -> str:
+        r"""Says who beats whom by how much."""
+        if self.p_value > 0.01:
+            return (
+                f"No difference is seen between {a} and {b}: {self.difference:+.3f} +- "
+                f"{self.se:.3f} nats per datum on {self.num_data} data."
+            )
+        better, worse = (b, a) if self.difference > 0 else (a, b)
+        return (
+            f"{better} beats {worse} by {abs(self.difference):.3f} +- {self.se:.3f} nats per "
+            f"datum on {self.num_data} data."
+        )
+
+
+def compare(
+    a: Tensor,
+    b: Tensor,
+    *,
+    a_data: Mapping[str, Any] | None = None,
+    b_data: Mapping[str, Any] | None = None,
+    split: str = "test",
+    discrete: bool = False,
+) -> Comparison:
+    r"""Compares two models datum by datum.
+
+    Arguments:
+        a: :math:`\log p_A(x)` of each datum in nats, of shape `(B,)`, by any estimator.
+        b: :math:`\log p_B(x)` of the same data in the same order.
+        a_data: The record of the data of A, as in ``data.json``; numbers about other data, bits
+            or scales are then refused.
+        b_data: That of B.
+        split: Which rows the numbers are about.
+        discrete: Whether `x` is discrete, so that bits per dimension mean something.
+
+    Raises:
+        ValueError: The numbers are not about the same data, or not with respect to the same
+            measure.
+    """
+    if a.shape != b.shape or a.dim() != 1 or len(a) < 2:
+        raise ValueError(
+            "Expected log p(x) of the same two or more data from both models; got shapes "
+            f"{list(a.shape)} and {list(b.shape)}."
+        )
+    if a_data is not None and b_data is not None:
+        check_comparable(a_data, b_data, split)
+    differences = (b - a).double()
+    mean, se = float(differences.mean()), float(differences.std()) / sqrt(len(a))
+    z = abs(mean) / se if se else (0.0 if mean == 0 else float("inf"))
+    bits = None
+    if discrete and a_data is not None:
+        bits = mean / (prod(a_data["x_shape"]) * log(2))
+    return Comparison(mean, se, 2 * NormalDist().cdf(-z), len(a), bits)
+
+
+def check_comparable(a: Mapping[str, Any], b: Mapping[str, Any], split: str = "test") -> None:
+    r"""Refuses to compare densities of different data, or with respect to different measures.
+
+    Grey levels in 0..255 and in 0..1 differ by :math:`D \log 255` nats, bits and grey pixels are
+    not comparable at all.
+    """
+    differing = [name for name in MEASURES if a.get(name) != b.get(name)]
+    if differing and not (differing == ["seed"] and a.get("binarize") == "no"):
+        told = ", ".join(f"{n} {a.get(n)} against {b.get(n)}" for n in differing)
+        raise ValueError(
+            f"Expected densities with respect to one measure; got {told}. Such numbers differ by "
+            "more than the models; train both on the same data, scaled and binarized alike."
+        )
+    hashes = [record.get("sha256", {}).get(split) for record in (a, b)]
+    if hashes[0] != hashes[1]:
+        raise ValueError(
+            f"Expected the same {split} data; got other rows ({a.get('name')} against "
+            f"{b.get('name')}). Evaluate both on one file."
+        )

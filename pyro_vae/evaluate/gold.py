@@ -1,0 +1,157 @@
+r"""What would the posterior be? Long chains for a few data, beside the guide."""
+
+import warnings
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyro
+import torch
+from pyro import poutine
+from pyro.infer import MCMC, NUTS
+from pyro.ops.stats import effective_sample_size, split_gelman_rubin
+from torch import Tensor
+
+from ..data import Split, as_split
+from ..objectives.base import sample_sites
+from .checks import check_rows
+from .program import as_program
+from .pure import pure
+from .unconstrained import Unconstrained
+
+FOLDS = 5
+
+
+class Gold(NamedTuple):
+    r"""The guide beside NUTS for some data; `B` data, `dim` latent features on the real line.
+
+    Attributes:
+        samples: Draws of NUTS, of shape `(num_samples, B, dim)`.
+        loc_shift: (Mean of guide - mean of NUTS) / standard deviation of NUTS, `(B, dim)`.
+        scale_ratio: Standard deviation of guide / that of NUTS, `(B, dim)`.
+        c2st: The accuracy of a classifier that tells the guide's draws from as many independent
+            ones of NUTS, `(B,)`: 1/2 where they cannot be told apart.
+        z: How many standard errors it lies above 1/2, `(B,)`.
+        rhat: The largest split R-hat of the chain, `(B,)`; above 1.05 it has not converged.
+        ess: The smallest effective sample size of a mean or a second moment, `(B,)`.
+    """
+
+    samples: Tensor
+    loc_shift: Tensor
+    scale_ratio: Tensor
+    c2st: Tensor
+    z: Tensor
+    rhat: Tensor
+    ess: Tensor
+
+
+def gold_posterior(
+    vae: Any,
+    x: Tensor | np.ndarray | Split,
+    num_samples: int = 1000,
+    *,
+    num_warmup: int = 300,
+    index: Tensor | None = None,
+    seed: int = 0,
+) -> Gold:
+    r"""Samples :math:`p(z \mid x)` by NUTS on the same Pyro model, and compares the guide.
+
+    References:
+        | The No-U-Turn Sampler (Hoffman & Gelman, 2014)
+        | https://arxiv.org/abs/1111.4246
+        | Revisiting Classifier Two-Sample Tests (Lopez-Paz & Oquab, 2017), Sec. 3
+        | https://arxiv.org/abs/1610.06545
+
+    Arguments:
+        vae: A VAE, or a pair of Pyro model and guide, with continuous latent variables.
+        x: A few data, of shape `(B, *x_shape)`; each has a chain of its own.
+        num_samples: The number of draws of each chain.
+        num_warmup: The number of steps before them, in which step sizes are found.
+        index: The row numbers of the data, of shape `(B,)`, for posteriors that want them.
+        seed: Seeds the chains.
+
+    Raises:
+        ValueError: A latent variable is discrete or has a support without a bijection.
+    """
+    vae = as_program(vae)
+    check_rows(vae, index)
+    rows = []
+    with pure(vae, seed) as device:
+        split = as_split(x).freeze(seed).to(device)
+        for i in range(len(split)):
+            datum = split.rows(slice(i, i + 1))
+            known = {} if index is None else {"index": index[i : i + 1].to(device)}
+            latents = Unconstrained(vae, datum, **known)
+            chain = _nuts(vae, datum, known, latents, num_samples, num_warmup)
+            guide = latents.draw(num_samples, "guide", datum, **known)[:, 0]
+            rows.append(_compare(chain, guide, seed))
+    stacked = [torch.stack(field) for field in zip(*rows)]
+    return Gold(stacked[0].transpose(0, 1), *stacked[1:])
+
+
+def _nuts(
+    vae: Any, x: Tensor, known: dict, latents: Unconstrained, num_samples: int, num_warmup: int
+) -> Tensor:
+    start = sample_sites(poutine.trace(vae.guide).get_trace(x, **known))
+    first = {n: latents.transforms[n].inv(start[n]["value"]) for n in latents.shapes}
+    with torch.enable_grad(), warnings.catch_warnings(), pyro.validation_enabled(False):
+        warnings.simplefilter("ignore")  # PyTorch's about the tracing of Pyro's integrator
+        mcmc = MCMC(
+            NUTS(vae.model),
+            num_samples=num_samples,
+            warmup_steps=num_warmup,
+            initial_params=first,
+            disable_progbar=True,
+        )
+        mcmc.run(x, **known)
+    draws = mcmc.get_samples()
+    u = latents.join({name: draws[name] for name in latents.shapes})
+    return u[:, 0].detach()
+
+
+def _compare(chain: Tensor, guide: Tensor, seed: int) -> list[Tensor]:
+    wide = chain.double()[None]  # one chain
+    ess = min(float(effective_sample_size(v).min()) for v in (wide, wide.square()))
+    ess = max(2 * FOLDS, min(ess, len(chain)))
+    thin = chain[:: max(1, round(len(chain) / ess))]
+    accuracy, z = c2st(thin, guide[: len(thin)], seed)
+    return [
+        chain,
+        (guide.mean(0) - chain.mean(0)) / chain.std(0),
+        guide.std(0) / chain.std(0),
+        torch.tensor(accuracy),
+        torch.tensor(z),
+        split_gelman_rubin(wide).max(),
+        torch.tensor(ess),
+    ]
+
+
+def c2st(a: Tensor, b: Tensor, seed: int = 0) -> tuple[float, float]:
+    r"""Returns how well a classifier tells two samples apart, and its z score.
+
+    Logistic regression on features and their squares and products, which sees means, variances
+    and correlations; by five-fold cross-validation.
+
+    Arguments:
+        a: Independent draws, of shape `(N, dim)`.
+        b: Other such, of shape `(N, dim)`.
+        seed: Seeds the folds.
+
+    Returns:
+        The accuracy, and its distance from 1/2 in standard errors :math:`1 / \sqrt{4 \cdot 2N}`.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+
+    both = torch.cat([a, b]).double().cpu().numpy()
+    labels = np.repeat([0, 1], [len(a), len(b)])
+    classifier = make_pipeline(
+        StandardScaler(),
+        PolynomialFeatures(2, include_bias=False),
+        StandardScaler(),
+        LogisticRegression(C=0.1, max_iter=1000),
+    )
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+    accuracy = float(cross_val_score(classifier, both, labels, cv=folds).mean())
+    return accuracy, (accuracy - 0.5) * (4 * len(labels)) ** 0.5

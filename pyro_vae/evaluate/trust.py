@@ -1,0 +1,100 @@
+r"""Can the number be trusted? A light, and the sentence that goes with it."""
+
+from math import sqrt
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .annealed import Annealed
+from .importance import LogMarginal
+
+KHAT = 0.7
+ESS = 400.0
+GREEN_SHARE = 0.99
+Z = 4.26  # exceeded by chance once in 10^5
+
+Light = Literal["green", "amber", "red"]
+
+
+class Trust(NamedTuple):
+    r"""Whether an estimate of :math:`\log p(x)` can be trusted.
+
+    Attributes:
+        light: ``"green"``, ``"amber"`` or ``"red"``.
+        sentence: Why, and what to do.
+        green: For each datum, whether its own estimate can be trusted, of shape `(B,)`.
+        rise: By how many nats the estimate still rises per doubling of samples, on average.
+        rise_se: The standard error of that.
+    """
+
+    light: Light
+    sentence: str
+    green: Tensor
+    rise: float
+    rise_se: float
+
+
+def trust(
+    estimate: LogMarginal, annealed: Annealed | None = None, rows: Tensor | slice | None = None
+) -> Trust:
+    r"""Judges an importance sampling estimate, better with annealed importance sampling beside it.
+
+    - A datum is green if its weights have :math:`\hat{k} \leq 0.7` and an effective sample size
+      of 400 at least. On images hardly any is.
+    - Data are green if 99 % of them are. Else they are amber: the mean is a valid lower bound on
+      average, and still rises with the number of samples.
+    - They are red if annealed importance sampling, also a lower bound on average, gives
+      significantly more.
+
+    References:
+        | Pareto Smoothed Importance Sampling (Vehtari et al., 2024), Sec. 3
+        | https://arxiv.org/abs/1507.02646
+
+    Arguments:
+        estimate: What :func:`pyro_vae.log_marginal` returned.
+        annealed: What :func:`pyro_vae.ais` returned for the same data, or for some of them.
+        rows: Which of the data these are; the first ones by default.
+    """
+    green = (estimate.khat <= KHAT) & (estimate.ess >= ESS)
+    share, count = float(green.double().mean()), len(green)
+    rise, rise_se = float(estimate.rise.mean()), float(estimate.rise.std()) / sqrt(count)
+    verdict = _against(estimate, annealed, rows) if annealed is not None else None
+    if verdict is not None and verdict[0]:
+        return Trust("red", verdict[1], green, rise, rise_se)
+    beside = "" if verdict is None else f" {verdict[1]}"
+    if share >= GREEN_SHARE:
+        sentence = f"{share:.0%} of the data have k-hat <= {KHAT} and ESS >= {ESS:.0f}.{beside}"
+        return Trust("green", sentence, green, rise, rise_se)
+    advice = "" if annealed is not None else " Run AIS on some of the data to see by how much."
+    sentence = (
+        f"A lower bound, not yet log p(x): {share:.0%} of the data have k-hat <= {KHAT} and ESS "
+        f">= {ESS:.0f}, and it still rises by {rise:.3f} +- {rise_se:.3f} nats per doubling of "
+        f"the number of samples.{beside}{advice}"
+    )
+    return Trust("amber", sentence, green, rise, rise_se)
+
+
+def _against(
+    estimate: LogMarginal, annealed: Annealed, rows: Tensor | slice | None
+) -> tuple[bool, str]:
+    r"""Whether annealed importance sampling contradicts the estimate, and a sentence."""
+    rows = slice(0, len(annealed.log_marginal)) if rows is None else rows
+    here = estimate.log_marginal[rows]
+    more = (annealed.log_marginal.to(here) - here).double()
+    if len(more) < 2:
+        raise ValueError(f"Expected annealed estimates of two data at least; got {len(more)}.")
+    difference, error = float(more.mean()), float(more.std()) / sqrt(len(more))
+    figures = f"{difference:+.3f} +- {error:.3f} nats per datum on {len(more)} data"
+    moved = float(torch.as_tensor(annealed.acceptance).mean())
+    if difference > Z * error:
+        return True, (
+            f"Too low: annealed importance sampling gives {figures}. Report its figure, or train "
+            "a richer posterior."
+        )
+    if -difference > Z * error:
+        return False, (
+            f"Annealed importance sampling gives {figures}: it has not converged (acceptance "
+            f"{moved:.2f}); take more temperatures."
+        )
+    return False, f"Annealed importance sampling agrees: {figures}."
