@@ -22,11 +22,16 @@ if TYPE_CHECKING:  # what editors and type checkers see
     from . import plot as plot
     from . import posteriors as posteriors
     from . import priors as priors
+    from . import report as report
     from .build import build_vae as build_vae
     from .checkpoint import load as load
     from .compile import CompiledSVI as CompiledSVI
+    from .evaluate import ais as ais
+    from .evaluate import bdmc as bdmc
+    from .evaluate import diagnose as diagnose
     from .evaluate import elbo as elbo
     from .evaluate import encode as encode
+    from .evaluate import gap_ledger as gap_ledger
     from .evaluate import log_marginal as log_marginal
     from .evaluate import reconstruct as reconstruct
     from .evaluate import sample as sample
@@ -34,6 +39,7 @@ if TYPE_CHECKING:  # what editors and type checkers see
     from .objectives import explain as explain
     from .objectives import plan as plan
     from .train import fit as fit
+    from .train import rate_distortion_curve as rate_distortion_curve
 
 __version__ = "0.1.0"
 
@@ -51,18 +57,24 @@ _MODULES = [
     "plot",
     "posteriors",
     "priors",
+    "report",
 ]
 _HOMES = {
     "CompiledSVI": "compile",
     "VAE": "models",
+    "ais": "evaluate",
+    "bdmc": "evaluate",
     "build_vae": "build",
+    "diagnose": "evaluate",
     "elbo": "evaluate",
     "encode": "evaluate",
     "explain": "objectives",
     "fit": "train",
+    "gap_ledger": "evaluate",
     "load": "checkpoint",
     "log_marginal": "evaluate",
     "plan": "objectives",
+    "rate_distortion_curve": "train",
     "reconstruct": "evaluate",
     "sample": "evaluate",
 }

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from .data import Split
 from .data.vision import torchvision
-from .evaluate import decode, encode, reconstruct, sample
+from .evaluate import Calibration, Ledger, decode, encode, reconstruct, sample
+from .evaluate.collapse import ACTIVE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,6 +31,16 @@ def plot_run(vae: Any, split: Split, folder: Path, metrics: Path | None = None) 
     Returns:
         The files written.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, figure in draw_run(vae, split, metrics).items():
+        paths.append(folder / f"{name}.png")
+        figure.savefig(paths[-1], dpi=150)
+    return paths
+
+
+def draw_run(vae: Any, split: Split, metrics: Path | None = None) -> "dict[str, Figure]":
+    r"""Draws every picture of a trained VAE, by name."""
     figures = {
         "samples": plot_samples(vae),
         "reconstructions": plot_reconstructions(vae, split),
@@ -40,12 +51,7 @@ def plot_run(vae: Any, split: Split, folder: Path, metrics: Path | None = None) 
         figures["curves"] = plot_curves(
             [json.loads(line) for line in metrics.read_text().splitlines()]
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for name, figure in figures.items():
-        paths.append(folder / f"{name}.png")
-        figure.savefig(paths[-1], dpi=150)
-    return paths
+    return figures
 
 
 def plot_samples(vae: Any, num_samples: int = 64, *, seed: int = 0) -> "Figure":
@@ -62,7 +68,7 @@ def plot_samples(vae: Any, num_samples: int = 64, *, seed: int = 0) -> "Figure":
 
 def plot_reconstructions(vae: Any, split: Split, count: int = 10, *, seed: int = 0) -> "Figure":
     r"""Shows data, the mean of :math:`p(x \mid z)` at :math:`z \sim q(z \mid x)`, and a sample."""
-    x = split.freeze(seed).rows(_spread(split, count))
+    x = split.freeze(seed).rows(split.spread(count))
     rows = [
         (x, "data x"),
         (reconstruct(vae, x, "mean", seed=seed), "means E[x | z], z from q(z | x)"),
@@ -109,7 +115,7 @@ def plot_traversal(vae: Any, split: Split, steps: int = 11) -> "Figure":
 
 def plot_latent(vae: Any, split: Split, count: int = 5000) -> "Figure":
     r"""Places posterior means in the plane, by their principal axes if they have more."""
-    rows = _spread(split, min(count, len(split)))
+    rows = split.spread(count)
     loc = encode(vae, split.freeze(0).rows(rows)).loc.cpu()
     names = ("z1", "z2")
     if loc.shape[1] != 2:
@@ -159,6 +165,58 @@ def plot_curves(rows: list[dict[str, Any]]) -> "Figure":
     return figure
 
 
+def plot_gaps(ledger: Ledger) -> "Figure":
+    r"""Shows the bounds of a gap ledger from the lowest to :math:`\log p(x)`."""
+    bounds = {"ELBO": ledger.elbo}
+    bounds |= {f"best {name} q": value for name, value in ledger.optima.items()}
+    bounds |= {"log p(x)": ledger.log_marginal}
+    gaps = {name: (value - ledger.elbo).double().cpu() for name, value in bounds.items()}
+    means = [float(gap.mean()) for gap in gaps.values()]
+    errors = [float(gap.std()) / len(gap) ** 0.5 for gap in gaps.values()]
+    figure, axes = _figure(1, 1, (6.4, 0.5 * len(gaps) + 1.2))
+    axes[0].barh(list(gaps), means, xerr=errors, color="tab:blue", ecolor="black")
+    axes[0].invert_yaxis()
+    axes[0].set(
+        xlabel="nats per datum above the ELBO, +- standard error",
+        title=f"why the bound is not higher, {len(ledger.elbo)} data",
+    )
+    return figure
+
+
+def plot_units(activity: Tensor, by_feature: Tensor | None = None) -> "Figure":
+    r"""Shows the activity of latent units, most active first, and their KL terms."""
+    order = activity.argsort(descending=True)
+    figure, axes = _figure(1, 2 if by_feature is not None else 1, (10, 3.4))
+    places = range(1, len(order) + 1)
+    axes[0].bar(places, activity[order].clamp(min=1e-6).cpu().numpy(), color="tab:blue")
+    axes[0].axhline(ACTIVE, color="black", linestyle="--", linewidth=1)
+    axes[0].set(
+        yscale="log",
+        xlabel="latent unit, most active first",
+        ylabel="variance over data of E[z | x]",
+        title="activity; units above the line are active",
+    )
+    if by_feature is not None:
+        axes[1].bar(places, by_feature[order].cpu().numpy(), color="tab:orange")
+        axes[1].set(xlabel="latent unit, same order", ylabel="nats", title="KL term by unit")
+    return figure
+
+
+def plot_ranks(calibration: Calibration, bins: int = 20) -> "Figure":
+    r"""Shows the ranks of simulation-based calibration, all features together."""
+    ranks = (calibration.ranks.double().flatten() + 0.5) / (calibration.num_draws + 1)
+    counts = torch.histc(ranks.cpu(), bins, 0.0, 1.0) * bins / len(ranks)
+    figure, axes = _figure(1, 1, (6.4, 3))
+    axes[0].bar(torch.linspace(0.5 / bins, 1 - 0.5 / bins, bins), counts, width=0.9 / bins)
+    axes[0].axhline(1.0, color="black", linestyle="--", linewidth=1)
+    axes[0].set(
+        xlabel="rank of the true z among draws of q(z | x)",
+        ylabel="density",
+        title="simulation-based calibration: a flat line where q is the posterior",
+    )
+    return figure
+
+
 def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple["Figure", list["Axes"]]:
     from matplotlib.figure import Figure  # no pyplot: no global state, no window
 
@@ -179,11 +237,6 @@ def _show(axis: "Axes", x: Tensor, title: str, columns: int = 8) -> None:
         axis.imshow(x.flatten(1).numpy(), aspect="auto", interpolation="nearest", cmap="gray")
         axis.set(xlabel="element of x", ylabel="datum")
     axis.set_title(title, fontsize=10)
-
-
-def _spread(split: Split, count: int) -> Tensor:
-    r"""Row numbers spread evenly over a split, which may be sorted by label."""
-    return torch.linspace(0, len(split) - 1, min(count, len(split))).long()
 
 
 def _latent_dim(vae: Any) -> int:

@@ -18,7 +18,7 @@ LAYERS = [
     ["models"],
     ["objectives", "compile", "build"],
     ["checkpoint", "evaluate"],
-    ["train", "plot"],
+    ["train", "plot", "report"],
     ["cli"],
 ]
 LAYER = {name: layer for layer, names in enumerate(LAYERS) for name in names}

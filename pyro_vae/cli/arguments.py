@@ -48,6 +48,55 @@ class Evaluate:
     """Importance samples per datum."""
     seed: int = 0
     """Seeds the samples."""
+    kept: Path | None = None
+    """A file .npz that keeps what is done, for going on after an interruption."""
+    json: bool = False
+    """Print one JSON object."""
+    device: Device = "auto"
+    data_dir: DataDir = None
+
+
+@dataclass
+class Diagnose:
+    r"""Says how good a run is, how sure that is, what limits it and what to try.
+
+    Prints one page, and writes it with pictures as HTML.
+    """
+
+    run: Positional[Path]
+    """The folder of the run."""
+    num_samples: int = 500
+    """Importance samples per datum, of all test data."""
+    num_data: int = 100
+    """How many data annealed importance sampling and the gap ledger take."""
+    num_temperatures: int = 500
+    """Temperatures of annealed importance sampling."""
+    num_steps: int = 500
+    """Optimization steps of the gap ledger."""
+    seed: int = 0
+    """Seeds everything."""
+    html: Path | None = None
+    """Where the HTML goes (default: RUN/diagnosis.html)."""
+    json: bool = False
+    """Print one JSON object."""
+    device: Device = "auto"
+    data_dir: DataDir = None
+
+
+@dataclass
+class Compare:
+    r"""Says by how many nats one run beats another on the same test data, with the error."""
+
+    a: Positional[Path]
+    """The folder of a run."""
+    b: Positional[Path]
+    """The folder of another."""
+    split: Literal["train", "valid", "test"] = "test"
+    """Which rows."""
+    num_samples: int = 500
+    """Importance samples per datum."""
+    seed: int = 0
+    """Seeds the samples."""
     json: bool = False
     """Print one JSON object."""
     device: Device = "auto"
@@ -150,7 +199,19 @@ class Explain:
 
 COMMANDS: dict[str, Any] = {
     cls.__name__.lower(): cls
-    for cls in (Train, Evaluate, Encode, Sample, Reconstruct, Plot, List, Show, Explain)
+    for cls in (
+        Train,
+        Evaluate,
+        Diagnose,
+        Compare,
+        Encode,
+        Sample,
+        Reconstruct,
+        Plot,
+        List,
+        Show,
+        Explain,
+    )
 }
 
 

@@ -20,7 +20,7 @@ from ..config import (
 from . import arguments
 
 if TYPE_CHECKING:
-    from ..data import Split
+    from ..data import Dataset, Split
 
 
 def train(command: arguments.Train, flags: dict[str, Any]) -> None:
@@ -89,7 +89,9 @@ def evaluate(command: arguments.Evaluate, flags: dict[str, Any]) -> None:
     figures = {
         "data": name,
         "split": command.split,
-        **figures_of(vae, split, command.num_samples, index=index, seed=command.seed),
+        **figures_of(
+            vae, split, command.num_samples, index=index, seed=command.seed, kept=command.kept
+        ),
     }
     if command.json:
         print(json.dumps(figures))
@@ -103,6 +105,69 @@ def evaluate(command: arguments.Evaluate, flags: dict[str, Any]) -> None:
     )
     if "bits_per_dim" in figures:
         print(f"  {figures['bits_per_dim']:.4f} bits per dimension, from log p(x)")
+    print(f"  {figures['light']}: {figures['trust']}")
+
+
+def diagnose(command: arguments.Diagnose, flags: dict[str, Any]) -> None:
+    from .. import data, report
+    from ..checkpoint import load
+    from ..evaluate import diagnose as ask
+    from ..evaluate.checks import check_data
+
+    recipe = validate(_recorded(command.run))
+    vae = load(command.run, command.device)
+    dataset = data.load(recipe.data, command.data_dir)
+    test = _split_of(dataset, "test")
+    check_data(vae, test)
+    found = ask(
+        vae,
+        test,
+        dataset.train,
+        num_samples=command.num_samples,
+        num_data=command.num_data,
+        num_temperatures=command.num_temperatures,
+        num_steps=command.num_steps,
+        seed=command.seed,
+    )
+    title = f"{recipe.name}, {dataset.name} test data"
+    figures = report.pictures(vae, test, found, command.run / "metrics.jsonl")
+    path = command.html or command.run / "diagnosis.html"
+    path.write_text(report.html(found, title, figures), encoding="utf-8")
+    if command.json:
+        print(json.dumps({"data": dataset.name, "split": "test", **found.record()}))
+        return
+    print(report.text(found, title))
+    print(f"\nThe page with pictures: {path}")
+
+
+def compare(command: arguments.Compare, flags: dict[str, Any]) -> None:
+    from .. import data
+    from ..checkpoint import load
+    from ..evaluate import check_comparable, log_marginal
+    from ..evaluate import compare as difference
+    from ..evaluate.checks import check_data
+
+    sides = []
+    for run in (command.a, command.b):
+        dataset = data.load(validate(_recorded(run)).data, command.data_dir)
+        vae = load(run, command.device)
+        record = {**dataset.record(), "discrete": vae.likelihood.support.is_discrete}
+        sides.append((vae, dataset, record))
+    records = [record for _, _, record in sides]
+    check_comparable(records[0], records[1], command.split)
+    values = []
+    for vae, dataset, _ in sides:
+        split = _split_of(dataset, command.split).freeze(command.seed)
+        check_data(vae, split)
+        estimate = log_marginal(vae, split, command.num_samples, seed=command.seed)
+        values.append(estimate.log_marginal)
+    found = difference(values[0], values[1], data=records[0])
+    if command.json:
+        print(json.dumps({"a": str(command.a), "b": str(command.b), **found._asdict()}))
+        return
+    print(found.sentence(str(command.a), str(command.b)))
+    if found.bits_per_dim is not None:
+        print(f"That is {found.bits_per_dim:+.5f} bits per dimension of log p(x).")
 
 
 def encode(command: arguments.Encode, flags: dict[str, Any]) -> None:
@@ -194,6 +259,8 @@ def show(command: arguments.Show, flags: dict[str, Any]) -> None:
 RUN: dict[type, Callable[[Any, dict[str, Any]], None]] = {
     arguments.Train: train,
     arguments.Evaluate: evaluate,
+    arguments.Diagnose: diagnose,
+    arguments.Compare: compare,
     arguments.Encode: encode,
     arguments.Sample: sample,
     arguments.Reconstruct: reconstruct,
@@ -254,12 +321,14 @@ def _find_split(recipe: Recipe, command: Any) -> tuple["Split", str]:
             return data.whole_file(Path(other), kind, command.split), other
         kind = validate(rules, known)
     dataset = data.load(kind, command.data_dir)
-    if command.split not in dataset.splits:
-        raise ValueError(
-            f"Expected one of {', '.join(dataset.splits)}, the splits of {dataset.name}; got "
-            f"{command.split}."
-        )
-    return dataset.splits[command.split], dataset.name
+    return _split_of(dataset, command.split), dataset.name
+
+
+def _split_of(dataset: "Dataset", name: str) -> "Split":
+    if name not in dataset.splits:
+        known = ", ".join(dataset.splits)
+        raise ValueError(f"Expected one of {known}, the splits of {dataset.name}; got {name}.")
+    return dataset.splits[name]
 
 
 def _save_picture(figure: Any, run: Path, name: str) -> None:

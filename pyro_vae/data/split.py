@@ -70,6 +70,20 @@ class Split:
             return (p > 0.5).to(p.dtype)
         return (torch.rand_like(p) < p).to(p.dtype)
 
+    def take(self, index: Tensor) -> "Split":
+        r"""Returns the split of the rows `index`."""
+        mapped = not isinstance(self.stored, Tensor)
+        stored = self.stored[index.numpy()] if mapped else self.stored[index.to(self.device)]
+        labels = self.labels
+        labels = None if labels is None else labels[index.to(labels.device)]
+        return replace(
+            self, stored=torch.from_numpy(stored) if mapped else stored, labels=labels
+        ).to(self.device)
+
+    def spread(self, count: int) -> Tensor:
+        r"""Returns row numbers spread evenly over the split, which may be sorted by label."""
+        return torch.linspace(0, len(self) - 1, min(count, len(self))).long()
+
     def to(self, device: torch.device) -> "Split":
         r"""Returns the split on `device`: a tensor moves as a whole, a mapped array by rows."""
         if isinstance(self.stored, Tensor):

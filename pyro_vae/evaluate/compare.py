@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-MEASURES = ("x_shape", "levels", "range", "binarize", "seed")
+MEASURES = ("discrete", "x_shape", "levels", "range", "binarize", "seed")
 
 
 class Comparison(NamedTuple):
@@ -41,43 +41,30 @@ class Comparison(NamedTuple):
         )
 
 
-def compare(
-    a: Tensor,
-    b: Tensor,
-    *,
-    a_data: Mapping[str, Any] | None = None,
-    b_data: Mapping[str, Any] | None = None,
-    split: str = "test",
-    discrete: bool = False,
-) -> Comparison:
+def compare(a: Tensor, b: Tensor, data: Mapping[str, Any] | None = None) -> Comparison:
     r"""Compares two models datum by datum.
 
     Arguments:
         a: :math:`\log p_A(x)` of each datum in nats, of shape `(B,)`, by any estimator.
-        b: :math:`\log p_B(x)` of the same data in the same order.
-        a_data: The record of the data of A, as in ``data.json``; numbers about other data, bits
-            or scales are then refused.
-        b_data: That of B.
-        split: Which rows the numbers are about.
-        discrete: Whether `x` is discrete, so that bits per dimension mean something.
+        b: :math:`\log p_B(x)` of the same data in the same order. Whether the two may be compared
+            at all is asked of :func:`check_comparable`.
+        data: The record of the data, as in ``data.json``, with ``discrete``: bits per dimension
+            mean something where `x` is.
 
     Raises:
-        ValueError: The numbers are not about the same data, or not with respect to the same
-            measure.
+        ValueError: The numbers are not about as many data.
     """
     if a.shape != b.shape or a.dim() != 1 or len(a) < 2:
         raise ValueError(
             "Expected log p(x) of the same two or more data from both models; got shapes "
             f"{list(a.shape)} and {list(b.shape)}."
         )
-    if a_data is not None and b_data is not None:
-        check_comparable(a_data, b_data, split)
     differences = (b - a).double()
     mean, se = float(differences.mean()), float(differences.std()) / sqrt(len(a))
     z = abs(mean) / se if se else (0.0 if mean == 0 else float("inf"))
     bits = None
-    if discrete and a_data is not None:
-        bits = mean / (prod(a_data["x_shape"]) * log(2))
+    if data is not None and data.get("discrete"):
+        bits = mean / (prod(data["x_shape"]) * log(2))
     return Comparison(mean, se, 2 * NormalDist().cdf(-z), len(a), bits)
 
 
@@ -85,7 +72,16 @@ def check_comparable(a: Mapping[str, Any], b: Mapping[str, Any], split: str = "t
     r"""Refuses to compare densities of different data, or with respect to different measures.
 
     Grey levels in 0..255 and in 0..1 differ by :math:`D \log 255` nats, bits and grey pixels are
-    not comparable at all.
+    not comparable at all, and neither are probabilities of levels and densities of real numbers.
+
+    Arguments:
+        a: The record of the data of A, as in ``data.json``, with ``discrete``: whether its
+            likelihood is a probability of levels.
+        b: That of B.
+        split: Which rows the numbers are about.
+
+    Raises:
+        ValueError: The numbers are not about the same data, or not with respect to one measure.
     """
     differing = [name for name in MEASURES if a.get(name) != b.get(name)]
     if differing and not (differing == ["seed"] and a.get("binarize") == "no"):

@@ -19,7 +19,7 @@ from .program import as_program
 from .pure import pure
 from .staged import Staged
 
-ELEMENTS_AT_ONCE = 4_000_000
+ELEMENTS_AT_ONCE = 1_000_000
 r"""How many numbers p(x | z) may have in memory at a time: rows x samples x elements of x."""
 
 

@@ -1,5 +1,6 @@
 r"""The figures of a trained model on a data set, with units and errors."""
 
+import os
 import time
 from math import log, prod, sqrt
 from typing import Any
@@ -7,7 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from ..data import Split
-from .importance import elbo, log_marginal
+from .importance import LogMarginal, elbo, log_marginal
+from .trust import trust
 
 
 def evaluate(
@@ -17,6 +19,7 @@ def evaluate(
     *,
     index: Tensor | None = None,
     seed: int = 0,
+    kept: str | os.PathLike[str] | None = None,
 ) -> dict[str, float | int | str]:
     r"""Evaluates a VAE on a data set.
 
@@ -27,30 +30,47 @@ def evaluate(
         num_samples: The number of importance samples per datum.
         index: The row numbers of the data, of shape `(B,)`, for posteriors that want them.
         seed: Seeds the samples.
+        kept: A file that keeps what is done, as in :func:`pyro_vae.log_marginal`.
 
     Returns:
         Means over data in nats per datum. ``*_se`` is the standard deviation over data divided
         by :math:`\sqrt{N}`; ``*_mc_se`` is the Monte Carlo error of the mean. ``bits_per_dim`` is
-        :math:`-\log p(x) / (D \log 2)`, present where `x` is discrete.
+        :math:`-\log p(x) / (D \log 2)`, present where `x` is discrete. ``light`` and ``trust``
+        say whether :math:`\log p(x)` can be trusted.
     """
     start = time.perf_counter()
-    count = len(split)
+    split = split.freeze(seed)
     bound = elbo(vae, split, min(10, num_samples), index=index, seed=seed)
-    marginal = log_marginal(vae, split, num_samples, index=index, seed=seed)
+    estimate = log_marginal(vae, split, num_samples, index=index, seed=seed, kept=kept)
+    figures = figures_of(vae, split, bound, estimate, num_samples)
+    light = trust(estimate)
+    return {
+        **figures,
+        "light": light.light,
+        "trust": light.sentence,
+        "seconds": time.perf_counter() - start,
+    }
+
+
+def figures_of(
+    vae: Any, split: Split, bound: Tensor, estimate: LogMarginal, num_samples: int
+) -> dict[str, float | int | str]:
+    r"""The figures of :func:`evaluate`, from what was computed datum by datum."""
+    count = len(split)
     figures: dict[str, float | int | str] = {
         "num_data": count,
         "elbo": float(bound.mean()),
         "elbo_se": _se(bound),
-        "log_marginal": float(marginal.log_marginal.mean()),
-        "log_marginal_se": _se(marginal.log_marginal),
-        "log_marginal_mc_se": float(marginal.mc_se.square().sum().sqrt()) / count,
+        "log_marginal": float(estimate.log_marginal.mean()),
+        "log_marginal_se": _se(estimate.log_marginal),
+        "log_marginal_mc_se": float(estimate.mc_se.square().sum().sqrt()) / count,
         "num_importance_samples": num_samples,
-        "ess_median": float(marginal.ess.median()),
+        "ess_median": float(estimate.ess.median()),
     }
     if vae.likelihood.support.is_discrete:
-        nats = -float(marginal.log_marginal.mean())
+        nats = -float(estimate.log_marginal.mean())
         figures["bits_per_dim"] = nats / (prod(split.x_shape) * log(2))
-    return {**figures, "seconds": time.perf_counter() - start}
+    return figures
 
 
 def _se(values: Any) -> float:

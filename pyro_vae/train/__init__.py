@@ -18,11 +18,12 @@ from ..data import Split, as_split
 from ..evaluate.checks import check_data
 from ..evaluate.pure import device_of
 from ..objectives import plan, planned
+from .curve import rate_distortion_curve
 from .optimizer import make_optimizer
 from .run import History, NumericsError, Run
 from .terminal import Bar, stop_signals
 
-__all__ = ["History", "NumericsError", "fit", "make_optimizer"]
+__all__ = ["History", "NumericsError", "fit", "make_optimizer", "rate_distortion_curve"]
 
 
 def fit(

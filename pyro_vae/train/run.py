@@ -19,7 +19,8 @@ from torch.optim import Optimizer
 from .. import checkpoint
 from ..config import Train
 from ..data import Split, fingerprint
-from ..evaluate import elbo
+from ..evaluate import CollapseWatch, active_units, elbo
+from ..evaluate.collapse import ACTIVE
 from ..evaluate.pure import device_of
 from ..objectives import ELBO, Objective, cycle, fall, scale_kl, track_sigma, warm_up
 from .terminal import Bar, leave
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 STEPS_UNREAD = 100  # on a GPU: reading the figures of a step waits for it
 STEPS_TO_COMPILE = 10_000  # fewer are done before a compiler is
+ROWS_WATCHED = 1000  # whose posterior means tell which latent units are alive
 SECONDS_BETWEEN_CHECKPOINTS = 1.0  # after epochs; it decides nothing but what a crash may lose
 
 
@@ -41,8 +43,9 @@ class History:
     r"""What training measured: the rows of ``metrics.jsonl``.
 
     One row an epoch has `step`, `epoch`, `loss`, `reconstruction`, `kl` (nats per datum, every
-    datum weighing the same), `kl_weight`, `grad_norm`, `lr` and `seconds`; one row a validation
-    has `step`, `epoch`, `elbo` and `elbo_se`.
+    datum weighing the same), `kl_weight`, `grad_norm`, `lr`, `active_units` and `seconds`; one row
+    a validation has `step`, `epoch`, `elbo` and `elbo_se`; a row with a `warning` tells of latent
+    units that are about to collapse.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -92,6 +95,7 @@ class Run:
         self.fingerprint = fingerprint(data)
         self.steps_per_epoch = math.ceil(len(data) / settings.batch_size)
         self.position, self.history = Position(), History()
+        self.watch = CollapseWatch()
         self.best: dict[str, Tensor] = {}
         self.weighs_kl = settings.kl_weight != 1 or settings.kl_warmup_epochs > 0
         self.compiled = compiles(settings, self.steps_per_epoch)
@@ -289,7 +293,18 @@ class Run:
             name: value if name in ("kl_weight", "lr") else value / count
             for name, value in sums.items()
         }
+        activity = self.activity()
+        means["active_units"] = int((activity > ACTIVE).sum())
         self.log({"step": at.step, "epoch": at.epoch, **means, "seconds": round(at.seconds, 3)})
+        warning = self.watch.update(activity)
+        if warning is not None:
+            self.log({"step": at.step, "epoch": at.epoch, "warning": warning})
+
+    def activity(self) -> Tensor:
+        r"""The variance of the posterior mean of each latent unit over some training data."""
+        rows = self.data.spread(ROWS_WATCHED)
+        index = rows if self.vae.posterior.index else None
+        return active_units(self.vae, self.data.take(rows), index=index, seed=self.seed)
 
     def validate(self) -> None:
         r"""Measures the ELBO of the validation data; keeps the best parameters with patience."""

@@ -35,6 +35,10 @@ class Bar:
 
     def show(self, row: Mapping[str, Any]) -> None:
         r"""Shows a row of the history."""
+        if "warning" in row:
+            if self.enabled:
+                tqdm.write(f"epoch {row['epoch']}: {row['warning']}", file=sys.stderr)
+            return
         if "elbo" in row:
             text = f"validation ELBO {row['elbo']:.2f} +- {row['elbo_se']:.2f} nats"
         else:

@@ -1,0 +1,182 @@
+r"""How good, how sure, what limits it, what to try: one model, all questions."""
+
+from math import sqrt
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from ..data import Split
+from .advice import advise
+from .annealed import ais
+from .calibration import Calibration, sbc
+from .classical import bernoulli_mixture, factor_analysis, independent_pixels, ppca
+from .collapse import ACTIVE, Information, Rate, active_units, information, rate_distortion
+from .gaps import Ledger, gap_ledger
+from .importance import LogMarginal, elbo, log_marginal
+from .summary import figures_of
+from .trust import Trust, trust
+
+COMPONENTS = 50
+ROWS_COMPARED = 2000
+
+
+class Diagnosis(NamedTuple):
+    r"""What :func:`diagnose` found; a part that a model does not allow is none.
+
+    Attributes:
+        figures: ELBO and :math:`\log p(x)` of the whole test set, as :func:`evaluate` has them.
+        estimate: :math:`\log p(x)` datum by datum.
+        light: Whether it can be trusted.
+        classical: The mean :math:`\log p(x)` of models without a network, in nats per datum.
+        ledger: The gaps on some test data.
+        train_ledger: The gaps on as many training data.
+        train_gap: The ELBO of training data minus that of the test data, with its error.
+        rate: Where the nats go.
+        information: What the latent variable tells of the data.
+        activity: The activity of each latent unit.
+        calibration: Ranks on simulated data.
+        advice: What to try, the most promising first.
+        notes: What was left out, and why.
+    """
+
+    figures: dict[str, Any]
+    estimate: LogMarginal
+    light: Trust
+    classical: dict[str, float]
+    ledger: Ledger | None
+    train_ledger: Ledger | None
+    train_gap: tuple[float, float]
+    rate: Rate
+    information: Information | None
+    activity: Tensor
+    calibration: Calibration | None
+    advice: list[str]
+    notes: list[str]
+
+    def record(self) -> dict[str, Any]:
+        r"""Returns the figures as JSON values."""
+        record: dict[str, Any] = {
+            **self.figures,
+            "light": self.light.light,
+            "trust": self.light.sentence,
+            "classical": self.classical,
+            "train_minus_test_elbo": self.train_gap[0],
+            "train_minus_test_elbo_se": self.train_gap[1],
+            "rate": float(self.rate.rate),
+            "distortion": float(self.rate.distortion),
+            "active_units": int((self.activity > ACTIVE).sum()),
+            "latent_units": len(self.activity),
+        }
+        for name, ledger in (("test", self.ledger), ("train", self.train_ledger)):
+            if ledger is not None:
+                record[f"{name}_approximation_gap"] = float(ledger.approximation.mean())
+                record[f"{name}_amortization_gap"] = float(ledger.amortization.mean())
+                record[f"{name}_gap_num_data"] = len(ledger.elbo)
+        if self.information is not None:
+            record["mutual_information"] = float(self.information.mutual_information)
+            record["mutual_information_cap"] = self.information.cap
+            record["marginal_kl"] = float(self.information.marginal_kl)
+            record["holes"] = float(self.information.holes)
+        if self.calibration is not None:
+            record["sbc_p_value"] = self.calibration.p_value
+        return {**record, "advice": self.advice, "notes": self.notes}
+
+
+def diagnose(
+    vae: Any,
+    test: Split,
+    train: Split,
+    *,
+    num_samples: int = 500,
+    num_data: int = 100,
+    num_temperatures: int = 500,
+    num_steps: int = 500,
+    seed: int = 0,
+) -> Diagnosis:
+    r"""Asks of a VAE how good it is, how sure that is, what limits it and what to try.
+
+    Arguments:
+        vae: The VAE.
+        test: The test data; the bound and :math:`\log p(x)` are about all of them.
+        train: The training data.
+        num_samples: Importance samples per datum.
+        num_data: How many test and training data the costly questions are asked about: annealed
+            importance sampling and the gap ledger.
+        num_temperatures: Of annealed importance sampling.
+        num_steps: Optimization steps of the ledger.
+        seed: Seeds everything.
+    """
+    notes: list[str] = []
+    test, train = test.freeze(seed), train.freeze(seed)
+    few, seen = (split.spread(num_data) for split in (test, train))
+    bound = elbo(vae, test, min(10, num_samples), seed=seed)
+    estimate = log_marginal(vae, test, num_samples, seed=seed)
+    annealed = _allowed(
+        notes,
+        "Annealed importance sampling",
+        lambda: ais(vae, test.take(few), num_temperatures=num_temperatures, seed=seed),
+    )
+    light = trust(estimate, annealed, few.to(estimate.ess.device))
+
+    def ledger(split: Split, rows: Tensor, log_p: Any) -> Ledger:
+        some = split.take(rows)
+        return gap_ledger(vae, some, log_p=log_p, num_steps=num_steps, seed=seed)
+
+    known = None if annealed is None else annealed.log_marginal
+    on_test = _allowed(notes, "The gap ledger", lambda: ledger(test, few, known))
+    on_train = _allowed(notes, "", lambda: ledger(train, seen, None))
+    told = _allowed(notes, "Mutual information", lambda: information(vae, test, seed=seed))
+    parts: dict[str, Any] = {
+        "figures": figures_of(vae, test, bound, estimate, num_samples),
+        "estimate": estimate,
+        "light": light,
+        "classical": classical_references(vae, train, test),
+        "ledger": on_test,
+        "train_ledger": on_train,
+        "train_gap": _train_gap(vae, train, bound, seed),
+        "rate": rate_distortion(vae, test, seed=seed),
+        "information": told,
+        "activity": active_units(vae, test, seed=seed),
+        "calibration": _allowed(
+            notes, "Simulation-based calibration", lambda: sbc(vae, seed=seed)
+        ),
+    }
+    return Diagnosis(**parts, advice=advise(parts), notes=notes)
+
+
+def classical_references(vae: Any, train: Split, test: Split) -> dict[str, float]:
+    r"""The mean :math:`\log p(x)` of classical models, of the kind that data and likelihood allow.
+
+    Nothing where the likelihood allows holes in the data, or real data lie in part of the line.
+    """
+    likelihood = vae.likelihood
+    if likelihood.missing:
+        return {}
+    latent_dim = vae.prior().event_shape[0]
+    found: dict[str, Tensor] = {}
+    if likelihood.support.is_discrete:
+        found["independent elements"] = independent_pixels(train, test)
+        if train.levels == 1:
+            found[f"mixture of {COMPONENTS} Bernoullis"] = bernoulli_mixture(
+                train, test, COMPONENTS
+            )
+    elif latent_dim < train.rows(slice(0, 1)).numel():
+        found[f"probabilistic PCA, {latent_dim} features"] = ppca(train, test, latent_dim)
+        found[f"factor analysis, {latent_dim} features"] = factor_analysis(train, test, latent_dim)
+    return {name: float(values.mean()) for name, values in found.items()}
+
+
+def _allowed(notes: list[str], name: str, question: Any) -> Any:
+    r"""The answer, or nothing and a note where the model refuses the question."""
+    try:
+        return question()
+    except ValueError as error:
+        if name:
+            notes.append(f"{name} was left out. {error}")
+        return None
+
+
+def _train_gap(vae: Any, train: Split, bound: Tensor, seed: int) -> tuple[float, float]:
+    trained = elbo(vae, train.take(train.spread(ROWS_COMPARED)), 10, seed=seed)
+    se = sqrt(float(trained.var()) / len(trained) + float(bound.var()) / len(bound))
+    return float(trained.mean() - bound.mean()), se

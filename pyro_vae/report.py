@@ -1,0 +1,136 @@
+r"""A diagnosis on one page, for a terminal and for a browser.  (layer 6)"""
+
+import base64
+import io
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .data import Split
+from .evaluate import Diagnosis
+from .evaluate.collapse import ACTIVE
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Section = tuple[str, list[tuple[str, str]], list[str]]
+r"""A title, rows of a table, and sentences."""
+
+COLOURS = {"green": "#1a7f37", "amber": "#9a6700", "red": "#b3261e"}
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
+table { border-collapse: collapse } td { padding: .1rem 1.5rem .1rem 0 }
+td + td { font-variant-numeric: tabular-nums } img { max-width: 100%; height: auto }
+.light { color: white; padding: .1rem .6rem; border-radius: 1rem } figure { margin: 1rem 0 }
+"""
+
+
+def sections(diagnosis: Diagnosis) -> list[Section]:
+    r"""Returns what a page says, in four answers."""
+    return [
+        _how_good(diagnosis),
+        ("How sure is that?", [], [diagnosis.light.sentence]),
+        _what_limits(diagnosis),
+        ("What to try?", [], diagnosis.advice),
+        *([("Left out", [], diagnosis.notes)] if diagnosis.notes else []),
+    ]
+
+
+def _how_good(diagnosis: Diagnosis) -> Section:
+    f = diagnosis.figures
+    rows = [
+        ("log p(x)", f"{f['log_marginal']:.3f} +- {f['log_marginal_se']:.3f}"),
+        ("ELBO", f"{f['elbo']:.3f} +- {f['elbo_se']:.3f}"),
+    ]
+    if "bits_per_dim" in f:
+        rows.append(("bits per dimension", f"{f['bits_per_dim']:.4f}"))
+    rows += [(f"for comparison, {n}", f"{v:.3f}") for n, v in diagnosis.classical.items()]
+    about = (
+        f"{f['num_data']} data, nats per datum, +- standard error over data; log p(x) by "
+        f"{f['num_importance_samples']} importance samples, Monte Carlo +- "
+        f"{f['log_marginal_mc_se']:.3f}."
+    )
+    return "How good is it?", rows, [about]
+
+
+def _what_limits(diagnosis: Diagnosis) -> Section:
+    rate, told = diagnosis.rate, diagnosis.information
+    rows = []
+    for name, ledger in (("test", diagnosis.ledger), ("training", diagnosis.train_ledger)):
+        if ledger is not None:
+            count = len(ledger.elbo)
+            gaps = (("approximation", ledger.approximation), ("amortization", ledger.amortization))
+            for gap, values in gaps:
+                error = float(values.std()) / count**0.5
+                where = f"{gap} gap, {count} {name} data"
+                rows.append((where, f"{float(values.mean()):.3f} +- {error:.3f}"))
+    difference, error = diagnosis.train_gap
+    rows.append(("ELBO of training minus test data", f"{difference:.3f} +- {error:.3f}"))
+    rows.append(("rate, KL(q(z | x) || p(z))", f"{float(rate.rate):.3f}"))
+    rows.append(("distortion, -E log p(x | z)", f"{float(rate.distortion):.3f}"))
+    active, units = int((diagnosis.activity > ACTIVE).sum()), len(diagnosis.activity)
+    rows.append(("active latent units", f"{active} of {units}"))
+    if told is not None:
+        value = f"{float(told.mutual_information):.3f} (at most {told.cap:.2f}, log of the data)"
+        rows.append(("mutual information of x and z", value))
+        rows.append(("KL(q(z) || p(z))", f"{float(told.marginal_kl):.3f}"))
+        rows.append(("share of the prior in holes", f"{float(told.holes):.1%}"))
+    if diagnosis.calibration is not None:
+        covered = float(diagnosis.calibration.coverage(0.5).mean())
+        value = f"p = {diagnosis.calibration.p_value:.2g}; 50 % intervals hold {covered:.0%}"
+        rows.append(("simulation-based calibration", value))
+    return "What limits it?", rows, []
+
+
+def text(diagnosis: Diagnosis, title: str) -> str:
+    r"""Returns the page for a terminal."""
+    lines = [f"{title}: {diagnosis.light.light} light"]
+    for name, rows, sentences in sections(diagnosis):
+        lines.append(f"\n{name}")
+        width = max((len(row[0]) for row in rows), default=0)
+        lines += [f"  {key:{width}s}  {value}" for key, value in rows]
+        lines += [f"  {'- ' if len(sentences) > 1 else ''}{line}" for line in sentences]
+    return "\n".join(lines)
+
+
+def html(diagnosis: Diagnosis, title: str, figures: "dict[str, Figure]") -> str:
+    r"""Returns the page for a browser: one file, pictures inside."""
+    light = diagnosis.light.light
+    parts = [
+        "<!doctype html><html lang='en'><head><meta charset='utf-8'>",
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>",
+        f"<h1>{escape(title)} <span class='light' style='background:{COLOURS[light]}'>{light}"
+        "</span></h1>",
+    ]
+    for name, rows, sentences in sections(diagnosis):
+        parts.append(f"<h2>{escape(name)}</h2>")
+        if rows:
+            cells = (f"<tr><td>{escape(k)}</td><td>{escape(v)}</td></tr>" for k, v in rows)
+            parts.append(f"<table>{''.join(cells)}</table>")
+        parts += [f"<p>{escape(sentence)}</p>" for sentence in sentences]
+    for name, figure in figures.items():
+        source = f"data:image/png;base64,{_png(figure)}"
+        parts.append(f"<figure><img alt='{escape(name)}' src='{source}'></figure>")
+    return "\n".join([*parts, "</body></html>\n"])
+
+
+def pictures(
+    vae: Any, split: Split, diagnosis: Diagnosis, metrics: Path | None = None
+) -> "dict[str, Figure]":
+    r"""Draws what a page shows."""
+    from . import plot
+
+    figures: dict[str, Figure] = {}
+    if diagnosis.ledger is not None:
+        figures["gaps"] = plot.plot_gaps(diagnosis.ledger)
+    figures["units"] = plot.plot_units(diagnosis.activity, diagnosis.rate.by_feature)
+    if diagnosis.calibration is not None:
+        figures["ranks"] = plot.plot_ranks(diagnosis.calibration)
+    return figures | plot.draw_run(vae, split, metrics)
+
+
+def _png(figure: "Figure") -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=110, format="png")
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
