@@ -72,9 +72,11 @@ def _what_limits(diagnosis: Diagnosis) -> Section:
     active, units = int((diagnosis.activity > ACTIVE).sum()), len(diagnosis.activity)
     rows.append(("active latent units", f"{active} of {units}"))
     if told is not None:
-        value = f"{float(told.mutual_information):.3f} (at most {told.cap:.2f}, log of the data)"
+        at_cap = f", which is the most that so few data can show ({told.cap:.2f})"
+        value = f"{float(told.mutual_information):.3f}{at_cap if told.saturated else ''}"
         rows.append(("mutual information of x and z", value))
-        rows.append(("KL(q(z) || p(z))", f"{float(told.marginal_kl):.3f}"))
+        value = f"{'at most ' if told.saturated else ''}{float(told.marginal_kl):.3f}"
+        rows.append(("KL(q(z) || p(z))", value))
         rows.append(("share of the prior in holes", f"{float(told.holes):.1%}"))
     if diagnosis.calibration is not None:
         covered = float(diagnosis.calibration.coverage(0.5).mean())

@@ -5,6 +5,7 @@ from typing import Any
 
 from .collapse import ACTIVE
 
+HOLES = 0.03  # 0.01 is what two equal distributions have
 WORTH = 0.5  # nats per datum; less is not worth a change
 Z = 3.0
 
@@ -52,7 +53,7 @@ def _from_training(parts: Mapping[str, Any]) -> list[tuple[float, str]]:
         (
             gap,
             f"Training data are better by {gap:.2f} +- {error:.2f} nats (ELBO): it overfits. Stop "
-            "early (train.patience), take fewer units, or draw bits anew (data.binarize dynamic).",
+            "early (train.patience), take smaller networks, or more data.",
         )
     ]
 
@@ -112,13 +113,15 @@ def _from_latents(parts: Mapping[str, Any]) -> list[tuple[float, str]]:
                 "nothing. A latent_dim nearer to that trains as well.",
             )
         )
-    if told is not None and float(told.marginal_kl) > WORTH:
+    if told is not None and float(told.holes) > HOLES:
+        gain = WORTH if told.saturated else float(told.marginal_kl)
+        worth = "" if told.saturated else f" and differs from it by {gain:.2f} nats"
         found.append(
             (
-                float(told.marginal_kl),
-                f"Prior and aggregate posterior differ by {float(told.marginal_kl):.2f} nats, and "
-                f"{float(told.holes):.0%} of the prior lies where no data are: a learned prior "
-                "(prior.kind vamp, gaussian-mixture or flow) may win them.",
+                gain,
+                f"{float(told.holes):.0%} of the prior lies where the aggregate posterior is not"
+                f"{worth}: a learned prior (prior.kind vamp, gaussian-mixture or flow) fits it "
+                "better.",
             )
         )
     return found

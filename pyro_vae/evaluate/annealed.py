@@ -216,9 +216,10 @@ class _Path:
             if self.start == "guide":
                 target, base = base + rest, self.latents.guide(u, x, **known)
                 rest = target - base
-            shared = self.start == "guide"
             slopes = [
-                torch.autograd.grad(value.sum(), u, retain_graph=shared)[0]
+                torch.autograd.grad(
+                    value.sum(), u, retain_graph=value is base, materialize_grads=True
+                )[0]
                 for value in (base, rest)
             ]
         return [base.detach(), rest.detach(), *slopes]

@@ -144,6 +144,14 @@ class Information(NamedTuple):
     cap: float
     holes: Tensor
 
+    @property
+    def saturated(self) -> bool:
+        r"""Whether the data are too few: the information is at its cap, and may be any higher.
+
+        The marginal KL then is too high by as much.
+        """
+        return float(self.mutual_information) > self.cap - 0.5
+
 
 def information(
     vae: Any,
@@ -207,7 +215,8 @@ class CollapseWatch:
 
     A unit is in danger when its activity fell in each of the last `patience` epochs, and will be
     below the threshold within `horizon` epochs if it goes on at that rate (a straight line in
-    the logarithm).
+    the logarithm). That some units die is how a VAE finds its number of them; the watch warns
+    when half of those alive, or more, are in danger, and again only after fewer were.
 
     Arguments:
         horizon: How many epochs ahead the watch looks.
@@ -219,16 +228,16 @@ class CollapseWatch:
         >>> for epoch in range(4):
         ...     warning = watch.update(torch.tensor([1.0, 0.5 * 0.6**epoch]))
         >>> warning
-        '1 of 2 active units is about to collapse: ...'
+        '1 of 2 active latent units will have collapsed in about 5 epochs: ...'
     """
 
     def __init__(self, horizon: int = 10, patience: int = 3, threshold: float = ACTIVE) -> None:
         self.horizon, self.patience, self.threshold = horizon, patience, threshold
         self.past: list[Tensor] = []
-        self.warned: set[int] = set()
+        self.warned = False
 
     def update(self, activity: Tensor) -> str | None:
-        r"""Takes the activities after an epoch; returns a warning about units not yet named."""
+        r"""Takes the activities after an epoch; returns a warning, if it is time for one."""
         self.past = [*self.past[-self.patience :], activity.detach().cpu().double()]
         if len(self.past) <= self.patience:
             return None
@@ -237,18 +246,16 @@ class CollapseWatch:
         rate = (logs[0] - logs[-1]) / self.patience
         left = (logs[-1] - log(self.threshold)) / rate.clamp(min=1e-12)
         alive = logs[-1] > log(self.threshold)
-        danger = (falls & alive & (left <= self.horizon)).nonzero().flatten().tolist()
-        new = [unit for unit in danger if unit not in self.warned]
-        if not new:
+        danger = falls & alive & (left <= self.horizon)
+        threatened = bool(alive.any()) and int(danger.sum()) >= int(alive.sum()) / 2
+        told, self.warned = self.warned, threatened
+        if not threatened or told:
             return None
-        self.warned |= set(new)
-        units = f"{len(new)} of {int(alive.sum())} active units"
-        soon = int(left[new].min().ceil())
         return (
-            f"{units} {'is' if len(new) == 1 else 'are'} about to collapse: the variance of the "
-            f"posterior mean falls and will be below {self.threshold:g} in about {soon} epochs. "
-            "Lengthen the KL warm-up (train.kl_warmup_epochs), set free bits (train.free_bits) or "
-            "lower train.kl_weight."
+            f"{int(danger.sum())} of {int(alive.sum())} active latent units will have collapsed "
+            f"in about {int(left[danger].max().ceil())} epochs: the variance of their posterior "
+            f"means falls towards {self.threshold:g}. Lengthen the KL warm-up "
+            "(train.kl_warmup_epochs), set free bits (train.free_bits) or lower train.kl_weight."
         )
 
 

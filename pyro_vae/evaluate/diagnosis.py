@@ -125,7 +125,7 @@ def diagnose(
     known = None if annealed is None else annealed.log_marginal
     on_test = _allowed(notes, "The gap ledger", lambda: ledger(test, few, known))
     on_train = _allowed(notes, "", lambda: ledger(train, seen, None))
-    told = _allowed(notes, "Mutual information", lambda: information(vae, test, seed=seed))
+    told = _allowed(notes, "Mutual information", lambda: information(vae, train, seed=seed))
     parts: dict[str, Any] = {
         "figures": figures_of(vae, test, bound, estimate, num_samples),
         "estimate": estimate,

@@ -50,7 +50,8 @@ class Unconstrained:
 
     def join(self, values: Mapping[str, Tensor]) -> Tensor:
         r"""Joins values of sites, of shapes `(K, B, *event)`, to `u` of shape `(K, B, dim)`."""
-        parts = [self.transforms[name].inv(values[name]).flatten(2) for name in self.shapes]
+        parts = [self.transforms[name].inv(values[name]) for name in self.shapes]
+        parts = [part.reshape(*part.shape[:2], -1) for part in parts]
         return torch.cat(parts, -1)
 
     def split(self, u: Tensor) -> tuple[dict[str, Tensor], Tensor]:
