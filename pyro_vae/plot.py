@@ -187,7 +187,7 @@ def plot_units(activity: Tensor, by_feature: Tensor | None = None) -> "Figure":
     r"""Shows the activity of latent units, most active first, and their KL terms."""
     order = activity.argsort(descending=True)
     figure, axes = _figure(1, 2 if by_feature is not None else 1, (10, 3.4))
-    places = range(1, len(order) + 1)
+    places = [*range(1, len(order) + 1)]
     axes[0].bar(places, activity[order].clamp(min=1e-6).cpu().numpy(), color="tab:blue")
     axes[0].axhline(ACTIVE, color="black", linestyle="--", linewidth=1)
     axes[0].set(
@@ -207,7 +207,8 @@ def plot_ranks(calibration: Calibration, bins: int = 20) -> "Figure":
     ranks = (calibration.ranks.double().flatten() + 0.5) / (calibration.num_draws + 1)
     counts = torch.histc(ranks.cpu(), bins, 0.0, 1.0) * bins / len(ranks)
     figure, axes = _figure(1, 1, (6.4, 3))
-    axes[0].bar(torch.linspace(0.5 / bins, 1 - 0.5 / bins, bins), counts, width=0.9 / bins)
+    places = [(i + 0.5) / bins for i in range(bins)]
+    axes[0].bar(places, counts.numpy(), width=0.9 / bins)
     axes[0].axhline(1.0, color="black", linestyle="--", linewidth=1)
     axes[0].set(
         xlabel="rank of the true z among draws of q(z | x)",

@@ -2,6 +2,8 @@
 
 from itertools import product
 
+import pyro
+import pyro.distributions as dist
 import torch
 from torch import Tensor
 
@@ -207,3 +209,36 @@ class Exact:
                 tril = tril.tril(-1) + tril.diagonal().log().diag()
                 rows, columns = torch.tril_indices(size, size)
                 linear.bias[size:] = tril[rows, columns]
+
+
+def exact_vae(
+    posterior: str = "mean-field",
+    sigma: float = 0.7,
+    dim: int = 5,
+    latent_dim: int = 2,
+    count: int = 100,
+) -> tuple[pv.VAE, Exact, Tensor]:
+    """A linear-Gaussian VAE with the best posterior of its family, and data that it made."""
+    torch.manual_seed(3)
+    vae = linear_gaussian(dim, latent_dim, sigma, posterior)
+    exact = Exact(vae)
+    exact.set_posterior(vae)
+    return vae, exact, exact.marginal.sample((count,))
+
+
+def gamma_poisson() -> tuple[tuple, Tensor, Tensor]:
+    """z ~ Gamma, x | z ~ Poisson(z): log p(x) is negative binomial, and z is positive."""
+
+    def model(x: Tensor | None = None, *, batch_size: int = 1) -> Tensor:
+        with pyro.plate("data", batch_size if x is None else len(x)):
+            z = pyro.sample("rate", dist.Gamma(torch.tensor(3.0), torch.tensor(0.5)))
+            obs = None if x is None else x[:, 0]
+            return pyro.sample("x", dist.Poisson(z), obs=obs)[:, None]
+
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            pyro.sample("rate", dist.LogNormal((x[:, 0] + 1).log(), torch.tensor(0.5)))
+
+    x = torch.arange(20.0)[:, None]
+    exact = dist.NegativeBinomial(torch.tensor(3.0), probs=torch.tensor(1 / 1.5)).log_prob(x[:, 0])
+    return (model, guide), x, exact

@@ -44,6 +44,7 @@ def test_a_run_holds_all_that_it_needs(run):
             "grad_norm",
             "kl_weight",
             "lr",
+            "active_units",
             "seconds",
         },
         {"step", "epoch", "elbo", "elbo_se"},
@@ -55,7 +56,7 @@ def test_evaluate_prints_one_object(run, capsys):
     figures = json.loads(capsys.readouterr().out)
     assert list(figures) == [
         "data", "split", "num_data", "elbo", "elbo_se", "log_marginal", "log_marginal_se", "log_marginal_mc_se",
-        "num_importance_samples", "ess_median", "bits_per_dim", "seconds",
+        "num_importance_samples", "ess_median", "bits_per_dim", "light", "trust", "seconds",
     ]  # fmt: skip
     assert figures["data"] == "digits" and figures["num_data"] == 297
     assert figures["elbo"] < figures["log_marginal"] < 0
@@ -65,6 +66,48 @@ def test_evaluate_prints_one_object(run, capsys):
     assert figures["elbo"] == pytest.approx(float(pv.elbo(vae, split, 10).mean()), abs=1e-6)
     assert main(["evaluate", str(run), "--num-samples", "20"]) == 0
     assert "nats per datum" in capsys.readouterr().out
+
+
+def test_diagnose_writes_a_page(run, tmp_path, capsys):
+    page = tmp_path / "page.html"
+    quick = ["--num-data", "10", "--num-samples", "30", "--num-temperatures", "5"]
+    quick += ["--num-steps", "20", "--html", str(page)]
+    assert main(["diagnose", str(run), *quick]) == 0
+    text = capsys.readouterr().out
+    for question in ("How good is it?", "How sure is that?", "What limits it?", "What to try?"):
+        assert question in text and question in page.read_text()
+    assert "amortization gap, 10 test data" in text
+    html = page.read_text()
+    assert html.count("data:image/png;base64,") >= 6 and "http" not in html
+    assert main(["diagnose", str(run), *quick, "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["rate"] + record["distortion"] == pytest.approx(-record["elbo"], abs=1.0)
+    assert record["latent_units"] == 2 and record["advice"]
+    assert record["light"] in ("green", "amber", "red")
+
+
+def test_compare_runs(run, tmp_path, capsys):
+    assert main(["compare", str(run), str(run), "--num-samples", "20", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["difference"] == 0 and found["num_data"] == 297
+    other = tmp_path / "bits"
+    flags = ["--likelihood.kind", "bernoulli", "--data.binarize", "dynamic", "--train.epochs", "1"]
+    assert main(["train", "digits", "--out", str(other), *flags]) == 0
+    capsys.readouterr()
+    assert main(["compare", str(run), str(other)]) == 2
+    assert "one measure" in capsys.readouterr().err
+    assert main(["compare", str(run), str(tmp_path)]) == 2
+
+
+def test_evaluate_keeps_what_is_done(run, tmp_path, capsys):
+    kept = ["--num-samples", "20", "--kept", str(tmp_path / "kept.npz"), "--json"]
+    results = []
+    for _ in range(2):
+        assert main(["evaluate", str(run), *kept]) == 0
+        results.append(json.loads(capsys.readouterr().out)["log_marginal"])
+    assert results[0] == results[1]
+    assert main(["evaluate", str(run), "--seed", "1", *kept]) == 2
+    assert "got others" in capsys.readouterr().err
 
 
 def test_evaluate_ones_own_file(run, tmp_path, capsys):

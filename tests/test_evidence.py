@@ -2,43 +2,15 @@
 
 import math
 
-import pyro
-import pyro.distributions as dist
 import pytest
 import torch
-from checks import Exact, bound, linear_gaussian, z_scores
+from checks import Exact, bound, exact_vae, gamma_poisson, linear_gaussian, z_scores
 
 import pyro_vae as pv
 from pyro_vae.evaluate import prior_guide
 from pyro_vae.evaluate.annealed import schedule
 
 pytestmark = pytest.mark.usefixtures("float64")
-
-
-def exact_vae(posterior="mean-field", sigma=0.7, dim=5, latent_dim=2, count=100):
-    torch.manual_seed(3)
-    vae = linear_gaussian(dim, latent_dim, sigma, posterior)
-    exact = Exact(vae)
-    exact.set_posterior(vae)
-    return vae, exact, exact.marginal.sample((count,))
-
-
-def gamma_poisson():
-    """z ~ Gamma, x | z ~ Poisson(z): log p(x) is negative binomial, and z is positive."""
-
-    def model(x=None, *, batch_size=1):
-        with pyro.plate("data", batch_size if x is None else len(x)):
-            z = pyro.sample("rate", dist.Gamma(torch.tensor(3.0), torch.tensor(0.5)))
-            obs = None if x is None else x[:, 0]
-            return pyro.sample("x", dist.Poisson(z), obs=obs)[:, None]
-
-    def guide(x):
-        with pyro.plate("data", len(x)):
-            pyro.sample("rate", dist.LogNormal((x[:, 0] + 1).log(), torch.tensor(0.5)))
-
-    x = torch.arange(20.0)[:, None]
-    exact = dist.NegativeBinomial(torch.tensor(3.0), probs=torch.tensor(1 / 1.5)).log_prob(x[:, 0])
-    return (model, guide), x, exact
 
 
 # --- Importance sampling ----------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import numpy as np
 import pyro
 import pytest
 import torch
-from checks import Exact, bound, linear_gaussian, z_scores
+from checks import Exact, bound, exact_vae, linear_gaussian, z_scores
 from pyro.infer import MCMC, NUTS
 from pyro.ops.stats import fit_generalized_pareto
 from sklearn.datasets import load_digits
@@ -16,14 +16,6 @@ import pyro_vae as pv
 from pyro_vae.evaluate.pareto import pareto_shape
 
 pytestmark = pytest.mark.usefixtures("float64")
-
-
-def exact_vae(posterior="mean-field", sigma=0.7, dim=5, latent_dim=2, count=100):
-    torch.manual_seed(3)
-    vae = linear_gaussian(dim, latent_dim, sigma, posterior)
-    exact = Exact(vae)
-    exact.set_posterior(vae)
-    return vae, exact, exact.marginal.sample((count,))
 
 
 @pytest.mark.parametrize("posterior", ["mean-field", "full"])

@@ -99,19 +99,15 @@ def sbc(
 
 
 def _below(vae: Any, x: Tensor, truth: Mapping[str, Tensor], num_draws: int) -> Tensor:
-    r"""Counts draws below the true value; ties count by a coin."""
-    size = sum(value[0].numel() for value in truth.values())
-    ranks = torch.zeros(len(x), size, dtype=torch.long, device=x.device)
+    r"""Counts draws below the true value, and a random share of those equal to it."""
+    flat = torch.cat([value.reshape(len(x), -1) for value in truth.values()], 1)
+    below, ties = torch.zeros_like(flat), torch.zeros_like(flat)
     for _ in range(num_draws):
         sites = sample_sites(poutine.trace(vae.guide).get_trace(x))
-        counts = []
-        for name, value in truth.items():
-            draw = sites[name]["value"].reshape(len(x), -1)
-            value = value.reshape(len(x), -1)
-            ties = (draw == value) & (torch.rand(draw.shape, device=draw.device) < 0.5)
-            counts.append(((draw < value) | ties).long())
-        ranks += torch.cat(counts, 1)
-    return ranks
+        draw = torch.cat([sites[name]["value"].reshape(len(x), -1) for name in truth], 1)
+        below += (draw < flat).to(flat.dtype)
+        ties += (draw == flat).to(flat.dtype)
+    return (below + (torch.rand_like(ties) * (ties + 1)).floor()).long()
 
 
 Statistic = Callable[[Tensor], Tensor]
@@ -216,12 +212,12 @@ def interval_coverage(
     with pure(vae, seed) as device:
         split = as_split(x).freeze(seed).to(device)
         for part in split.chunks(ROWS_AT_ONCE):
-            rank = torch.zeros_like(part)
+            below, ties = torch.zeros_like(part), torch.zeros_like(part)
             for _ in range(num_draws):
                 draw = _replicate(vae, part, given)
-                ties = (draw == part) & (torch.rand_like(part) < 0.5)
-                rank += ((draw < part) | ties).to(part.dtype)
-            place = (rank + torch.rand_like(rank)) / (num_draws + 1)
+                below += (draw < part).to(part.dtype)
+                ties += (draw == part).to(part.dtype)
+            place = (below + torch.rand_like(ties) * (ties + 1)) / (num_draws + 1)
             seen = ~part.isnan()
             total += int(seen.sum())
             for level in levels:

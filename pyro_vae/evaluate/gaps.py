@@ -110,12 +110,10 @@ def gap_ledger(
             latent variables are discrete and another family than ``"own"`` is asked for.
     """
     vae = as_program(vae)
-    own = isinstance(getattr(vae, "posterior", None), Posterior)
-    if "own" in (families or ()) and not own:
+    if "own" in (families or ()) and not _is_vae(vae):
         raise ValueError(
-            'Expected families of guides, and "own" only of a VAE, whose encoder says what the '
-            f'family\'s parameters are; got {families or "none"}. Take "mean-field" or '
-            '"full-covariance".'
+            "Expected a VAE, whose encoder says what the parameters of its own family are; got a "
+            'model and a guide. Take "mean-field" or "full-covariance".'
         )
     check_rows(vae, index)
     optima = {}
@@ -123,7 +121,7 @@ def gap_ledger(
         split = as_split(x).freeze(seed).to(device)
         every = torch.arange(len(split), device=device)
         some = split.rows(every[:2]), None if index is None else index[:2]
-        families = default_families(vae, *some) if families is None else families
+        families = families or default_families(vae, *some)
         for family in families:
             values = [
                 _optimize(vae, split.rows(rows), family, index, rows, num_steps, num_particles, lr)
@@ -140,12 +138,16 @@ def gap_ledger(
 
 def default_families(vae: Any, x: Tensor, index: Tensor | None) -> tuple[str, ...]:
     r"""The family of a VAE's posterior, and full covariance where latent variables are real."""
-    first = "own" if isinstance(getattr(vae, "posterior", None), Posterior) else "mean-field"
+    first = "own" if _is_vae(vae) else "mean-field"
     try:
         Unconstrained(vae, x, **({} if index is None else {"index": index}))
     except ValueError:
         return (first,)
     return first, "full-covariance"
+
+
+def _is_vae(vae: Any) -> bool:
+    return isinstance(getattr(vae, "posterior", None), Posterior)
 
 
 def _rows_at_once(split: Split, num_particles: int) -> int:

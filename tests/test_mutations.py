@@ -1,0 +1,164 @@
+"""A planted fault in each estimator is caught by the tests that are there to catch it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+EVIDENCE, LIMITS = "tests/test_evidence.py", "tests/test_limits.py"
+
+# What is broken, where, by which text, and the tests that must then fail.
+MUTATIONS = {
+    "log K is missing": (
+        "importance.py",
+        "return total - log(count), variance",
+        "return total, variance",
+        f"{EVIDENCE}::test_enumerable_latents",
+    ),
+    "the error is not divided by the number of samples": (
+        "importance.py",
+        "variance = (count / ess - 1) / (count - 1 or",
+        "variance = (count / ess - 1) / (1 or",
+        "tests/test_oracles.py::test_the_monte_carlo_error_is_the_spread",
+    ),
+    "the rise forgets one log": (
+        "importance.py",
+        "(first - log(half) + second - log(num_samples - half)) / 2",
+        "(first + second - log(num_samples - half)) / 2",
+        f"{EVIDENCE}::test_more_samples_help_by_the_rise",
+    ),
+    "every chunk draws the same numbers twice": (
+        "importance.py",
+        "if start < skip:",
+        "if start <= skip and skip:",
+        f"{EVIDENCE}::test_an_interrupted_estimate_goes_on",
+    ),
+    "annealing has the wrong sign": (
+        "annealed.py",
+        "log_weights += (betas[here] - betas[before])",
+        "log_weights -= (betas[here] - betas[before])",
+        f"{EVIDENCE}::test_annealed_weights_average_to_the_evidence",
+    ),
+    "the kinetic energy has no half": (
+        "annealed.py",
+        "after = there[0] + beta * there[1] - momentum.square().sum(-1) / 2",
+        "after = there[0] + beta * there[1] - momentum.square().sum(-1)",
+        f"{EVIDENCE}::test_annealing_stays_below_and_tightens",
+    ),
+    "every move is accepted": (
+        "annealed.py",
+        "yes = torch.rand_like(share) < share",
+        "yes = torch.rand_like(share) < 2",
+        f"{EVIDENCE}::test_annealed_weights_average_to_the_evidence",
+    ),
+    "the way back is not turned around": (
+        "annealed.py",
+        "upper.append(log(num_chains) - back.logsumexp(0))",
+        "upper.append(back.logsumexp(0) - log(num_chains))",
+        f"{EVIDENCE}::test_sandwich_holds_the_truth",
+    ),
+    "the Jacobian is forgotten": (
+        "unconstrained.py",
+        "jacobian = jacobian + sum_rightmost(volume, volume.dim() - jacobian.dim())",
+        "jacobian = jacobian + 0 * sum_rightmost(volume, volume.dim() - jacobian.dim())",
+        f"{EVIDENCE}::test_annealing_on_a_half_line",
+    ),
+    "the Jacobian of a free guide has the wrong sign": (
+        "free.py",
+        "dist.Delta(value, -jacobian,",
+        "dist.Delta(value, jacobian,",
+        f"{LIMITS}::test_the_ledger_takes_any_program",
+    ),
+    "the light forgets the effective sample size and the tail": (
+        "trust.py",
+        "green = (estimate.khat <= KHAT) & (estimate.ess >= ESS)",
+        "green = estimate.khat == estimate.khat",
+        f"{EVIDENCE}::test_the_light_is_not_green_where_the_number_is_wrong",
+    ),
+    "the gaps are swapped": (
+        "gaps.py",
+        "return next(iter(self.optima.values())) - self.elbo",
+        "return self.log_marginal - next(iter(self.optima.values()))",
+        f"{LIMITS}::test_gaps_are_the_closed_forms",
+    ),
+    "the ledger climbs down": (
+        "gaps.py",
+        "value = objective(program.model, program.guide, x, index=every).loss",
+        "value = -objective(program.model, program.guide, x, index=every).loss",
+        f"{LIMITS}::test_a_full_covariance_has_no_approximation_gap",
+    ),
+    "activity is a standard deviation": (
+        "collapse.py",
+        "return encode(vae, x, index=index, seed=seed).loc.var(0)",
+        "return encode(vae, x, index=index, seed=seed).scale.mean(0)",
+        f"{LIMITS}::test_active_units_are_the_eigenvalues_above_the_noise",
+    ),
+    "the rate has the wrong sign": (
+        "collapse.py",
+        "rates.append((weights.posterior - weights.prior)[0])",
+        "rates.append((weights.prior - weights.posterior)[0])",
+        f"{LIMITS}::test_rate_and_distortion_are_minus_the_elbo",
+    ),
+    "the aggregate posterior is not divided by N": (
+        "collapse.py",
+        "aggregate = pairs.logsumexp(1) - log(count)",
+        "aggregate = pairs.logsumexp(1)",
+        f"{LIMITS}::test_information_of_a_linear_gaussian_model",
+    ),
+    "ranks count what is above in half of the draws": (
+        "calibration.py",
+        "below += (draw < flat).to(flat.dtype)",
+        "below += ((draw - flat) < 0.3 * flat.std(0)).to(flat.dtype)",
+        f"{LIMITS}::test_sbc_passes_the_exact_posterior_and_rejects_others",
+    ),
+    "chi-squared has twice the degrees of freedom": (
+        "calibration.py",
+        "(num_bins - 1) / 2)",
+        "(num_bins - 1))",
+        f"{LIMITS}::test_sbc_passes_the_exact_posterior_and_rejects_others",
+    ),
+    "a pair is not a pair": (
+        "compare.py",
+        "se = float(differences.mean()), float(differences.std()) / sqrt(len(a))",
+        "se = float(differences.mean()), float((a.std() ** 2 + b.std() ** 2) ** 0.5) / sqrt(len(a))",
+        f"{LIMITS}::test_pairs_are_compared",
+    ),
+    "EM forgets the weights": (
+        "classical.py",
+        "return (_bernoulli(_bits(test), means) + weights.log()).logsumexp(1)",
+        "return _bernoulli(_bits(test), means).logsumexp(1)",
+        f"{LIMITS}::test_discrete_references_sum_to_one",
+    ),
+    "the Gaussian forgets a volume": (
+        "classical.py",
+        "volume = 2 * tril.diagonal().log().sum()",
+        "volume = tril.diagonal().log().sum()",
+        f"{LIMITS}::test_classical_references",
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_planted_fault_is_caught(name, tmp_path):
+    file, right, wrong, test = MUTATIONS[name]
+    for folder in ("pyro_vae", "tests"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    path = tmp_path / "pyro_vae/evaluate" / file
+    source = path.read_text()
+    assert source.count(right) == 1, f"{file} says {right!r} {source.count(right)} times"
+    path.write_text(source.replace(right, wrong))
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", test],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1 and "1 failed" in done.stdout, done.stdout[-2000:]
+    assert "AssertionError" in done.stdout or "assert" in done.stdout
