@@ -7,7 +7,8 @@ import torch
 from checks import Exact, bound, exact_vae, gamma_poisson, linear_gaussian, z_scores
 
 import pyro_vae as pv
-from pyro_vae.evaluate import prior_guide
+from pyro_vae.data import as_split
+from pyro_vae.evaluate import annealed, prior_guide
 from pyro_vae.evaluate.annealed import schedule
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -194,6 +195,22 @@ def test_backward_weights_average_to_the_inverse():
         ratios.append((exact.marginal.log_prob(bounds.x) - bounds.upper).exp().mean())
     assert z_scores(torch.stack(ratios), 1.0).abs() < bound(1)
     assert z_scores(1.2 * torch.stack(ratios), 1.0).abs() > bound(1)
+
+
+def test_moves_leave_the_posterior_alone():
+    """Exact samples stay exact, with steps so long that a third of the moves is refused."""
+    vae, exact, x = exact_vae(count=1)
+    path = annealed.Path(vae, as_split(x), 10, 1, num_leapfrogs=3, start="prior")
+    tril = torch.linalg.cholesky(exact.covariance)
+    u = exact.posterior_mean(x) + torch.randn(20_000, 1, 2) @ tril.T
+    with torch.no_grad():
+        state = path.densities(u, x)
+        for _ in range(10):
+            u, state, share = path.move(u, state, 1.0, torch.tensor([0.55]), x, {})
+    assert 0.4 < share.mean() < 0.9
+    z = torch.linalg.solve_triangular(tril, (u[:, 0] - exact.posterior_mean(x)).T, upper=False)
+    moments = torch.stack([*z, z[0] ** 2 - 1, z[1] ** 2 - 1, z[0] * z[1]])
+    assert z_scores(moments.T, 0.0).abs().max() < bound(5)
 
 
 def test_schedule():

@@ -47,13 +47,13 @@ MUTATIONS = {
         "annealed.py",
         "after = there[0] + beta * there[1] - momentum.square().sum(-1) / 2",
         "after = there[0] + beta * there[1] - momentum.square().sum(-1)",
-        f"{EVIDENCE}::test_annealing_stays_below_and_tightens",
+        f"{EVIDENCE}::test_moves_leave_the_posterior_alone",
     ),
     "every move is accepted": (
         "annealed.py",
         "yes = torch.rand_like(share) < share",
         "yes = torch.rand_like(share) < 2",
-        f"{EVIDENCE}::test_annealed_weights_average_to_the_evidence",
+        f"{EVIDENCE}::test_moves_leave_the_posterior_alone",
     ),
     "the way back is not turned around": (
         "annealed.py",

@@ -107,7 +107,7 @@ def ais(
         split = as_split(x).to(device)
         if start == "guide":
             check_rows(vae, index)
-        path = _Path(vae, split, num_temperatures, num_chains, num_leapfrogs, start)
+        path = Path(vae, split, num_temperatures, num_chains, num_leapfrogs, start)
         chunks = [
             _summary(*path.anneal(path.sizes(x, known), path.draw(x, known), x, known))
             for x, known in path.chunks(split, index)
@@ -154,7 +154,7 @@ def bdmc(
     with pure(vae, seed):
         values, x = simulate(vae, num_data)
         split = as_split(x)
-        path = _Path(vae, split, num_temperatures, num_chains, num_leapfrogs, start)
+        path = Path(vae, split, num_temperatures, num_chains, num_leapfrogs, start)
         exact = path.latents.join({name: value[None] for name, value in values.items()})
         lower, upper, done = [], [], 0
         for data, known in path.chunks(split, None):
@@ -176,7 +176,7 @@ def simulate(vae: Any, num_data: int) -> tuple[dict[str, Tensor], Tensor]:
     return {name: s["value"] for name, s in sites.items() if s["value"] is not x}, x
 
 
-class _Path:
+class Path:
     r"""A path of densities from the start to the posterior, and chains along it."""
 
     def __init__(
