@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # what editors and type checkers see
     from . import data as data
     from . import distributions as distributions
     from . import evaluate as evaluate
+    from . import exact as exact
     from . import likelihoods as likelihoods
     from . import models as models
     from . import nn as nn
@@ -35,6 +36,8 @@ if TYPE_CHECKING:  # what editors and type checkers see
     from .evaluate import log_marginal as log_marginal
     from .evaluate import reconstruct as reconstruct
     from .evaluate import sample as sample
+    from .microscope import explain_error as explain_error
+    from .microscope import inspect_step as inspect_step
     from .models import VAE as VAE
     from .objectives import explain as explain
     from .objectives import plan as plan
@@ -50,6 +53,7 @@ _MODULES = [
     "data",
     "distributions",
     "evaluate",
+    "exact",
     "likelihoods",
     "models",
     "nn",
@@ -69,8 +73,10 @@ _HOMES = {
     "elbo": "evaluate",
     "encode": "evaluate",
     "explain": "objectives",
+    "explain_error": "microscope",
     "fit": "train",
     "gap_ledger": "evaluate",
+    "inspect_step": "microscope",
     "load": "checkpoint",
     "log_marginal": "evaluate",
     "plan": "objectives",

@@ -10,6 +10,7 @@ from torch import Tensor
 import pyro_vae as pv
 from pyro_vae.config import REGISTRY, Recipe, validate
 from pyro_vae.data import as_split
+from pyro_vae.exact import Exact, linear_gaussian
 
 D, L, B = 6, 4, 8  # sizes of x, of z and of a batch
 LEVELS = 4
@@ -55,11 +56,6 @@ def bound(comparisons: int) -> float:
             torch.tensor(1 - 1e-5 / comparisons, dtype=torch.float64)
         )
     )
-
-
-def z_scores(samples: Tensor, exact: Tensor | float) -> Tensor:
-    """z of the means over the first dimension against exact values."""
-    return (samples.mean(0) - exact) / (samples.std(0) / len(samples) ** 0.5)
 
 
 def data_for(likelihood: str, count: int = B, shape: tuple[int, ...] = (D,)) -> Tensor:
@@ -155,60 +151,6 @@ def _name(part: dict) -> str:
     return "+".join(
         "parts" if isinstance(v, list) and k == "parts" else str(v) for k, v in part.items()
     )
-
-
-def linear_gaussian(
-    dim: int, latent_dim: int, sigma: float, posterior: str = "mean-field"
-) -> pv.VAE:
-    """p(z) = N(0, I), p(x | z) = N(Wz + b, sigma^2): everything about it is known exactly."""
-    networks = {
-        "mean-field": 2 * latent_dim,
-        "full": latent_dim + latent_dim * (latent_dim + 1) // 2,
-    }
-    encoder = pv.nn.MLP(dim, [], networks[posterior])
-    return pv.VAE(
-        pv.priors.StandardNormal(latent_dim),
-        pv.likelihoods.Gaussian(pv.nn.MLP(latent_dim, [], dim), sigma="fixed", scale=sigma),
-        pv.posteriors.MeanFieldNormal(encoder)
-        if posterior == "mean-field"
-        else pv.posteriors.FullCovarianceNormal(encoder, latent_dim),
-    )
-
-
-class Exact:
-    """The closed forms of a linear-Gaussian VAE: evidence and posterior."""
-
-    def __init__(self, vae: pv.VAE) -> None:
-        linear = vae.likelihood.decoder.layers[0]
-        self.w, self.b = linear.weight.detach(), linear.bias.detach()
-        self.variance = vae.likelihood.log_scale.detach().exp() ** 2
-        dim, latent_dim = self.w.shape
-        cov = self.w @ self.w.T + self.variance * torch.eye(dim, dtype=self.w.dtype)
-        self.marginal = torch.distributions.MultivariateNormal(self.b, cov)
-        self.precision = (
-            torch.eye(latent_dim, dtype=self.w.dtype) + self.w.T @ self.w / self.variance
-        )
-        self.covariance = torch.linalg.inv(self.precision)
-
-    def posterior_mean(self, x: Tensor) -> Tensor:
-        return (x - self.b) @ self.w @ self.covariance / self.variance
-
-    def set_posterior(self, vae: pv.VAE) -> None:
-        """Gives the encoder the exact posterior, or its best diagonal approximation."""
-        linear = vae.posterior.encoder.layers[0]
-        size = len(self.covariance)
-        gain = self.covariance @ self.w.T / self.variance
-        with torch.no_grad():
-            linear.weight.zero_()
-            linear.weight[:size] = gain
-            linear.bias[:size] = -gain @ self.b
-            if isinstance(vae.posterior, pv.posteriors.MeanFieldNormal):
-                linear.bias[size:] = -0.5 * self.precision.diagonal().log()
-            else:
-                tril = torch.linalg.cholesky(self.covariance)
-                tril = tril.tril(-1) + tril.diagonal().log().diag()
-                rows, columns = torch.tril_indices(size, size)
-                linear.bias[size:] = tril[rows, columns]
 
 
 def exact_vae(

@@ -86,6 +86,17 @@ def test_diagnose_writes_a_page(run, tmp_path, capsys):
     assert record["light"] in ("green", "amber", "red")
 
 
+def test_inspect_shows_a_step(capsys):
+    assert main(["inspect", "digits", "--latent-dim", "3", "--num-data", "4"]) == 0
+    out = capsys.readouterr().out
+    assert "One step on 4 training data" in out and "nats per datum" in out
+    assert [line.split()[:2] for line in out.splitlines()[2:5]] == [
+        ["guide", "z"],
+        ["model", "z"],
+        ["model", "x"],
+    ]
+
+
 def test_compare_runs(run, tmp_path, capsys):
     assert main(["compare", str(run), str(run), "--num-samples", "20", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)

@@ -16,8 +16,8 @@ LAYERS = [
     ["base"],
     ["priors", "likelihoods", "posteriors"],
     ["models"],
-    ["objectives", "compile", "build"],
-    ["checkpoint", "evaluate"],
+    ["objectives", "compile", "build", "exact"],
+    ["checkpoint", "evaluate", "microscope", "mistakes"],
     ["train", "plot", "report"],
     ["cli"],
 ]

@@ -197,6 +197,17 @@ class Explain:
     data_dir: DataDir = None
 
 
+@dataclass
+class Inspect:
+    r"""Takes one training step of a recipe apart: every site, and what it adds to the loss."""
+
+    recipe: Positional[str]
+    """A name from `pyro-vae list`, or a TOML file. Settings are flags, as in `train`."""
+    num_data: int = 32
+    """How many training data the step sees."""
+    data_dir: DataDir = None
+
+
 COMMANDS: dict[str, Any] = {
     cls.__name__.lower(): cls
     for cls in (
@@ -211,23 +222,25 @@ COMMANDS: dict[str, Any] = {
         List,
         Show,
         Explain,
+        Inspect,
     )
 }
 
 
 def parse(args: list[str]) -> tuple[Any, dict[str, Any]]:
     r"""Splits arguments into a command and, for some, the settings of the recipe."""
-    if args[:1] == ["explain"]:
-        rest, flags = take_settings(args[1:], Explain)
-        return tyro.cli(Explain, args=rest, prog="pyro-vae explain"), flags
+    if args[:1] in (["explain"], ["inspect"]):
+        command = COMMANDS[args[0]]
+        rest, flags = take_settings(args[1:], command)
+        return tyro.cli(command, args=rest, prog=f"pyro-vae {args[0]}"), flags
     if args[:1] != ["train"]:
-        command = tyro.extras.subcommand_cli_from_dict(
+        parsed = tyro.extras.subcommand_cli_from_dict(
             COMMANDS,
             args=[arg.replace("_", "-") if arg.startswith("--") else arg for arg in args],
             prog="pyro-vae",
             description="Variational autoencoders as probabilistic programs.",
         )
-        return command, {}
+        return parsed, {}
 
     rest, flags = take_settings(args[1:], Train)
     if {"-h", "--help"} & set(rest) and any(not a.startswith("-") for a in rest):

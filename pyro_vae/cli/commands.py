@@ -240,16 +240,33 @@ def list_(command: arguments.List, flags: dict[str, Any]) -> None:
 
 
 def explain(command: arguments.Explain, flags: dict[str, Any]) -> None:
-    from .. import data
-    from ..build import build_vae
     from ..objectives import explain as derive
     from ..objectives import planned
 
-    recipe = validate(override(read_recipe(command.recipe), flags))
-    train = data.load(recipe.data, command.data_dir).train
-    vae = build_vae(recipe, train.x_shape, train.scale, train)
+    recipe, vae, train = _built(command, flags)
     derivation = derive(vae, train.rows(slice(0, 2)), **planned(recipe.train))
     print(derivation.latex if command.latex else derivation.text)
+
+
+def inspect(command: arguments.Inspect, flags: dict[str, Any]) -> None:
+    from ..microscope import inspect_step
+
+    recipe, vae, train = _built(command, flags)
+    rows = train.spread(command.num_data)
+    known = {"index": rows} if vae.posterior.index else {}
+    x = train.freeze(recipe.seed).rows(rows)
+    print(f"One step on {len(x)} training data of {recipe.name}, before any training:")
+    print(inspect_step(vae, x, seed=recipe.seed, **known))
+
+
+def _built(command: Any, flags: dict[str, Any]) -> tuple[Recipe, Any, "Split"]:
+    r"""A recipe with its settings, the VAE that it declares, and its training data."""
+    from .. import data
+    from ..build import build_vae
+
+    recipe = validate(override(read_recipe(command.recipe), flags))
+    train = data.load(recipe.data, command.data_dir).train
+    return recipe, build_vae(recipe, train.x_shape, train.scale, train), train
 
 
 def show(command: arguments.Show, flags: dict[str, Any]) -> None:
@@ -268,6 +285,7 @@ RUN: dict[type, Callable[[Any, dict[str, Any]], None]] = {
     arguments.List: list_,
     arguments.Show: show,
     arguments.Explain: explain,
+    arguments.Inspect: inspect,
 }
 
 

@@ -20,7 +20,7 @@ from .gold import Gold, c2st, gold_posterior
 from .importance import LogMarginal, elbo, log_marginal
 from .latent import Encoding, encode
 from .program import prior_guide
-from .summary import evaluate
+from .summary import describe, evaluate, z_score
 from .trust import Trust, trust
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "check_comparable",
     "compare",
     "decode",
+    "describe",
     "diagnose",
     "elbo",
     "encode",
@@ -66,4 +67,5 @@ __all__ = [
     "sbc",
     "to_datatree",
     "trust",
+    "z_score",
 ]
