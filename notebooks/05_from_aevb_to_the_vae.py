@@ -1,0 +1,228 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: py:percent
+#   kernelspec:
+#     display_name: Python 3
+#     name: python3
+# ---
+
+# %% [markdown]
+# # From AEVB to the VAE
+#
+# *After this lesson you can:* say what "amortized" means and what it costs; scale a minibatch rightly;
+# name the three assumptions of any VAE and find them in a squared error; tell $\sigma$ from $\sigma^2$.
+#
+# About 25 minutes. It needs lesson 3.
+
+# %%
+# %matplotlib inline
+import math
+import os
+
+import matplotlib.pyplot as plt
+import pyro.distributions as dist
+import torch
+from torch.distributions import kl_divergence
+
+import pyro_vae as pv
+from pyro_vae.evaluate import z_score
+from pyro_vae.exact import Exact, linear_gaussian
+
+plt.style.use("tableau-colorblind10")
+seed = int(os.environ.get("SEED", 0))
+smoke = "SMOKE" in os.environ
+torch.set_default_dtype(torch.float64)
+torch.manual_seed(seed)
+
+# %% [markdown]
+# ## One guide per datum, or one network for all
+#
+# Data $x_1, \dots, x_N$ have hidden $z_1, \dots, z_N$, and each posterior $p(z_i \mid x_i)$ is another. Classical
+# variational inference gives each its own parameters $\lambda_i$ and solves $N$ problems:
+#
+# $$\sum_i \max_{\lambda_i} \mathcal{L}(x_i, \lambda_i).$$
+#
+# AEVB, *auto-encoding variational Bayes*, learns a function $x \mapsto \lambda$ instead, the encoder, and
+# solves one: $\max_\phi \sum_i \mathcal{L}(x_i, \lambda_\phi(x_i))$. New data then cost one pass. What it
+# cannot do is be better: a maximum of a sum is at most the sum of maxima, and the difference is the
+# *amortization gap*.
+
+# %%
+truth = linear_gaussian(dim=6, latent_dim=2, sigma=0.5)
+x = Exact(truth).marginal.sample((60,))
+exact = Exact(truth)
+
+
+def fitted(posterior: pv.base.Posterior) -> torch.Tensor:
+    r"""The bound of each datum after the guide alone is trained."""
+    vae = pv.VAE(truth.prior, truth.likelihood, posterior).requires_grad_(False)
+    vae.posterior.requires_grad_(True)
+    options = {"batch_size": len(x), "lr": 2e-2, "schedule": "cosine", "progress": False}
+    pv.fit(vae, x, epochs=300 if smoke else 1500, **options)
+    rows = torch.arange(len(x)) if vae.posterior.index else None
+    return pv.elbo(vae, x, 2000, index=rows)
+
+
+guides = {
+    "one for each": pv.posteriors.PerDatum(
+        pv.posteriors.MeanFieldNormal(torch.nn.Embedding(len(x), 4))
+    ),
+    "a linear encoder": pv.posteriors.MeanFieldNormal(pv.nn.MLP(6, [], 4)),
+    "an encoder that sees one pixel": pv.posteriors.MeanFieldNormal(
+        torch.nn.Sequential(pv.nn.Divide(torch.tensor([1.0] + [1e9] * 5)), pv.nn.MLP(6, [16], 4))
+    ),
+}
+bounds = {name: fitted(guide) for name, guide in guides.items()}
+best = exact.log_marginal(x).mean() - exact.approximation_gap
+for name, bound in bounds.items():
+    print(f"{name:32s}{bound.mean():8.3f} nats per datum")
+print(f"{'the best diagonal guide there is':32s}{best:8.3f}")
+assert abs(bounds["one for each"].mean() - best) < 0.05
+assert bounds["an encoder that sees one pixel"].mean() < best - 0.3
+
+# %% [markdown]
+# In this model the best $\lambda$ is a linear function of $x$, so the linear encoder loses nothing. An
+# encoder that cannot see most of the datum loses much.
+#
+# ## Minibatches
+#
+# The objective is a sum over data, so the mean over a random batch has the gradient of the mean over
+# all. Pyro's own convention is the *sum* over all data, estimated as $N / B$ times that of the batch;
+# `pyro.plate("data", N, subsample_size=B)` multiplies by it. Here losses are means per datum, so that
+# neither $N$ nor $B$ changes a number or a learning rate.
+
+# %%
+vae = linear_gaussian(dim=6, latent_dim=2, sigma=0.5)
+whole = pv.elbo(vae, x, 100).mean()
+batches = torch.stack(
+    [pv.elbo(vae, x[torch.randperm(60)[:10]], 20, seed=s).mean() for s in range(200)]
+)
+print(f"all data {whole:.3f}; mean over batches of 10: {batches.mean():.3f}")
+assert abs(z_score(batches, whole)) < 4.6
+
+# %% [markdown]
+# ## The three assumptions
+#
+# A VAE **is** $p(z)$, $p(x \mid z)$ and $q(z \mid x)$. Of the posterior a *family* is assumed, not the truth:
+# nothing says that $p(z \mid x)$ is Gaussian. In the loss the divergence is to the **prior**:
+#
+# $$-\mathcal{L} = -\mathbb{E}_q[\log p(x \mid z)] + \mathrm{KL}(q(z \mid x) \,\|\, p(z)).$$
+#
+# The package derives it from the assumptions that you name:
+
+# %%
+print(pv.explain(vae, x).text)
+
+# %% [markdown]
+# And here is one step of it, site by site: `q` in the guide, `z` and `x` in the model. A *trace* is the
+# record of one run of a program, which this table is made of.
+
+# %%
+step = pv.inspect_step(vae, x[:8])
+print(step)
+assert abs(sum(row.term for row in step.rows) - step.loss) < 1e-9
+
+# %% [markdown]
+# ## Where the squared error comes from
+#
+# If $p(x \mid z) = \mathcal{N}(f(z), \sigma^2 I)$ then
+#
+# $$-\log p(x \mid z) = \frac{\|x - f(z)\|^2}{2 \sigma^2} + \frac{D}{2} \log 2 \pi \sigma^2.$$
+#
+# **Predict before you run.** Code often takes `mse_loss(x, f) + kl`, either summed or averaged over the $D$
+# elements. Which $\sigma^2$ does each choose without saying so?
+
+# %%
+D = 784
+f, data = torch.rand(4, D), torch.rand(4, D)
+error = (data - f).square()
+
+
+def gaussian(variance: float) -> torch.Tensor:
+    log_p = dist.Normal(f, math.sqrt(variance)).log_prob(data).sum(-1)
+    return -log_p - D / 2 * math.log(2 * math.pi * variance)  # what depends on f
+
+
+print("sum of squares is sigma^2 = 1/2:", (error.sum(-1) - gaussian(0.5)).abs().max().item())
+print("mean of squares is sigma^2 = D/2:", (error.mean(-1) - gaussian(D / 2)).abs().max().item())
+assert torch.allclose(error.sum(-1), gaussian(0.5))
+assert torch.allclose(error.mean(-1), gaussian(D / 2))
+
+# %% [markdown]
+# With the mean, the noise has a standard deviation of $\sqrt{392} \approx 20$ on pixels between 0 and 1.
+# The KL term then outweighs the data 784 times as much as with the sum, and the posterior collapses.
+# Sigma is a parameter like any other: learn it (`likelihoods.Gaussian(decoder, sigma="shared")`).
+#
+# **"If $x$ is sampled, how can squared error be right?"** Training never samples $\hat x$. It *scores* the
+# datum under the density around $f(z)$. Sampling is for making new data, and then it must be done:
+# $f(z)$ alone is a mean, not a draw. And $x$ given $z$ has independent elements; $x$ has not:
+
+# %%
+z = truth.prior().expand((50_000,)).sample()
+made = truth.likelihood(z).sample().detach()
+means = truth.likelihood(z).mean.detach()
+print("covariance of x:\n", torch.cov(made.T)[:3, :3].round(decimals=2))
+print("covariance of x given z:\n", torch.cov((made - means).T)[:3, :3].round(decimals=2))
+print("W W' + sigma^2 I:\n", exact.marginal.covariance_matrix[:3, :3].round(decimals=2))
+assert (torch.cov(made.T) - exact.marginal.covariance_matrix).abs().max() < 0.1
+assert (torch.cov((made - means).T) - 0.25 * torch.eye(6)).abs().max() < 0.02
+
+# %% [markdown]
+# ## A common mistake: what is sigma?
+#
+# One widely read text writes $\mathcal{N}(\mu, \sigma I)$ and, for the same $\sigma$,
+# $\frac{1}{2}(\sigma^\top \sigma + \mu^\top \mu - k - \log \det \sigma I)$: a standard deviation in one
+# term, a variance in the other. Another writes $\mathcal{N}(\mu, \sigma)$ on one line and
+# $\mathcal{N}(\cdot, \sigma^2 \odot I)$ on the next. Run it:
+
+# %%
+mu, sigma = torch.tensor([0.3, -1.0]), torch.tensor([0.5, 3.0])
+standard = dist.Normal(0.0, 1.0)
+printed = 0.5 * (sigma @ sigma + mu @ mu - 2 - sigma.log().sum())
+as_sd = kl_divergence(dist.Normal(mu, sigma), standard).sum()
+as_variance = kl_divergence(dist.Normal(mu, sigma.sqrt()), standard).sum()
+print(
+    f"printed {printed:.3f}; sigma a standard deviation {as_sd:.3f}, a variance {as_variance:.3f}"
+)
+assert abs(printed - as_sd) > 0.1 and abs(printed - as_variance) > 0.1
+
+small = torch.full((2,), 2**-0.5)
+impossible = 0.5 * (small @ small - 2 - small.log().sum())
+print(f"the printed form at mu = 0, sigma = 1 / sqrt(2): {impossible:.3f} nats; no KL is negative")
+assert impossible < 0
+
+grid = torch.linspace(0.3, 2, 200)
+wrong = 0.5 * (grid**2 - 1 - grid.log())
+right = 0.5 * (grid**2 - 1 - 2 * grid.log())
+fig, axis = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
+axis.plot(grid, wrong, linestyle="--", label="as printed")
+axis.plot(grid, right, label="KL(N(0, sigma^2) || N(0, 1))")
+axis.axhline(0, color="black", linewidth=0.8)
+axis.set(xlabel="sigma", ylabel="nats")
+_ = axis.legend(frameon=False)
+
+# %% [markdown]
+# In this package `scale` is a standard deviation everywhere, networks return its logarithm, and no
+# *empirical distribution of $z$* is needed for the divergence: mean and scale of $q$ are enough.
+#
+# ## Exercises
+#
+# 1. Train the digits of lesson 1 with `likelihoods.Gaussian` and `sigma` fixed at 0.05, 0.5 and 5 (on pixels
+#    divided by 16), and count the active units by `pv.evaluate.active_units`.
+# 2. Binary cross-entropy is which likelihood? Over which data is it a density?
+#
+# <details><summary>Solutions</summary>
+#
+# 1. The larger sigma, the fewer units: what lies below the noise is not worth its nats. For linear
+#    decoders the count is the number of eigenvalues of the data's covariance above $\sigma^2$.
+# 2. Minus the log probability of a Bernoulli with logits $f$; over bits. Over grey pixels it is no density
+#    (lesson 6).
+#
+# </details>
+#
+# ## References
+#
+# - Kingma and Welling, *Auto-Encoding Variational Bayes*, 2014: algorithm 1, appendices B and C.
+# - Rybkin, Daniilidis and Levine, *Simple and Effective VAE Training with Calibrated Decoders*, 2021: sigma.
+# - Cremer, Li and Duvenaud, *Inference Suboptimality in Variational Autoencoders*, 2018: equation 8.
