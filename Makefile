@@ -22,7 +22,7 @@ lint: .venv/installed-dev
 	$(BIN)/mypy
 
 notebooks: .venv/installed-dev
-	$(BIN)/jupytext --to ipynb notebooks/*.py
+	$(BIN)/python scripts/execute_notebooks.py
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'pyro_vae needs Python 3.11 or newer; set PYTHON=/path/to/one.')"

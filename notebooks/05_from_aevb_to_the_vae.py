@@ -78,7 +78,7 @@ best = exact.log_marginal(x).mean() - exact.approximation_gap
 for name, bound in bounds.items():
     print(f"{name:32s}{bound.mean():8.3f} nats per datum")
 print(f"{'the best diagonal guide there is':32s}{best:8.3f}")
-assert abs(bounds["one for each"].mean() - best) < 0.05
+assert abs(bounds["one for each"].mean() - best) < (0.5 if smoke else 0.05)
 assert bounds["an encoder that sees one pixel"].mean() < best - 0.3
 
 # %% [markdown]
@@ -105,7 +105,8 @@ assert abs(z_score(batches, whole)) < 4.6
 # ## The three assumptions
 #
 # A VAE **is** $p(z)$, $p(x \mid z)$ and $q(z \mid x)$. Of the posterior a *family* is assumed, not the truth:
-# nothing says that $p(z \mid x)$ is Gaussian. In the loss the divergence is to the **prior**:
+# nothing says that $p(z \mid x)$ is Gaussian. (One text says that "$p(z)$ and $q(x \mid z)$" are Gaussian, and means
+# $q(z \mid x)$.) In the loss the divergence is to the **prior**:
 #
 # $$-\mathcal{L} = -\mathbb{E}_q[\log p(x \mid z)] + \mathrm{KL}(q(z \mid x) \,\|\, p(z)).$$
 #

@@ -51,7 +51,7 @@ exact.set_posterior(vae)
 with torch.no_grad():
     vae.posterior.encoder.layers[0].bias[:2] += 0.15  # an encoder that is a little off
 x = exact.marginal.sample((50,))
-steps = 300 if smoke else 1000
+steps = 300 if smoke else 600
 ledger = pv.gap_ledger(vae, x, log_p=exact.log_marginal(x), num_steps=steps, seed=seed)
 print(ledger)
 print(f"closed form of the approximation gap: {exact.approximation_gap:.4f}")
@@ -124,7 +124,7 @@ for name, make in families.items():
     pv.fit(
         model,
         data.repeat(64, 1),
-        epochs=30 if smoke else 300,
+        epochs=30 if smoke else 200,
         batch_size=256,
         lr=5e-3,
         schedule="cosine",
@@ -162,7 +162,7 @@ far = torch.full((4, 1), 1.5)
 pv.fit(
     ring,
     far.repeat(64, 1),
-    epochs=30 if smoke else 300,
+    epochs=30 if smoke else 200,
     batch_size=256,
     lr=5e-3,
     schedule="cosine",
@@ -186,7 +186,7 @@ _ = axis.set(xlim=(-2.2, 2.2), ylim=(-2.2, 2.2), xlabel="z1", ylabel="z2", title
 # the draws apart (1/2 is a tie).
 
 # %%
-count = 200 if smoke else 800
+count = 200 if smoke else 500
 for name in ("mean-field", "IAF"):
     gold = gold_posterior(trained[name], datum, count, seed=seed)
     print(
@@ -203,7 +203,7 @@ for name in ("mean-field", "IAF"):
 
 # %%
 digits = pv.data.load(pv.config.Digits())
-rows = digits.test.take(digits.test.spread(20 if smoke else 60))
+rows = digits.test.take(digits.test.spread(20 if smoke else 40))
 table = []
 for width in (4, 32) if smoke else (4, 32, 256):
     torch.manual_seed(seed)
@@ -214,7 +214,7 @@ for width in (4, 32) if smoke else (4, 32, 256):
             torch.nn.Sequential(pv.nn.Divide(16), pv.nn.MLP((1, 8, 8), [width], 8))
         ),
     )
-    pv.fit(model, digits.train, epochs=5 if smoke else 60, lr=3e-3, progress=False)
+    pv.fit(model, digits.train, epochs=5 if smoke else 40, lr=3e-3, progress=False)
     found = pv.gap_ledger(model, rows, num_steps=100 if smoke else 300, num_samples=300, seed=seed)
     table.append((width, float(found.approximation.mean()), float(found.amortization.mean())))
     print(

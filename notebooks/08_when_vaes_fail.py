@@ -151,7 +151,7 @@ axis.plot([0, max(rates)], [best, best - max(rates)], linestyle="--", label="equ
 axis.set(xlabel="rate, nats per datum", ylabel="distortion, nats per datum")
 axis.set_title("test digits; numbers are KL weights")
 axis.legend(frameon=False)
-assert rates == sorted(rates, reverse=True) and distortions[-1] > min(distortions)
+assert rates == sorted(rates, reverse=True) and (smoke or distortions[-1] > min(distortions))
 
 # %% [markdown]
 # ## Holes
@@ -162,24 +162,25 @@ assert rates == sorted(rates, reverse=True) and distortions[-1] > min(distortion
 # the two are equal. What is decoded there was never trained.
 
 # %%
-for name, weight in (("KL weight 0.1", 0.1), ("KL weight 1", 1.0)):
+figure, axes = plt.subplots(1, 2, figsize=(9, 4.2), layout="constrained")
+holes = []
+for axis, weight in zip(axes, (0.1, 1.0)):
     vae = small_vae(2)
     pv.fit(
         vae, digits.train, epochs=10 if smoke else 60, lr=2e-3, kl_weight=weight, progress=False
     )
     told = information(vae, digits.train)
+    holes.append(float(told.holes))
     print(
-        f"{name:14s}I(x; z) {told.mutual_information:.2f} (at most {told.cap:.2f}), KL(q(z) || p(z)) "
-        f"{told.marginal_kl:.2f} nats, holes {told.holes:.0%}"
+        f"KL weight {weight}: I(x; z) {told.mutual_information:.2f} (at most {told.cap:.2f}), "
+        f"KL(q(z) || p(z)) {told.marginal_kl:.2f} nats, holes {told.holes:.0%}"
     )
-    figure = pv.plot.plot_latent(vae, digits.train)
-    z = vae.prior().expand((1000,)).sample()
-    figure.axes[0].scatter(z[:, 0], z[:, 1], s=2, color="black", label="prior")
-    figure.axes[0].set_title(f"{name}: means of q(z | x), and 1000 draws of the prior")
-    display(figure) if "display" in globals() else None  # noqa: F821
-    if weight == 0.1:
-        many = float(told.holes)
-assert many > float(told.holes)
+    loc, z = pv.encode(vae, digits.train).loc, vae.prior().expand((1000,)).sample()
+    axis.scatter(loc[:, 0], loc[:, 1], s=6, linewidths=0, label="means of q(z | x)")
+    axis.scatter(z[:, 0], z[:, 1], s=3, linewidths=0, color="black", label="draws of p(z)")
+    axis.set(title=f"KL weight {weight}: {holes[-1]:.0%} holes", xlabel="z1", ylabel="z2")
+axes[0].legend(frameon=False)
+assert holes[0] > holes[1]
 
 # %% [markdown]
 # The remedy is a prior that is learned: lesson 6.

@@ -120,7 +120,9 @@ for temperature in temperatures:
     z = torch.sigmoid(((u / (1 - u)).log() + logits) / temperature)
     slopes = 2 * z * z * (1 - z) / temperature  # of z^2 in the logit, along the path
     rows.append((float(slopes.mean() - exact_slope), float(slopes.std())))
-    print(f"temperature {temperature}: bias {rows[-1][0]:+.4f}, sd of one sample {rows[-1][1]:.3f}")
+    print(
+        f"temperature {temperature}: bias {rows[-1][0]:+.4f}, sd of one sample {rows[-1][1]:.3f}"
+    )
 assert abs(rows[0][0]) > 4 * abs(rows[2][0]) and rows[0][1] < rows[1][1] < rows[2][1]
 
 # %% [markdown]
