@@ -116,21 +116,19 @@ families = {
     ),
 }
 data = torch.tensor([[-1.0], [-0.5], [0.0], [0.5]])
-trained = {}
-gaps = {}
+training = {
+    "epochs": 30 if smoke else 200,
+    "batch_size": 256,
+    "lr": 5e-3,
+    "schedule": "cosine",
+    "num_particles": 8,
+    "progress": False,
+}
+trained, gaps = {}, {}
 for name, make in families.items():
     torch.manual_seed(seed)
     model = pv.VAE(pv.priors.StandardNormal(2), Banana(), make())
-    pv.fit(
-        model,
-        data.repeat(64, 1),
-        epochs=30 if smoke else 200,
-        batch_size=256,
-        lr=5e-3,
-        schedule="cosine",
-        num_particles=8,
-        progress=False,
-    )
+    pv.fit(model, data.repeat(64, 1), **training)
     bound = pv.elbo(model, data, 2000)
     trained[name], gaps[name] = model, float((log_evidence(Banana(), data) - bound).mean())
     print(f"{name:18s}gap {gaps[name]:.3f} nats")
@@ -159,16 +157,7 @@ for panel, (name, model) in zip(axes[1:], trained.items()):
 # %%
 ring = pv.VAE(pv.priors.StandardNormal(2), Ring(), families["IAF"]())
 far = torch.full((4, 1), 1.5)
-pv.fit(
-    ring,
-    far.repeat(64, 1),
-    epochs=30 if smoke else 200,
-    batch_size=256,
-    lr=5e-3,
-    schedule="cosine",
-    num_particles=8,
-    progress=False,
-)
+pv.fit(ring, far.repeat(64, 1), **training)
 ring_gap = (log_evidence(Ring(), far) - pv.elbo(ring, far, 2000)).mean()
 print(f"gap on the ring: {ring_gap:.2f} nats")
 figure, axis = plt.subplots(figsize=(3.4, 3.4), layout="constrained")

@@ -168,12 +168,13 @@ if not smoke:
     assert results["enumeration"][0] > log_evidence(fresh(), x).mean() + 0.1
 
 # %%
-figure, axis = plt.subplots(figsize=(6.4, 2.8), layout="constrained")
-axis.barh(list(results), [row[0] for row in results.values()], color="tab:blue")
-low = min(row[0] for row in results.values())
-axis.set(xlim=(low - 0.1, max(row[0] for row in results.values()) + 0.05))
-axis.set(xlabel="exact log p(x), nats per datum")
+figure, axis = plt.subplots(figsize=(6.4, 2.6), layout="constrained")
+for shift, (label, column) in zip((0, 1), (("exact log p(x)", 0), ("ELBO", 1))):
+    values = [row[0] - column * row[1] for row in results.values()]
+    axis.plot(values, list(results), "os"[shift], label=label)
+axis.set(xlabel="nats per datum")
 axis.invert_yaxis()
+axis.legend(frameon=False)
 
 # %% [markdown]
 # ## Which to take

@@ -22,6 +22,8 @@ def main() -> None:
         for number, cell in enumerate(notebook.cells):
             cell.id = f"cell-{number}"
             cell.metadata = {}
+            if cell.cell_type == "code":  # warnings name the machine's folders
+                cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
         notebook.metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
         nbformat.write(notebook, path.with_suffix(".ipynb"))
         size = path.with_suffix(".ipynb").stat().st_size // 1000
