@@ -106,6 +106,7 @@ def test_a_lesson_reads_on_the_web(path):
     outputs = [output for cell in code for output in cell.outputs]
     assert any("image/png" in output.get("data", {}) for output in outputs)
     assert not any(output.output_type == "error" for output in outputs)
+    assert not any(output.get("name") == "stderr" for output in outputs)
 
 
 @pytest.mark.slow
