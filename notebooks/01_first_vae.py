@@ -41,9 +41,10 @@ print(len(digits.train), "digits to train on, each of shape", tuple(x.shape[1:])
 # 1. **The prior** $p(z)$: before we see a digit, its two hidden features are
 #    $z \sim \mathcal{N}(0, I)$.
 # 2. **The likelihood** $p(x \mid z)$: given them, each pixel counts 16 coin flips,
-#    $x_i \sim \mathrm{Binomial}(16, f_i(z))$, with a network $f$, the *decoder*.
+#    $x_i \sim \mathrm{Binomial}(16, p_i(z))$. A network, the *decoder*, returns their log odds (logits).
 # 3. **The posterior** $q(z \mid x) = \mathcal{N}(\mu(x), \mathrm{diag}\,\sigma^2(x))$: our
-#    approximation of $p(z \mid x)$, with a network $\mu, \log\sigma$, the *encoder*.
+#    approximation of $p(z \mid x)$, which Pyro calls the *guide*, with a network $\mu, \log\sigma$, the
+#    *encoder*. Two features need four outputs.
 
 # %%
 latent_dim = 2
@@ -68,15 +69,17 @@ print(poutine.trace(vae.model).get_trace(x).format_shapes())
 # %% [markdown]
 # ## The loss
 #
-# We want $\log p(x) = \log \int p(x \mid z)\, p(z)\, dz$ to be high, and cannot integrate. For any
-# $q$,
+# We want the *evidence* $\log p(x) = \log \int p(x \mid z)\, p(z)\, dz$ to be high, and cannot integrate.
+# Lesson 3 shows that for any $q$,
 #
 # $$\log p(x) = \underbrace{\mathbb{E}_q[\log p(x \mid z)] - \mathrm{KL}(q(z \mid x)\,\|\,p(z))}
 # _{\text{ELBO}} + \underbrace{\mathrm{KL}(q(z \mid x)\,\|\,p(z \mid x))}_{\geq 0},$$
 #
-# so the ELBO is a lower bound. Where everything is linear and Gaussian each part has a closed
-# form, and we can check: with $p(x \mid z) = \mathcal{N}(Wz, s^2 I)$ the evidence is
-# $\mathcal{N}(0, WW^\top + s^2 I)$.
+# where $\mathrm{KL}(q \,\|\, p) = \mathbb{E}_q[\log q - \log p]$, the *Kullback-Leibler divergence*, is never
+# negative. So the ELBO is what its name says, an *evidence lower bound*. Where everything is linear and Gaussian
+# each part has a closed form, and we can check: with $p(x \mid z) = \mathcal{N}(Wz, s^2 I)$ the evidence is
+# $\mathcal{N}(0, WW^\top + s^2 I)$. The identity holds for any guide; we fit one first, so that its gap is small.
+# The ELBO below is estimated by samples, hence the last digits.
 
 # %%
 w, s = torch.randn(5, 2), 0.7
@@ -160,7 +163,7 @@ pv.plot.plot_latent(vae, digits.train)
 # posterior costs. A *nat* is a unit of log probability: 10 nats more, and the data are $e^{10}$ times as
 # likely under the model. The error is the standard deviation over data divided by $\sqrt{N}$.
 #
-# **Predict before you run.** Is the difference the same for every digit?
+# **Predict before you run.** Is the difference the same for every digit? Which term of the formula above is it?
 
 # %%
 bounds = pv.elbo(vae, digits.test, 10)
@@ -173,8 +176,12 @@ print(f"from digit to digit the gap goes from {gap.min():.1f} to {gap.max():.1f}
 assert bounds.mean() < marginal.log_marginal.mean()
 
 # %% [markdown]
+# It is $\mathrm{KL}(q(z \mid x) \,\|\, p(z \mid x))$ of that digit, and differs from one to another. (A value a little
+# below zero is the noise of ten samples of the ELBO.)
+#
 # **A common mistake.** Calling the decoder's output a sample. New data need two draws: $z$ from the prior, and
-# then $x$ from $p(x \mid z)$. The decoder gives the second one's mean only, which varies less than data do:
+# then $x$ from $p(x \mid z)$. The decoder gives the second one's mean only, which varies less than data do. What is
+# missing even in samples is what two features and 16 coin flips cannot express:
 
 # %%
 means = pv.evaluate.sample(vae, 1000, "mean", seed=seed)
@@ -187,17 +194,18 @@ assert means.flatten(1).std(0).mean() < samples.flatten(1).std(0).mean()
 # %% [markdown]
 # ## Exercises
 #
-# 1. Swap the prior: `pv.priors.Vamp(posterior, digits.train.rows(slice(0, 50)))` shares the
-#    posterior with the VAE. What happens to the samples, and to $\log p(x)$?
-# 2. Swap the posterior: `pv.posteriors.FullCovarianceNormal(encoder, 2)` needs an encoder with
-#    $2 + 3$ outputs. Does the gap shrink?
+# 1. Swap the prior for a VampPrior, the posterior averaged over 50 learned data:
+#    `pv.priors.Vamp(posterior, digits.train.rows(slice(0, 50)))`, with the same `posterior` object as the VAE's.
+#    What happens to the samples, and to $\log p(x)$?
+# 2. Swap the posterior: `pv.posteriors.FullCovarianceNormal(encoder, 2)` needs an encoder with $2 + 3$ outputs,
+#    two means and the three entries of a triangle (keep `Divide(16)` in front). Does the gap shrink?
 #
 # <details><summary>Solutions</summary>
 #
-# 1. Make the posterior first and give the same object to both, `vae.posterior` and the prior. Samples leave
-#    the empty places; lesson 6 measures it.
-# 2. Compare `gap` on the same test digits, by `pv.evaluate.compare`. What is left is mostly amortization, which
-#    a family cannot mend: lesson 7.
+# 1. Samples leave the empty places of the plane. Measure $\log p(x)$ by `pv.evaluate.compare` on the same test
+#    digits, as lesson 6 does; whether it rises depends on how well the posterior fitted before.
+# 2. Measure it in the same way. A full covariance can only help where posteriors are tilted; most of this gap is
+#    the encoder's (lesson 7), and stays.
 #
 # </details>
 #

@@ -39,12 +39,13 @@ torch.manual_seed(seed)
 # ## One guide per datum, or one network for all
 #
 # Data $x_1, \dots, x_N$ have hidden $z_1, \dots, z_N$, and each posterior $p(z_i \mid x_i)$ is another. Classical
-# variational inference gives each its own parameters $\lambda_i$ and solves $N$ problems:
+# variational inference, with the model fixed, gives each its own parameters $\lambda_i$ and solves $N$ problems:
 #
 # $$\sum_i \max_{\lambda_i} \mathcal{L}(x_i, \lambda_i).$$
 #
 # AEVB, *auto-encoding variational Bayes*, learns a function $x \mapsto \lambda$ instead, the encoder, and
-# solves one: $\max_\phi \sum_i \mathcal{L}(x_i, \lambda_\phi(x_i))$. New data then cost one pass. What it
+# solves one: $\max_\phi \sum_i \mathcal{L}(x_i, \lambda_\phi(x_i))$. The cost of inference is paid once for all data,
+# *amortized*: new data cost one pass. What it
 # cannot do is be better: a maximum of a sum is at most the sum of maxima, and the difference is the
 # *amortization gap*.
 
@@ -69,7 +70,7 @@ guides = {
         pv.posteriors.MeanFieldNormal(torch.nn.Embedding(len(x), 4))
     ),
     "a linear encoder": pv.posteriors.MeanFieldNormal(pv.nn.MLP(6, [], 4)),
-    "an encoder that sees one pixel": pv.posteriors.MeanFieldNormal(
+    "an encoder that sees one element": pv.posteriors.MeanFieldNormal(
         torch.nn.Sequential(pv.nn.Divide(torch.tensor([1.0] + [1e9] * 5)), pv.nn.MLP(6, [16], 4))
     ),
 }
@@ -79,7 +80,7 @@ for name, bound in bounds.items():
     print(f"{name:32s}{bound.mean():8.3f} nats per datum")
 print(f"{'the best diagonal guide there is':32s}{best:8.3f}")
 assert abs(bounds["one for each"].mean() - best) < (0.5 if smoke else 0.05)
-assert bounds["an encoder that sees one pixel"].mean() < best - 0.3
+assert bounds["an encoder that sees one element"].mean() < best - 0.3
 
 # %% [markdown]
 # In this model the best $\lambda$ is a linear function of $x$, so the linear encoder loses nothing. An
@@ -87,8 +88,8 @@ assert bounds["an encoder that sees one pixel"].mean() < best - 0.3
 #
 # ## Minibatches
 #
-# The objective is a sum over data, so the mean over a random batch has the gradient of the mean over
-# all. Pyro's own convention is the *sum* over all data, estimated as $N / B$ times that of the batch;
+# The objective is a sum over data, so the mean over a random batch has, on average, the gradient of the mean
+# over all. Pyro's own convention is the *sum* over all data, estimated as $N / B$ times that of the batch;
 # `pyro.plate("data", N, subsample_size=B)` multiplies by it. Here losses are means per datum, so that
 # neither $N$ nor $B$ changes a number or a learning rate.
 
@@ -98,7 +99,10 @@ whole = pv.elbo(vae, x, 100).mean()
 batches = torch.stack(
     [pv.elbo(vae, x[torch.randperm(60)[:10]], 20, seed=s).mean() for s in range(200)]
 )
-print(f"all data {whole:.3f}; mean over batches of 10: {batches.mean():.3f}")
+error = batches.std() / 200**0.5
+print(
+    f"a fresh model, all data {whole:.2f}; 200 batches of 10: {batches.mean():.2f} +- {error:.2f}"
+)
 assert abs(z_score(batches, whole)) < 4.6
 
 # %% [markdown]
@@ -116,8 +120,10 @@ assert abs(z_score(batches, whole)) < 4.6
 print(pv.explain(vae, x).text)
 
 # %% [markdown]
-# And here is one step of it, site by site: `q` in the guide, `z` and `x` in the model. A *trace* is the
-# record of one run of a program, which this table is made of.
+# And here is one step, site by site: `z` in the guide, `z` and `x` in the model. A *trace* is the record of one run
+# of a program, which this table is made of. *Batch* counts data, *event* the elements of one; the loss term is the
+# log density divided by the batch, minus in the model and plus in the guide; the last column is the norm of
+# its gradient. Here all three are sampled: the first two together estimate the divergence.
 
 # %%
 step = pv.inspect_step(vae, x[:8])
@@ -152,8 +158,8 @@ assert torch.allclose(error.mean(-1), gaussian(D / 2))
 
 # %% [markdown]
 # With the mean, the noise has a standard deviation of $\sqrt{392} \approx 20$ on pixels between 0 and 1.
-# The KL term then outweighs the data 784 times as much as with the sum, and the posterior collapses.
-# Sigma is a parameter like any other: learn it (`likelihoods.Gaussian(decoder, sigma="shared")`).
+# Against the data the KL term then weighs 784 times as much as with the sum, and nothing is worth encoding
+# (lesson 8 counts what survives). Sigma is a parameter like any other: learn it (`likelihoods.Gaussian(decoder, sigma="shared")`).
 #
 # **"If $x$ is sampled, how can squared error be right?"** Training never samples $\hat x$. It *scores* the
 # datum under the density around $f(z)$. Sampling is for making new data, and then it must be done:
@@ -205,20 +211,21 @@ _ = axis.legend(frameon=False)
 
 # %% [markdown]
 # In this package `scale` is a standard deviation everywhere, networks return its logarithm, and no
-# *empirical distribution of $z$* is needed for the divergence: mean and scale of $q$ are enough.
+# *empirical distribution of $z$* is needed for the divergence: of two Normals, means and scales are enough.
 #
 # ## Exercises
 #
-# 1. Train the digits of lesson 1 with `likelihoods.Gaussian` and `sigma` fixed at 0.05, 0.5 and 5 (on pixels
-#    divided by 16), and count the active units by `pv.evaluate.active_units`.
-# 2. Binary cross-entropy is which likelihood? Over which data is it a density?
+# 1. Train the digits of lesson 1, divided by 16, with ten latent features and
+#    `likelihoods.Gaussian(decoder, event_dim=3, sigma="fixed", scale=s)` for `s` of 0.05, 0.5 and 5. Count the
+#    active units, those whose posterior mean varies over data: `(pv.evaluate.active_units(vae, x) > 0.01).sum()`.
+# 2. Binary cross-entropy, $-x \log p - (1 - x) \log(1 - p)$, is minus the log of which likelihood? Over which data
+#    does that sum to 1?
 #
 # <details><summary>Solutions</summary>
 #
-# 1. The larger sigma, the fewer units: what lies below the noise is not worth its nats. For linear
-#    decoders the count is the number of eigenvalues of the data's covariance above $\sigma^2$.
-# 2. Minus the log probability of a Bernoulli with logits $f$; over bits. Over grey pixels it is no density
-#    (lesson 6).
+# 1. The larger sigma, the fewer units: what lies below the noise is not worth its nats. For linear decoders the
+#    count is the number of eigenvalues of the data's covariance above $\sigma^2$, at most the ten that there are.
+# 2. Of a Bernoulli; over bits. Over grey pixels it is no density (lesson 6).
 #
 # </details>
 #

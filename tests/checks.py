@@ -49,6 +49,9 @@ OPTIONS: dict[tuple[str, str], list[dict]] = {
 }
 
 
+z_scores = pv.evaluate.z_score
+
+
 def bound(comparisons: int) -> float:
     """The largest |z| allowed when `comparisons` are made: a false alarm in 10^5 tests."""
     return float(

@@ -113,10 +113,12 @@ def _below(vae: Any, x: Tensor, truth: Mapping[str, Tensor], num_draws: int) -> 
 Statistic = Callable[[Tensor], Tensor]
 
 STATISTICS: dict[str, Statistic] = {
-    "mean": lambda x: x.flatten(1).mean(1),
-    "standard deviation": lambda x: x.flatten(1).std(1),
-    "largest": lambda x: x.flatten(1).amax(1),
-    "share of zeros": lambda x: (x.flatten(1) == 0).to(x.dtype).mean(1),
+    "mean": lambda x: x.flatten(1).nanmean(1),
+    "standard deviation": lambda x: (
+        (x.flatten(1) - x.flatten(1).nanmean(1, keepdim=True)).square().nanmean(1).sqrt()
+    ),
+    "largest": lambda x: x.flatten(1).nan_to_num(nan=-torch.inf).amax(1),
+    "share of zeros": lambda x: torch.where(x.isnan(), x, x == 0).flatten(1).nanmean(1),
 }
 
 
@@ -153,6 +155,7 @@ def predictive_check(
         vae: The VAE.
         x: The data, of shape `(B, *x_shape)`.
         statistics: Functions of data of shape `(B, *x_shape)` with a number for each datum.
+            Where data have holes (NaN), replications have the same.
         num_replications: How many times `B` data are made.
         given: Their latent variables come from the ``"prior"``, as those of new data do, or from
             the ``"posterior"`` of each datum.
@@ -168,7 +171,10 @@ def predictive_check(
         }
         replicated: dict[str, list[float]] = {name: [] for name in statistics}
         for _ in range(num_replications):
-            made = [_replicate(vae, part, given) for part in split.chunks(ROWS_AT_ONCE)]
+            made = [
+                torch.where(part.isnan(), part, _replicate(vae, part, given))
+                for part in split.chunks(ROWS_AT_ONCE)
+            ]
             for name, statistic in statistics.items():
                 replicated[name].append(_averaged(statistic, made))
     checks = {}

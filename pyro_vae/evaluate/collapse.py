@@ -108,7 +108,9 @@ def rate_distortion(
             q, p = _sites(vae, x, known)
             sites.append({n: _kl(q[n], p[n], len(x)) for n in reversed(p) if n in q})
             by_feature = [
-                kl_by_feature(q[n]["fn"], p[n]["fn"], q[n]["value"], exact=True) for n in q
+                kl_by_feature(q[n]["fn"], p[n]["fn"], q[n]["value"], exact=True)
+                for n in q
+                if n in p
             ]
             features.append(by_feature[0] if len(by_feature) == 1 else None)
     rate, rate_se = _mean(rates, num_samples)

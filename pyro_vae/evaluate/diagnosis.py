@@ -1,14 +1,17 @@
 r"""How good, how sure, what limits it, what to try: one model, all questions."""
 
-from math import sqrt
+from math import prod, sqrt
 from typing import Any, NamedTuple
 
 from torch import Tensor
+from torch.distributions import constraints
 
 from ..data import Split
+from ..distributions.support import same
 from .advice import advise
 from .annealed import ais
 from .calibration import Calibration, sbc
+from .checks import check_rows
 from .classical import bernoulli_mixture, factor_analysis, independent_pixels, ppca
 from .collapse import ACTIVE, Information, Rate, active_units, information, rate_distortion
 from .gaps import Ledger, gap_ledger
@@ -105,7 +108,11 @@ def diagnose(
         num_temperatures: Of annealed importance sampling.
         num_steps: Optimization steps of the ledger.
         seed: Seeds everything.
+
+    Raises:
+        ValueError: The posterior has no density, or parameters for its training data only.
     """
+    check_rows(vae, None)
     notes: list[str] = []
     test, train = test.freeze(seed), train.freeze(seed)
     few, seen = (split.spread(num_data) for split in (test, train))
@@ -116,7 +123,8 @@ def diagnose(
         "Annealed importance sampling",
         lambda: ais(vae, test.take(few), num_temperatures=num_temperatures, seed=seed),
     )
-    light = trust(estimate, annealed, few.to(estimate.ess.device))
+    beside = annealed if len(few) > 1 else None
+    light = trust(estimate, beside, few.to(estimate.ess.device))
 
     def ledger(split: Split, rows: Tensor) -> Ledger:
         return gap_ledger(vae, split.take(rows), num_steps=num_steps, seed=seed)
@@ -161,7 +169,7 @@ def classical_references(vae: Any, train: Split, test: Split) -> dict[str, float
             found[f"mixture of {COMPONENTS} Bernoullis"] = bernoulli_mixture(
                 train, test, COMPONENTS
             )
-    elif latent_dim < train.rows(slice(0, 1)).numel():
+    elif same(likelihood.support, constraints.real) and latent_dim < prod(train.x_shape):
         found[f"probabilistic PCA, {latent_dim} features"] = ppca(train, test, latent_dim)
         found[f"factor analysis, {latent_dim} features"] = factor_analysis(train, test, latent_dim)
     return {name: float(values.mean()) for name, values in found.items()}

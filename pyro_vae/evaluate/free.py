@@ -32,7 +32,7 @@ class FreeGuide(nn.Module):
 
     def guide(self, x: Tensor, *, index: Tensor) -> None:
         r"""Samples them on the real line, and maps them to where the model wants them."""
-        with pyro.plate("data", len(x)):
+        with pyro.plate(self.latents.plate, len(x)):
             q = self.posterior(x, index)
             u = pyro.sample("_unconstrained", q, infer={"is_auxiliary": True})
             values, jacobian = self.latents.split(u)

@@ -169,9 +169,12 @@ def _optimize(
     values = starting_values(vae, x, family, index)
     program, parameters = free_program(vae, x, family, values, index)
     every = torch.arange(len(x), device=x.device)
-    objective = (
-        plan(program, x[:2], num_particles=num_particles).objective if family == "own" else None
-    )
+    objective = None
+    if family == "own":  # relaxed posteriors are evaluated as what they relax, without a path
+        q = program.posterior(x[:2], every[:2])
+        free_path = q.has_rsample or program.posterior.enumerable
+        estimator = "auto" if free_path else "score-function"
+        objective = plan(program, x[:2], estimator, num_particles=num_particles).objective
 
     def loss(x: Tensor, every: Tensor) -> list[Tensor]:
         with torch.enable_grad():
@@ -189,6 +192,6 @@ def _optimize(
         adam.param_groups[0]["lr"] = lr * (1 + cos(pi * step / num_steps)) / 2
         parameters.grad = gradient(x, every)[0]
         adam.step()
-        if 2 * step >= num_steps:  # the noise of late steps averages out
+        if step >= num_steps // 2:  # the noise of late steps averages out
             late += parameters.detach() / (num_steps - num_steps // 2)
     return late

@@ -1,6 +1,7 @@
 r"""What would the posterior be? Long chains for a few data, beside the guide."""
 
 import warnings
+from math import ceil
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -112,7 +113,7 @@ def _compare(chain: Tensor, guide: Tensor, seed: int) -> list[Tensor]:
     wide = chain.double()[None]  # one chain
     ess = min(float(effective_sample_size(v).min()) for v in (wide, wide.square()))
     ess = max(2 * FOLDS, min(ess, len(chain)))
-    thin = chain[:: max(1, round(len(chain) / ess))]
+    thin = chain[:: ceil(len(chain) / ess)]
     accuracy, z = c2st(thin, guide[: len(thin)], seed)
     return [
         chain,

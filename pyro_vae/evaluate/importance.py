@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyro
 import torch
 from torch import Tensor
 
@@ -16,7 +17,7 @@ from ..objectives.base import weigh
 from .checks import check_rows
 from .pareto import pareto_shape
 from .program import as_program
-from .pure import pure
+from .pure import device_of, pure
 from .staged import Staged
 
 ELEMENTS_AT_ONCE = 1_000_000
@@ -89,7 +90,7 @@ def log_marginal(
     tail = min(num_samples // 5, ceil(3 * sqrt(num_samples)))
     with pure(vae, seed) as device:
         split = as_split(x).to(device)
-        done = _Kept(kept, vae, split, num_samples, seed)
+        done = _Kept(kept, vae, split, num_samples, index, seed)
         for weights in log_weights(vae, split, num_samples, index, seed, skip=done.rows):
             done.add(_summary(weights, num_samples, tail))
     return done.result()
@@ -216,15 +217,25 @@ def _summary(weights: Iterator[Tensor], num_samples: int, tail: int) -> LogMargi
 class _Kept:
     r"""The rows that are done, in memory and, if wanted, in a file."""
 
-    def __init__(self, path: Any, vae: Any, split: Split, num_samples: int, seed: int) -> None:
+    def __init__(
+        self,
+        path: Any,
+        vae: Any,
+        split: Split,
+        num_samples: int,
+        index: Tensor | None,
+        seed: int,
+    ) -> None:
         self.path = None if path is None else Path(path)
         self.chunks: list[LogMarginal] = []
         self.rows, self.about = 0, ""
         if self.path is None:
             return
-        parts = [fingerprint(split), str(num_samples), str(seed), split.binarize]
-        digest = sha256(" ".join(parts).encode())
-        for tensor in vae.state_dict().values():
+        rules = (split.binarize, split.levels, split.range, num_samples, seed)
+        digest = sha256(f"{fingerprint(split)} {rules}".encode())
+        rows = [] if index is None else [index]
+        stored = [value for _, value in sorted(pyro.get_param_store().items())]
+        for tensor in [*rows, *vae.state_dict().values(), *stored]:
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         self.about = digest.hexdigest()
         if self.path.is_file():
@@ -235,7 +246,7 @@ class _Kept:
                         "got others. Delete the file, or name another."
                     )
                 fields = [torch.from_numpy(file[name]) for name in LogMarginal._fields]
-            device = next(iter(vae.state_dict().values())).device
+            device = device_of(vae)
             self.chunks = [LogMarginal(*(field.to(device) for field in fields))]
             self.rows = len(fields[0])
 

@@ -2,6 +2,7 @@ r"""What every evaluation promises: parameters, flags and random state stay as t
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 
 import pyro
 import torch
@@ -35,5 +36,6 @@ def pure(vae: nn.Module, seed: int) -> Iterator[torch.device]:
 
 
 def device_of(vae: nn.Module) -> torch.device:
-    r"""Returns the device of the first parameter; the CPU where there is none."""
-    return next((p.device for p in vae.parameters()), torch.device("cpu"))
+    r"""Returns the device of the first parameter, else of Pyro's param store, else the CPU."""
+    stored = (value for value in pyro.get_param_store().values())
+    return next((p.device for p in chain(vae.parameters(), stored)), torch.device("cpu"))

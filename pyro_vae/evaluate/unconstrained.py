@@ -35,6 +35,8 @@ class Unconstrained:
     def __init__(self, vae: Any, x: Tensor, **known: Tensor) -> None:
         self.vae = vae
         sites = sample_sites(poutine.trace(vae.model).get_trace(x, **known))
+        frames = [frame.name for site in sites.values() for frame in site["cond_indep_stack"]]
+        self.plate = frames[0] if frames else "data"
         latent = {name: site for name, site in sites.items() if not site["is_observed"]}
         self.transforms = {n: bijection(n, s["fn"].support) for n, s in latent.items()}
         shapes = {n: s["value"].shape[1:] for n, s in latent.items()}

@@ -45,9 +45,12 @@ def base(d: Any) -> Any:
 
 
 def inside(site: Any) -> bool:
+    r"""Whether the value of a site lies in its support; holes (NaN) do not count."""
     support, value = site["fn"].support, site["value"]
-    seen = torch.as_tensor(support.check(value))
-    return bool((seen | value.isnan().any() if value.isnan().any() else seen).all())
+    elementwise = getattr(support, "base_constraint", support)
+    if value.isnan().any() and elementwise.event_dim == 0:
+        return bool((elementwise.check(value) | value.isnan()).all())
+    return bool(torch.as_tensor(support.check(value)).all())
 
 
 def is_bits(support: Any) -> bool:
