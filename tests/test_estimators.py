@@ -662,6 +662,7 @@ REFUSALS = [
     ("standard-normal", "bernoulli", {}, "support inside the prior's"),
     ("bernoulli", "mean-field-normal", {}, "support inside the prior's"),
     ("bernoulli", "relaxed-bernoulli", {}, "support inside the prior's"),
+    ("standard-normal", "relaxed-bernoulli", {}, "a density for a probability"),
     ("hypersphere-uniform", "mean-field-normal", {}, "support inside the prior's"),
     ("bernoulli", "bernoulli", {"estimator": "reparameterized"}, "no gradient flows"),
     ("bernoulli", "bernoulli", {"estimator": "stl"}, "no gradient flows"),

@@ -147,7 +147,11 @@ def planned(settings: Train) -> dict[str, Any]:
 
 
 def check_supports(prior: Any, posterior: Any) -> None:
-    r"""Refuses a posterior that can leave the support of the prior: its ELBO is minus infinity."""
+    r"""Refuses a posterior that can leave the support of the prior: its ELBO is minus infinity.
+
+    A relaxed posterior is evaluated as the discrete one that it stands for: its prior has to be
+    relaxed too, else a density would be divided by a probability.
+    """
     if not inside(posterior.support, prior.support):
         remedies = [
             (constraints.boolean, "the Bernoulli prior"),
@@ -160,6 +164,12 @@ def check_supports(prior: Any, posterior: Any) -> None:
             f"Expected the posterior's support inside the prior's, else the ELBO is minus "
             f"infinity; got {type(posterior).__name__} on {describe(posterior.support)} and "
             f"{type(prior).__name__} on {describe(prior.support)}. Take {remedy}."
+        )
+    if hasattr(posterior, "temperature") and not same(posterior.support, prior.support):
+        raise ValueError(
+            "Expected a relaxed prior for a relaxed posterior, which is evaluated as the discrete "
+            f"variable that it relaxes; got {type(prior).__name__} on {describe(prior.support)}, "
+            "a density for a probability. Take the relaxed prior of the same name."
         )
 
 
