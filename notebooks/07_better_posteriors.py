@@ -175,8 +175,8 @@ _ = axis.set(xlim=(-2.2, 2.2), ylim=(-2.2, 2.2), xlabel="z1", ylabel="z2", title
 # the draws apart (1/2 is a tie).
 
 # %%
-count = 200 if smoke else 500
-for name in ("mean-field", "IAF"):
+count = 100 if smoke else 500
+for name in ("IAF",) if smoke else ("mean-field", "IAF"):
     gold = gold_posterior(trained[name], datum, count, seed=seed)
     print(
         f"{name:12s}sd of guide / sd of NUTS {gold.scale_ratio[0].tolist()}, classifier "

@@ -24,7 +24,7 @@ import torch
 
 import pyro_vae as pv
 from pyro_vae import objectives
-from pyro_vae.evaluate import z_score
+from pyro_vae.evaluate import gradients, z_score
 
 plt.style.use("tableau-colorblind10")
 seed = int(os.environ.get("SEED", 0))
@@ -81,21 +81,12 @@ print(f"log p(x) under the model that made the data: {log_evidence(truth, x).mea
 
 # %%
 vae, batch = fresh(), x[:20]
-
-
-def gradients(objective: pv.objectives.Objective, draws: int) -> torch.Tensor:
-    weight = vae.posterior.encoder.layers[-1].bias
-    rows = []
-    for _ in range(draws):
-        loss = objective(vae.model, vae.guide, batch).loss
-        rows.append(torch.autograd.grad(loss, weight)[0])
-    return torch.stack(rows)
-
-
 draws = 200 if smoke else 2000
-exact = gradients(objectives.Enumeration(), 1)[0]
+bias = {"parameters": [vae.posterior.encoder.layers[-1].bias], "seed": seed}
+exact = gradients(vae, objectives.Enumeration(), batch, 1, **bias)[0]
 for baseline in ("none", "average", "neural"):
-    values = gradients(objectives.ScoreFunction(1, baseline, (6,)), draws)[draws // 10 :]
+    estimator = objectives.ScoreFunction(1, baseline, (6,))
+    values = gradients(vae, estimator, batch, draws, **bias)[draws // 10 :]  # once it has settled
     z = z_score(values, exact)
     print(
         f"score function, baseline {baseline:8s}variance {values.var(0).sum():.4f}, |z| {z.abs().max():.1f}"

@@ -372,7 +372,12 @@ def uninterrupted(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "number,code", [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)]
+    "number,code",
+    [
+        (signal.SIGKILL, -9),
+        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
+    ],
 )
 def test_killed_in_mid_epoch_and_resumed(tmp_path, uninterrupted, number, code):
     process = start(tmp_path, *FLAGS, "--out", "run")

@@ -1,6 +1,8 @@
 r"""Supports: one that PyTorch lacks, how two compare, what they are called."""
 
 from collections.abc import Sequence
+from math import inf
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -57,10 +59,25 @@ def inside(inner: Constraint, outer: Constraint) -> bool:
         >>> inside(constraints.boolean, constraints.real)
         False
     """
-    intervals = (constraints.unit_interval, constraints.positive, constraints.nonnegative)
-    return same(inner, outer) or (
-        same(outer, constraints.real) and any(same(inner, c) for c in intervals)
-    )
+    if same(inner, outer):
+        return True
+    small, large = _ends(inner), _ends(outer)
+    if small is None or large is None or inner.is_discrete != outer.is_discrete:
+        return False
+    return bool(torch.as_tensor((small[0] >= large[0]) & (small[1] <= large[1])).all())
+
+
+def _ends(support: Constraint) -> tuple[Tensor, Tensor] | None:
+    r"""Lowest and highest value of the numbers on a support, or None if it is no interval."""
+    if same(support, constraints.boolean):
+        ends: tuple[Any, Any] = (0.0, 1.0)
+    elif same(support, constraints.real):
+        ends = (-inf, inf)
+    elif hasattr(support, "lower_bound") or hasattr(support, "upper_bound"):
+        ends = (getattr(support, "lower_bound", -inf), getattr(support, "upper_bound", inf))
+    else:
+        return None
+    return torch.as_tensor(ends[0]), torch.as_tensor(ends[1])
 
 
 def describe(support: Constraint) -> str:
@@ -75,6 +92,8 @@ def describe(support: Constraint) -> str:
         (constraints.unit_interval, "[0, 1]"),
         (open_unit_interval, "(0, 1)"),
         (constraints.real, "the real numbers"),
+        (constraints.positive, "the positive numbers"),
+        (constraints.nonnegative, "the numbers from 0"),
         (constraints.nonnegative_integer, "{0, 1, 2, ...}"),
     ]
     for known, name in names:
@@ -86,4 +105,7 @@ def describe(support: Constraint) -> str:
         return " or ".join(dict.fromkeys(describe(part) for part in support.supports))
     if support.is_discrete and hasattr(support, "upper_bound"):
         return f"{{{getattr(support, 'lower_bound', 0)}, ..., {support.upper_bound}}}"
+    if not support.is_discrete and _ends(support) is not None:
+        low, high = _ends(support)  # type: ignore[misc]
+        return f"[{float(low.min()):g}, {float(high.max()):g}]"
     return "the unit sphere" if "Sphere" in type(support).__name__ else str(support)

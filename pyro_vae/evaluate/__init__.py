@@ -17,6 +17,7 @@ from .export import to_datatree
 from .gaps import Ledger, gap_ledger
 from .generate import decode, reconstruct, sample
 from .gold import Gold, c2st, gold_posterior
+from .gradients import gradients
 from .importance import LogMarginal, elbo, log_marginal
 from .latent import Encoding, encode
 from .program import prior_guide
@@ -54,6 +55,7 @@ __all__ = [
     "factor_analysis",
     "gap_ledger",
     "gold_posterior",
+    "gradients",
     "independent_pixels",
     "information",
     "interval_coverage",

@@ -1,42 +1,47 @@
 r"""The commonest mistakes in Pyro programs over data, each with its sentence.  (layer 5)
 
 A mistake is a function that looks at a :class:`Case` and returns a sentence, or nothing. They are
-asked in order: what one asks, those before it have found in order.
+asked in order: what one asks, those before it have found in order. Those of a failure are asked
+only where a step fails; the others are wrong silently.
 """
 
-from collections.abc import Callable
-
 from . import data, failures, sites, values
-from .case import Case
+from .case import Case, Mistake
 
 __all__ = ["MISTAKES", "Case"]
 
-MISTAKES: list[Callable[[Case], str | None]] = [
+MISTAKES: list[Mistake] = [
     data.data_are_no_tensor,
+    data.there_are_no_data,
     data.one_datum_without_a_batch,
+    data.data_have_another_layout,
+    failures.a_program_does_not_take_the_data,
     data.data_are_integers,
     data.data_are_not_finite,
     data.data_have_another_dtype_or_device,
-    failures.a_program_does_not_take_the_data,
     failures.a_site_is_named_twice,
     failures.two_plates_have_one_dimension,
+    failures.a_site_has_no_distribution,
+    failures.data_are_no_tensor_at_their_site,
     failures.an_event_is_not_declared,
     failures.a_plate_has_another_size,
-    failures.latent_sizes_differ,
+    sites.an_event_swallows_the_batch,
+    failures.latent_shapes_differ,
     failures.a_network_takes_another_size,
-    failures.a_program_fails,
     sites.nothing_is_observed,
     sites.the_guide_observes,
     sites.a_latent_variable_has_no_guide,
     sites.the_guide_samples_what_the_model_lacks,
+    failures.a_program_fails,
     sites.nothing_can_be_trained,
+    sites.a_network_is_hidden,
     sites.sites_have_no_plate,
     sites.an_event_is_not_declared_by_chance,
-    sites.an_event_swallows_the_batch,
     sites.plates_differ,
     sites.data_have_another_shape,
     values.a_parameter_is_out_of_range,
     values.data_lie_outside_the_support,
     values.the_guide_leaves_the_prior,
     values.the_loss_is_not_finite,
+    failures.a_step_fails,
 ]

@@ -1,23 +1,28 @@
-r"""Sites of model and guide that do not fit each other."""
+r"""Sites of model and guide that do not fit each other, or the data."""
 
 from ..objectives.base import sample_sites
-from .case import Case
-from .words import forgotten_event, listed, plates
+from .case import Case, of_failures
+from .words import depth, forgotten_event, listed, plates
 
 
 def nothing_is_observed(case: Case) -> str | None:
-    if not any(site["is_observed"] for site in sample_sites(case.p).values()):
-        names = ", ".join(sample_sites(case.p))
+    r"""A likelihood without ``obs=x``."""
+    sites = sample_sites(case.p.trace)
+    noted = [name for name, site in sites.items() if site["infer"].get("_deterministic")]
+    if not case.p.error and not any(
+        site["is_observed"] for name, site in sites.items() if name not in noted
+    ):
         return (
-            f"Expected a model that observes the data; got none observed among {names}. Write "
-            'pyro.sample("x", ..., obs=x).'
+            f"Expected a model that observes the data; got none observed among "
+            f'{", ".join(sites) or "no sites"}. Write pyro.sample("x", ..., obs=x).'
         )
     return None
 
 
 def the_guide_observes(case: Case) -> str | None:
-    for name, site in sample_sites(case.q).items():
-        if site["is_observed"]:
+    r"""``obs=`` in the guide."""
+    for name, site in case.guided.items():
+        if site["is_observed"] and not site["infer"].get("is_auxiliary"):
             return (
                 f"Expected a guide that samples latent variables only; got the observed site "
                 f"{name!r}. Leave obs to the model."
@@ -26,32 +31,38 @@ def the_guide_observes(case: Case) -> str | None:
 
 
 def a_latent_variable_has_no_guide(case: Case) -> str | None:
-    guided = sample_sites(case.q)
-    for name, site in sample_sites(case.p).items():
-        if not site["is_observed"] and name not in guided:
+    r"""Sites of other names, or of none: Pyro would draw them from the prior."""
+    if case.q.error:
+        return None
+    for name, site in case.modelled.items():
+        summed = site["infer"].get("enumerate")
+        if not site["is_observed"] and name not in case.guided and not summed:
             return (
                 f"Expected a guide for every latent variable; got none for {name!r}: the guide "
-                f"samples {', '.join(guided) or 'nothing'}. Use the model's names, and obs= for "
-                "data."
+                f"samples {', '.join(case.guided) or 'nothing'}. Use the model's names, and obs= "
+                "for data."
             )
     return None
 
 
 def the_guide_samples_what_the_model_lacks(case: Case) -> str | None:
-    known = sample_sites(case.p)
-    for name, site in sample_sites(case.q).items():
+    r"""A site too many."""
+    if case.p.error:
+        return None
+    known = sample_sites(case.p.trace)
+    for name, site in case.guided.items():
         observed = name in known and known[name]["is_observed"]
         if (name not in known or observed) and not site["infer"].get("is_auxiliary"):
             what = "which the model observes" if observed else "which the model has not"
             return (
                 f"Expected the guide to sample the model's latent variables; got {name!r}, "
-                f"{what}. "
-                'Remove it, or mark it infer={"is_auxiliary": True}.'
+                f'{what}. Remove it, or mark it infer={{"is_auxiliary": True}}.'
             )
     return None
 
 
 def nothing_can_be_trained(case: Case) -> str | None:
+    r"""Networks in plain functions."""
     if not case.parameters:
         return (
             "Expected parameters to train; got none from model and guide: networks are invisible "
@@ -60,7 +71,27 @@ def nothing_can_be_trained(case: Case) -> str | None:
     return None
 
 
+def a_network_is_hidden(case: Case) -> str | None:
+    r"""One network that is shown beside one that is not, or that Pyro knows by other weights."""
+    if case.failure is not None:
+        return None
+    shown = {id(tensor) for tensor in [*case.parameters, case.x]}
+    hidden = [leaf for leaf in case.leaves if id(leaf) not in shown]
+    if hidden:
+        shapes = ", ".join(listed(leaf.shape) for leaf in hidden[:3])
+        more = ", ..." if len(hidden) > 3 else ""
+        return (
+            f"Expected every tensor with gradients to be shown to Pyro; got {len(hidden)} that "
+            f"no step would move, of shapes {shapes}{more}. Call pyro.module for its network; if "
+            "you do, pyro.clear_param_store() before, which holds others of that name; if it is "
+            "to stay, requires_grad_(False)."
+        )
+    return None
+
+
+@of_failures
 def sites_have_no_plate(case: Case) -> str | None:
+    r"""A batch without ``pyro.plate``."""
     for program, name, site in case.sites():
         if len(site["fn"].batch_shape) and not site["cond_indep_stack"]:
             return (
@@ -71,18 +102,21 @@ def sites_have_no_plate(case: Case) -> str | None:
     return None
 
 
+@of_failures
 def an_event_is_not_declared_by_chance(case: Case) -> str | None:
+    r"""A forgotten ``.to_event`` where sizes happen to fit."""
     for program, name, site in case.sites():
-        if len(site["fn"].batch_shape) > len(site["cond_indep_stack"]):
+        if len(site["fn"].batch_shape) > depth(site):
             return forgotten_event(program, name, site)
     return None
 
 
 def an_event_swallows_the_batch(case: Case) -> str | None:
+    r"""``.to_event(2)`` of a batch of vectors."""
     count = len(case.x)
     for program, name, site in case.sites():
         shape = site["fn"].event_shape
-        other = sample_sites(case.p if program == "guide" else case.q).get(name)
+        other = (case.modelled if program == "guide" else case.guided).get(name)
         wanted = tuple(other["fn"].event_shape) if other is not None else tuple(case.x.shape[1:])
         if len(shape) > len(wanted) and shape[0] == count:
             return (
@@ -94,30 +128,32 @@ def an_event_swallows_the_batch(case: Case) -> str | None:
 
 
 def plates_differ(case: Case) -> str | None:
-    model = sample_sites(case.p)
-    for name, site in sample_sites(case.q).items():
-        if name not in model:
-            continue
+    r"""Plates of other names, dimensions or sizes: a site would be weighed twice differently."""
+    for name, guided, modelled in case.latents():
         here, there = (
-            [(f.name, f.dim) for f in s["cond_indep_stack"]] for s in (site, model[name])
+            sorted((f.name, f.dim or 0, f.size, f.full_size) for f in site["cond_indep_stack"])
+            for site in (guided, modelled)
         )
-        if sorted(here) != sorted(there):
+        if here != there:
             return (
                 f"Expected {name!r} in the same plates in guide and model; got {plates(here)} "
-                f"and {plates(there)}. Give them the same names and dimensions."
+                f"and {plates(there)}. Give them the same names, sizes and dimensions."
             )
     return None
 
 
 def data_have_another_shape(case: Case) -> str | None:
-    for name, site in sample_sites(case.p).items():
-        expected = (len(case.x), *site["fn"].event_shape)
-        if site["is_observed"] and len(site["fn"].batch_shape) <= 1:
-            got = tuple(site["value"].shape)
-            if got != expected and len(site["fn"].event_shape):
-                return (
-                    f"Expected {name} of shape {listed(expected)}, as the likelihood's event "
-                    f"shape says; got {listed(got)}. Reshape the data, or build the decoder for "
-                    "them."
-                )
+    r"""A decoder for other data; sizes of 1 would be broadcast in silence."""
+    for name, site in case.modelled.items():
+        fn, got = site["fn"], tuple(site["value"].shape)
+        event = tuple(fn.event_shape)
+        wrong = len(got) < len(event) or got[len(got) - len(event) :] != event
+        if case.failure is not None:
+            wrong |= got != tuple(fn.shape())
+        if site["is_observed"] and wrong:
+            expected = (*fn.batch_shape, *event)
+            return (
+                f"Expected {name} of shape {listed(expected)}, as the likelihood says; got "
+                f"{listed(got)}. Reshape the data, or build the decoder for them."
+            )
     return None

@@ -1,15 +1,19 @@
 r"""Parameters and values that distributions do not take."""
 
 import torch
+from pyro import distributions as dist
 from torch import Tensor
 from torch.distributions import constraints
 
-from ..objectives.base import sample_sites
-from .case import Case
-from .words import base, describe, inside, is_bits
+from ..distributions.support import inside, open_unit_interval, same
+from ..objectives.planner import check_supports
+from ..objectives.planner import name as name_of
+from .case import Case, of_failures
+from .words import base, describe, elementwise, span, support
 
 
 def a_parameter_is_out_of_range(case: Case) -> str | None:
+    r"""A scale straight from a network."""
     for program, name, site in case.sites():
         d = base(site["fn"])
         for key, constraint in getattr(d, "arg_constraints", {}).items():
@@ -17,54 +21,87 @@ def a_parameter_is_out_of_range(case: Case) -> str | None:
             if not isinstance(value, Tensor) or constraints.is_dependent(constraint):
                 continue
             if not torch.as_tensor(constraint.check(value)).all():
+                remedy = (
+                    "Something overflowed before: clamp log scales, lower the learning rate."
+                    if value.isnan().any()
+                    else "Map what the network returns there: exp or softplus for scales and "
+                    "rates, logits= for probabilities."
+                )
                 return (
                     f"Expected {key} of {name!r} in {describe(constraint)}; got values from "
-                    f"{float(value.min()):.3g} to {float(value.max()):.3g} in the {program}. Map "
-                    "what the network returns there: exp or softplus for scales and rates, logits="
-                    " for probabilities."
+                    f"{span(value)} in the {program}. {remedy}"
                 )
     return None
 
 
 def data_lie_outside_the_support(case: Case) -> str | None:
-    for name, site in sample_sites(case.p).items():
-        if site["is_observed"] and not inside(site):
-            value = site["value"]
-            grey = is_bits(site["fn"].support)
-            remedy = (
-                "Binarize grey pixels, or take a likelihood for them (ContinuousBernoulli, "
-                "Binomial of their levels): under a Bernoulli they are no density."
-                if grey
-                else "Take a likelihood for such data."
-            )
-            return (
-                f"Expected {name} in the support of {type(base(site['fn'])).__name__}, "
-                f"{describe(site['fn'].support)}; got values from {float(value.min()):.3g} to "
-                f"{float(value.max()):.3g}. {remedy}"
-            )
+    r"""Grey pixels under a Bernoulli."""
+    likelihood = getattr(case.vae, "likelihood", None)
+    for name, site in case.modelled.items():
+        allowed = elementwise(likelihood.support if likelihood else support(site["fn"]))
+        value = site["value"]
+        if not site["is_observed"] or allowed is None or _holds(allowed, value):
+            continue
+        family = type(likelihood).__name__ if likelihood else name_of(site["fn"])
+        return (
+            f"Expected {name} in the support of {family}, {describe(allowed)}; got values from "
+            f"{span(value)}. {_remedy(allowed, value)}"
+        )
     return None
 
 
 def the_guide_leaves_the_prior(case: Case) -> str | None:
-    guided = sample_sites(case.q)
-    for name, site in sample_sites(case.p).items():
-        if not site["is_observed"] and name in guided and not inside(site):
-            q = type(base(guided[name]["fn"])).__name__
+    r"""A Normal guide of a positive variable."""
+    if hasattr(case.vae, "prior"):
+        try:
+            check_supports(case.vae.prior, case.vae.posterior)
+        except ValueError as error:
+            return str(error)
+        return None
+    for name, guided, modelled in case.latents():
+        q, p = elementwise(support(guided["fn"])), elementwise(support(modelled["fn"]))
+        if q is None or p is None:
+            continue
+        point = isinstance(base(guided["fn"]), dist.Delta)
+        if not (_holds(p, guided["value"]) if point else inside(q, p)):
             return (
                 f"Expected a guide that samples {name!r} where the prior has it, in "
-                f"{describe(site['fn'].support)}; the guide's {q} leaves it. Take a guide with "
-                "that support, such as LogNormal for positive numbers."
+                f"{describe(p)}; the guide's {name_of(guided['fn'])} is on {describe(q)}. Take a "
+                "guide on the prior's support, such as LogNormal for positive numbers."
             )
     return None
 
 
+@of_failures
 def the_loss_is_not_finite(case: Case) -> str | None:
+    r"""A density that underflows."""
     for program, name, site in case.sites():
-        density = site["fn"].log_prob(site["value"])
-        if not torch.as_tensor(density).isfinite().all():
+        density = torch.as_tensor(site["fn"].log_prob(site["value"])).detach()
+        if not density.isfinite().all():
             return (
                 f"Expected finite log densities; got {float(density.sum())} for {name!r} in the "
                 f"{program}. Bound what its network returns: clamp log scales, give logits "
                 "instead of probabilities."
             )
     return None
+
+
+def _holds(allowed: constraints.Constraint, value: Tensor) -> bool:
+    r"""Whether values lie in a support; holes (NaN) do not count."""
+    good = torch.as_tensor(allowed.check(value))
+    if good.shape == value.shape:
+        good = good | value.isnan()
+    return bool(good.all())
+
+
+def _remedy(allowed: constraints.Constraint, value: Tensor) -> str:
+    if same(allowed, constraints.boolean):
+        return (
+            "Binarize grey pixels, or take a likelihood for them (ContinuousBernoulli, Binomial "
+            "of their levels): under a Bernoulli they are no density."
+        )
+    if same(allowed, open_unit_interval) and value.min() >= 0 and value.max() <= 1:
+        return "Move the ends inside, or take ContinuousBernoulli, which has them."
+    if value.min() >= 0 and value.max() > 1 and not allowed.is_discrete:
+        return "Divide the data by the highest value that they can have, such as 255."
+    return "Take a likelihood for such data."

@@ -1,29 +1,37 @@
 r"""How shapes, supports and plates are said."""
 
-import re
 from typing import Any
 
 import torch
+from pyro.distributions import ExpandedDistribution, MaskedDistribution
 from torch import Tensor
-from torch.distributions import constraints
+
+from ..distributions import support as supports
 
 
 def forgotten_event(program: str, name: str, site: Any) -> str:
-    plates = ", ".join(frame.name for frame in site["cond_indep_stack"])
+    r"""What to say of dimensions that are neither plates nor an event."""
+    fn, around = site["fn"], ", ".join(frame.name for frame in site["cond_indep_stack"])
+    declared = len(fn.event_shape)
+    more = max(1, len(fn.batch_shape) - depth(site))
     return (
-        f"Expected a batch_shape with one dimension for each plate around {name!r} ({plates}); "
-        f"got {listed(site['fn'].batch_shape)} in the {program}. Declare the others one event: "
-        ".to_event(1)."
+        f"Expected a batch_shape with one dimension for each plate around {name!r} ({around}); "
+        f"got {listed(fn.batch_shape)} in the {program}. Declare the others one event: "
+        f".to_event({declared + more})."
     )
 
 
-def blamed(error: Exception | None) -> Any:
-    r"""The site at which plates and shapes did not fit, from the frames of an exception."""
-    if error is None or "Shape mismatch inside plate" not in str(error):
-        return None
-    trace, found = error.__traceback__, None
+def depth(site: Any) -> int:
+    r"""How many batch dimensions the plates around a site make."""
+    return max((-f.dim for f in site["cond_indep_stack"] if f.vectorized), default=0)
+
+
+def culprit(error: Exception | None) -> Any:
+    r"""The site at which an exception was raised, from its frames."""
+    trace, found = error.__traceback__ if error is not None else None, None
     while trace is not None:
-        found = trace.tb_frame.f_locals.get("msg", found)
+        message = trace.tb_frame.f_locals.get("msg")
+        found = message if isinstance(message, dict) and "fn" in message else found
         trace = trace.tb_next
     return found
 
@@ -39,46 +47,66 @@ def datum_shape(vae: Any) -> tuple[int, ...] | None:
 
 
 def base(d: Any) -> Any:
-    while isinstance(d, torch.distributions.Independent):
+    r"""What is inside masks, expansions and declared events."""
+    wrappers = (torch.distributions.Independent, MaskedDistribution, ExpandedDistribution)
+    while isinstance(d, wrappers):
         d = d.base_dist
     return d
 
 
-def inside(site: Any) -> bool:
-    r"""Whether the value of a site lies in its support; holes (NaN) do not count."""
-    support, value = site["fn"].support, site["value"]
-    elementwise = getattr(support, "base_constraint", support)
-    if value.isnan().any() and elementwise.event_dim == 0:
-        return bool((elementwise.check(value) | value.isnan()).all())
-    return bool(torch.as_tensor(support.check(value)).all())
+def support(d: Any) -> Any:
+    r"""The support of a distribution, or None where it says none."""
+    try:
+        return d.support
+    except NotImplementedError:
+        return None
 
 
-def is_bits(support: Any) -> bool:
-    return getattr(support, "base_constraint", support) is constraints.boolean
+def elementwise(support: Any) -> Any:
+    r"""The support of one element, where elements have one."""
+    while hasattr(support, "base_constraint"):
+        support = support.base_constraint
+    return support
 
 
-def describe(constraint: Any) -> str:
-    inner = getattr(constraint, "base_constraint", constraint)
-    if inner is constraints.boolean:
-        return "{0, 1}"
-    return re.sub(r"([a-z])([A-Z])", r"\1 \2", str(inner)).replace("_", " ").lower()
+def describe(support: Any) -> str:
+    r"""What the package calls a support."""
+    return supports.describe(elementwise(support))
 
 
-def plates(frames: list[tuple[str, int]]) -> str:
-    return ", ".join(f"{name!r} (dim={dim})" for name, dim in frames) or "none"
+def plates(frames: list[tuple[str, int, int, int]]) -> str:
+    r"""Names, dimensions, sizes and whole sizes of plates, in words."""
+    return (
+        ", ".join(
+            f"{name!r} of {size}{f' of {whole}' if whole not in (None, size) else ''} (dim={dim})"
+            for name, dim, size, whole in frames
+        )
+        or "none"
+    )
 
 
 def listed(shape: Any) -> str:
+    r"""A shape, in brackets."""
     return f"[{', '.join(map(str, shape))}]"
 
 
+def span(value: Tensor) -> str:
+    r"""From where to where values go."""
+    low, high = value.detach().aminmax()
+    return f"{float(low):.3g} to {float(high):.3g}"
+
+
 def plain(shape: tuple[int, ...]) -> str:
+    r"""A shape, or the one number that it is."""
     return str(shape[0]) if len(shape) == 1 else listed(shape)
 
 
 def dtype(x: Tensor) -> str:
+    r"""A dtype, as one writes it."""
     return str(x.dtype)
 
 
-def first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0].rstrip(".") + "." if str(error).strip() else ""
+def first_line(error: Exception | None) -> str:
+    r"""The first line of an exception, as a sentence."""
+    text = str(error).strip()
+    return text.splitlines()[0].rstrip(".") + "." if text else "no words."

@@ -62,9 +62,11 @@ class VAE(nn.Module):
             z = pyro.sample("z", self.prior())
             likelihood = self.likelihood(z)
             if x is not None and x.shape[1:] != likelihood.event_shape:
+                more = likelihood.shape() == x.shape
+                remedy = f" Give the likelihood event_dim={x.dim() - 1}." if more else ""
                 raise ValueError(
                     f"Expected x of shape (batch, {', '.join(map(str, likelihood.event_shape))}), "
-                    f"as the likelihood's event shape says; got {tuple(x.shape)}."
+                    f"as the likelihood's event shape says; got {tuple(x.shape)}.{remedy}"
                 )
             return pyro.sample("x", likelihood, obs=x)
 

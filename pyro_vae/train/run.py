@@ -22,7 +22,8 @@ from ..data import Split, fingerprint
 from ..evaluate import CollapseWatch, active_units, elbo
 from ..evaluate.collapse import ACTIVE
 from ..evaluate.pure import device_of
-from ..objectives import ELBO, Objective, cycle, fall, scale_kl, track_sigma, warm_up
+from ..objectives import ELBO, Objective, scale_kl, track_sigma
+from .schedule import Schedule
 from .terminal import Bar, leave
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ class Run:
         self.relaxed = [m for m in vae.modules() if "temperature" in dict(m.named_buffers())]
         self.fingerprint = fingerprint(data)
         self.steps_per_epoch = math.ceil(len(data) / settings.batch_size)
+        self.schedule = Schedule(settings, self.steps_per_epoch)
         self.position, self.history = Position(), History()
         self.watch = CollapseWatch()
         self.best: dict[str, Tensor] = {}
@@ -153,13 +155,13 @@ class Run:
         A smaller last batch steps eagerly: one step an epoch is not worth a graph of its own.
         """
         at, settings = self.position, self.settings
-        lr, weight = settings.lr * self.lr_factor(), self.kl_weight()
+        lr, weight = self.schedule.lr(at.step), self.schedule.kl_weight(at.step)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.set_temperatures()
         whole = len(batch) == min(settings.batch_size, len(self.data))
         take = self.fused_step if self.compiled and whole else self.eager_step
-        figures = take(batch, weight, self.capacity())
+        figures = take(batch, weight, self.schedule.capacity(at.step))
 
         at.step += 1
         at.sums["kl_weight"], at.sums["lr"] = weight, lr
@@ -246,40 +248,13 @@ class Run:
                 f"train.clip_norm.{kept}"
             )
 
-    def lr_factor(self) -> float:
-        r"""The learning rate of this step, as a fraction of its highest value."""
-        at, settings = self.position, self.settings
-        last = settings.epochs * self.steps_per_epoch
-        factor = warm_up(at.step + 1, settings.warmup_epochs * self.steps_per_epoch)
-        factor *= warm_up(last - at.step, settings.cooldown_epochs * self.steps_per_epoch)
-        if settings.schedule == "cosine":
-            factor *= (1 + math.cos(math.pi * at.step / last)) / 2
-        return factor
-
-    def kl_weight(self) -> float:
-        r"""The weight of the KL term in this step."""
-        at, settings = self.position, self.settings
-        steps = settings.kl_warmup_epochs * self.steps_per_epoch
-        if settings.kl_cycles > 1:
-            return settings.kl_weight * cycle(at.step, int(steps), settings.kl_cycles)
-        return settings.kl_weight * warm_up(at.step, steps)
-
-    def capacity(self) -> float | None:
-        r"""The capacity of this step."""
-        settings = self.settings
-        if settings.capacity is None:
-            return None
-        steps = settings.capacity_epochs * self.steps_per_epoch
-        return settings.capacity * warm_up(self.position.step, steps)
-
     def set_temperatures(self) -> None:
         r"""Sets the temperature of relaxed families."""
-        at, settings = self.position, self.settings
-        if settings.final_temperature is not None:
-            steps = settings.temperature_epochs * self.steps_per_epoch
+        at = self.position
+        if self.settings.final_temperature is not None:
             at.temperatures = at.temperatures or [float(m.temperature) for m in self.relaxed]
             for module, start in zip(self.relaxed, at.temperatures):
-                module.temperature.fill_(fall(at.step, steps, start, settings.final_temperature))
+                module.temperature.fill_(self.schedule.temperature(at.step, start))
 
     # --- Measuring ------------------------------------------------------------------------------
 
