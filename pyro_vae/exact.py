@@ -26,9 +26,17 @@ def linear_gaussian(dim: int, latent_dim: int, sigma: float, posterior: str = "m
     Arguments:
         dim: The number of elements of x.
         latent_dim: The number of latent features.
-        sigma: The standard deviation of the noise, held fixed.
+        sigma: The standard deviation of the noise, in the units of x, held fixed.
         posterior: ``"mean-field"`` or ``"full"``.
+
+    Raises:
+        ValueError: `sigma` is not positive, or `posterior` is another word.
     """
+    if sigma <= 0 or posterior not in ("mean-field", "full"):
+        raise ValueError(
+            "Expected sigma > 0 and the posterior 'mean-field' or 'full'; got "
+            f"{sigma} and {posterior!r}."
+        )
     full = posterior == "full"
     outputs = latent_dim + latent_dim * (latent_dim + 1) // 2 if full else 2 * latent_dim
     encoder = MLP(dim, [], outputs)
@@ -50,6 +58,9 @@ class Exact:
     Arguments:
         vae: What :func:`linear_gaussian` returned, trained or not.
 
+    Raises:
+        ValueError: The prior is not standard Normal, or the decoder not linear with one sigma.
+
     Example:
         >>> _ = torch.manual_seed(0)
         >>> vae = linear_gaussian(5, 2, 0.5)
@@ -59,12 +70,20 @@ class Exact:
     """
 
     def __init__(self, vae: VAE) -> None:
-        linear: Any = vae.likelihood.decoder.layers[0]  # type: ignore[index]
+        layers: Any = getattr(vae.likelihood.decoder, "layers", [])
+        gaussian = getattr(vae.likelihood, "sigma", None) in ("fixed", "shared", "optimal")
+        if len(layers) != 1 or not gaussian or not isinstance(vae.prior, StandardNormal):
+            raise ValueError(
+                "Expected a linear-Gaussian VAE, as linear_gaussian makes it; got "
+                f"{type(vae.prior).__name__}, {type(vae.likelihood).__name__} and a decoder of "
+                f"{len(layers)} layers."
+            )
+        linear = layers[0]
         self.w, self.b = linear.weight.detach().clone(), linear.bias.detach().clone()
         self.variance = vae.likelihood.log_scale.detach().exp() ** 2  # type: ignore[operator]
         dim, latent_dim = self.w.shape
-        eye = torch.eye(latent_dim, dtype=self.w.dtype)
-        noise = self.variance * torch.eye(dim, dtype=self.w.dtype)
+        eye = torch.eye(latent_dim, dtype=self.w.dtype, device=self.w.device)
+        noise = self.variance * torch.eye(dim, dtype=self.w.dtype, device=self.w.device)
         self.marginal = MultivariateNormal(self.b, self.w @ self.w.T + noise)
         self.precision = eye + self.w.T @ self.w / self.variance
         self.covariance = torch.linalg.inv(self.precision)

@@ -1,6 +1,7 @@
 """Makes each lesson's notebook from its source, and executes it: `make notebooks`."""
 
 import argparse
+import os
 import time
 from pathlib import Path
 
@@ -15,6 +16,8 @@ KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("lessons", nargs="*", type=Path, help="sources (default: all)")
+    for name in ("SMOKE", "SEED"):  # published notebooks are of full size
+        os.environ.pop(name, None)
     for path in parser.parse_args().lessons or sorted(FOLDER.glob("*.py")):
         start = time.perf_counter()
         notebook = jupytext.read(path)

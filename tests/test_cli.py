@@ -89,12 +89,19 @@ def test_diagnose_writes_a_page(run, tmp_path, capsys):
 def test_inspect_shows_a_step(capsys):
     assert main(["inspect", "digits", "--latent-dim", "3", "--num-data", "4"]) == 0
     out = capsys.readouterr().out
-    assert "One step on 4 training data" in out and "nats per datum" in out
+    assert "The ELBO of 4 training data of digits" in out and "nats per datum" in out
+    assert out.splitlines()[-1].startswith("Training takes reparameterized: closed-form KL")
     assert [line.split()[:2] for line in out.splitlines()[2:5]] == [
         ["guide", "z"],
         ["model", "z"],
         ["model", "x"],
     ]
+
+
+@pytest.mark.parametrize("count", ["0", "-3"])
+def test_a_count_of_data_is_at_least_one(count, capsys):
+    assert main(["inspect", "digits", "--num-data", count]) == 2
+    assert f"Expected --num-data of at least 1; got {count}." in capsys.readouterr().err
 
 
 def test_compare_runs(run, tmp_path, capsys):

@@ -267,3 +267,15 @@ def test_evidence_is_elbo_plus_kl():
     assert z_scores(estimates, exact.marginal.log_prob(x) - kl).abs().max() < bound(5)
     with pyro.validation_enabled(False):
         assert z_scores(estimates, exact.marginal.log_prob(x) + kl).abs().max() > bound(5)
+
+
+def test_closed_forms_are_of_linear_gaussian_vaes_alone():
+    for wrong in ((5, 2, -1.0), (5, 2, 0.5, "typo")):
+        with pytest.raises(ValueError, match="Expected sigma > 0 and the posterior"):
+            linear_gaussian(*wrong)
+    vae = linear_gaussian(5, 2, 0.5)
+    with torch.device("meta"):  # nothing is made on another device than the weights
+        Exact(vae).log_marginal(torch.zeros(3, 5, device="cpu"))
+    vae.likelihood.decoder = pv.nn.MLP(2, [7], 5)
+    with pytest.raises(ValueError, match="Expected a linear-Gaussian VAE"):
+        Exact(vae)

@@ -199,7 +199,7 @@ class Explain:
 
 @dataclass
 class Inspect:
-    r"""Takes one training step of a recipe apart: every site, and what it adds to the loss."""
+    r"""Takes the ELBO of a recipe apart, by one sample: every site, and what it adds."""
 
     recipe: Positional[str]
     """A name from `pyro-vae list`, or a TOML file. Settings are flags, as in `train`."""

@@ -124,7 +124,7 @@ def diagnose(command: arguments.Diagnose, flags: dict[str, Any]) -> None:
         test,
         dataset.train,
         num_samples=command.num_samples,
-        num_data=command.num_data,
+        num_data=_at_least_one(command.num_data),
         num_temperatures=command.num_temperatures,
         num_steps=command.num_steps,
         seed=command.seed,
@@ -201,9 +201,10 @@ def reconstruct(command: arguments.Reconstruct, flags: dict[str, Any]) -> None:
     from ..plot import plot_reconstructions
 
     vae, split, _ = _load(command)
-    figure = plot_reconstructions(vae, split, command.num_data, seed=command.seed)
+    count = _at_least_one(command.num_data)
+    figure = plot_reconstructions(vae, split, count, seed=command.seed)
     _save_picture(figure, command.run, "reconstructions")
-    x = split.freeze(command.seed).rows(slice(0, command.num_data))
+    x = split.freeze(command.seed).rows(slice(0, count))
     _save_array(see(vae, x, command.what, seed=command.seed), command.out)
 
 
@@ -250,13 +251,19 @@ def explain(command: arguments.Explain, flags: dict[str, Any]) -> None:
 
 def inspect(command: arguments.Inspect, flags: dict[str, Any]) -> None:
     from ..microscope import inspect_step
+    from ..objectives import plan, planned
 
     recipe, vae, train = _built(command, flags)
-    rows = train.spread(command.num_data)
+    rows = train.spread(_at_least_one(command.num_data))
     known = {"index": rows} if vae.posterior.index else {}
     x = train.freeze(recipe.seed).rows(rows)
-    print(f"One step on {len(x)} training data of {recipe.name}, before any training:")
+    print(f"The ELBO of {len(x)} training data of {recipe.name}, before training, by one sample:")
     print(inspect_step(vae, x, seed=recipe.seed, **known))
+    settings = recipe.train
+    weight = f"KL weight {settings.kl_weight:g}"
+    if settings.kl_warmup_epochs:
+        weight += f" after {settings.kl_warmup_epochs:g} epochs from 0"
+    print(f"Training takes {plan(vae, x, **planned(settings)).why} {weight}.")
 
 
 def _built(command: Any, flags: dict[str, Any]) -> tuple[Recipe, Any, "Split"]:
@@ -287,6 +294,12 @@ RUN: dict[type, Callable[[Any, dict[str, Any]], None]] = {
     arguments.Explain: explain,
     arguments.Inspect: inspect,
 }
+
+
+def _at_least_one(count: int) -> int:
+    if count < 1:
+        raise ValueError(f"Expected --num-data of at least 1; got {count}.")
+    return count
 
 
 def _recorded(run: Path) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def find(
         try:
             _fetch(download, cache() / f".partial-{name}")
         except Exception as error:  # whatever a download can raise
-            reason = (str(error) or repr(error)).splitlines()[0]
+            reason = (str(error) or repr(error)).splitlines()[0].rstrip(" :.")
             failure = f"its download failed ({reason})"
         else:
             if found := look():
