@@ -26,7 +26,7 @@ import torch
 from torch.distributions import kl_divergence
 
 import pyro_vae as pv
-from pyro_vae.evaluate import active_units, z_score
+from pyro_vae.evaluate import active_units, describe, z_score
 from pyro_vae.exact import Exact, linear_gaussian
 
 plt.style.use("tableau-colorblind10")
@@ -176,7 +176,7 @@ except ValueError as error:
     images, epochs = pv.data.load(pv.config.Digits(range="unit")), 10 if smoke else 60
 shape = images.train.x_shape
 count = math.prod(shape)
-pictures, active = [images.test.rows(slice(0, 8))], {}
+pictures, active, reached = [images.test.rows(slice(0, 8))], {}, {}
 for name, options in {
     "sum of squares": {"sigma": "fixed", "scale": 0.5**0.5},
     "mean of squares": {"sigma": "fixed", "scale": (count / 2) ** 0.5},
@@ -191,13 +191,13 @@ for name, options in {
     pv.fit(fit_to, images.train, epochs=epochs, lr=2e-3, progress=False)
     active[name] = int((active_units(fit_to, images.test) > 0.01).sum())
     pictures.append(pv.evaluate.reconstruct(fit_to, pictures[0]))
-    print(
-        f"{name:16s}sigma {fit_to.likelihood.log_scale.exp():6.3f}, {active[name]:2d} of 20 units "
-        f"active, {pv.elbo(fit_to, images.test).mean():9.1f} nats per datum"
-    )
+    reached[name] = pv.elbo(fit_to, images.test)
+    print(f"{name}: sigma {fit_to.likelihood.log_scale.exp():.3f}, {active[name]} units active")
+    print("    " + describe("ELBO on test data", reached[name]))
 torch.set_default_dtype(torch.float64)
-assert active["mean of squares"] == 0 < active["sum of squares"]
-assert smoke or active["sum of squares"] < active["sigma learned"]
+assert active["mean of squares"] == 0 < active["sum of squares"] <= active["sigma learned"]
+for name in ("sum of squares", "mean of squares"):
+    assert z_score(reached["sigma learned"] - reached[name]) > 4.6
 
 # %%
 fig, axes = plt.subplots(4, 1, figsize=(6.4, 3.6), layout="constrained")
@@ -207,8 +207,10 @@ for axis, row, name in zip(axes, pictures, ["test data", *active]):
     axis.set_axis_off()
 
 # %% [markdown]
-# Under the mean of squares nothing is worth encoding, and every picture is the average one. Sigma is a parameter
-# like any other: learn it (`likelihoods.Gaussian(decoder, sigma="shared")`).
+# Under the mean of squares nothing is worth encoding, and every picture is the average one. The sum is a guess
+# that happens to be usable. Sigma is a parameter like any other: learn it
+# (`likelihoods.Gaussian(decoder, sigma="shared")`), and the same networks predict new data much better, on MNIST by
+# hundreds of nats.
 #
 # **"If $x$ is sampled, how can squared error be right?"** Training never samples $\hat x$. It *scores* the
 # datum under the density around $f(z)$. Sampling is for making new data, and then it must be done:

@@ -21,7 +21,9 @@ def main() -> None:
     for path in parser.parse_args().lessons or sorted(FOLDER.glob("*.py")):
         start = time.perf_counter()
         notebook = jupytext.read(path)
-        nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3").execute(cwd=FOLDER)
+        quiet = ["--IPKernelApp.log_level=40"]
+        client = nbclient.NotebookClient(notebook, timeout=600, extra_arguments=quiet)
+        client.execute(cwd=FOLDER)
         for number, cell in enumerate(notebook.cells):
             cell.id = f"cell-{number}"
             cell.metadata = {}
