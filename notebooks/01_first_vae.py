@@ -53,7 +53,9 @@ decoder = pv.nn.MLP(latent_dim, [200, 200], (1, 8, 8))
 
 vae = pv.VAE(
     prior=pv.priors.StandardNormal(latent_dim),
+    # event_dim=3: the three dimensions (1, 8, 8) are one datum
     likelihood=pv.likelihoods.Binomial(decoder, total_count=16, event_dim=3),
+    # mean-field: a diagonal covariance; levels are divided by 16, as networks like numbers near 1
     posterior=pv.posteriors.MeanFieldNormal(torch.nn.Sequential(pv.nn.Divide(16), encoder)),
 )
 
@@ -61,7 +63,9 @@ vae = pv.VAE(
 # Each is a module that returns a distribution. `vae.model` and `vae.guide` are ordinary Pyro
 # programs made of them: functions in which every `pyro.sample` is a *site* with a name, inside a
 # *plate* that says that data are independent. A *trace* records one run; here is what the model
-# samples, for five data. The *batch* shape counts data, the *event* shape the elements of one.
+# samples, for five data. The *batch* shape, left of `|`, counts data; the *event* shape, right of it, has the elements
+# of one datum. `dist` is the distribution, `value` what was drawn; the site `data` is the plate itself; the *param*
+# sites are the networks' weights, which training will move.
 
 # %%
 print(poutine.trace(vae.model).get_trace(x).format_shapes())
@@ -78,8 +82,8 @@ print(poutine.trace(vae.model).get_trace(x).format_shapes())
 # where $\mathrm{KL}(q \,\|\, p) = \mathbb{E}_q[\log q - \log p]$, the *Kullback-Leibler divergence*, is never
 # negative. So the ELBO is what its name says, an *evidence lower bound*. Where everything is linear and Gaussian
 # each part has a closed form, and we can check: with $p(x \mid z) = \mathcal{N}(Wz, s^2 I)$ the evidence is
-# $\mathcal{N}(0, WW^\top + s^2 I)$. The identity holds for any guide; we fit one first, so that its gap is small.
-# The ELBO below is estimated by samples, hence the last digits.
+# $\mathcal{N}(0, WW^\top + s^2 I)$. The identity holds for any guide. We fit one first, as the ELBO below is estimated
+# by samples, and near the posterior few are enough.
 
 # %%
 w, s = torch.randn(5, 2), 0.7
@@ -105,8 +109,9 @@ with torch.no_grad():
     q = torch.distributions.MultivariateNormal(q.loc, q.scale.square().diag_embed())
     gap = torch.distributions.kl_divergence(q, exact).mean()
 bounds = pv.elbo(toy, data, 2000)
-print(f"ELBO + KL to the exact posterior: {bounds.mean() + gap:.2f} nats per datum")
-print(f"exact log p(x):                   {evidence.log_prob(data).mean():.2f} nats per datum")
+print(f"ELBO {bounds.mean():.2f} + KL to the exact posterior {gap:.2f}", end=" ")
+print(f"= {bounds.mean() + gap:.2f} nats per datum")
+print(f"exact log p(x) {evidence.log_prob(data).mean():.2f}")
 assert (
     abs(z_score(bounds + torch.distributions.kl_divergence(q, exact) - evidence.log_prob(data)))
     < 5
@@ -115,9 +120,9 @@ assert (
 # %% [markdown]
 # ## Training
 #
-# Stochastic variational inference raises the ELBO of one minibatch after another. The
-# reparameterization $z = \mu(x) + \sigma(x)\,\epsilon$ with $\epsilon \sim \mathcal{N}(0, I)$
-# carries the gradient through the sample.
+# *Stochastic variational inference* raises the ELBO of one minibatch, a few random data, after another. Its gradient
+# has to pass through a random draw: it does, if we write the draw as $z = \mu(x) + \sigma(x)\,\epsilon$ with
+# $\epsilon \sim \mathcal{N}(0, I)$ (lesson 4).
 
 # %%
 history = pv.fit(
@@ -159,9 +164,9 @@ pv.plot.plot_latent(vae, digits.train)
 # ## How good is it?
 #
 # On digits that it has never seen: the bound, and $\log p(x)$ by importance sampling,
-# $\log \frac{1}{K} \sum_k p(x, z_k) / q(z_k \mid x)$. The difference is what the approximate
-# posterior costs. A *nat* is a unit of log probability: 10 nats more, and the data are $e^{10}$ times as
-# likely under the model. The error is the standard deviation over data divided by $\sqrt{N}$.
+# $\log \frac{1}{K} \sum_k p(x, z_k) / q(z_k \mid x)$ with $z_k \sim q(z \mid x)$ (lesson 2 says why). The
+# difference is what the approximate posterior costs. A *nat* is a unit of log probability: 10 nats more, and the data
+# are $e^{10}$ times as likely under the model. The error is the standard deviation over data divided by $\sqrt{N}$.
 #
 # **Predict before you run.** Is the difference the same for every digit? Which term of the formula above is it?
 
@@ -176,12 +181,14 @@ print(f"from digit to digit the gap goes from {gap.min():.1f} to {gap.max():.1f}
 assert bounds.mean() < marginal.log_marginal.mean()
 
 # %% [markdown]
-# It is $\mathrm{KL}(q(z \mid x) \,\|\, p(z \mid x))$ of that digit, and differs from one to another. (A value a little
-# below zero is the noise of ten samples of the ELBO.)
+# It estimates $\mathrm{KL}(q(z \mid x) \,\|\, p(z \mid x))$ of that digit, and differs from one to another. (From
+# below, on average: $\log p(x)$ comes out too low, most where the gap is large. A value a little below zero is the
+# noise of ten samples of the ELBO.) Look at the errors: those of ELBO and $\log p(x)$ overlap, yet the gap is sure.
+# The two vary *together* from digit to digit; so take the error of the difference.
 #
 # **A common mistake.** Calling the decoder's output a sample. New data need two draws: $z$ from the prior, and
-# then $x$ from $p(x \mid z)$. The decoder gives the second one's mean only, which varies less than data do. What is
-# missing even in samples is what two features and 16 coin flips cannot express:
+# then $x$ from $p(x \mid z)$. The decoder's log odds give the second one's mean only, which varies less than data do.
+# What is missing even in samples is what two features and 16 coin flips cannot express:
 
 # %%
 means = pv.evaluate.sample(vae, 1000, "mean", seed=seed)
@@ -194,17 +201,18 @@ assert means.flatten(1).std(0).mean() < samples.flatten(1).std(0).mean()
 # %% [markdown]
 # ## Exercises
 #
-# 1. Swap the prior for a VampPrior, the posterior averaged over 50 learned data:
-#    `pv.priors.Vamp(posterior, digits.train.rows(slice(0, 50)))`, with the same `posterior` object as the VAE's.
-#    What happens to the samples, and to $\log p(x)$?
+# 1. Swap the prior for a VampPrior, $p(z) = \frac{1}{50} \sum_k q(z \mid u_k)$: the posterior averaged over 50
+#    digits $u_k$ that are learned. `pv.priors.Vamp(posterior, digits.train.rows(slice(0, 50)))`, with the same
+#    `posterior` object as the VAE's. Look at the samples. Then compare $\log p(x)$ on the same test digits:
+#    `pv.evaluate.compare(before, after)`.
 # 2. Swap the posterior: `pv.posteriors.FullCovarianceNormal(encoder, 2)` needs an encoder with $2 + 3$ outputs,
 #    two means and the three entries of a triangle (keep `Divide(16)` in front). Does the gap shrink?
 #
 # <details><summary>Solutions</summary>
 #
-# 1. Samples leave the empty places of the plane. Measure $\log p(x)$ by `pv.evaluate.compare` on the same test
-#    digits, as lesson 6 does; whether it rises depends on how well the posterior fitted before.
-# 2. Measure it in the same way. A full covariance can only help where posteriors are tilted; most of this gap is
+# 1. Samples leave the empty places of the plane. Whether $\log p(x)$ rises is another question: the paired
+#    difference says (lesson 6 does the same with four features).
+# 2. Measure the gap as above. A full covariance can only help where posteriors are tilted; the rest of the gap is
 #    the encoder's (lesson 7), and stays.
 #
 # </details>

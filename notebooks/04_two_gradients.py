@@ -44,17 +44,23 @@ torch.manual_seed(seed)
 # we sample from. Averaging $\nabla_\phi f(z)$ over samples is wrong, as $f$ may not depend on $\phi$ at all.
 # There are two ways out.
 #
-# **The score function** (REINFORCE). Since $\nabla q = q \, \nabla \log q$,
+# **The score function** (REINFORCE). Differentiate under the integral, and use $\nabla q = q \, \nabla \log q$:
 #
-# $$\nabla_\phi \mathbb{E}_{q_\phi}[f(z)] = \mathbb{E}_{q_\phi}[f(z) \, \nabla_\phi \log q_\phi(z)].$$
+# $$\nabla_\phi \mathbb{E}_{q_\phi}[f(z)] = \int f(z) \, \nabla_\phi q_\phi(z) \, dz
+# = \mathbb{E}_{q_\phi}[f(z) \, \nabla_\phi \log q_\phi(z)].$$
 #
-# It asks nothing of $f$: discrete, discontinuous, a black box.
+# It asks nothing of $f$: discrete, discontinuous, a black box. $\nabla_\phi \log q_\phi$ is called the *score*.
 #
-# **Reparameterization** (SGVB). If $z = g_\phi(\epsilon)$ with $\epsilon$ from a fixed law,
+# **Reparameterization** (SGVB). If $z = g_\phi(\epsilon)$ with $\epsilon$ from a fixed law, the parameter leaves the
+# law, and the chain rule does the rest:
 #
-# $$\nabla_\phi \mathbb{E}[f(g_\phi(\epsilon))] = \mathbb{E}[f'(g_\phi(\epsilon)) \, \nabla_\phi g_\phi(\epsilon)].$$
+# $$\nabla_\phi \mathbb{E}[f(g_\phi(\epsilon))] = \mathbb{E}[f'(g_\phi(\epsilon)) \, \nabla_\phi g_\phi(\epsilon)],$$
 #
-# It uses the slope of $f$, so it needs one. For a Normal, $z = \mu + \sigma \epsilon$.
+# the *path* gradient. It uses the slope of $f$, so it needs one. For a Normal, $z = \mu + \sigma \epsilon$.
+#
+# In the ELBO $f = \log p(x, z) - \log q_\phi(z)$ depends on $\phi$ itself. That adds
+# $\mathbb{E}_q[-\nabla_\phi \log q_\phi]$, which is zero: the mean of a score is $\int \nabla q = \nabla \int q = 0$.
+# Both formulas stay as they are.
 #
 # **A common mistake.** One tutorial prints $z = \mu + \mu I z'$. Then at $\mu = 0$ nothing is random:
 
@@ -75,7 +81,7 @@ assert (mu + mu * noise).std() == 0
 # = \tfrac{1}{2} \left[ w^2 - 1 + (3 w^2 - 1) \cos(2 w \mu) \, e^{-2 w^2} \right].$$
 #
 # **Predict before you run.** Textbooks say that reparameterization has the lower variance. For which $w$
-# is that so?
+# is that so, at $\mu = 1$?
 
 # %%
 count = 20_000 if smoke else 200_000
@@ -104,20 +110,23 @@ assert (paths - scores - formula).abs().max() < 0.1
 assert paths[0] < scores[0] and paths[-1] > scores[-1]
 
 # %% [markdown]
-# For smooth $f$ the path wins, for wiggly $f$ the score, and from $w \approx 1.12$ on it wins for every
-# $\mu$. ELBOs of VAEs are smooth in $z$ near the posterior, which is why the path is the rule there. It is
-# no law.
+# Where $f$ varies slowly over the width of $q$ the path wins, where it wiggles the score, and from $w \approx 1.11$ on
+# the score wins for every $\mu$. ELBOs of VAEs vary slowly in $z$ near the posterior, which is why the path is the
+# rule there. It is no law.
 #
 # ## Baselines
 #
-# As $\mathbb{E}_q[\nabla \log q] = 0$, any number $b$ that does not depend on $z$ may be subtracted from
-# $f$: the score function gradient stays unbiased and loses variance. That matters when $f$ is far from
-# zero, as ELBOs are.
+# As the mean of the score is zero, any number $b$ that does not depend on $z$ may be subtracted from $f$: the score
+# function gradient stays unbiased. A $b$ near the typical value of $f$ removes much variance when $f$ is far from zero,
+# as ELBOs are; a bad one adds some.
 
 # %%
 target = torch.cos(z) - 100.0  # like a log likelihood of -100 nats
-plain, centred = target * (z - mu), (target - target.mean()) * (z - mu)
+baseline = torch.cos(mu + torch.randn(1000)).mean() - 100.0  # from draws of their own
+plain, centred = target * (z - mu), (target - baseline) * (z - mu)
 print(f"variance without a baseline {plain.var():.1f}, with one {centred.var():.3f}")
+print(f"of cos(z) itself without {scores[4]:.3f}, with the baseline 5", end=" ")
+print(f"{((torch.cos(z) - 5) * (z - mu)).var():.1f}")
 assert plain.var() > 1000 * centred.var()
 
 # %% [markdown]
@@ -139,15 +148,16 @@ elbo = gradients(vae, pv.objectives.ELBO(kl="sampled"), x, draws, **options)
 stl = gradients(vae, pv.objectives.STL(), x, draws, **options)
 score = gradients(vae, pv.objectives.ScoreFunction(baseline="none"), x, draws, **options)
 for name, values in (("ELBO", elbo), ("STL", stl), ("score function", score)):
-    print(f"{name:16s} total variance {values.var(0).sum():.2e}")
+    print(f"{name:16s} variance, summed over the encoder's biases, {values.var(0).sum():.2e}")
 assert stl.var(0).sum() < 1e-20 < elbo.var(0).sum() < score.var(0).sum()
 
 # %% [markdown]
-# ## Where only the score works
+# ## Where the path is closed
 #
 # A Bernoulli latent variable cannot be reparameterized: a tiny change of a probability changes no sample,
-# until it changes one by 1. `Trace_ELBO` and `TraceGraph_ELBO` then use the score function; the latter takes
-# baselines, given at the site. A Pyro *parameter* is what `pyro.param` names; `SVI` moves it.
+# until it changes one by 1. (Its two values could also be summed over: lesson 9.) `Trace_ELBO` and `TraceGraph_ELBO`
+# then use the score function; the latter takes baselines, given at the site. A Pyro *parameter* is what `pyro.param`
+# names; `SVI` moves it.
 
 # %%
 data = torch.tensor([1.0, 1.0, 1.0, 0.0])
@@ -176,12 +186,26 @@ for step in range(500 if smoke else 2000):
     if step >= 300:
         late.append(torch.sigmoid(pyro.param("logit")).item())
 found = torch.tensor(late).mean()
-pyro.clear_param_store()
 print(f"P(fair | data): {found:.3f} by SVI, {truth:.3f} exactly")
 assert abs(found - truth) < (0.15 if smoke else 0.05)
-print(Trace_ELBO.__name__, "would do the same, with more variance.")
+
+variances = {}
+for loss in (Trace_ELBO(), TraceGraph_ELBO()):
+    logit = pyro.param("logit").unconstrained()
+    slopes = []
+    for _ in range(300):
+        logit.grad = None
+        loss.loss_and_grads(model, guide, data)
+        slopes.append(logit.grad.clone())
+    variances[type(loss).__name__] = torch.stack(slopes[100:]).var()  # once the baseline settled
+    print(f"{type(loss).__name__}: variance of the gradient {variances[type(loss).__name__]:.2e}")
+pyro.clear_param_store()
+assert variances["TraceGraph_ELBO"] < variances["Trace_ELBO"] / 10
 
 # %% [markdown]
+# The guide has reached the posterior, where $\log p(x, z) - \log q(z)$ is one number for both values of $z$: the
+# baseline takes it away, and no variance is left.
+#
 # ## Exercises
 #
 # 1. Find the $w$ at which the two variances are equal for $\mu = 0$ and for $\mu = \pi / 2$.
@@ -193,10 +217,10 @@ print(Trace_ELBO.__name__, "would do the same, with more variance.")
 #
 # 1. Solve the formula for zero; with $\mu = 0$ at $w \approx 0.85$, with $\mu = \pi / 2$ at
 #    $w \approx 1.10$ (`scipy.optimize.brentq`).
-# 2. Minimize $\mathbb{E}[(f - b)^2 s^2]$ over $b$. It is not the mean of $f$, but near it if $f$ varies
-#    little.
-# 3. Its variance is then about as large as the ELBO's squared distance from the optimum; it is small
-#    near the posterior, not everywhere.
+# 2. Minimize $\mathbb{E}[(f - b)^2 s^2]$ over $b$. Here $b^* = (1 - w^2) \, \mathbb{E}[f]$: not the mean of $f$, but
+#    near it for small $w$; at $w = 1$ it is 0.
+# 3. Its variance grows as the square of the shift, as the ELBO's gap does: a hundred times for a shift of 0.1 instead of
+#    0.01. At a shift of 1 the advantage is gone. It is small near the posterior, not everywhere.
 #
 # </details>
 #

@@ -11,7 +11,8 @@
 # # From AEVB to the VAE
 #
 # *After this lesson you can:* say what "amortized" means and what it costs; scale a minibatch rightly;
-# name the three assumptions of any VAE and find them in a squared error; tell $\sigma$ from $\sigma^2$.
+# name the three assumptions of any VAE and find them behind a squared error and a KL term; tell $\sigma$ from
+# $\sigma^2$.
 #
 # About 30 minutes. It needs lesson 3.
 
@@ -26,7 +27,7 @@ import torch
 from torch.distributions import kl_divergence
 
 import pyro_vae as pv
-from pyro_vae.evaluate import active_units, describe, z_score
+from pyro_vae.evaluate import active_units, describe, rate_distortion, z_score
 from pyro_vae.exact import Exact, linear_gaussian
 
 plt.style.use("tableau-colorblind10")
@@ -61,11 +62,12 @@ def fitted(posterior: pv.base.Posterior) -> torch.Tensor:
     vae.posterior.requires_grad_(True)
     options = {"batch_size": len(x), "lr": 2e-2, "schedule": "cosine", "progress": False}
     pv.fit(vae, x, epochs=300 if smoke else 1500, **options)
-    rows = torch.arange(len(x)) if vae.posterior.index else None
+    rows = torch.arange(len(x)) if vae.posterior.index else None  # whose parameters they are
     return pv.elbo(vae, x, 2000, index=rows)
 
 
 guides = {
+    # a table with 2 means and 2 log scales for each row number, in an encoder's place
     "one for each": pv.posteriors.PerDatum(
         pv.posteriors.MeanFieldNormal(torch.nn.Embedding(len(x), 4))
     ),
@@ -75,7 +77,7 @@ guides = {
     ),
 }
 bounds = {name: fitted(guide) for name, guide in guides.items()}
-best = exact.log_marginal(x).mean() - exact.approximation_gap
+best = exact.log_marginal(x).mean() - exact.approximation_gap  # what a diagonal guide must lose
 for name, bound in bounds.items():
     print(f"{name:32s}{bound.mean():8.3f} nats per datum")
 print(f"{'the best diagonal guide there is':32s}{best:8.3f}")
@@ -83,27 +85,32 @@ assert abs(bounds["one for each"].mean() - best) < (0.5 if smoke else 0.05)
 assert bounds["an encoder that sees one element"].mean() < best - 0.3
 
 # %% [markdown]
-# In this model the best $\lambda$ is a linear function of $x$, so the linear encoder loses nothing. An
-# encoder that cannot see most of the datum loses much.
+# In this model the best $\lambda$ is a linear function of $x$, so the linear encoder loses nothing (the last digits are
+# sampling noise and unfinished training). An encoder that cannot see most of the datum loses much.
 #
 # ## Minibatches
 #
-# The objective is a sum over data, so the mean over a random batch has, on average, the gradient of the mean
-# over all. Pyro's own convention is the *sum* over all data, estimated as $N / B$ times that of the batch;
-# `pyro.plate("data", N, subsample_size=B)` multiplies by it. Here losses are means per datum, so that
-# neither $N$ nor $B$ changes a number or a learning rate.
+# The objective is a sum over $N$ data. A batch of $B$ random ones estimates it if its sum is multiplied by $N / B$:
+#
+# $$\sum_{i=1}^{N} \mathcal{L}(x_i) \approx \frac{N}{B} \sum_{i \in \text{batch}} \mathcal{L}(x_i).$$
+#
+# That is Pyro's convention: `pyro.plate("data", N, subsample_size=B)` multiplies by $N / B$. It matters as soon as
+# something is shared by all data, such as a global parameter with a prior: forget it, and the prior weighs $N / B$ times
+# too much. Here everything belongs to one datum, and losses are *means per datum*: the mean over a batch has, on
+# average, the value and the gradient of the mean over all, and neither $N$ nor $B$ changes a number or a learning rate.
 
 # %%
 vae = linear_gaussian(dim=6, latent_dim=2, sigma=0.5)
-whole = pv.elbo(vae, x, 100).mean()
-batches = torch.stack(
-    [pv.elbo(vae, x[torch.randperm(60)[:10]], 20, seed=s).mean() for s in range(200)]
-)
-error = batches.std() / 200**0.5
-print(
-    f"a fresh model, all data {whole:.2f}; 200 batches of 10: {batches.mean():.2f} +- {error:.2f}"
-)
-assert abs(z_score(batches, whole)) < 4.6
+each = pv.elbo(vae, x, 100)
+batches = torch.stack([each[torch.randperm(60)[:10]] for _ in range(2000)])
+print(f"the sum over all 60 data   {each.sum():9.1f} nats")
+print(describe("sum of a batch of 10", batches.sum(1), "nats"))
+print(describe("60 / 10 times that sum", 6 * batches.sum(1), "nats"))
+print(f"the mean over all data     {each.mean():9.3f} nats per datum")
+print(describe("mean of a batch of 10", batches.mean(1)))
+assert abs(z_score(6 * batches.sum(1), each.sum())) < 4.6
+assert abs(z_score(batches.mean(1), each.mean())) < 4.6
+assert abs(z_score(batches.sum(1), each.sum())) > 100  # the forgotten factor
 
 # %% [markdown]
 # ## The three assumptions
@@ -121,9 +128,11 @@ print(pv.explain(vae, x).text)
 
 # %% [markdown]
 # And here is one step, site by site: `z` in the guide, `z` and `x` in the model. A *trace* is the record of one run
-# of a program, which this table is made of. *Batch* counts data, *event* the elements of one; the loss term is the
-# log density divided by the batch, minus in the model and plus in the guide; the last column is the norm of
-# its gradient. Here all three are sampled: the first two together estimate the divergence.
+# of a program, which this table is made of. *Batch* counts data, *event* the elements of one; *plates* say what is
+# independent, *scale* is the factor $N / B$ of a plate (1: the plate is the batch), *mask* says whether elements are
+# left out. The loss term is the log density divided by the batch, minus in the model and plus in the guide; the last
+# column is the norm of its gradient in all weights. This table shows a *sampled* step: the first two rows together
+# estimate the divergence that training knows in closed form.
 
 # %%
 step = pv.inspect_step(vae, x[:8])
@@ -137,8 +146,11 @@ assert abs(sum(row.term for row in step.rows) - step.loss) < 1e-9
 #
 # $$-\log p(x \mid z) = \frac{\|x - f(z)\|^2}{2 \sigma^2} + \frac{D}{2} \log 2 \pi \sigma^2.$$
 #
-# **Predict before you run.** Code often takes `mse_loss(x, f) + kl`, either summed or averaged over the $D$
-# elements. Which $\sigma^2$ does each choose without saying so?
+# The other two assumptions hide in the closed form of `kl`: $p(z) = \mathcal{N}(0, I)$ and a Normal $q$ with
+# independent features.
+#
+# **Predict before you run.** Code often takes `mse_loss(x, f) + kl`, for each datum either summed or averaged over
+# the $D$ elements. Which $\sigma^2$ does each choose without saying so?
 
 # %%
 D = 784
@@ -163,7 +175,7 @@ assert torch.allclose(error.mean(-1), gaussian(D / 2))
 # lesson goes on with the 8x8 digits. A unit of $z$ is *active* if its posterior mean varies over data, with a
 # variance above 0.01; the others tell nothing.
 #
-# **Predict before you run.** How many of the 20 units are active under each of the three?
+# **Predict before you run.** Under one of the three no unit is active. Which?
 
 # %%
 torch.set_default_dtype(torch.float32)
@@ -192,11 +204,17 @@ for name, options in {
     active[name] = int((active_units(fit_to, images.test) > 0.01).sum())
     pictures.append(pv.evaluate.reconstruct(fit_to, pictures[0]))
     reached[name] = pv.elbo(fit_to, images.test)
-    print(f"{name}: sigma {fit_to.likelihood.log_scale.exp():.3f}, {active[name]} units active")
+    rate = rate_distortion(fit_to, images.test).rate
+    print(
+        f"{name}: sigma {fit_to.likelihood.log_scale.exp():.3f}, {active[name]} of 20 units",
+        end=" ",
+    )
+    print(f"active, which tell {rate:.1f} nats per datum")
     print("    " + describe("ELBO on test data", reached[name]))
 torch.set_default_dtype(torch.float64)
-assert active["mean of squares"] == 0 < active["sum of squares"] <= active["sigma learned"]
-for name in ("sum of squares", "mean of squares"):
+assert active["mean of squares"] == 0 < active["sum of squares"]
+for name in () if smoke else ("sum of squares", "mean of squares"):
+    assert active[name] <= active["sigma learned"]
     assert z_score(reached["sigma learned"] - reached[name]) > 4.6
 
 # %%
@@ -261,21 +279,21 @@ axis.set(xlabel="sigma", ylabel="nats")
 _ = axis.legend(frameon=False)
 
 # %% [markdown]
-# In this package `scale` is a standard deviation everywhere, networks return its logarithm, and no
-# *empirical distribution of $z$* is needed for the divergence: of two Normals, means and scales are enough.
+# In this package the `scale` of a distribution is a standard deviation everywhere, and networks return its logarithm.
+# (One text estimates the divergence from an *empirical distribution of $z$*; of two Normals, means and scales are
+# enough.)
 #
 # ## Exercises
 #
-# 1. Train the three VAEs above with a fixed scale of 0.05, 0.2 and 1 instead. How does the number of active units
-#    depend on it?
-# 2. Binary cross-entropy, $-x \log p - (1 - x) \log(1 - p)$, is minus the log of which likelihood? Over which data
-#    does that sum to 1?
+# 1. Train the VAE above with a fixed scale of 0.2, 1, 2 and 4 instead. How do rate and active units depend on it?
+# 2. Binary cross-entropy, $-x \log p - (1 - x) \log(1 - p)$, is minus the log of which likelihood? Over which $x$
+#    does that likelihood sum to 1?
 #
 # <details><summary>Solutions</summary>
 #
-# 1. The larger sigma, the fewer units: what lies below the noise is not worth its nats. For linear decoders the
-#    count is the number of eigenvalues of the data's covariance above $\sigma^2$ (lesson 8), at most the 20 that
-#    there are.
+# 1. The larger sigma, the fewer: what lies below the noise is not worth its nats. On MNIST 38, 4.3, 0.1 and 0.0 nats in
+#    20, 17, 6 and 0 units; on the digits 12.4 nats in 20 units, and then none. For linear decoders the count is the
+#    number of eigenvalues of the data's covariance above $\sigma^2$ (lesson 8), at most the 20 that there are.
 # 2. Of a Bernoulli; over bits. Over grey pixels it is no density (lesson 6).
 #
 # </details>
