@@ -212,7 +212,7 @@ for kind in ("mean-field", "full"):
     print(f"lose {now.approximation_gap:.4f} (at the start {rows[0][2]:.4f})")
 
 fig, axes = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
-names = ("log p(x)", "log p(x) - ELBO", "loss of the best diagonal guide")
+names = ("log p(x)", "log p(x) - ELBO", "best diagonal gap")
 for (kind, lines), marker in zip(curves.items(), "os"):
     for axis, name, values in zip(axes, names, lines):
         axis.plot([20 * j for j in range(len(values))], values, marker=marker, label=kind)
@@ -224,10 +224,11 @@ assert all(log_p[-1] > log_p[0] for log_p, _, _ in curves.values())
 assert curves["mean-field"][2, -1] < 0.3 * curves["full"][2, -1] or smoke
 
 # %% [markdown]
-# Both gaps fall to what the noise of the steps leaves. The third picture says how the diagonal guide's could: $\theta$
+# The gaps end near what the noise of the steps leaves. The third picture says how the diagonal guide's could: $\theta$
 # has adapted to it. Among models that explain the data as well, training prefers those whose posterior the guide
-# can follow; it has turned $W$ until the posteriors lie along the axes. Beside the full guide nothing asks for that,
-# and a diagonal guide put there would lose a tenth of a nat. So the gap is *not* only closed by richer guides.
+# can follow; it has turned $W$ until the posteriors lie nearly along the axes. Beside the full guide nothing asks for
+# that, and a diagonal guide put there would lose several times as much. So the gap is *not* only closed by richer
+# guides.
 #
 # ## Exercises
 #
