@@ -11,10 +11,10 @@ demo: .venv/installed
 	$(BIN)/pyro-vae plot $(RUN)
 
 test: .venv/installed-dev lint
-	$(BIN)/pytest -q -n 2 --durations 5
+	$(BIN)/pytest -q -n 2 --dist worksteal --durations 5
 
 test-all: .venv/installed-dev lint
-	$(BIN)/pytest -q -n 2 --durations 15 -m "slow or not slow"
+	$(BIN)/pytest -q -n 2 --dist worksteal --durations 15 -m "slow or not slow"
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

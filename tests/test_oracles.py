@@ -142,7 +142,7 @@ def train_linear(latent_dim, epochs):
 
 @pytest.mark.parametrize(
     "latent_dim,epochs",
-    [(5, 1500), pytest.param(10, 5000, marks=pytest.mark.slow)],
+    [pytest.param(*run, marks=pytest.mark.slow) for run in ((5, 1500), (10, 5000))],
 )
 def test_training_reaches_the_ppca_optimum(latent_dim, epochs):
     """A linear VAE with a learned sigma is probabilistic PCA (Lucas et al., 2019)."""
