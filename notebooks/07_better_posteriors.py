@@ -67,7 +67,7 @@ shift = torch.full((2,), 0.15)
 with torch.no_grad():
     vae.posterior.encoder.layers[0].bias[:2] += shift  # an encoder that is a little off
 x = exact.marginal.sample((50,))
-steps = 300 if smoke else 600
+steps = 120 if smoke else 600
 ledger = pv.gap_ledger(
     vae, x, ["own", "full-covariance"], log_p=exact.log_marginal(x), num_steps=steps, seed=seed
 )
@@ -154,7 +154,7 @@ families = {
 }
 data = torch.tensor([[-1.0], [-0.5], [0.0], [0.5]])
 training = {
-    "epochs": 30 if smoke else 400,
+    "epochs": 15 if smoke else 400,
     "batch_size": 64,
     "lr": 5e-3,
     "schedule": "cosine",
@@ -188,7 +188,7 @@ figure, axes = plt.subplots(
 )
 axis = torch.linspace(-3, 3, 200)
 grid = torch.cartesian_prod(axis, axis)
-datum = data[1:2]
+datum = data[2:3]
 density = dist.Normal(0.0, 1.0).log_prob(grid).sum(-1) + Banana()(grid).log_prob(datum)
 axes[0].contourf(axis, axis, density.exp().reshape(200, 200).T, levels=12, cmap="cividis")
 axes[0].set(title="p(z | x), by a grid", xlabel="z1", ylabel="z2")
@@ -224,8 +224,9 @@ axes[0].set(xlim=(-2.2, 2.2), ylim=(-2.2, 2.2), ylabel="z2")
 assert smoke or 0.2 < ring_gaps["IAF"] < ring_gaps["mean-field"] - 0.2
 
 # %% [markdown]
-# Not quite. It bends along a part of the ring and beats the mean-field, but keeps a gap that other starts make larger
-# (`SEED=1`). A smooth invertible map of the plane cannot change topology: it leaves a cut, or a thin bridge.
+# Not quite. It bends around a part of the ring and beats the mean-field, but keeps a gap: 0.5 to 1.5 nats, as the
+# start has it (`SEED=1`, `SEED=2`). A smooth invertible map of the plane cannot change topology: it leaves a cut,
+# or a thin bridge.
 #
 # ## A gold posterior
 #
@@ -242,8 +243,8 @@ assert smoke or 0.2 < ring_gaps["IAF"] < ring_gaps["mean-field"] - 0.2
 # has a relative error of about $1 / \sqrt{2n}$. Here a third opinion is at hand, the grid.
 
 # %%
-count = 100 if smoke else 2000
-gold = gold_posterior(trained["IAF"], datum, count, num_warmup=100 if smoke else 500, seed=seed)
+count = 60 if smoke else 1500
+gold = gold_posterior(trained["IAF"], datum, count, num_warmup=50 if smoke else 300, seed=seed)
 ess = float(gold.ess[0])
 print(f"{count} draws, ESS {ess:.0f}, R-hat {float(gold.rhat[0]):.3f}")
 nuts = gold.samples[:, 0]
@@ -254,10 +255,10 @@ print(f"by NUTS {nuts.std(0)[0]:.3f}, {nuts.std(0)[1]:.3f}, +- {(2 * ess) ** -0.
 assert smoke or (ess > 100 and (nuts.std(0) / by_grid - 1).abs().max() < 0.2)
 
 # %% [markdown]
-# Two thousand draws are worth a tenth of that: a banana is hard for NUTS, too. Now the guides. `gold` has the ratio
-# of standard deviations for the IAF; for the mean-field we take the same draws. A classifier then tries to tell as
-# many draws of the guide from those of NUTS as are independent: an accuracy of 1/2 is a tie, and the last column
-# says how many standard errors it lies above.
+# These draws are worth about a tenth of their number: a banana is hard for NUTS, too. Now the guides. `gold` has
+# the ratio of standard deviations for the IAF; for the mean-field we take the same draws. A classifier then tries
+# to tell as many draws of the guide from those of NUTS as are independent: an accuracy of 1/2 is a tie, and the
+# last column says how many standard errors it lies above.
 
 # %%
 thin = nuts[:: round(len(nuts) / max(ess, 10))]
@@ -273,7 +274,7 @@ for name in ("mean-field", "IAF"):
     )
     if not smoke:
         narrow = to_grid.min() < 0.8
-        assert narrow if name == "mean-field" else (to_grid - 1).abs().max() < 0.15
+        assert narrow if name == "mean-field" else (to_grid - 1).abs().max() < 0.1 and errors < 4
 figure, axes = plt.subplots(
     1, 3, figsize=(9.4, 3.4), layout="constrained", sharex=True, sharey=True
 )
@@ -284,12 +285,13 @@ for panel, (name, z) in zip(axes, {"NUTS": nuts, **shown}.items()):
 _ = axes[0].set(ylabel="z2")
 
 # %% [markdown]
-# The mean-field guide is too narrow, as variational guides are (lesson 3). The IAF's scales are right to about ten
-# per cent, and the classifier hardly sees a difference.
+# The mean-field guide is too narrow, as variational guides are (lesson 3): its scales are two thirds of the true
+# ones. Those of the IAF are within a few per cent of the grid's, as near as the chain's own, and the classifier
+# sees no difference.
 #
 # ## What a bigger encoder buys
 #
-# The same digits as in lesson 1, encoders of three sizes, and the ledger on 40 test digits and on 40 training
+# The same digits as in lesson 1, encoders of three sizes, and the ledger on 150 test digits and on 150 training
 # digits. $\log p(x)$ is not known here. The ledger estimates it by importance sampling from the best
 # full-covariance guide of each datum; such an estimate is low on average (lesson 2), so the approximation gap comes
 # out too small, if anything. The amortization gap needs no $\log p(x)$.
@@ -299,7 +301,7 @@ _ = axes[0].set(ylabel="z2")
 
 # %%
 digits = pv.data.load(pv.config.Digits())
-count = 20 if smoke else 40
+count = 20 if smoke else 150
 rows = {
     "test": digits.test.take(digits.test.spread(count)),
     "training": digits.train.take(digits.train.spread(count)),
@@ -318,15 +320,14 @@ for width in widths:
     pv.fit(
         model,
         digits.train,
-        epochs=5 if smoke else 60,
+        epochs=3 if smoke else 60,
         lr=1e-2,
         schedule="cosine",
         seed=seed,
         progress=False,
     )
     for which, some in rows.items():
-        steps = 50 if smoke else 300
-        found = pv.gap_ledger(model, some, num_steps=steps, num_samples=300, seed=seed)
+        found = pv.gap_ledger(model, some, num_steps=100, num_samples=100, lr=0.08, seed=seed)
         table[width, which] = found
         print(describe(f"width {width}, {which}: approximation", found.approximation))
         print(describe(f"width {width}, {which}: amortization", found.amortization))
@@ -340,6 +341,13 @@ for which in rows:
             f"amortization on {which} digits, width {more} - width {less}: "
             f"{change.difference:+.2f} +- {change.se:.2f} nats per datum"
         )
+for width in widths:
+    test, training = (table[width, which].amortization for which in ("test", "training"))
+    error = ((test.var() + training.var()) / count).sqrt()
+    print(
+        f"width {width}, amortization on test - on training digits: "
+        f"{test.mean() - training.mean():+.2f} +- {error:.2f} nats per datum"
+    )
 figure, axes = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained", sharey=True)
 places = range(len(widths))
 for axis, which in zip(axes, rows):
@@ -367,7 +375,15 @@ for which in rows:
     )
 
 # %% [markdown]
-# XXX
+# From 4 to 32 units the amortization gap falls by several nats, on both. From 32 to 256 no change is seen: width is
+# no longer the limit. What is left is larger than the approximation gap, so a richer family is not the first cure
+# for these models. On test digits the encoder loses about a nat more than on those that it was trained on: it has
+# to generalize, too. (Here that is two standard errors at 32 units, and fewer at 256; with `SEED=1` and 2 it is 2.4
+# to 3.5.)
+#
+# The approximation gap belongs to the family and the decoder. The family is the same in all three, so it moves only
+# because another encoder makes training find another decoder. `pyro-vae diagnose` prints this table for a trained
+# run.
 #
 # ## Exercises
 #
@@ -382,7 +398,8 @@ for which in rows:
 #    is within 0.01 nats of $\log p(x)$, so the approximation gap of 0.55 is closed as by the full covariance:
 #    planar maps shear the plane along any direction, which makes correlation.
 # 2. `pv.posteriors.NeuralSpline(pv.nn.MLP(1, [32], 4 + 8), 2, num_transforms=1, hidden_features=[32],
-#    context_features=8)` leaves YYY. Splines bend more per map, and cost more.
+#    context_features=8)` leaves 0.009 +- 0.002 nats, the IAF 0.015 +- 0.002. Splines bend more per map, and cost
+#    more.
 #
 # </details>
 #
