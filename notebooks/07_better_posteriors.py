@@ -67,7 +67,7 @@ shift = torch.full((2,), 0.15)
 with torch.no_grad():
     vae.posterior.encoder.layers[0].bias[:2] += shift  # an encoder that is a little off
 x = exact.marginal.sample((50,))
-steps = 120 if smoke else 600
+steps = 250 if smoke else 600
 ledger = pv.gap_ledger(
     vae, x, ["own", "full-covariance"], log_p=exact.log_marginal(x), num_steps=steps, seed=seed
 )
@@ -278,8 +278,9 @@ for name in ("mean-field", "IAF"):
 figure, axes = plt.subplots(
     1, 3, figsize=(9.4, 3.4), layout="constrained", sharex=True, sharey=True
 )
+height = (density - density.max()).exp().reshape(200, 200).T
 for panel, (name, z) in zip(axes, {"NUTS": nuts, **shown}.items()):
-    panel.contour(axis, axis, density.exp().reshape(200, 200).T, levels=4, cmap="cividis")
+    panel.contour(axis, axis, height, levels=[0.05, 0.2, 0.5, 0.8], cmap="cividis")
     panel.scatter(z[:, 0], z[:, 1], s=3, linewidths=0)
     panel.set(title=f"{len(z)} draws of {name}", xlabel="z1", xlim=(-3, 3), ylim=(-3, 3))
 _ = axes[0].set(ylabel="z2")
@@ -327,7 +328,8 @@ for width in widths:
         progress=False,
     )
     for which, some in rows.items():
-        found = pv.gap_ledger(model, some, num_steps=100, num_samples=100, lr=0.08, seed=seed)
+        steps = 30 if smoke else 100
+        found = pv.gap_ledger(model, some, num_steps=steps, num_samples=100, lr=0.08, seed=seed)
         table[width, which] = found
         print(describe(f"width {width}, {which}: approximation", found.approximation))
         print(describe(f"width {width}, {which}: amortization", found.amortization))
