@@ -3,7 +3,8 @@ r"""What an objective is, and the log densities that estimators are made of."""
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
-from typing import Any, NamedTuple
+from math import prod
+from typing import Any, Literal, NamedTuple
 
 import pyro
 import torch
@@ -12,7 +13,11 @@ from pyro.distributions.util import scale_and_mask
 from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor, nn
 
+from .kl import equal
+from .paths import detach_samples, gate_samples, reduce
+
 Sites = dict[str, Any]
+Gradient = Literal["all", "path", "score"]
 
 
 class Terms(NamedTuple):
@@ -36,7 +41,13 @@ class Objective(nn.Module, ABC):
 
     Arguments:
         num_particles: The number `K` of samples of :math:`z` per datum.
+
+    Attributes:
+        max_plate_nesting: How deep the programs nest their plates; several particles are in a
+            plate to the left of so many.
     """
+
+    max_plate_nesting: int = 1
 
     def __init__(self, num_particles: int = 1) -> None:
         super().__init__()
@@ -46,7 +57,7 @@ class Objective(nn.Module, ABC):
     def forward(self, model: Callable, guide: Callable, x: Tensor, **kwargs: Any) -> Terms:
         r"""
         Arguments:
-            model: A Pyro program whose data are `x`, in a plate of dimension -1.
+            model: A Pyro program whose data are `x`, in a plate.
             guide: Its guide.
             x: The data, of shape `(B, *x_shape)`.
             kwargs: Passed to both programs.
@@ -55,25 +66,53 @@ class Objective(nn.Module, ABC):
             The loss, minus the bound averaged over the batch, and its terms.
         """
 
+    def weigh(
+        self,
+        model: Callable,
+        guide: Callable,
+        x: Tensor,
+        gradient: Gradient = "all",
+        **kwargs: Any,
+    ) -> "Weights":
+        r"""The log densities of this objective's particles, as :func:`weigh` returns them."""
+        nesting = self.max_plate_nesting
+        return weigh(
+            model,
+            guide,
+            x,
+            self.num_particles,
+            gradient=gradient,
+            max_plate_nesting=nesting,
+            **kwargs,
+        )
+
 
 class Weights(NamedTuple):
-    r"""Log densities of `K` samples for each of `B` data, each of shape `(K, B)`.
+    r"""Log densities of `K` samples for each of `E` independent elements, which are the data.
 
     Attributes:
-        likelihood: :math:`\log p(x \mid z_k)`.
-        prior: :math:`\log p(z_k)`.
-        posterior: :math:`\log q(z_k \mid x)`.
-        latents: The samples, a tensor for each site.
-        scale: What handlers and subsampling multiply the likelihood by.
-        kl_scale: What they multiply prior and posterior by.
+        likelihood: :math:`\log p(x \mid z_k)` without scales, of shape `(K, E)`.
+        prior: :math:`\log p(z_k)` without scales, of shape `(K, E)`.
+        posterior: :math:`\log q(z_k \mid x)` without scales, of shape `(K, E)`.
+        model: :math:`\log p(x, z_k)`, every site under its scale, of shape `(K, E)`.
+        guide: :math:`\log q(z_k \mid x)`, every site under its scale, of shape `(K, E)`.
+        score: :math:`\log q(z_k \mid x)` without scales and masks: how likely the draw was.
+        gates: What samples went through, where gradients go along their path.
+        scales: What handlers and subsampling multiply each site by.
+        layout: `K` and the sizes of the plates that all sites share, 1 elsewhere.
+        num_data: The number of data.
     """
 
     likelihood: Tensor
     prior: Tensor
     posterior: Tensor
-    latents: list[Tensor]
-    scale: Tensor | float
-    kl_scale: Tensor | float
+    model: Tensor
+    guide: Tensor
+    score: Tensor
+    gates: gate_samples | None
+    scales: list[Tensor | float]
+    layout: torch.Size
+    num_data: int
 
     @property
     def log_weights(self) -> Tensor:
@@ -81,24 +120,29 @@ class Weights(NamedTuple):
         return self.likelihood + self.prior - self.posterior
 
     def common_scale(self, estimator: str) -> Tensor | float:
-        r"""The one scale of all sites, which a logarithm of a mean of weights stays inside.
+        r"""The one scale of all sites, which a logarithm of a mean of weights stays outside of.
 
         Raises:
-            ValueError: Latent and observed sites have different scales.
+            ValueError: Sites have different scales, or there are no weights datum by datum.
         """
-        if not _equal(self.scale, self.kl_scale):
+        if not all(equal(scale, self.scales[0]) for scale in self.scales):
+            told = " and ".join(dict.fromkeys(str(scale) for scale in self.scales))
             raise ValueError(
                 f"Expected one scale for all sites under {estimator}, whose bound is no sum of a "
-                f"reconstruction and a KL term; got {self.kl_scale} for z and {self.scale} for x. "
-                "Train with a KL weight by the ELBO."
+                f"reconstruction and a KL term; got {told}. Train with a KL weight by the ELBO."
             )
-        return self.scale
+        if prod(self.layout[1:]) == 1 < self.num_data:
+            raise ValueError(
+                f"Expected every site in one plate of data, as {estimator} weighs samples datum "
+                "by datum; got sites that share no plate. Use the ELBO."
+            )
+        return self.scales[0]
 
     def terms(self, objective: Tensor) -> Terms:
-        r"""The terms of an objective of shape `(B,)`, already scaled."""
-        count = self.likelihood.numel()
+        r"""The terms of an objective of shape `(E,)`, already scaled."""
+        count = len(self.likelihood) * self.num_data
         return Terms(
-            -objective.sum() / objective.shape[-1],
+            -objective.sum() / self.num_data,
             self.likelihood.detach().sum() / count,
             (self.posterior - self.prior).detach().sum() / count,
         )
@@ -110,21 +154,32 @@ def traces(
     x: Tensor,
     num_particles: int,
     *,
-    detached: bool = False,
+    handler: Any = None,
+    max_plate_nesting: int = 1,
     **kwargs: Any,
 ) -> tuple[Sites, Sites]:
-    r"""Runs the guide, replays the model, and returns the sample sites of each, by name.
+    r"""Runs the guide inside a handler, replays the model, and returns the sample sites of each.
 
-    Samples lose their gradient if they are to be `detached`.
+    Particles are in a plate to the left of all others.
+
+    Raises:
+        ValueError: Plates are nested deeper than `max_plate_nesting`, so that particles have no
+            dimension of their own.
     """
-    particles = (
-        pyro.plate("particles", num_particles, dim=-2) if num_particles > 1 else nullcontext()
-    )
-    with particles:
-        q = poutine.trace(guide).get_trace(x, **kwargs)
-        for site in sample_sites(q).values() if detached else ():
-            site["value"] = site["value"].detach()
-        p = poutine.trace(poutine.replay(model, trace=q)).get_trace(x, **kwargs)
+    particles: Any = nullcontext()
+    if num_particles > 1:
+        particles = pyro.plate("particles", num_particles, dim=-1 - max_plate_nesting)
+    try:
+        with particles:
+            with handler or nullcontext():
+                q = poutine.trace(guide).get_trace(x, **kwargs)
+            if isinstance(handler, gate_samples):
+                handler.show(sample_sites(q))
+            p = poutine.trace(poutine.replay(model, trace=q)).get_trace(x, **kwargs)
+    except ValueError as error:
+        if num_particles > 1 and "collide" in str(error):
+            raise _too_deep(max_plate_nesting) from error
+        raise
     return sample_sites(q), sample_sites(p)
 
 
@@ -140,8 +195,8 @@ def weigh(
     x: Tensor,
     num_particles: int,
     *,
-    path: bool = False,
-    detached: bool = False,
+    gradient: Gradient = "all",
+    max_plate_nesting: int | None = None,
     **kwargs: Any,
 ) -> Weights:
     r"""Draws :math:`z_k \sim q(z \mid x)` and returns the log densities, datum by datum.
@@ -152,68 +207,121 @@ def weigh(
     Arguments:
         model: As in :meth:`Objective.forward`; `guide`, `x` and `kwargs` too.
         num_particles: The number `K` of samples.
-        path: Lets the gradient of :math:`\log q(z_k \mid x)` reach parameters only along the path
-            through :math:`z_k`: the score at fixed :math:`z_k`, whose mean is zero, is left out.
-        detached: Takes the gradient of :math:`z_k` away, so that the score alone is left.
+        gradient: The ways that gradients take: ``"all"``; along the ``"path"`` through samples
+            alone, so that the score of :math:`\log q` at fixed :math:`z_k`, whose mean is zero,
+            is left out; or by the ``"score"`` alone, samples being constants.
+        max_plate_nesting: How deep plates may be nested; elements are those of the plates that
+            all sites share. By default every site has to be in the one plate of data.
 
     Raises:
-        ValueError: Sites lie in different plates, or sites of a kind have different scales.
+        ValueError: Sites lie in other plates, or a gradient is wanted where there is none.
     """
-    q, p = traces(model, guide, x, num_particles, detached=detached, **kwargs)
-    check_plates([*p.values(), *q.values()])
+    gates = gate_samples() if gradient == "path" else None
+    handler = detach_samples() if gradient == "score" else gates
+    nesting = max_plate_nesting or 1
+    q, p = traces(
+        model, guide, x, num_particles, handler=handler, max_plate_nesting=nesting, **kwargs
+    )
+    if torch.is_grad_enabled():
+        check_gradients(q, p, pathwise=gradient != "score")
     observed = [site for site in p.values() if site["is_observed"]]
     latent = [site for name, site in p.items() if not site["is_observed"] and name in q]
-    shape = (num_particles, len(x))
+    guided = [*q.values()]
+    every = [s for s in (*observed, *latent, *guided) if not s["infer"].get("_deterministic")]
+    if max_plate_nesting is None:
+        check_plates(every)
+    layout = _layout(every, num_particles, nesting)
 
-    def total(sites: Iterable[Any], fixed: bool = False) -> Tensor:
-        densities = [density(site, fixed).expand(shape) for site in sites]
-        return torch.stack(densities).sum(0)
+    def total(sites: Iterable[Any], scaled: bool = False) -> Tensor:
+        values = [density(site) * (site["scale"] if scaled else 1.0) for site in sites]
+        summed = [reduce(value, layout) for value in values]
+        return torch.stack(summed).sum(0) if summed else x.new_zeros(num_particles, 1)
 
-    posterior = total(q.values())
-    if path:
-        score = total(q.values(), fixed=True)
-        posterior = posterior - score + score.detach()
+    likelihood, prior, posterior = (total(sites) for sites in (observed, latent, guided))
+    scales = [site["scale"] for site in every]
+    common = all(equal(scale, scales[0]) for scale in scales)
+    guide_terms = posterior if common else total(guided, scaled=True)
+    score = posterior
+    if gates is not None:
+        guide_terms = gates.along_path(guide_terms, layout)
+        posterior = guide_terms if common else gates.along_path(posterior, layout)
+    elif gradient == "score" and any(site["mask"] is not None for site in guided):
+        drawn = [site["fn"].log_prob(site["value"]) for site in guided]
+        score = torch.stack([reduce(value, layout) for value in drawn]).sum(0)
     return Weights(
-        likelihood=total(observed),
-        prior=total(latent),
+        likelihood=likelihood,
+        prior=prior,
         posterior=posterior,
-        latents=[site["value"] for site in q.values()],
-        scale=_one_scale(observed),
-        kl_scale=_one_scale([*latent, *q.values()]),
+        model=(likelihood + prior) * scales[0] if common else total([*observed, *latent], True),
+        guide=guide_terms * scales[0] if common else guide_terms,
+        score=score,
+        gates=gates,
+        scales=scales,
+        layout=layout,
+        num_data=len(x),
     )
 
 
-def density(site: Any, fixed: bool = False) -> Tensor:
-    r"""The log density of a site under its mask, unscaled; its value may be held fixed."""
-    value = site["value"].detach() if fixed else site["value"]
-    return scale_and_mask(site["fn"].log_prob(value), 1.0, site["mask"])
+def density(site: Any) -> Tensor:
+    r"""The log density of a site under its mask, unscaled."""
+    return scale_and_mask(site["fn"].log_prob(site["value"]), 1.0, site["mask"])
 
 
 def check_plates(sites: Iterable[Any]) -> None:
     r"""Refuses programs whose sites are not all in one plate of data."""
-    plates = {
-        tuple((f.name, f.dim) for f in site["cond_indep_stack"] if f.name != "particles")
-        for site in sites
-    }
+    plates = {frozenset((name, dim) for name, dim, _ in _plates(site)) for site in sites}
     if len(plates) != 1 or [dim for _, dim in next(iter(plates))] != [-1]:
-        got = " and ".join(sorted(str([name for name, _ in plate]) for plate in plates))
+        got = " and ".join(sorted(str(sorted(name for name, _ in plate)) for plate in plates))
         raise ValueError(
             "Expected every site in one plate of data with dim=-1, as this estimator weighs "
             f"samples datum by datum; got the plates {got}. Use the ELBO."
         )
 
 
-def _one_scale(sites: list[Any]) -> Tensor | float:
-    scales = [site["scale"] for site in sites]
-    if not all(_equal(scale, scales[0]) for scale in scales):
-        raise ValueError(
-            f"Expected one scale for all latent and one for all observed sites; got {scales}. "
-            "Use the ELBO."
-        )
-    return scales[0]
+def check_gradients(q: Sites, p: Sites, pathwise: bool = True) -> None:
+    r"""Refuses latent samples through which no gradient flows, where one has to.
+
+    A latent variable that the guide lacks is drawn from its prior, whose parameters then want a
+    path too.
+
+    Raises:
+        ValueError: A site is not reparameterized.
+    """
+    for name, site in (q if pathwise else {}).items():
+        if not site["is_observed"] and not site["fn"].has_rsample:
+            raise ValueError(
+                f"Expected reparameterized latent sites; got {name!r}, a "
+                f"{type(site['fn']).__name__}. Train it with the score function "
+                "(objectives.ScoreFunction, or TraceGraph_ELBO)."
+            )
+    for name, site in p.items():
+        if name not in q and not site["is_observed"] and not site["fn"].has_rsample:
+            raise ValueError(
+                f"Expected the guide to sample {name!r}, a {type(site['fn']).__name__}: drawn "
+                "from the prior, it has no gradient. Add it to the guide."
+            )
 
 
-def _equal(a: Any, b: Any) -> bool:
-    if a is b or not (isinstance(a, Tensor) or isinstance(b, Tensor)):
-        return a == b
-    return bool((a == b).all())
+def _plates(site: Any) -> set[tuple[str, int, int]]:
+    r"""Name, dimension and size of each plate around a site, without that of the particles."""
+    frames = [f for f in site["cond_indep_stack"] if f.vectorized and f.name != "particles"]
+    return {(f.name, f.dim, f.size) for f in frames}
+
+
+def _layout(sites: Iterable[Any], num_particles: int, max_plate_nesting: int) -> torch.Size:
+    r"""The number of particles, and the sizes of the plates that all sites share."""
+    plates = [_plates(site) for site in sites]
+    shared = {dim: size for _, dim, size in set.intersection(*plates)}
+    depth = max((-dim for around in plates for _, dim, _ in around), default=1)
+    if num_particles > 1 and depth > max_plate_nesting:
+        raise _too_deep(max_plate_nesting)
+    depth = max(depth, max_plate_nesting)
+    return torch.Size([num_particles, *(shared.get(dim, 1) for dim in range(-depth, 0))])
+
+
+def _too_deep(max_plate_nesting: int) -> ValueError:
+    return ValueError(
+        f"Expected plates that are nested at most {max_plate_nesting} deep, to the left of which "
+        "several particles go; got deeper ones. Set max_plate_nesting of the objective, or take "
+        "one particle."
+    )

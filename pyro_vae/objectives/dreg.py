@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .base import Objective, Terms, weigh
+from .base import Objective, Terms
 
 
 class DReG(Objective):
@@ -28,12 +28,10 @@ class DReG(Objective):
 
     def forward(self, model: Callable, guide: Callable, x: Tensor, **kwargs: Any) -> Terms:
         r"""As :meth:`Objective.forward`."""
-        w = weigh(model, guide, x, self.num_particles, path=True, **kwargs)
+        w = self.weigh(model, guide, x, gradient="path", **kwargs)
         share = w.log_weights.detach().softmax(0)
-        for z in w.latents:
-            if z.requires_grad:  # the second factor of the square, on the way back to phi
-                weight = share.squeeze(0)[..., None] if z.dim() == 2 else share[..., None]
-                z.register_hook(lambda g, weight=weight: g * weight)
+        if w.gates is not None:  # the second factor of the square, on the way back to phi
+            w.gates.multiply(share, w.layout)
         bound = w.log_weights.detach().logsumexp(0) - log(self.num_particles)
         surrogate = (share * w.log_weights).sum(0)
         value = surrogate - surrogate.detach() + bound

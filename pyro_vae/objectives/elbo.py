@@ -6,8 +6,8 @@ from typing import Any, Literal
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
-from .base import Objective, Terms, traces
-from .kl import kl_by_feature, kl_divergence
+from .base import Objective, Sites, Terms, check_gradients, traces
+from .kl import equal, kl_by_feature, kl_divergence
 
 
 class ELBO(Objective):
@@ -36,8 +36,8 @@ class ELBO(Objective):
         kl: ``"closed-form"`` where it is known, or ``"sampled"``.
         free_bits: The KL term of each latent feature, averaged over the batch, counts as at least
             this many nats, so that there is nothing to gain from less.
-        capacity: The KL term, averaged over the batch, is replaced by its distance from this many
-            nats per datum; a KL weight then is the price of that distance.
+        capacity: The KL term of all latent sites, averaged over the batch, is replaced by its
+            distance from this many nats per datum; a KL weight then is the price of that distance.
 
     Raises:
         ValueError: Free bits and capacity are both given.
@@ -61,62 +61,103 @@ class ELBO(Objective):
     def forward(self, model: Callable, guide: Callable, x: Tensor, **kwargs: Any) -> Terms:
         r"""
         Raises:
-            ValueError: A site of the guide is not reparameterized; a closed-form KL is asked for
-                and the guide orders its sites in another way than the model, so that conditional
-                KL terms do not add up; or free bits are asked for and a KL has no features.
+            ValueError: A site of the guide is not reparameterized; free bits are asked for and a
+                KL has no features; or a capacity, and latent sites have different scales.
         """
-        q_sites, p_sites = traces(model, guide, x, self.num_particles, **kwargs)
-        latents = [name for name, site in p_sites.items() if not site["is_observed"]]
-        if self.kl == "closed-form" and latents != [*q_sites]:
-            raise ValueError(
-                "Expected the guide to sample its sites in the model's order, as closed-form KL "
-                f"terms condition on what came before; got {[*q_sites]} for {latents}. "
-                'Take kl="sampled".'
-            )
+        q, p = traces(
+            model,
+            guide,
+            x,
+            self.num_particles,
+            max_plate_nesting=self.max_plate_nesting,
+            **kwargs,
+        )
+        check_gradients(q, p)
+        closed = self.closed(q, p)
         count = len(x) * self.num_particles
 
         loss, reconstruction, kl = x.new_zeros(()), x.new_zeros(()), x.new_zeros(())
-        for name, site in p_sites.items():
+        rate, scales = x.new_zeros(()), []
+        for name, site in p.items():
             if site["is_observed"]:
                 value = site["fn"].log_prob(site["value"])
                 loss = loss - _scaled_sum(value, site) / count
                 reconstruction += value.detach().sum() / count
-            else:
-                value = self.kl_of(name, q_sites[name], site)
-                loss = loss + self.bend(_scaled_sum(value, site) / count, site, q_sites[name])
+            elif name in q:  # what the guide lacks is drawn from the prior, at no cost
+                value, term = self.kl_of(q[name], site, closed[name])
+                if self.free_bits:
+                    rate = rate + self.with_free_bits(q[name], site, closed[name], count)
+                else:
+                    rate = rate + term / count
+                scales.append(site["scale"])
                 kl += value.detach().sum() / count
-        return Terms(loss, reconstruction, kl)
-
-    def kl_of(self, name: str, q: Any, p: Any) -> Tensor:
-        r"""The KL term of a site, exact or :math:`\log q(z) - \log p(z)`, by batch element."""
-        if not q["fn"].has_rsample:
-            raise ValueError(
-                f"Expected reparameterized latent sites; got {name!r}, a "
-                f"{type(q['fn']).__name__}. Train it with the score function "
-                "(objectives.ScoreFunction, or TraceGraph_ELBO)."
-            )
-        exact = kl_divergence(q["fn"], p["fn"]) if self.kl == "closed-form" else None
-        z = q["value"]
-        return q["fn"].log_prob(z) - p["fn"].log_prob(z) if exact is None else exact
-
-    def bend(self, kl: Tensor, p: Any, q: Any) -> Tensor:
-        r"""The KL term of the loss: itself, with free bits, or its distance from the capacity."""
+        for name, site in q.items():  # auxiliary variables, which the model does not know
+            if name not in p:
+                rate = rate + _scaled_sum(site["fn"].log_prob(site["value"]), site) / count
         if self.capacity is not None:
-            scale = p["scale"]
-            return (kl - self.capacity * scale).abs()
-        if not self.free_bits:
-            return kl
-        features = kl_by_feature(q["fn"], p["fn"], q["value"], exact=self.kl == "closed-form")
+            rate = (rate - self.capacity * _common(scales)).abs()
+        return Terms(loss + rate, reconstruction, kl)
+
+    def closed(self, q: Sites, p: Sites) -> dict[str, bool]:
+        r"""Which sites may have a closed-form KL term.
+
+        It is exact where all that the prior of a site is given was drawn before it by the guide:
+        the term is an average over the site alone. What a prior is given the programs do not say,
+        so it is every latent variable that the model samples before.
+        """
+        order = [name for name, site in p.items() if name in q and not site["is_observed"]]
+        drawn = [*q]
+        return {
+            name: self.kl == "closed-form" and {*order[:i]} <= {*drawn[: drawn.index(name)]}
+            for i, name in enumerate(order)
+        }
+
+    def kl_of(self, q: Any, p: Any, closed: bool) -> tuple[Tensor, Tensor]:
+        r"""The KL term of a site, exact or :math:`\log q(z) - \log p(z)`, by batch element; and
+        its sum over the batch under the scales and masks that handlers gave the site."""
+        z, alike = q["value"], equal(q["scale"], p["scale"]) and equal(q["mask"], p["mask"])
+        exact = kl_divergence(q["fn"], p["fn"]) if closed and alike else None
+        if exact is not None:
+            return exact, _scaled_sum(exact, p)
+        log_q, log_p = q["fn"].log_prob(z), p["fn"].log_prob(z)
+        value = log_q - log_p
+        return value, _scaled_sum(value, p) if alike else _scaled_sum(log_q, q) - _scaled_sum(
+            log_p, p
+        )
+
+    def with_free_bits(self, q: Any, p: Any, closed: bool, count: int) -> Tensor:
+        r"""The KL term of a site in which each feature counts as `free_bits` at least."""
+        features = kl_by_feature(q["fn"], p["fn"], q["value"], exact=closed)
         if features is None:
             raise ValueError(
                 "Expected a prior and a posterior that factorize over latent features, as free "
                 f"bits count by feature; got {type(q['fn']).__name__} and "
                 f"{type(p['fn']).__name__}. Use capacity, or a diagonal pair."
             )
-        rows = features.flatten(0, -2).mean(0)
-        return rows.clamp(min=self.free_bits).sum() * p["scale"]
+        around = max(len(q["fn"].batch_shape), len(p["fn"].batch_shape))
+        event = features.shape[around:]
+        scale, mask = (
+            part[(..., *[None] * len(event))] if isinstance(part, Tensor) else part
+            for part in (p["scale"], p["mask"])
+        )
+        means = scale_and_mask(features, scale, mask).reshape(-1, *event).sum(0) / count
+        return means.clamp(min=self.free_bits * _mean(p["scale"])).sum()
 
 
 def _scaled_sum(value: Tensor, site: Any) -> Tensor:
     r"""Sums over the batch, under the scale and mask that handlers gave the site."""
     return scale_and_mask(value, site["scale"], site["mask"]).sum()
+
+
+def _common(scales: list[Any]) -> Any:
+    r"""The one scale of all latent sites, on average over data."""
+    if not all(equal(scale, scales[0]) for scale in scales):
+        raise ValueError(
+            "Expected one scale for all latent sites under a capacity, which is about the KL term "
+            f"of all together; got {scales}. Use free bits, or the plain ELBO."
+        )
+    return _mean(scales[0])
+
+
+def _mean(scale: Any) -> Any:
+    return scale.mean() if isinstance(scale, Tensor) else scale

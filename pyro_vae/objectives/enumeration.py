@@ -7,7 +7,7 @@ import pyro
 from pyro import poutine
 from torch import Tensor
 
-from .base import Objective, Terms, check_plates, density, sample_sites
+from .base import Objective, Terms, check_gradients, check_plates, density, sample_sites
 
 
 class Enumeration(Objective):
@@ -48,13 +48,15 @@ class Enumeration(Objective):
                 poutine.trace(poutine.replay(model, trace=q_trace)).get_trace(x, **kwargs)
             )
         check_plates([q, *p_sites.values()])
-        log_q = density(q)
-        weight = log_q.exp()
+        check_gradients({}, {n: s for n, s in p_sites.items() if n != name})
+        weight = q["fn"].log_prob(values).exp()  # a mask hides terms of the sum, no values
         prior = p_sites.pop(name)
-        kl = weight * (log_q - density(prior))
+        kl = weight * (density(q) - density(prior))
         loss = kl * prior["scale"]
         reconstruction = x.new_zeros(())
         for site in p_sites.values():
+            if not site["is_observed"]:  # drawn from the prior, at no cost
+                continue
             value = weight * density(site)
             loss = loss - value * site["scale"]
             reconstruction = reconstruction + value.detach().sum() / len(x)

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .base import Objective, Terms, weigh
+from .base import Objective, Terms
 
 
 class IWAE(Objective):
@@ -29,6 +29,6 @@ class IWAE(Objective):
 
     def forward(self, model: Callable, guide: Callable, x: Tensor, **kwargs: Any) -> Terms:
         r"""As :meth:`Objective.forward`."""
-        w = weigh(model, guide, x, self.num_particles, **kwargs)
+        w = self.weigh(model, guide, x, **kwargs)
         bound = w.log_weights.logsumexp(0) - log(self.num_particles)
         return w.terms(bound * w.common_scale("IWAE"))

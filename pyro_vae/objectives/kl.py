@@ -4,6 +4,7 @@ from typing import Any
 
 import pyro.distributions as dist
 import torch
+from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
 WRAPPERS = (dist.MaskedDistribution, dist.ExpandedDistribution)
@@ -31,6 +32,11 @@ def kl_divergence(q: Any, p: Any) -> Tensor | None:
     batch_shape = torch.broadcast_shapes(q.batch_shape, p.batch_shape)
     q, p = (d if d.batch_shape == batch_shape else d.expand(batch_shape) for d in (q, p))
     q, p = _plain(q), _plain(p)  # expanded, as some of PyTorch's entries do not broadcast
+    if isinstance(q, dist.MaskedDistribution) or isinstance(p, dist.MaskedDistribution):
+        if type(q) is not type(p) or not equal(q._mask, p._mask):
+            return None
+        kl = kl_divergence(q.base_dist, p.base_dist)
+        return None if kl is None else scale_and_mask(kl, 1.0, q._mask)
     if isinstance(q, MOMENTS) and isinstance(p, torch.distributions.Independent):
         normal = p.base_dist
         if isinstance(normal, torch.distributions.Normal) and len(p.event_shape) == 1:
@@ -43,24 +49,36 @@ def kl_divergence(q: Any, p: Any) -> Tensor | None:
 
 
 def kl_by_feature(q: Any, p: Any, z: Tensor, exact: bool) -> Tensor | None:
-    r"""Returns the KL term of each latent feature, of shape `(*batch, latent_dim)`, or none.
+    r"""Returns the KL term of each latent feature, of shape `(*batch, *features)`, or none.
 
     Arguments:
-        q: A distribution over vectors.
+        q: A distribution whose features are independent; a number is one feature.
         p: Another.
         z: Samples of q, from which the term is estimated where it is not exact.
         exact: Whether a closed form is wanted.
     """
     q, p = _plain(q), _plain(p)
-    if not all(isinstance(d, torch.distributions.Independent) for d in (q, p)):
-        return None
-    q, p = q.base_dist, p.base_dist
+    if len(q.event_shape) or len(p.event_shape):
+        if not all(isinstance(d, torch.distributions.Independent) for d in (q, p)):
+            return None
+        if q.reinterpreted_batch_ndims != p.reinterpreted_batch_ndims:
+            return None
+        q, p = q.base_dist, p.base_dist
     known = kl_divergence(q, p) if exact else None
     return q.log_prob(z) - p.log_prob(z) if known is None else known
 
 
 def _plain(d: Any) -> Any:
-    r"""The distribution inside Pyro's wrappers."""
-    while isinstance(d, WRAPPERS):
+    r"""The distribution inside Pyro's wrappers, but for masks."""
+    while isinstance(d, dist.ExpandedDistribution):
         d = d.base_dist
     return d
+
+
+def equal(a: Any, b: Any) -> bool:
+    r"""Whether two scales or masks, numbers or tensors, are the same."""
+    if a is b:
+        return True
+    if isinstance(a, Tensor) or isinstance(b, Tensor):
+        return a is not None and b is not None and bool(torch.as_tensor(a == b).all())
+    return bool(a == b)

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .base import Objective, Terms, weigh
+from .base import Objective, Terms
 
 
 class Renyi(Objective):
@@ -40,7 +40,7 @@ class Renyi(Objective):
 
     def forward(self, model: Callable, guide: Callable, x: Tensor, **kwargs: Any) -> Terms:
         r"""As :meth:`Objective.forward`."""
-        w = weigh(model, guide, x, self.num_particles, **kwargs)
+        w = self.weigh(model, guide, x, **kwargs)
         power = 1 - self.alpha
         bound = (power * w.log_weights).logsumexp(0) - log(self.num_particles)
         return w.terms(bound / power * w.common_scale("the Renyi bound"))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..nn import MLP
-from .base import Objective, Terms, weigh
+from .base import Objective, Terms
 
 
 class ScoreFunction(Objective):
@@ -51,10 +51,8 @@ class ScoreFunction(Objective):
 
     def forward(self, model: Callable, guide: Callable, x: Tensor, **kwargs: Any) -> Terms:
         r"""As :meth:`Objective.forward`; the loss also trains a neural baseline."""
-        w = weigh(model, guide, x, self.num_particles, detached=True, **kwargs)
-        learned = w.likelihood * w.scale + w.prior * w.kl_scale
-        value = learned - w.posterior.detach() * w.kl_scale
-        target = value.detach()
+        w = self.weigh(model, guide, x, gradient="score", **kwargs)
+        target = (w.model - w.guide).detach()
 
         baseline, error = target.new_zeros(()), target.new_zeros(target.shape[-1])
         if self.num_particles > 1:
@@ -62,12 +60,18 @@ class ScoreFunction(Objective):
         if self.baseline is not None:
             rest = target - baseline
             guess = self.baseline(x, rest)
+            if guess.dim() and guess.shape != rest.shape[1:]:
+                raise ValueError(
+                    "Expected every site in one plate of data for a neural baseline, which "
+                    f"guesses datum by datum; got {rest.shape[-1]} elements for {len(x)} data. "
+                    "Take the average baseline."
+                )
             baseline = baseline + guess.detach()
             if guess.requires_grad:
                 error = (rest - guess).square().mean(0)
 
-        score = (target - baseline) * w.posterior
-        gradient = (learned + score).mean(0) - error
+        score = (target - baseline) * w.score
+        gradient = (w.model + score).mean(0) - error
         return w.terms(gradient - gradient.detach() + target.mean(0))
 
 

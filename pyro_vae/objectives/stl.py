@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .base import Objective, Terms, weigh
+from .base import Objective, Terms
 
 
 class STL(Objective):
@@ -13,7 +13,7 @@ class STL(Objective):
 
     The gradient of :math:`\log q_\phi(z)` at fixed `z` has mean zero and is left out. What
     remains has no variance at all, for :math:`\phi`, where :math:`q(z \mid x)` is the exact
-    posterior.
+    posterior, however many sites the guide has and whatever they are given.
 
     References:
         | Sticking the Landing (Roeder et al., 2017), Eq. 8
@@ -25,6 +25,5 @@ class STL(Objective):
 
     def forward(self, model: Callable, guide: Callable, x: Tensor, **kwargs: Any) -> Terms:
         r"""As :meth:`Objective.forward`."""
-        w = weigh(model, guide, x, self.num_particles, path=True, **kwargs)
-        objective = w.likelihood * w.scale + (w.prior - w.posterior) * w.kl_scale
-        return w.terms(objective.mean(0))
+        w = self.weigh(model, guide, x, gradient="path", **kwargs)
+        return w.terms((w.model - w.guide).mean(0))

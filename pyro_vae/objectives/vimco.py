@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .base import Objective, Terms, weigh
+from .base import Objective, Terms
 
 
 class VIMCO(Objective):
@@ -38,10 +38,10 @@ class VIMCO(Objective):
 
     def forward(self, model: Callable, guide: Callable, x: Tensor, **kwargs: Any) -> Terms:
         r"""As :meth:`Objective.forward`."""
-        w = weigh(model, guide, x, self.num_particles, detached=True, **kwargs)
+        w = self.weigh(model, guide, x, gradient="score", **kwargs)
         bound = w.log_weights.logsumexp(0) - log(self.num_particles)
         signal = bound.detach() - self.without_each(w.log_weights.detach())
-        surrogate = bound + (signal * w.posterior).sum(0)
+        surrogate = bound + (signal * w.score).sum(0)
         value = surrogate - surrogate.detach() + bound.detach()
         return w.terms(value * w.common_scale("VIMCO"))
 
