@@ -112,10 +112,11 @@ class Neural(nn.Module):
 
     def __init__(self, x_shape: tuple[int, ...], hidden_features: int = 100) -> None:
         super().__init__()
-        self.net = MLP(x_shape, [hidden_features], 1)
+        self.net = MLP(prod(x_shape), [hidden_features], 1)
         self.average = Average()
         self.scale = float(prod(x_shape)) ** 0.5
 
     def forward(self, x: Tensor, target: Tensor) -> Tensor:
         r"""Returns the guess, of shape `(B,)`, then takes in `target`."""
-        return self.average(x, target) + self.scale * self.net(torch.nan_to_num(x))[..., 0]
+        rows = torch.nan_to_num(x).reshape(len(x), -1)
+        return self.average(x, target) + self.scale * self.net(rows)[..., 0]
