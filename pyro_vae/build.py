@@ -17,6 +17,7 @@ from .config import REGISTRY, Kind, Recipe
 from .data import Split, mean
 from .models import VAE
 from .nn import Divide, Observed
+from .randomness import apart
 
 
 def build_vae(
@@ -40,8 +41,7 @@ def build_vae(
     Raises:
         ValueError: The parts do not fit each other or the data.
     """
-    with torch.random.fork_rng([]):
-        torch.manual_seed(recipe.seed)
+    with apart(torch.device("cpu"), recipe.seed):
         likelihood = build_likelihood(recipe.likelihood, recipe.latent_dim, x_shape, train)
         size = len(train) if train is not None else num_data
         posterior = build_posterior(recipe, x_shape, scale, likelihood.missing, size)

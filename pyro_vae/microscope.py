@@ -11,9 +11,11 @@ from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
 from .evaluate.program import as_program
+from .evaluate.pure import device_of
 from .mistakes import MISTAKES, Case
 from .objectives.base import sample_sites
 from .objectives.planner import name as name_of
+from .randomness import apart
 
 
 class Row(NamedTuple):
@@ -118,7 +120,7 @@ def inspect_step(vae: Any, x: Tensor, *, seed: int = 0, **known: Any) -> Step:
     """
     program = as_program(vae)
     mistake = explain_error(program, x, **known)
-    with _untouched(seed):
+    with _untouched(device_of(program), seed):
         case = Case(program, x, known)
         if case.q.error or case.p.error:
             raise ValueError(mistake) from case.failure
@@ -159,24 +161,24 @@ def explain_error(vae: Any, x: Tensor, **known: Any) -> str | None:
         >>> print(explain_error(vae, torch.zeros(8, 5)))
         Expected z of one size in guide and model; got 1 and 2. ...
     """
-    with _untouched(seed=0):
-        case = Case(as_program(vae), x, known)
+    program = as_program(vae)
+    with _untouched(device_of(program), seed=0):
+        case = Case(program, x, known)
         return next((told for mistake in MISTAKES if (told := mistake(case)) is not None), None)
 
 
 @contextmanager
-def _untouched(seed: int) -> Iterator[None]:
+def _untouched(device: torch.device, seed: int) -> Iterator[None]:
     r"""Runs programs with gradients, without Pyro's checks, and puts back all that they change."""
-    from .compile.externals import Externals, restore, undisturbed_randomness
+    from .compile.externals import Externals, restore
 
     store, watch = pyro.get_param_store(), Externals()
     with (
-        undisturbed_randomness(),
+        apart(device, seed),
         torch.enable_grad(),
         pyro.validation_enabled(False),
         store.scope(store.get_state()),
     ):
-        torch.manual_seed(seed)
         try:
             with watch:
                 yield

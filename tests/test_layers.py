@@ -12,7 +12,7 @@ import pyro_vae
 
 ROOT = Path(pyro_vae.__file__).parent
 LAYERS = [
-    ["config", "params", "nn", "transforms", "distributions", "data"],
+    ["config", "params", "nn", "transforms", "distributions", "data", "randomness"],
     ["base"],
     ["priors", "likelihoods", "posteriors"],
     ["models"],

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ..config.data import DataKind
+from ..randomness import stream
 from .split import Split, fingerprint
 
 
@@ -38,7 +39,7 @@ class Dataset:
                     "--data.binarize no."
                 )
             split = replace(split, binarize=binarize, range=config.range)  # type: ignore[arg-type]
-            ready[name] = split.freeze(config.seed) if once else split
+            ready[name] = split.freeze(stream(config.seed, name)) if once else split
         return Dataset(config, ready, notes)
 
     @property

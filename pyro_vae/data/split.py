@@ -12,6 +12,7 @@ from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
 from ..distributions.support import describe, open_unit_interval, same
+from ..randomness import stream
 
 Binarize = Literal["no", "dynamic", "threshold"]
 Range = Literal["unit", "levels"]
@@ -94,7 +95,7 @@ class Split:
         r"""Returns the split with bits drawn once by `seed`, where they were drawn at visits."""
         if self.binarize != "dynamic":
             return self
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(stream(seed, "bits"))
         bits = [
             torch.rand(p.shape, generator=generator, dtype=p.dtype, device="cpu") < p.cpu()
             for p in replace(self, binarize="no", range="unit").chunks()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..data import Split, as_split
+from ..randomness import stream
 
 ROWS_AT_ONCE = 4096
 TOLERANCE = 1e-4
@@ -59,7 +60,7 @@ def bernoulli_mixture(
         seed: Seeds the start.
     """
     x = _bits(train)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(stream(seed, "mixture"))
     chosen = torch.randperm(len(x), generator=generator)[:num_components]
     means = 0.25 + 0.5 * x[chosen]
     weights = torch.full((len(chosen),), 1 / len(chosen), dtype=x.dtype)

@@ -8,6 +8,7 @@ from torch.distributions import constraints
 
 from ..data import Split
 from ..distributions.support import same
+from ..randomness import stream
 from .advice import advise
 from .annealed import ais
 from .calibration import Calibration, sbc
@@ -114,7 +115,7 @@ def diagnose(
     """
     check_rows(vae, None)
     notes: list[str] = []
-    test, train = test.freeze(seed), train.freeze(seed)
+    test, train = test.freeze(seed), train.freeze(stream(seed, "training data"))
     few, seen = (split.spread(num_data) for split in (test, train))
     bound = elbo(vae, test, min(10, num_samples), seed=seed)
     estimate = log_marginal(vae, test, num_samples, seed=seed)

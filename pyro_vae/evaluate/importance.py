@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..data import Split, as_split, fingerprint
 from ..objectives.base import weigh
+from ..randomness import reseed, stream
 from .checks import check_rows
 from .pareto import pareto_shape
 from .program import as_program
@@ -164,17 +165,13 @@ def log_weights(
     for start in range(0, len(split), rows):
         if start < skip:
             continue
-        torch.manual_seed(seed if start == 0 else _seed(seed, start))
+        reseed(split.device, stream(seed, "evaluation", start))
         x = split.rows(slice(start, start + rows))
         known = {} if index is None else {"index": index[start : start + rows].to(x.device)}
         yield (
             staged(x, min(samples, num_samples - done), **known)[0]
             for done in range(0, num_samples, samples)
         )
-
-
-def _seed(seed: int, start: int) -> int:
-    return int(np.random.SeedSequence((seed, start)).generate_state(1)[0])
 
 
 def figures(total: Tensor, squares: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:

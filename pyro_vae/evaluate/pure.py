@@ -8,6 +8,8 @@ import pyro
 import torch
 from torch import nn
 
+from ..randomness import apart, stream
+
 
 @contextmanager
 def pure(vae: nn.Module, seed: int) -> Iterator[torch.device]:
@@ -24,10 +26,9 @@ def pure(vae: nn.Module, seed: int) -> Iterator[torch.device]:
     """
     device = device_of(vae)
     flags = [(module, module.training) for module in vae.modules()]
-    cuda = [device] if device.type == "cuda" else []
+    noise = apart(device, stream(seed, "evaluation"))
     try:
-        with torch.random.fork_rng(cuda), torch.no_grad(), pyro.validation_enabled(False):
-            torch.manual_seed(seed)
+        with noise, torch.no_grad(), pyro.validation_enabled(False):
             vae.eval()
             yield device
     finally:

@@ -135,13 +135,17 @@ class ELBO(Objective):
                 f"{type(p['fn']).__name__}. Use capacity, or a diagonal pair."
             )
         around = max(len(q["fn"].batch_shape), len(p["fn"].batch_shape))
-        event = features.shape[around:]
-        scale, mask = (
-            part[(..., *[None] * len(event))] if isinstance(part, Tensor) else part
-            for part in (p["scale"], p["mask"])
+        event, scale = features.shape[around:], p["scale"]
+        of_rows = isinstance(scale, Tensor) and scale.dim() > 0  # else it is outside of the sum
+        weight, mask = (
+            part[(..., *[None] * len(event))] if isinstance(part, Tensor) and part.dim() else part
+            for part in (scale if of_rows else 1.0, p["mask"])
         )
-        means = scale_and_mask(features, scale, mask).reshape(-1, *event).sum(0) / count
-        return means.clamp(min=self.free_bits * _mean(p["scale"])).sum()
+        rows = scale_and_mask(features, weight, mask).reshape(-1, *event)
+        means, least = rows.mean(0) * (len(rows) / count), self.free_bits
+        if of_rows:
+            return means.clamp(min=least * scale.mean()).sum()
+        return means.clamp(min=least).sum() * scale
 
 
 def _scaled_sum(value: Tensor, site: Any) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
+from ..randomness import apart
 from .base import density, traces
 from .kl import WRAPPERS, kl_divergence
 from .planner import IMPORTANCE_WEIGHTED, Plan, name, plan
@@ -142,8 +143,7 @@ class Derivation(NamedTuple):
             index: The row numbers, for posteriors that want them.
         """
         vae, count = self.vae, self.plan.objective.num_particles
-        with torch.random.fork_rng([x.device] if x.is_cuda else []):
-            torch.manual_seed(seed)
+        with apart(x.device, seed):
             q, p = traces(vae.model, vae.guide, x, count, index=index)
         site, z_q, z_p = p["x"], q["z"], p["z"]
         likelihood = density(site)
@@ -185,7 +185,8 @@ def explain(vae: Any, x: Tensor | None = None, **options: Any) -> Derivation:
         x * f - softplus(f)
     """
     chosen = plan(vae, x, **options)
-    with torch.random.fork_rng([]), torch.no_grad():
+    device = next((p.device for p in vae.parameters()), torch.device("cpu"))
+    with apart(device), torch.no_grad():
         x = vae.model(batch_size=2) if x is None else x[:2]
         index = torch.arange(len(x), device=x.device)
         q, p = traces(vae.model, vae.guide, x, 1, index=index)

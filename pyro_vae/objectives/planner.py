@@ -9,6 +9,7 @@ from torch.distributions import constraints
 
 from ..config import ESTIMATORS, Train
 from ..distributions import IndependentBernoulli, describe, inside, same
+from ..randomness import apart
 from .base import Objective
 from .dreg import DReG
 from .elbo import ELBO
@@ -227,7 +228,7 @@ def _check_bending(estimator: str, kl_weight: float, bent: bool, num_particles: 
 def _distributions(vae: Any, x: Tensor | None) -> tuple[Any, Any, tuple[int, ...]]:
     r"""The posterior of some data, the prior, and the shape of a datum."""
     device = next((p.device for p in vae.parameters()), torch.device("cpu"))
-    with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.no_grad():
+    with apart(device), torch.no_grad():
         x = vae.model(batch_size=2) if x is None else x
         index = torch.arange(len(x), device=device)
         q = vae.posterior(x, index) if vae.posterior.index else vae.posterior(x)

@@ -18,6 +18,7 @@ from ..data import Split, as_split
 from ..evaluate.checks import check_data
 from ..evaluate.pure import device_of
 from ..objectives import plan, planned
+from ..randomness import apart
 from .curve import rate_distortion_curve
 from .optimizer import make_optimizer
 from .run import History, NumericsError, Run
@@ -89,9 +90,7 @@ def fit(
     if valid is not None:
         held_out = as_split(valid, "validation data").freeze(seed).to(device)
         check_data(vae, held_out)
-    gpu = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(gpu):
-        torch.manual_seed(seed)  # networks of baselines start the same every time
+    with apart(device, seed):  # networks of baselines start the same every time
         chosen = plan(vae, train.rows(slice(0, 2)), **planned(settings))
     objective = chosen.objective.to(device)
     optimizer = make_optimizer(settings, vae, objective)
@@ -99,11 +98,10 @@ def fit(
         print(chosen.why, file=sys.stderr)
 
     with contextlib.ExitStack() as stack:
-        stack.enter_context(torch.random.fork_rng(gpu))
         stack.enter_context(pyro.validation_enabled(False))  # checked above
-        if settings.precision == "tf32" and gpu:
+        if settings.precision == "tf32" and device.type == "cuda":
             stack.enter_context(_tf32())
-        torch.manual_seed(seed)
+        stack.enter_context(apart(device, seed))
         run = Run(vae, objective, optimizer, settings, train, held_out, seed, record)
         if out is not None:
             run.folder = Path(out)
