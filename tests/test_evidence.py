@@ -148,9 +148,11 @@ def test_annealing_stays_below_and_tightens():
     gaps = []
     for temperatures in (3, 30, 300):
         estimate = pv.ais(vae, x, num_temperatures=temperatures, num_chains=2)
-        gaps.append((truth - estimate.log_marginal).mean())
-    assert gaps[0] > gaps[1] > gaps[2] > -0.01
-    assert gaps[2] < 0.02
+        gaps.append(truth - estimate.log_marginal)
+    means = [float(gap.mean()) for gap in gaps]
+    error = float(gaps[2].std()) / 300**0.5
+    assert means[0] > means[1] > means[2] > -bound(1) * error
+    assert means[2] < bound(1) * error and means[1] > 2 * bound(1) * error
     assert 0.5 < estimate.acceptance.mean() <= 1
 
 
@@ -249,7 +251,7 @@ def test_the_light_is_not_green_where_the_number_is_wrong():
 
 
 def test_the_light_is_green_where_the_number_is_right():
-    vae, exact, x = exact_vae()
+    vae, exact, x = exact_vae(count=300)
     estimate = pv.log_marginal(vae, x, 2000)
     light = pv.evaluate.trust(estimate)
     assert light.light == "green" and light.green.double().mean() >= 0.99

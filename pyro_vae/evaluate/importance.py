@@ -165,7 +165,8 @@ def log_weights(
     for start in range(0, len(split), rows):
         if start < skip:
             continue
-        reseed(split.device, stream(seed, "evaluation", start))
+        part = (start,) if start else ()
+        reseed(split.device, stream(seed, "evaluation", *part))
         x = split.rows(slice(start, start + rows))
         known = {} if index is None else {"index": index[start : start + rows].to(x.device)}
         yield (
