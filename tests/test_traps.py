@@ -241,6 +241,6 @@ def test_discrete_posteriors_are_refused_by_our_elbo():
             return dist.Bernoulli(logits=self.encoder(x)[..., :L]).to_event(1)
 
     model = vae()
-    model.posterior = Bits(pv.nn.MLP(D, [], 2 * L))
+    model.prior, model.posterior = pv.priors.Bernoulli(L), Bits(pv.nn.MLP(D, [], 2 * L))
     with pytest.raises(ValueError, match="TraceGraph_ELBO"):
         pv.fit(model, data_for("gaussian"), epochs=1, progress=False)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def train(command: arguments.Train, flags: dict[str, Any]) -> None:
     from .. import data
     from ..build import build_vae, find_device
-    from ..evaluate.checks import check_data
+    from ..evaluate.checks import take
     from ..objectives import plan, planned
     from ..train import fit
 
@@ -41,7 +41,7 @@ def train(command: arguments.Train, flags: dict[str, Any]) -> None:
     dataset = data.load(recipe.data, command.data_dir)
     x_shape, scale = dataset.train.x_shape, dataset.train.scale
     vae = build_vae(recipe, x_shape, scale, dataset.train).to(device)
-    check_data(vae, dataset.train)  # before any folder is made or deleted
+    take(vae, dataset.train, skip_checks=recipe.train.skip_checks)  # before any folder is made
     plan(vae, dataset.train.rows(slice(0, 2)).to(device), **planned(recipe.train))
 
     if command.overwrite and command.resume is None and (out / "config.toml").is_file():
@@ -106,19 +106,20 @@ def evaluate(command: arguments.Evaluate, flags: dict[str, Any]) -> None:
     if "bits_per_dim" in figures:
         print(f"  {figures['bits_per_dim']:.4f} bits per dimension, from log p(x)")
     print(f"  {figures['light']}: {figures['trust']}")
+    if "not_a_density" in figures:
+        print(f"  Not a density: {figures['not_a_density']}")
 
 
 def diagnose(command: arguments.Diagnose, flags: dict[str, Any]) -> None:
     from .. import data, report
     from ..checkpoint import load
     from ..evaluate import diagnose as ask
-    from ..evaluate.checks import check_data
+    from ..evaluate.checks import take
 
     recipe = validate(_recorded(command.run))
     vae = load(command.run, command.device)
     dataset = data.load(recipe.data, command.data_dir)
-    test = _split_of(dataset, "test")
-    check_data(vae, test)
+    test = take(vae, _split_of(dataset, "test"), skip_checks=recipe.train.skip_checks)
     found = ask(
         vae,
         test,
@@ -145,7 +146,7 @@ def compare(command: arguments.Compare, flags: dict[str, Any]) -> None:
     from ..checkpoint import load
     from ..evaluate import check_comparable, log_marginal
     from ..evaluate import compare as difference
-    from ..evaluate.checks import check_data
+    from ..evaluate.checks import take
 
     sides = []
     for run in (command.a, command.b):
@@ -158,7 +159,7 @@ def compare(command: arguments.Compare, flags: dict[str, Any]) -> None:
     values = []
     for vae, dataset, _ in sides:
         split = _split_of(dataset, command.split).freeze(command.seed)
-        check_data(vae, split)
+        split = take(vae, split)
         estimate = log_marginal(vae, split, command.num_samples, seed=command.seed)
         values.append(estimate.log_marginal)
     found = difference(values[0], values[1], data=records[0])
@@ -323,13 +324,12 @@ def _newest_run(name: str) -> Path:
 def _load(command: Any) -> tuple[Any, "Split", str]:
     r"""The VAE of a run, the rows asked for, and what the data are called."""
     from ..checkpoint import load
-    from ..evaluate.checks import check_data
+    from ..evaluate.checks import take
 
     recipe = validate(_recorded(command.run))
     vae = load(command.run, command.device)
     split, name = _find_split(recipe, command)
-    check_data(vae, split)
-    return vae, split, name
+    return vae, take(vae, split, skip_checks=recipe.train.skip_checks), name
 
 
 def _row_numbers(command: Any, vae: Any, split: "Split") -> Any:

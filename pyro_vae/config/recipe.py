@@ -83,6 +83,8 @@ class Train(Settings):
     """Stops after this many epochs without a better validation ELBO, and keeps the best epoch."""
     max_bad_steps: PositiveInt = 10
     """Stops after this many consecutive steps whose loss or gradient is not finite."""
+    skip_checks: bool = False
+    """Trains on data outside of the likelihood's support, too: figures are then no densities."""
     compile: Literal["auto", "yes", "no"] = "auto"
     """Steps run as one compiled graph; auto does so if there are 10,000 or more."""
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"

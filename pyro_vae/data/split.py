@@ -37,6 +37,8 @@ class Split:
         range: Grey levels are divided by `n` (``"unit"``) or kept (``"levels"``).
         source: What errors call the data.
         device: Where `x` goes, for a memory-mapped array.
+        checked: For which model the data were checked last.
+        violation: What that check found, where data are evaluated all the same.
     """
 
     stored: Any
@@ -46,6 +48,8 @@ class Split:
     range: Range = "levels"
     source: str = "data"
     device: torch.device = CPU
+    checked: str = ""
+    violation: str = ""
 
     def __len__(self) -> int:
         return len(self.stored)

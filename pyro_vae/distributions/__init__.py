@@ -7,7 +7,7 @@ from .discretized_logistic import DiscretizedLogistic
 from .mixture import DiagonalNormalMixture, Mixture
 from .relaxed import RelaxedOneHots, StraightThrough
 from .sphere import HypersphereUniform, VonMisesFisher
-from .support import ByColumn, describe, inside, open_unit_interval, same
+from .support import ByColumn, describe, elementwise, inside, open_unit_interval, same, support_of
 from .zero_inflated import ZeroInflated
 
 __all__ = [
@@ -26,7 +26,9 @@ __all__ = [
     "VonMisesFisher",
     "ZeroInflated",
     "describe",
+    "elementwise",
     "inside",
     "open_unit_interval",
     "same",
+    "support_of",
 ]

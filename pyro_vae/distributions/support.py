@@ -64,7 +64,7 @@ def inside(inner: Constraint, outer: Constraint) -> bool:
     small, large = _ends(inner), _ends(outer)
     if small is None or large is None or inner.is_discrete != outer.is_discrete:
         return False
-    return bool(torch.as_tensor((small[0] >= large[0]) & (small[1] <= large[1])).all())
+    return bool(((small[0] >= large[0]) & (small[1] <= large[1])).all())
 
 
 def _ends(support: Constraint) -> tuple[Tensor, Tensor] | None:
@@ -77,7 +77,48 @@ def _ends(support: Constraint) -> tuple[Tensor, Tensor] | None:
         ends = (getattr(support, "lower_bound", -inf), getattr(support, "upper_bound", inf))
     else:
         return None
-    return torch.as_tensor(ends[0]), torch.as_tensor(ends[1])
+    low, high = (torch.as_tensor(end, device="cpu") for end in ends)
+    return low, high
+
+
+def elementwise(support: Any) -> Any:
+    r"""The support of one element, where elements have one."""
+    while hasattr(support, "base_constraint"):
+        support = support.base_constraint
+    return support
+
+
+def support_of(family: Any, law: Any) -> Constraint:
+    r"""The support of the elements of a family's distribution, held against what it declares.
+
+    A family that declares none, and so is on the real numbers by default, has that of its
+    distribution. A relaxed family stands for a discrete one and keeps what it declares.
+
+    Arguments:
+        family: A prior, likelihood or posterior.
+        law: A distribution that it returned.
+
+    Raises:
+        ValueError: It declares another support than its distribution has.
+    """
+    declared = family.support
+    try:
+        found = elementwise(law.support)
+    except (NotImplementedError, AttributeError):
+        return declared
+    relaxed = any("temperature" in name for name, _ in family.named_buffers())
+    point = type(law).__name__ == "Delta"
+    if point or relaxed or same(found, elementwise(declared)):
+        return declared
+    if inside(found, declared) and inside(declared, found):
+        return declared
+    if same(declared, constraints.real):
+        return found
+    raise ValueError(
+        f"Expected {type(family).__name__} to return a distribution on what it declares, "
+        f"{describe(declared)}; got {type(law).__name__} on {describe(found)}. Set its class "
+        "attribute support to that of its distribution."
+    )
 
 
 def describe(support: Constraint) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..data import Split, as_split
 from ..objectives.base import sample_sites
-from .checks import check_rows
+from .checks import check_rows, take
 from .importance import ELEMENTS_AT_ONCE, figures
 from .program import as_program
 from .pure import pure
@@ -67,6 +67,7 @@ def ais(
     start: Start = "prior",
     index: Tensor | None = None,
     seed: int = 0,
+    skip_checks: bool = False,
 ) -> Annealed:
     r"""Estimates :math:`\log p(x)` of each datum by annealed importance sampling.
 
@@ -93,6 +94,7 @@ def ais(
         start: ``"prior"``, or ``"guide"`` where its density may be asked of any value.
         index: The row numbers of the data, of shape `(B,)`, for posteriors that want them.
         seed: Seeds the chains.
+        skip_checks: As in :func:`pyro_vae.log_marginal`.
 
     Returns:
         The estimate, its error, effective number of chains and acceptance, each of shape `(B,)`.
@@ -103,8 +105,8 @@ def ais(
     """
     vae = as_program(vae)
     _check_numbers(num_temperatures, num_chains, num_leapfrogs)
-    with pure(vae, seed) as device:
-        split = as_split(x).to(device)
+    with pure(vae, seed):
+        split = take(vae, x, index, skip_checks=skip_checks)
         if start == "guide":
             check_rows(vae, index)
         path = Path(vae, split, num_temperatures, num_chains, num_leapfrogs, start)

@@ -8,10 +8,10 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from ..data import Split, as_split
+from ..data import Split
 from ..objectives.base import sample_sites
 from .annealed import simulate
-from .checks import check_rows
+from .checks import check_rows, take
 from .program import as_program
 from .pure import pure
 
@@ -164,8 +164,8 @@ def predictive_check(
     Returns:
         The result for each statistic.
     """
-    with pure(vae, seed) as device:
-        split = as_split(x).freeze(seed).to(device)
+    with pure(vae, seed):
+        split = take(vae, x).freeze(seed)
         observed = {
             name: _averaged(s, split.chunks(ROWS_AT_ONCE)) for name, s in statistics.items()
         }
@@ -215,8 +215,8 @@ def interval_coverage(
     """
     inside = {level: 0.0 for level in levels}
     total = 0
-    with pure(vae, seed) as device:
-        split = as_split(x).freeze(seed).to(device)
+    with pure(vae, seed):
+        split = take(vae, x).freeze(seed)
         for part in split.chunks(ROWS_AT_ONCE):
             below, ties = torch.zeros_like(part), torch.zeros_like(part)
             for _ in range(num_draws):

@@ -9,10 +9,10 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from ..data import Split, as_split
+from ..data import Split
 from ..objectives.base import sample_sites, weigh
 from ..objectives.kl import kl_by_feature
-from .checks import check_rows
+from .checks import check_rows, take
 from .latent import encode
 from .program import as_program
 from .pure import pure
@@ -96,7 +96,7 @@ def rate_distortion(
     check_rows(vae, index)
     rates, distortions, sites, features = [], [], [], []
     with pure(vae, seed) as device:
-        split = as_split(x).to(device)
+        split = take(vae, x, index)
         for start in range(0, len(split), ROWS_AT_ONCE):
             rows = slice(start, start + ROWS_AT_ONCE)
             x = split.rows(rows)
@@ -185,7 +185,7 @@ def information(
         )
     check_rows(vae, index)
     with pure(vae, seed) as device:
-        split = as_split(x).to(device)
+        split = take(vae, x, index)
         count = min(max_data, len(split))
         rows = split.rows(slice(0, count))
         known = () if index is None else (index[:count].to(device),)

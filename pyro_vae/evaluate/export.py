@@ -9,9 +9,9 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from ..data import Split, as_split
+from ..data import Split
 from ..objectives.base import density, sample_sites
-from .checks import check_rows
+from .checks import check_rows, take
 from .program import as_program
 from .pure import pure
 
@@ -67,7 +67,7 @@ def to_datatree(
     check_rows(vae, index)
     groups: dict[str, dict[str, Tensor]] = {}
     with pure(vae, seed) as device:
-        x = as_split(x).freeze(seed).to(device).rows(slice(None))
+        x = take(vae, x, index).freeze(seed).rows(slice(None))
         known = {} if index is None else {"index": index.to(device)}
         with pyro.plate("particles", num_samples, dim=-2):
             q = poutine.trace(vae.guide).get_trace(x, **known)

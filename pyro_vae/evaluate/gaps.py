@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from ..base import Posterior
-from ..data import Split, as_split
+from ..data import Split
 from ..objectives import plan
 from ..objectives.base import weigh
-from .checks import check_rows
+from .checks import check_rows, take
 from .free import free_program, starting_values
 from .importance import ELEMENTS_AT_ONCE, elbo, log_marginal
 from .program import as_program
@@ -74,6 +74,7 @@ def gap_ledger(
     lr: float = 0.02,
     index: Tensor | None = None,
     seed: int = 0,
+    skip_checks: bool = False,
 ) -> Ledger:
     r"""Splits the gap between ELBO and :math:`\log p(x)` into its causes.
 
@@ -101,6 +102,7 @@ def gap_ledger(
         lr: The learning rate at the start; it falls to zero along a cosine.
         index: The row numbers of the data, of shape `(B,)`, for posteriors that want them.
         seed: Seeds the samples.
+        skip_checks: As in :func:`pyro_vae.log_marginal`.
 
     Returns:
         The ledger.
@@ -118,7 +120,7 @@ def gap_ledger(
     check_rows(vae, index)
     optima = {}
     with pure(vae, seed) as device:
-        split = as_split(x).freeze(seed).to(device)
+        split = take(vae, x, index, skip_checks=skip_checks).freeze(seed)
         every = torch.arange(len(split), device=device)
         some = split.rows(every[:2]), None if index is None else index[:2]
         families = families or default_families(vae, *some)
@@ -128,11 +130,15 @@ def gap_ledger(
                 for rows in every.split(_rows_at_once(split, num_particles))
             ]
             free, _ = free_program(vae, some[0], family, torch.cat(values), some[1])
-            optima[family] = elbo(free, split, num_samples, index=every, seed=seed)
+            optima[family] = elbo(
+                free, split, num_samples, index=every, seed=seed, skip_checks=True
+            )
         if log_p is None:
-            estimate = log_marginal(free, split, 5 * num_samples, index=every, seed=seed)
+            estimate = log_marginal(
+                free, split, 5 * num_samples, index=every, seed=seed, skip_checks=True
+            )
             log_p = estimate.log_marginal
-        bound = elbo(vae, split, num_samples, index=index, seed=seed)
+        bound = elbo(vae, split, num_samples, index=index, seed=seed, skip_checks=True)
     return Ledger(log_p.to(bound), bound, optima)
 
 

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from ..data import Split
+from .checks import take
 from .pure import pure
 
 What = Literal["mean", "sample"]
@@ -29,7 +31,7 @@ def sample(vae: Any, num_samples: int, what: What = "sample", *, seed: int = 0) 
         return _see(vae, vae.prior().expand((num_samples,)).sample(), what)
 
 
-def reconstruct(vae: Any, x: Tensor, what: What = "mean", *, seed: int = 0) -> Tensor:
+def reconstruct(vae: Any, x: Tensor | Split, what: What = "mean", *, seed: int = 0) -> Tensor:
     r"""Draws :math:`z \sim q(z \mid x)`, then returns the mean or a sample of :math:`p(x \mid z)`.
 
     Arguments:
@@ -41,8 +43,9 @@ def reconstruct(vae: Any, x: Tensor, what: What = "mean", *, seed: int = 0) -> T
     Returns:
         Data of shape `(B, *x_shape)`.
     """
-    with pure(vae, seed) as device:
-        return _see(vae, vae.posterior(x.to(device)).sample(), what)
+    x = take(vae, x).freeze(seed).rows(slice(None))
+    with pure(vae, seed):
+        return _see(vae, vae.posterior(x).sample(), what)
 
 
 def decode(vae: Any, z: Tensor, what: What = "mean", *, seed: int = 0) -> Tensor:

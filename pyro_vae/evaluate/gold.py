@@ -12,9 +12,9 @@ from pyro.infer import MCMC, NUTS
 from pyro.ops.stats import effective_sample_size, split_gelman_rubin
 from torch import Tensor
 
-from ..data import Split, as_split
+from ..data import Split
 from ..objectives.base import sample_sites
-from .checks import check_rows
+from .checks import check_rows, take
 from .program import as_program
 from .pure import pure
 from .unconstrained import Unconstrained
@@ -77,7 +77,7 @@ def gold_posterior(
     check_rows(vae, index)
     rows = []
     with pure(vae, seed) as device:
-        split = as_split(x).freeze(seed).to(device)
+        split = take(vae, x, index).freeze(seed)
         for i in range(len(split)):
             datum = split.rows(slice(i, i + 1))
             known = {} if index is None else {"index": index[i : i + 1].to(device)}

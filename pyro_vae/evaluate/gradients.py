@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..objectives.base import Objective
-from .checks import check_rows
+from .checks import check_rows, take
 from .program import as_program
 from .pure import pure
 
@@ -59,6 +59,8 @@ def gradients(
     """
     program, objective = as_program(vae), deepcopy(objective)
     check_rows(program, index)
+    if hasattr(program, "likelihood"):
+        take(program, x, index)
     known = {} if index is None else {"index": index}
     given = program.parameters() if parameters is None else parameters
     chosen = [p for p in given if p.requires_grad]

@@ -12,10 +12,10 @@ import pyro
 import torch
 from torch import Tensor
 
-from ..data import Split, as_split, fingerprint
+from ..data import Split, fingerprint
 from ..objectives.base import weigh
 from ..randomness import reseed, stream
-from .checks import check_rows
+from .checks import check_rows, take
 from .pareto import pareto_shape
 from .program import as_program
 from .pure import device_of, pure
@@ -54,6 +54,7 @@ def log_marginal(
     index: Tensor | None = None,
     seed: int = 0,
     kept: str | os.PathLike[str] | None = None,
+    skip_checks: bool = False,
 ) -> LogMarginal:
     r"""Estimates :math:`\log p(x)` of each datum by importance sampling from the guide.
 
@@ -79,18 +80,21 @@ def log_marginal(
         kept: A file ``.npz`` that keeps the rows that are done. If it is there, of the same
             parameters, data, samples and seed, the rest is done and the result is that of an
             uninterrupted call.
+        skip_checks: Takes data that the likelihood's support does not hold, too. The figure then
+            is no log density.
 
     Returns:
         The estimate, its error, effective sample size, tail shape and rise, each of shape `(B,)`.
 
     Raises:
-        ValueError: `num_samples` is not positive, the posterior is a point, or `kept` belongs to
-            something else.
+        ValueError: Data lie outside of the likelihood's support; `num_samples` is not positive;
+            the posterior is a point; a scale, a mask or the rows of a plate differ between model
+            and guide; or `kept` belongs to something else.
     """
     vae = as_program(vae)
     tail = min(num_samples // 5, ceil(3 * sqrt(num_samples)))
-    with pure(vae, seed) as device:
-        split = as_split(x).to(device)
+    with pure(vae, seed):
+        split = take(vae, x, index, skip_checks=skip_checks)
         done = _Kept(kept, vae, split, num_samples, index, seed)
         for weights in log_weights(vae, split, num_samples, index, seed, skip=done.rows):
             done.add(_summary(weights, num_samples, tail))
@@ -104,6 +108,7 @@ def elbo(
     *,
     index: Tensor | None = None,
     seed: int = 0,
+    skip_checks: bool = False,
 ) -> Tensor:
     r"""Estimates the evidence lower bound of each datum.
 
@@ -115,13 +120,17 @@ def elbo(
         num_samples: The number of samples :math:`K` per datum.
         index: The row numbers of the data, of shape `(B,)`, for posteriors that want them.
         seed: Seeds the samples.
+        skip_checks: As in :func:`log_marginal`.
 
     Returns:
         The bound in nats, of shape `(B,)`.
+
+    Raises:
+        ValueError: As :func:`log_marginal`.
     """
     vae = as_program(vae)
-    with pure(vae, seed) as device:
-        split = as_split(x).to(device)
+    with pure(vae, seed):
+        split = take(vae, x, index, skip_checks=skip_checks)
         return torch.cat(
             [
                 torch.stack([w.sum(0) for w in weights]).sum(0) / num_samples

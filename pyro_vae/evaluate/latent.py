@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data import Split, as_split
-from .checks import check_rows
+from ..data import Split
+from .checks import check_rows, take
 from .pure import pure
 
 ROWS_AT_ONCE = 1000
@@ -37,11 +37,10 @@ def encode(
     Returns:
         The moments ``loc`` and ``scale``, each of shape `(B, latent_dim)`.
     """
-    split = as_split(x)
     check_rows(vae, index)
+    split = take(vae, x, index)
     locs, scales = [], []
     with pure(vae, seed) as device:
-        split = split.to(device)
         for start in range(0, len(split), ROWS_AT_ONCE):
             rows = slice(start, start + ROWS_AT_ONCE)
             x = split.rows(rows)

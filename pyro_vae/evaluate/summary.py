@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from ..data import Split
+from .checks import take
 from .importance import LogMarginal, elbo, log_marginal
 from .trust import trust
 
@@ -20,6 +21,7 @@ def evaluate(
     index: Tensor | None = None,
     seed: int = 0,
     kept: str | os.PathLike[str] | None = None,
+    skip_checks: bool = False,
 ) -> dict[str, float | int | str]:
     r"""Evaluates a VAE on a data set.
 
@@ -31,6 +33,8 @@ def evaluate(
         index: The row numbers of the data, of shape `(B,)`, for posteriors that want them.
         seed: Seeds the samples.
         kept: A file that keeps what is done, as in :func:`pyro_vae.log_marginal`.
+        skip_checks: Evaluates data outside of the likelihood's support, too; ``not_a_density``
+            then says what is wrong with them.
 
     Returns:
         Means over data in nats per datum. ``*_se`` is the standard deviation over data divided
@@ -39,15 +43,17 @@ def evaluate(
         say whether :math:`\log p(x)` can be trusted.
     """
     start = time.perf_counter()
-    split = split.freeze(seed)
-    bound = elbo(vae, split, min(10, num_samples), index=index, seed=seed)
-    estimate = log_marginal(vae, split, num_samples, index=index, seed=seed, kept=kept)
+    split = take(vae, split, index, skip_checks=skip_checks).freeze(seed)
+    known: dict[str, Any] = {"index": index, "seed": seed, "skip_checks": True}  # just checked
+    bound = elbo(vae, split, min(10, num_samples), **known)
+    estimate = log_marginal(vae, split, num_samples, kept=kept, **known)
     figures = figures_of(vae, split, bound, estimate, num_samples)
     light = trust(estimate)
     return {
         **figures,
         "light": light.light,
         "trust": light.sentence,
+        **({"not_a_density": split.violation} if split.violation else {}),
         "seconds": time.perf_counter() - start,
     }
 

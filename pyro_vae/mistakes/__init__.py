@@ -38,6 +38,8 @@ MISTAKES: list[Mistake] = [
     sites.sites_have_no_plate,
     sites.an_event_is_not_declared_by_chance,
     sites.plates_differ,
+    sites.a_plate_has_other_rows,
+    sites.a_weight_acts_in_one_program,
     sites.data_have_another_shape,
     values.a_parameter_is_out_of_range,
     values.data_lie_outside_the_support,

@@ -12,6 +12,7 @@ from pyro import poutine
 from pyro.infer import Trace_ELBO
 from torch import Tensor
 
+from ..objectives.alike import note_rows
 from ..objectives.base import Sites, sample_sites
 
 
@@ -33,6 +34,7 @@ class Case:
 
     def __init__(self, vae: Any, x: Any, known: dict[str, Any]) -> None:
         self.vae, self.x, self.known = vae, x, known
+        self.rows = note_rows()
 
     @cached_property
     def q(self) -> Run:
@@ -42,7 +44,7 @@ class Case:
     @cached_property
     def p(self) -> Run:
         r"""The model's run at the guide's values."""
-        return self._run(poutine.replay(self.vae.model, trace=self.q.trace))
+        return self._run(poutine.replay(self.rows(self.vae.model), trace=self.q.trace))
 
     def _run(self, program: Callable) -> Run:
         error = None

@@ -1,5 +1,6 @@
 r"""Sites of model and guide that do not fit each other, or the data."""
 
+from ..objectives.alike import rows_differ, weights_differ
 from ..objectives.base import sample_sites
 from .case import Case, of_failures
 from .words import depth, forgotten_event, listed, plates
@@ -140,6 +141,18 @@ def plates_differ(case: Case) -> str | None:
                 f"and {plates(there)}. Give them the same names, sizes and dimensions."
             )
     return None
+
+
+def a_plate_has_other_rows(case: Case) -> str | None:
+    r"""A model that draws its rows itself, under an autoguide that draws others."""
+    _ = case.p  # its run notes the rows
+    return rows_differ(case.q.trace, case.rows.rows)
+
+
+def a_weight_acts_in_one_program(case: Case) -> str | None:
+    r"""A KL weight, or a mask, around the model alone."""
+    told = (weights_differ(name, guided, modelled) for name, guided, modelled in case.latents())
+    return next((sentence for sentence in told if sentence is not None), None)
 
 
 def data_have_another_shape(case: Case) -> str | None:

@@ -5,11 +5,11 @@ from pyro import distributions as dist
 from torch import Tensor
 from torch.distributions import constraints
 
-from ..distributions.support import inside, open_unit_interval, same
+from ..distributions.support import elementwise, inside, open_unit_interval, same, support_of
 from ..objectives.planner import check_supports
 from ..objectives.planner import name as name_of
 from .case import Case, of_failures
-from .words import base, describe, elementwise, span, support
+from .words import base, describe, span, support
 
 
 def a_parameter_is_out_of_range(case: Case) -> str | None:
@@ -38,9 +38,13 @@ def data_lie_outside_the_support(case: Case) -> str | None:
     r"""Grey pixels under a Bernoulli."""
     likelihood = getattr(case.vae, "likelihood", None)
     for name, site in case.modelled.items():
-        allowed = elementwise(likelihood.support if likelihood else support(site["fn"]))
+        if not site["is_observed"]:
+            continue
+        allowed = elementwise(support(site["fn"]))
+        if likelihood is not None:
+            allowed = elementwise(support_of(likelihood, site["fn"]))
         value = site["value"]
-        if not site["is_observed"] or allowed is None or _holds(allowed, value):
+        if allowed is None or _holds(allowed, value):
             continue
         family = type(likelihood).__name__ if likelihood else name_of(site["fn"])
         return (
@@ -52,9 +56,10 @@ def data_lie_outside_the_support(case: Case) -> str | None:
 
 def the_guide_leaves_the_prior(case: Case) -> str | None:
     r"""A Normal guide of a positive variable."""
-    if hasattr(case.vae, "prior"):
+    if hasattr(case.vae, "prior") and "z" in case.guided and "z" in case.modelled:
         try:
-            check_supports(case.vae.prior, case.vae.posterior)
+            laws = case.modelled["z"]["fn"], case.guided["z"]["fn"]
+            check_supports(case.vae.prior, case.vae.posterior, *laws)
         except ValueError as error:
             return str(error)
         return None

@@ -62,16 +62,9 @@ def support(d: Any) -> Any:
         return None
 
 
-def elementwise(support: Any) -> Any:
-    r"""The support of one element, where elements have one."""
-    while hasattr(support, "base_constraint"):
-        support = support.base_constraint
-    return support
-
-
 def describe(support: Any) -> str:
     r"""What the package calls a support."""
-    return supports.describe(elementwise(support))
+    return supports.describe(supports.elementwise(support))
 
 
 def plates(frames: list[tuple[str, int, int, int]]) -> str:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from ..config import ESTIMATORS, Train
-from ..distributions import IndependentBernoulli, describe, inside, same
+from ..distributions import IndependentBernoulli, describe, inside, same, support_of
 from ..randomness import apart
 from .base import Objective
 from .dreg import DReG
@@ -75,9 +75,9 @@ def plan(
     Raises:
         ValueError: The choice is unsound; the sentence gives the reason and the remedy.
     """
-    prior, posterior = vae.prior, vae.posterior
-    check_supports(prior, posterior)
+    posterior = vae.posterior
     q, p, x_shape = _distributions(vae, x)
+    check_supports(vae.prior, posterior, p, q)
     names = f"{name(q)} against {name(p)}"
     bent = free_bits != 0 or capacity is not None
     exact = False
@@ -147,29 +147,36 @@ def planned(settings: Train) -> dict[str, Any]:
     }
 
 
-def check_supports(prior: Any, posterior: Any) -> None:
+def check_supports(prior: Any, posterior: Any, p: Any, q: Any) -> None:
     r"""Refuses a posterior that can leave the support of the prior: its ELBO is minus infinity.
 
     A relaxed posterior is evaluated as the discrete one that it stands for: its prior has to be
     relaxed too, else a density would be divided by a probability.
+
+    Arguments:
+        prior: The prior.
+        posterior: The posterior.
+        p: A distribution that the prior returned.
+        q: One that the posterior returned.
     """
-    if not inside(posterior.support, prior.support):
+    here, there = support_of(posterior, q), support_of(prior, p)
+    if not inside(here, there):
         remedies = [
             (constraints.boolean, "the Bernoulli prior"),
             (constraints.unit_interval, "the relaxed prior of the same name"),
             (constraints.real, "a prior on the real numbers, such as StandardNormal"),
         ]
-        found = [text for support, text in remedies if same(posterior.support, support)]
+        found = [text for support, text in remedies if same(here, support)]
         remedy = found[0] if found else "a prior and a posterior with one support"
         raise ValueError(
             f"Expected the posterior's support inside the prior's, else the ELBO is minus "
-            f"infinity; got {type(posterior).__name__} on {describe(posterior.support)} and "
-            f"{type(prior).__name__} on {describe(prior.support)}. Take {remedy}."
+            f"infinity; got {type(posterior).__name__} on {describe(here)} and "
+            f"{type(prior).__name__} on {describe(there)}. Take {remedy}."
         )
-    if hasattr(posterior, "temperature") and not same(posterior.support, prior.support):
+    if hasattr(posterior, "temperature") and not same(here, there):
         raise ValueError(
             "Expected a relaxed prior for a relaxed posterior, which is evaluated as the discrete "
-            f"variable that it relaxes; got {type(prior).__name__} on {describe(prior.support)}, "
+            f"variable that it relaxes; got {type(prior).__name__} on {describe(there)}, "
             "a density for a probability. Take the relaxed prior of the same name."
         )
 

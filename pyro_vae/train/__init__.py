@@ -14,8 +14,8 @@ from torch import Tensor
 
 from .. import checkpoint
 from ..config import Train, validate
-from ..data import Split, as_split
-from ..evaluate.checks import check_data
+from ..data import Split
+from ..evaluate.checks import check_start, take
 from ..evaluate.pure import device_of
 from ..objectives import plan, planned
 from ..randomness import apart
@@ -61,7 +61,7 @@ def fit(
             `warmup_epochs`, `cooldown_epochs`, `clip_norm`, `kl_weight`, `kl_warmup_epochs`,
             `kl_cycles`, `free_bits`, `capacity`, `capacity_epochs`, `estimator`, `alpha`,
             `baseline`, `final_temperature`, `temperature_epochs`, `kl`, `num_particles`,
-            `patience`, `max_bad_steps`, `checkpoint_steps`, `compile`, `precision`.
+            `patience`, `max_bad_steps`, `checkpoint_steps`, `compile`, `precision`, `skip_checks`.
 
     Returns:
         The history of training.
@@ -84,12 +84,13 @@ def fit(
             "parameters for unseen rows; got some."
         )
     device = device_of(vae)
-    train = as_split(data, "training data").to(device)
-    check_data(vae, train)
+    skip = settings.skip_checks
+    train = take(vae, data, skip_checks=skip, source="training data")
     held_out = None
     if valid is not None:
-        held_out = as_split(valid, "validation data").freeze(seed).to(device)
-        check_data(vae, held_out)
+        held_out = take(vae, valid, skip_checks=skip, source="validation data").freeze(seed)
+    if not train.violation:
+        check_start(vae, train)
     with apart(device, seed):  # networks of baselines start the same every time
         chosen = plan(vae, train.rows(slice(0, 2)), **planned(settings))
     objective = chosen.objective.to(device)
