@@ -274,7 +274,7 @@ def test_a_classifier_tells_samples_apart():
 
 def test_predictions_of_the_true_model_pass():
     vae, exact, x = exact_vae("full", count=300)
-    good = predictive_check(vae, x)
+    good = predictive_check(vae, x, num_replications=400)
     assert all(check.p_value > 0.01 for check in good.values())
     covered = interval_coverage(vae, x, given="prior")
     for level, share in covered.items():
@@ -282,7 +282,7 @@ def test_predictions_of_the_true_model_pass():
         assert abs(share - level) < bound(3) * se
     assert all(a > b for a, b in zip(interval_coverage(vae, x).values(), covered))
     vae.likelihood.log_scale.data -= 1.0
-    assert predictive_check(vae, x)["standard deviation"].p_value < 0.01
+    assert predictive_check(vae, x, num_replications=400)["standard deviation"].p_value < 0.01
     narrow = interval_coverage(vae, x)
     assert narrow[0.95] < 0.85
     with pytest.raises(ValueError, match="'prior' or 'posterior'"):

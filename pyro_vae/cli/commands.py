@@ -168,7 +168,8 @@ def compare(command: arguments.Compare, flags: dict[str, Any]) -> None:
         return
     print(found.sentence(str(command.a), str(command.b)))
     if found.bits_per_dim is not None:
-        print(f"That is {found.bits_per_dim:+.5f} bits per dimension of log p(x).")
+        bits, few = abs(found.bits_per_dim), "fewer" if found.bits_per_dim > 0 else "more"
+        print(f"{command.b} takes {bits:.5f} bits per dimension {few} than {command.a}.")
 
 
 def encode(command: arguments.Encode, flags: dict[str, Any]) -> None:

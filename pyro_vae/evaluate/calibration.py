@@ -128,8 +128,9 @@ class PredictiveCheck(NamedTuple):
     Attributes:
         observed: Its mean over the data.
         replicated: Its mean over each replication, of shape `(num_replications,)`.
-        p_value: Twice the smaller share of replications on either side; near 0 where the model
-            does not make such data.
+        p_value: Twice the smaller of :math:`(1 + \text{count}) / (R + 1)` of the replications on
+            either side, which the data join; near 0 where the model does not make such data, but
+            never below :math:`2 / (R + 1)`.
     """
 
     observed: float
@@ -150,6 +151,8 @@ def predictive_check(
 
     References:
         | Posterior Predictive Assessment of Model Fitness (Gelman et al., 1996), Sec. 2.2
+        | Permutation P-values Should Never Be Zero (Phipson & Smyth, 2010), Sec. 3
+        | https://arxiv.org/abs/1603.05766
 
     Arguments:
         vae: The VAE.
@@ -163,6 +166,9 @@ def predictive_check(
 
     Returns:
         The result for each statistic.
+
+    Raises:
+        ValueError: A statistic is not finite.
     """
     with pure(vae, seed):
         split = take(vae, x).freeze(seed)
@@ -180,9 +186,17 @@ def predictive_check(
     checks = {}
     for name, values in replicated.items():
         draws = torch.tensor(values, dtype=torch.float64)
-        above = float((draws >= observed[name]).double().mean())
-        below = float((draws <= observed[name]).double().mean())
-        checks[name] = PredictiveCheck(observed[name], draws, min(1.0, 2 * min(above, below)))
+        figures = torch.cat([draws, draws.new_tensor([observed[name]])])
+        if not figures.isfinite().all():
+            raise ValueError(
+                f"Expected a finite statistic of data and replications; got {name!r} with "
+                f"{float(figures[~figures.isfinite()][0])}. Leave it out of statistics, or define "
+                "it for such data."
+            )
+        above = 1 + int((draws >= observed[name]).sum())
+        below = 1 + int((draws <= observed[name]).sum())
+        p_value = min(1.0, 2 * min(above, below) / (len(draws) + 1))
+        checks[name] = PredictiveCheck(observed[name], draws, p_value)
     return checks
 
 

@@ -1,10 +1,10 @@
 r"""Which model is better? Paired differences over the same data."""
 
 from collections.abc import Mapping
-from math import log, prod, sqrt
-from statistics import NormalDist
+from math import inf, log, prod, sqrt
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 MEASURES = ("discrete", "x_shape", "levels", "range", "binarize", "seed")
@@ -16,7 +16,8 @@ class Comparison(NamedTuple):
     Attributes:
         difference: The mean of :math:`\log p_B(x) - \log p_A(x)`, in nats per datum.
         se: Its standard error over data, which pairing makes small.
-        p_value: Of no difference, two-sided.
+        p_value: Of no difference, two-sided, by Student's t with one degree of freedom less than
+            there are data.
         num_data: The number of data.
         bits_per_dim: The difference in bits per dimension, for discrete data.
     """
@@ -28,7 +29,7 @@ class Comparison(NamedTuple):
     bits_per_dim: float | None = None
 
     def sentence(self, a: str = "A", b: str = "B") -> str:
-        r"""Says who beats whom by how much."""
+        r"""Says who beats whom by how much, in nats and, for discrete data, in bits."""
         if self.p_value > 0.01:
             return (
                 f"No difference is seen between {a} and {b}: {self.difference:+.3f} +- "
@@ -52,20 +53,35 @@ def compare(a: Tensor, b: Tensor, data: Mapping[str, Any] | None = None) -> Comp
             mean something where `x` is.
 
     Raises:
-        ValueError: The numbers are not about as many data.
+        ValueError: The numbers are not about as many data, or some of them are not finite.
     """
     if a.shape != b.shape or a.dim() != 1 or len(a) < 2:
         raise ValueError(
             "Expected log p(x) of the same two or more data from both models; got shapes "
             f"{list(a.shape)} and {list(b.shape)}."
         )
+    for name, values in (("A", a), ("B", b)):
+        wrong = (~torch.isfinite(values)).nonzero().flatten().tolist()
+        if wrong:
+            raise ValueError(
+                f"Expected finite numbers; got {float(values[wrong[0]])} of {name} for datum "
+                f"{wrong[0]}{f' and {len(wrong) - 1} more' if wrong[1:] else ''}. Look at these "
+                "data first: a model that cannot make them has log p(x) = -inf."
+            )
     differences = (b - a).double()
     mean, se = float(differences.mean()), float(differences.std()) / sqrt(len(a))
-    z = abs(mean) / se if se else (0.0 if mean == 0 else float("inf"))
+    t = abs(mean) / se if se else (0.0 if mean == 0 else inf)
     bits = None
     if data is not None and data.get("discrete"):
         bits = mean / (prod(data["x_shape"]) * log(2))
-    return Comparison(mean, se, 2 * NormalDist().cdf(-z), len(a), bits)
+    return Comparison(mean, se, _two_sided(t, len(a) - 1), len(a), bits)
+
+
+def _two_sided(t: float, freedom: int) -> float:
+    r"""Returns how often Student's t is as far from zero, or farther."""
+    from scipy.special import stdtr
+
+    return 2 * float(stdtr(freedom, -t))
 
 
 def check_comparable(a: Mapping[str, Any], b: Mapping[str, Any], split: str = "test") -> None:
