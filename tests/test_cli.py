@@ -55,7 +55,7 @@ def test_evaluate_prints_one_object(run, capsys):
     assert main(["evaluate", str(run), "--num-samples", "50", "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
     assert list(figures) == [
-        "data", "split", "num_data", "elbo", "elbo_se", "log_marginal", "log_marginal_se", "log_marginal_mc_se",
+        "data", "split", "num_data", "elbo", "elbo_se", "log_marginal", "log_marginal_se", "log_marginal_mc_se", "log_marginal_errors",
         "num_importance_samples", "ess_median", "bits_per_dim", "light", "trust", "seconds",
     ]  # fmt: skip
     assert figures["data"] == "digits" and figures["num_data"] == 297

@@ -4,6 +4,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +95,7 @@ def evaluate(command: arguments.Evaluate, flags: dict[str, Any]) -> None:
         ),
     }
     if command.json:
-        print(json.dumps(figures))
+        print(_json(figures))
         return
     print(
         f"{name}, {command.split}, {figures['num_data']} data, in nats per datum:\n"
@@ -106,6 +107,8 @@ def evaluate(command: arguments.Evaluate, flags: dict[str, Any]) -> None:
     if "bits_per_dim" in figures:
         print(f"  {figures['bits_per_dim']:.4f} bits per dimension, from log p(x)")
     print(f"  {figures['light']}: {figures['trust']}")
+    if "no 95 %" in str(figures["log_marginal_errors"]):
+        print(f"  {figures['log_marginal_errors']}")
     if "not_a_density" in figures:
         print(f"  Not a density: {figures['not_a_density']}")
 
@@ -135,7 +138,7 @@ def diagnose(command: arguments.Diagnose, flags: dict[str, Any]) -> None:
     path = command.html or command.run / "diagnosis.html"
     path.write_text(report.html(found, title, figures), encoding="utf-8")
     if command.json:
-        print(json.dumps({"data": dataset.name, "split": "test", **found.record()}))
+        print(_json({"data": dataset.name, "split": "test", **found.record()}))
         return
     print(report.text(found, title))
     print(f"\nThe page with pictures: {path}")
@@ -164,7 +167,7 @@ def compare(command: arguments.Compare, flags: dict[str, Any]) -> None:
         values.append(estimate.log_marginal)
     found = difference(values[0], values[1], data=records[0])
     if command.json:
-        print(json.dumps({"a": str(command.a), "b": str(command.b), **found._asdict()}))
+        print(_json({"a": str(command.a), "b": str(command.b), **found._asdict()}))
         return
     print(found.sentence(str(command.a), str(command.b)))
     if found.bits_per_dim is not None:
@@ -296,6 +299,19 @@ RUN: dict[type, Callable[[Any, dict[str, Any]], None]] = {
     arguments.Explain: explain,
     arguments.Inspect: inspect,
 }
+
+
+def _json(record: dict[str, Any]) -> str:
+    r"""A record as JSON, which has no NaN and no infinity: they are null."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(part) for key, part in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(part) for part in value]
+        return None if isinstance(value, float) and not isfinite(value) else value
+
+    return json.dumps(plain(record), allow_nan=False)
 
 
 def _at_least_one(count: int) -> int:

@@ -16,11 +16,14 @@ from ..data import Split, fingerprint
 from ..objectives.base import weigh
 from ..randomness import reseed, stream
 from .checks import check_rows, take
+from .interval import NORMAL, interval
+from .listed import evidence
 from .pareto import pareto_shape
 from .program import as_program
 from .pure import device_of, pure
 from .staged import Staged
 
+FEWEST = 25  # samples, of which the largest fifth is a tail
 ELEMENTS_AT_ONCE = 1_000_000
 r"""How many numbers p(x | z) may have in memory at a time: rows x samples x elements of x."""
 
@@ -30,13 +33,18 @@ class LogMarginal(NamedTuple):
 
     Attributes:
         log_marginal: The estimate, in nats; biased low, less so with more samples.
-        mc_se: Its Monte Carlo standard error, in nats, by the delta method.
-        ess: The effective sample size :math:`(\sum_k w_k)^2 / \sum_k w_k^2`, from 1 to K.
-        khat: The shape of the Pareto tail of the weights; above 0.7 the standard error and the
-            estimate are not to be trusted.
+        mc_se: Its Monte Carlo standard error, in nats, by the delta method: that of the weights
+            seen, and too small where few large ones matter. ``lower`` and ``upper`` are honest.
+        ess: The effective sample size :math:`(\sum_k w_k)^2 / \sum_k w_k^2`, from 1 to K; infinite
+            where :math:`\log p(x)` is exact.
+        khat: The shape of the Pareto tail of the weights; NaN where they have none.
         rise: What the estimate gained by its second half of samples, in nats: the estimate minus
             the mean of those from either half. It is zero on average only where more samples
             would not help.
+        lower: The lower end of a 95 % interval for :math:`\log p(x)`, in nats.
+        upper: Its upper end, farther off, since large weights are rare. Both are NaN where no
+            interval can be given: :meth:`errors` says why.
+        num_samples: The number `K` of samples; infinite where :math:`\log p(x)` is exact.
     """
 
     log_marginal: Tensor
@@ -44,6 +52,38 @@ class LogMarginal(NamedTuple):
     ess: Tensor
     khat: Tensor
     rise: Tensor
+    lower: Tensor
+    upper: Tensor
+    num_samples: Tensor
+
+    @property
+    def exact(self) -> bool:
+        r"""Whether :math:`\log p(x)` is a sum over all values of the latent variables."""
+        return bool(self.num_samples.isinf().all())
+
+    @property
+    def mean_se(self) -> float:
+        r"""The Monte Carlo standard error of the mean over data, in nats: by the intervals where
+        there are some, else by the delta method, which is too small there."""
+        known = (self.upper - self.lower) / (2 * NORMAL)
+        each = torch.where(known.isnan(), self.mc_se, known)
+        return float(each.square().sum().sqrt()) / len(each)
+
+    def errors(self) -> str:
+        r"""Says of how many data the error is known, and why not of the others."""
+        missing = int(self.lower.isnan().sum())
+        if not missing:
+            return "Every datum has a 95 % interval."
+        count, samples = len(self.lower), float(self.num_samples.min())
+        if missing == count and samples < FEWEST:
+            return (
+                f"No datum has a 95 % interval: {samples:.0f} samples are too few to see the tail "
+                f"of the weights, which takes {FEWEST} at least."
+            )
+        return (
+            f"{missing / count:.0%} of the data have no 95 % interval: the tail of their weights "
+            "is too heavy to say how much of it was not drawn."
+        )
 
 
 def log_marginal(
@@ -60,6 +100,9 @@ def log_marginal(
 
     .. math:: \log \frac{1}{K} \sum_k w_k, \quad w_k = \frac{p(x, z_k)}{q(z_k \mid x)}, \quad
         z_k \sim q(z \mid x)
+
+    Where all latent variables are discrete and have 65,536 joint values at most, these are summed
+    instead: the figure is exact, whatever `num_samples`.
 
     Rows and samples are streamed in chunks, so memory does not grow with them. Nothing changes:
     parameters, buffers, flags and random state are the same after as before.
@@ -95,6 +138,10 @@ def log_marginal(
     tail = min(num_samples // 5, ceil(3 * sqrt(num_samples)))
     with pure(vae, seed):
         split = take(vae, x, index, skip_checks=skip_checks)
+        summed = evidence(vae, split, index)
+        if summed is not None:
+            nothing, many = torch.zeros_like(summed), torch.full_like(summed, torch.inf)
+            return LogMarginal(summed, nothing, many, nothing / 0, nothing, summed, summed, many)
         done = _Kept(kept, vae, split, num_samples, index, seed)
         for weights in log_weights(vae, split, num_samples, index, seed, skip=done.rows):
             done.add(_summary(weights, num_samples, tail))
@@ -218,7 +265,16 @@ def _summary(weights: Iterator[Tensor], num_samples: int, tail: int) -> LogMargi
     rise = torch.full_like(estimate, torch.nan)
     if first is not None:
         rise = estimate - (first - log(half) + second - log(num_samples - half)) / 2
-    return LogMarginal(estimate, mc_se, ess, pareto_shape(largest), rise)
+    total_squares = torch.stack(squares).logsumexp(0)
+    return LogMarginal(
+        estimate,
+        mc_se,
+        ess,
+        pareto_shape(largest),
+        rise,
+        *interval(total, total_squares, largest, num_samples),
+        torch.full_like(estimate, num_samples),
+    )
 
 
 class _Kept:

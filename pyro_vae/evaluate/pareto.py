@@ -28,14 +28,26 @@ def pareto_shape(log_weights: Tensor) -> Tensor:
         return log_weights.new_full(log_weights.shape[1:], torch.nan)
     ordered = log_weights.sort(dim=0).values
     weights = (ordered - ordered[-1]).exp()
-    excess = weights[1:] - weights[:1]  # (M, B), ascending
+    b, k, posterior = fit(weights[1:] - weights[:1])
+    b = (posterior * b).sum(0)
+    k = (-b * (weights[1:] - weights[:1])).log1p().mean(0)
+    return (count * k + 5) / (count + 10)  # drawn towards 1/2, as 10 more weights would
 
+
+def fit(excess: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    r"""Fits generalized Pareto distributions, with what is left open about them.
+
+    Arguments:
+        excess: What weights exceed a threshold by, ascending, of shape `(M, B)`.
+
+    Returns:
+        A grid of :math:`b = -k / \sigma`, the shape `k` that goes with each, and the weight that
+        the profile likelihood gives it, each of shape `(G, B)`.
+    """
+    count = len(excess)
     grid = 30 + int(count**0.5)
     index = torch.arange(1, grid + 1, device=excess.device, dtype=excess.dtype)
     quartile = excess[int(count / 4 + 0.5) - 1]
-    b = 1 / excess[-1] + (1 - (grid / (index - 0.5)).sqrt())[:, None] / (3 * quartile)  # (G, B)
+    b = 1 / excess[-1] + (1 - (grid / (index - 0.5)).sqrt())[:, None] / (3 * quartile)
     k = torch.stack([(-row * excess).log1p().mean(0) for row in b])
-    profile = count * ((-b / k).log() - k - 1)
-    b = (profile.softmax(0) * b).sum(0)
-    k = (-b * excess).log1p().mean(0)
-    return (count * k + 5) / (count + 10)  # drawn towards 1/2, as 10 more weights would
+    return b, k, (count * ((-b / k).log() - k - 1)).softmax(0)

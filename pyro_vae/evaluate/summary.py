@@ -11,6 +11,7 @@ from ..data import Split
 from .checks import take
 from .importance import LogMarginal, elbo, log_marginal
 from .trust import trust
+from .unconstrained import Unconstrained
 
 
 def evaluate(
@@ -48,7 +49,7 @@ def evaluate(
     bound = elbo(vae, split, min(10, num_samples), **known)
     estimate = log_marginal(vae, split, num_samples, kept=kept, **known)
     figures = figures_of(vae, split, bound, estimate, num_samples)
-    light = trust(estimate)
+    light = trust(estimate, can_anneal=_can_anneal(vae, split, index))
     return {
         **figures,
         "light": light.light,
@@ -69,7 +70,8 @@ def figures_of(
         "elbo_se": _se(bound),
         "log_marginal": float(estimate.log_marginal.mean()),
         "log_marginal_se": _se(estimate.log_marginal),
-        "log_marginal_mc_se": float(estimate.mc_se.square().sum().sqrt()) / count,
+        "log_marginal_mc_se": estimate.mean_se,
+        "log_marginal_errors": estimate.errors(),
         "num_importance_samples": num_samples,
         "ess_median": float(estimate.ess.median()),
     }
@@ -77,6 +79,16 @@ def figures_of(
         nats = -float(estimate.log_marginal.mean())
         figures["bits_per_dim"] = nats / (prod(split.x_shape) * log(2))
     return figures
+
+
+def _can_anneal(vae: Any, split: Split, index: Tensor | None) -> bool:
+    r"""Whether there is a path along which to anneal: the latent variables are continuous."""
+    known = {} if index is None else {"index": index[:2]}
+    try:
+        Unconstrained(vae, split.rows(slice(0, 2)), **known)
+    except ValueError:
+        return False
+    return True
 
 
 def describe(name: str, values: Tensor, unit: str = "nats per datum") -> str:

@@ -1,6 +1,6 @@
 r"""Can the number be trusted? A light, and the sentence that goes with it."""
 
-from math import sqrt
+from math import log10, sqrt
 from typing import Literal, NamedTuple
 
 import torch
@@ -10,6 +10,7 @@ from .annealed import Annealed
 from .importance import LogMarginal
 
 KHAT = 0.7
+EVEN = 1e-2  # weights that spread by less have no tail to judge
 ESS = 400.0
 GREEN_SHARE = 0.99
 Z = 4.26  # exceeded by chance once in 10^5
@@ -36,27 +37,41 @@ class Trust(NamedTuple):
 
 
 def trust(
-    estimate: LogMarginal, annealed: Annealed | None = None, rows: Tensor | slice | None = None
+    estimate: LogMarginal,
+    annealed: Annealed | None = None,
+    rows: Tensor | slice | None = None,
+    *,
+    can_anneal: bool = True,
 ) -> Trust:
     r"""Judges an importance sampling estimate, better with annealed importance sampling beside it.
 
-    - A datum is green if its weights have :math:`\hat{k} \leq 0.7` and an effective sample size
-      of 400 at least. On images hardly any is.
+    - A datum is green if its weights have :math:`\hat{k} \leq \min(1 - 1 / \log_{10} K, 0.7)`, or
+      are all the same, as those of the exact posterior, and an effective sample size of 400 at
+      least. On images hardly any is. Where all values of the latent variables are summed, all
+      data are green.
     - Data are green if 99 % of them are. Else they are amber: the mean is a valid lower bound on
       average, and still rises with the number of samples.
     - They are red if annealed importance sampling, also a lower bound on average, gives
       significantly more.
 
     References:
-        | Pareto Smoothed Importance Sampling (Vehtari et al., 2024), Sec. 3
+        | Pareto Smoothed Importance Sampling (Vehtari et al., 2024), Sec. 3.2.4, the threshold
         | https://arxiv.org/abs/1507.02646
 
     Arguments:
         estimate: What :func:`pyro_vae.log_marginal` returned.
         annealed: What :func:`pyro_vae.ais` returned for the same data, or for some of them.
         rows: Which of the data these are; the first ones by default.
+        can_anneal: Whether the latent variables allow annealed importance sampling.
     """
-    green = (estimate.khat <= KHAT) & (estimate.ess >= ESS)
+    if estimate.exact:
+        every = torch.ones_like(estimate.ess, dtype=torch.bool)
+        sentence = "log p(x) is exact: a sum over all values of the latent variables."
+        return Trust("green", sentence, every, 0.0, 0.0)
+    samples = float(estimate.num_samples.min())
+    limit = min(1 - 1 / log10(samples), KHAT) if samples > 1 else 0.0
+    even = estimate.mc_se * samples**0.5 < EVEN
+    green = ((estimate.khat <= limit) | even) & (estimate.ess >= ESS)
     share, count = float(green.double().mean()), len(green)
     rise, rise_se = float(estimate.rise.mean()), float(estimate.rise.std()) / sqrt(count)
     verdict = _against(estimate, annealed, rows) if annealed is not None else None
@@ -64,13 +79,18 @@ def trust(
         return Trust("red", verdict[1], green, rise, rise_se)
     beside = "" if verdict is None else f" {verdict[1]}"
     if share >= GREEN_SHARE:
-        sentence = f"{share:.0%} of the data have k-hat <= {KHAT} and ESS >= {ESS:.0f}.{beside}"
+        sentence = (
+            f"{share:.0%} of the data have k-hat <= {limit:.2g} and ESS >= {ESS:.0f}.{beside}"
+        )
         return Trust("green", sentence, green, rise, rise_se)
-    advice = "" if annealed is not None else " Run AIS on some of the data to see by how much."
+    advice = " Run AIS on some of the data to see by how much." if can_anneal else ""
+    advice = "" if annealed is not None else advice
+    if samples < ESS:
+        advice = f" {samples:.0f} samples cannot show more; take {ESS:.0f} at least.{advice}"
     sentence = (
-        f"A lower bound, not yet log p(x): {share:.0%} of the data have k-hat <= {KHAT} and ESS "
-        f">= {ESS:.0f}, and it still rises by {rise:.3f} +- {rise_se:.3f} nats per doubling of "
-        f"the number of samples.{beside}{advice}"
+        f"A lower bound, not yet log p(x): {share:.0%} of the data have k-hat <= {limit:.2g} and "
+        f"ESS >= {ESS:.0f}, and it still rises by {rise:.3f} +- {rise_se:.3f} nats per doubling "
+        f"of the number of samples.{beside}{advice}"
     )
     return Trust("amber", sentence, green, rise, rise_se)
 
