@@ -202,18 +202,43 @@ def plot_units(activity: Tensor, by_feature: Tensor | None = None) -> "Figure":
     return figure
 
 
-def plot_ranks(calibration: Calibration, bins: int = 20) -> "Figure":
-    r"""Shows the ranks of simulation-based calibration, all features together."""
-    ranks = (calibration.ranks.double().flatten() + 0.5) / (calibration.num_draws + 1)
-    counts = torch.histc(ranks.cpu(), bins, 0.0, 1.0) * bins / len(ranks)
-    figure, axes = _figure(1, 1, (6.4, 3))
-    places = [(i + 0.5) / bins for i in range(bins)]
-    axes[0].bar(places, counts.numpy(), width=0.9 / bins)
+def plot_ranks(calibration: Calibration) -> "Figure":
+    r"""Shows the distribution functions of the ranks of simulation-based calibration, minus that
+    of uniform ranks, in the band where 95 % of uniform ones stay as a whole."""
+    from .evaluate.sbc import QUANTITIES, band
+
+    draws, count = calibration.num_draws, len(calibration.ranks)
+    points, low, high = band(count, draws)
+    figure, axes = _figure(1, 2, (9.6, 3.2))
+    panels = [
+        ("each latent feature", calibration.ranks, [""] * calibration.ranks.shape[1]),
+        ("densities of z", calibration.density_ranks, QUANTITIES),
+    ]
+    for axis, (title, ranks, names) in zip(axes, panels):
+        axis.fill_between(points, low - points, high - points, color="lightgrey")
+        for column, name in zip(ranks.T.cpu().numpy(), names):
+            share = (column[:, None] < points * (draws + 1)).mean(0)
+            axis.step(points, share - points, linewidth=1, label=name or None)
+        axis.axhline(0.0, color="black", linewidth=0.5)
+        axis.set(title=title, xlabel="rank of the true z among draws of q, as a share")
+    axes[0].set(ylabel="share of ranks below, minus uniform")
+    axes[1].legend(fontsize="small")
+    figure.suptitle(f"simulation-based calibration, p = {calibration.p_value:.2g}; band: 95 %")
+    return figure
+
+
+def plot_contraction(calibration: Calibration) -> "Figure":
+    r"""Shows what data tell of each latent feature, and how far off the posterior is."""
+    figure, axes = _figure(1, 1, (4.8, 3.2))
+    x, y = calibration.contraction.cpu(), calibration.z_spread.cpu()
+    axes[0].scatter(x, y, s=16)
+    for i in range(min(20, len(x))):
+        axes[0].annotate(str(i), (float(x[i]), float(y[i])), fontsize="small")
     axes[0].axhline(1.0, color="black", linestyle="--", linewidth=1)
     axes[0].set(
-        xlabel="rank of the true z among draws of q(z | x)",
-        ylabel="density",
-        title="simulation-based calibration: a flat line where q is the posterior",
+        xlabel="contraction, 1 - Var q / Var p (0: unused)",
+        ylabel="error / sd of q (above 1: too sure)",
+        title="latent features on simulated data",
     )
     return figure
 

@@ -12,6 +12,7 @@ from .evaluate.collapse import ACTIVE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from torch import Tensor
 
 Section = tuple[str, list[tuple[str, str]], list[str]]
 r"""A title, rows of a table, and sentences."""
@@ -80,9 +81,25 @@ def _what_limits(diagnosis: Diagnosis) -> Section:
         rows.append(("share of the prior in holes", f"{float(told.holes):.1%}"))
     if diagnosis.calibration is not None:
         covered = float(diagnosis.calibration.coverage(0.5).mean())
-        value = f"p = {diagnosis.calibration.p_value:.2g}; 50 % intervals hold {covered:.0%}"
+        c = diagnosis.calibration
+        value = f"p = {c.p_value:.2g}, by {c.worst}; 50 % intervals hold {covered:.0%}"
         rows.append(("simulation-based calibration", value))
+        rows.append(("contraction of the posterior", _range(c.contraction)))
+        rows.append(("bias, in posterior standard deviations", _range(c.z_score)))
+        rows.append(("error of z, in the same", _range(c.z_spread) + "; 1 where q is right"))
+    if diagnosis.simulated is not None:
+        s = diagnosis.simulated
+        count = f"{s['simulated_num_data']:.0f} simulated data"
+        for name, key in (("ELBO", "simulated_elbo"), ("EUBO", "simulated_eubo")):
+            rows.append((f"{name} of {count}", f"{s[key]:.3f} +- {s[key + '_se']:.3f}"))
+        value = f"{s['jeffreys']:.3f} +- {s['jeffreys_se']:.3f}"
+        rows.append(("between them, the Jeffreys divergence of q", value))
     return "What limits it?", rows, []
+
+
+def _range(values: "Tensor") -> str:
+    low, middle, high = (float(v) for v in (values.min(), values.median(), values.max()))
+    return f"{low:.2f} to {high:.2f}, median {middle:.2f}"
 
 
 def text(diagnosis: Diagnosis, title: str) -> str:
@@ -129,6 +146,7 @@ def pictures(
     figures["units"] = plot.plot_units(diagnosis.activity, diagnosis.rate.by_feature)
     if diagnosis.calibration is not None:
         figures["ranks"] = plot.plot_ranks(diagnosis.calibration)
+        figures["contraction"] = plot.plot_contraction(diagnosis.calibration)
     return figures | plot.draw_run(vae, split, metrics)
 
 

@@ -75,7 +75,7 @@ MUTATIONS = {
     ),
     "the light forgets the effective sample size and the tail": (
         "trust.py",
-        "green = (estimate.khat <= KHAT) & (estimate.ess >= ESS)",
+        "green = ((estimate.khat <= limit) | even) & (estimate.ess >= ESS)",
         "green = estimate.khat == estimate.khat",
         f"{EVIDENCE}::test_the_light_is_not_green_where_the_number_is_wrong",
     ),
@@ -110,16 +110,46 @@ MUTATIONS = {
         f"{LIMITS}::test_information_of_a_linear_gaussian_model",
     ),
     "ranks count what is above in half of the draws": (
-        "calibration.py",
-        "below += (draw < flat).to(flat.dtype)",
-        "below += ((draw - flat) < 0.3 * flat.std(0)).to(flat.dtype)",
+        "sbc.py",
+        "below += (draw < quantities).to(below.dtype)",
+        "below += ((draw - quantities) < 0.3 * quantities.std(0)).to(below.dtype)",
         f"{LIMITS}::test_sbc_passes_the_exact_posterior_and_rejects_others",
     ),
-    "chi-squared has twice the degrees of freedom": (
-        "calibration.py",
-        "(num_bins - 1) / 2)",
-        "(num_bins - 1))",
-        f"{LIMITS}::test_sbc_passes_the_exact_posterior_and_rejects_others",
+    "p values of ranks look at one side": (
+        "sbc.py",
+        "return np.minimum(1.0, 2 * np.minimum(low, high))",
+        "return np.minimum(1.0, 2 * low)",
+        "tests/test_sbc.py::test_uniform_ranks_pass_as_often_as_they_should",
+    ),
+    "densities are not ranked": (
+        "sbc.py",
+        "worst = min(1.0, float(p_values.min()) * len(p_values))",
+        "worst = min(1.0, float(p_values[:-3].min()) * len(p_values))",
+        "tests/test_sbc.py::test_a_posterior_that_never_looked_is_found",
+    ),
+    "the bound from above has the wrong sign": (
+        "sbc.py",
+        "sum(density(s) for s in p.values()) - sum(density(s) for s in q.values())",
+        "sum(density(s) for s in p.values()) + sum(density(s) for s in q.values())",
+        "tests/test_sbc.py::test_the_bound_from_above_is_the_closed_form",
+    ),
+    "the upper end forgets the tail": (
+        "interval.py",
+        "upper = torch.maximum(end(heavier, 0.975), estimate)",
+        "upper = torch.maximum(end(wide.clamp(max=0.0), 0.975), estimate)",
+        "tests/test_intervals.py::test_intervals_hold_the_truth_as_often_as_they_say",
+    ),
+    "a value of z is summed twice": (
+        "listed.py",
+        "codes = torch.arange(prod(sizes), device=split.device)",
+        "codes = torch.arange(prod(sizes) + 1, device=split.device) % prod(sizes)",
+        "tests/test_intervals.py::test_bits_are_summed_up_to_a_limit",
+    ),
+    "a Normal in the place of Student's t": (
+        "compare.py",
+        "return 2 * float(stdtr(freedom, -t))",
+        "return 2 * float(stdtr(1000, -t))",
+        "tests/test_p_values.py::test_false_alarms_of_comparisons_are_as_many_as_promised",
     ),
     "a pair is not a pair": (
         "compare.py",

@@ -50,6 +50,8 @@ class Evaluate:
     """Seeds the samples."""
     kept: Path | None = None
     """A file .npz that keeps what is done, for going on after an interruption."""
+    simulated: bool = False
+    """Add ELBO and EUBO of simulated data, whose mean log p(x) lies between them."""
     json: bool = False
     """Print one JSON object."""
     device: Device = "auto"

@@ -84,6 +84,7 @@ def train(command: arguments.Train, flags: dict[str, Any]) -> None:
 
 def evaluate(command: arguments.Evaluate, flags: dict[str, Any]) -> None:
     from ..evaluate import evaluate as figures_of
+    from ..evaluate.diagnosis import simulated
 
     vae, split, name = _load(command)
     index = _row_numbers(command, vae, split)
@@ -93,6 +94,7 @@ def evaluate(command: arguments.Evaluate, flags: dict[str, Any]) -> None:
         **figures_of(
             vae, split, command.num_samples, index=index, seed=command.seed, kept=command.kept
         ),
+        **(simulated(vae, seed=command.seed) if command.simulated else {}),
     }
     if command.json:
         print(_json(figures))
@@ -109,6 +111,12 @@ def evaluate(command: arguments.Evaluate, flags: dict[str, Any]) -> None:
     print(f"  {figures['light']}: {figures['trust']}")
     if "no 95 %" in str(figures["log_marginal_errors"]):
         print(f"  {figures['log_marginal_errors']}")
+    if command.simulated:
+        print(
+            f"  simulated data, {figures['simulated_num_data']}, whose mean log p(x) lies between\n"
+            f"  ELBO      {figures['simulated_elbo']:10.3f} +- {figures['simulated_elbo_se']:.3f}\n"
+            f"  EUBO      {figures['simulated_eubo']:10.3f} +- {figures['simulated_eubo_se']:.3f}"
+        )
     if "not_a_density" in figures:
         print(f"  Not a density: {figures['not_a_density']}")
 

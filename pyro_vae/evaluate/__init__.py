@@ -1,7 +1,7 @@
 r"""Evaluation: one file per question, and nothing changes by asking.  (layer 5)"""
 
 from .annealed import Annealed, Sandwich, ais, bdmc
-from .calibration import Calibration, PredictiveCheck, interval_coverage, predictive_check, sbc
+from .calibration import PredictiveCheck, interval_coverage, predictive_check
 from .classical import bernoulli_mixture, factor_analysis, independent_pixels, ppca
 from .collapse import (
     CollapseWatch,
@@ -21,6 +21,7 @@ from .gradients import gradients
 from .importance import LogMarginal, elbo, log_marginal
 from .latent import Encoding, encode
 from .program import prior_guide
+from .sbc import Calibration, eubo, sbc
 from .summary import describe, evaluate, z_score
 from .trust import Trust, trust
 
@@ -51,6 +52,7 @@ __all__ = [
     "diagnose",
     "elbo",
     "encode",
+    "eubo",
     "evaluate",
     "factor_analysis",
     "gap_ledger",

@@ -1,113 +1,17 @@
-r"""Is the posterior as wide as it says? Simulation-based calibration, and predictive checks."""
+r"""Does the model make such data? Statistics and intervals of what it predicts."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from pyro import poutine
 from torch import Tensor
 
 from ..data import Split
-from ..objectives.base import sample_sites
-from .annealed import simulate
-from .checks import check_rows, take
-from .program import as_program
+from .checks import take
 from .pure import pure
 
 ROWS_AT_ONCE = 500
-
-
-class Calibration(NamedTuple):
-    r"""The result of simulation-based calibration.
-
-    Attributes:
-        ranks: The rank of each true latent feature among draws from the posterior, from 0 to
-            `num_draws`, of shape `(num_simulations, dim)`.
-        p_values: Of the hypothesis that the ranks of a feature are uniform, of shape `(dim,)`.
-        p_value: The smallest of them, times their number (Bonferroni).
-        num_draws: The number of draws.
-    """
-
-    ranks: Tensor
-    p_values: Tensor
-    p_value: float
-    num_draws: int
-
-    def coverage(self, level: float) -> Tensor:
-        r"""Returns how often central intervals of a level hold the truth, of shape `(dim,)`."""
-        place = (self.ranks.double() + 0.5) / (self.num_draws + 1)
-        return ((place - 0.5).abs() <= level / 2).double().mean(0)
-
-
-def sbc(
-    vae: Any,
-    num_simulations: int = 500,
-    num_draws: int = 99,
-    *,
-    num_bins: int = 10,
-    seed: int = 0,
-) -> Calibration:
-    r"""Checks an amortized posterior on data simulated from the model.
-
-    If :math:`z, x \sim p(z) \, p(x \mid z)` and :math:`q(z \mid x)` is the posterior, the rank of
-    `z` among draws from q is uniform. Ranks pile up at both ends where q is too narrow, in the
-    middle where it is too wide, at one end where it is biased. One forward pass a simulation;
-    uniformity is tested by :math:`\chi^2` over bins.
-
-    References:
-        | Validating Bayesian Inference Algorithms with Simulation-Based Calibration
-        | (Talts et al., 2018), Algorithm 1 and Theorem 1
-        | https://arxiv.org/abs/1804.06788
-
-    Arguments:
-        vae: A VAE, or a pair of Pyro model and guide; the model draws data when it is called as
-            ``model(batch_size=num_simulations)``.
-        num_simulations: The number of simulated data.
-        num_draws: The number of draws from the posterior for each.
-        num_bins: The number of bins; `num_draws + 1` is best a multiple of it.
-        seed: Seeds data and draws, and breaks ties of discrete latent variables.
-
-    Raises:
-        ValueError: There are more bins than ranks, or fewer than five simulations a bin, or the
-            posterior has parameters for its training data only.
-    """
-    vae = as_program(vae)
-    if not 2 <= num_bins <= num_draws + 1 or num_simulations < 5 * num_bins:
-        raise ValueError(
-            "Expected 2 to num_draws + 1 bins, and five simulations a bin at least; got "
-            f"{num_bins} bins, {num_draws} draws and {num_simulations} simulations."
-        )
-    check_rows(vae, None)
-    with pure(vae, seed):
-        truth, x = simulate(vae, num_simulations)
-        below = [
-            _below(vae, x[rows], {n: v[rows] for n, v in truth.items()}, num_draws)
-            for rows in torch.arange(num_simulations, device=x.device).split(ROWS_AT_ONCE)
-        ]
-    ranks = torch.cat(below)
-    bins = ranks * num_bins // (num_draws + 1)
-    counts = torch.nn.functional.one_hot(bins, num_bins).sum(0).double()  # (dim, bins)
-    edges = torch.arange(num_bins + 1) * (num_draws + 1)
-    sizes = (edges[1:] + num_bins - 1) // num_bins - (edges[:-1] + num_bins - 1) // num_bins
-    expected = num_simulations * sizes.double().to(counts.device) / (num_draws + 1)
-    statistic = ((counts - expected).square() / expected).sum(1)
-    freedom = torch.full_like(statistic, (num_bins - 1) / 2)
-    p_values = torch.special.gammaincc(freedom, statistic / 2)
-    worst = min(1.0, float(p_values.min()) * len(p_values))
-    return Calibration(ranks, p_values, worst, num_draws)
-
-
-def _below(vae: Any, x: Tensor, truth: Mapping[str, Tensor], num_draws: int) -> Tensor:
-    r"""Counts draws below the true value, and a random share of those equal to it."""
-    flat = torch.cat([value.reshape(len(x), -1) for value in truth.values()], 1)
-    below, ties = torch.zeros_like(flat), torch.zeros_like(flat)
-    for _ in range(num_draws):
-        sites = sample_sites(poutine.trace(vae.guide).get_trace(x))
-        draw = torch.cat([sites[name]["value"].reshape(len(x), -1) for name in truth], 1)
-        below += (draw < flat).to(flat.dtype)
-        ties += (draw == flat).to(flat.dtype)
-    return (below + (torch.rand_like(ties) * (ties + 1)).floor()).long()
 
 
 Statistic = Callable[[Tensor], Tensor]

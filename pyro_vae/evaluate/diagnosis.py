@@ -11,12 +11,12 @@ from ..distributions.support import same
 from ..randomness import stream
 from .advice import advise
 from .annealed import ais
-from .calibration import Calibration, sbc
 from .checks import check_rows
 from .classical import bernoulli_mixture, factor_analysis, independent_pixels, ppca
 from .collapse import ACTIVE, Information, Rate, active_units, information, rate_distortion
 from .gaps import Ledger, gap_ledger
 from .importance import LogMarginal, elbo, log_marginal
+from .sbc import Calibration, eubo, sbc
 from .summary import figures_of
 from .trust import Trust, trust
 
@@ -38,7 +38,8 @@ class Diagnosis(NamedTuple):
         rate: Where the nats go.
         information: What the latent variable tells of the data.
         activity: The activity of each latent unit.
-        calibration: Ranks on simulated data.
+        calibration: Ranks, contraction and z scores on simulated data.
+        simulated: ELBO and EUBO of simulated data with their standard errors, in nats per datum.
         advice: What to try, the most promising first.
         notes: What was left out, and why.
     """
@@ -54,6 +55,7 @@ class Diagnosis(NamedTuple):
     information: Information | None
     activity: Tensor
     calibration: Calibration | None
+    simulated: dict[str, float] | None
     advice: list[str]
     notes: list[str]
 
@@ -83,6 +85,11 @@ class Diagnosis(NamedTuple):
             record["holes"] = float(self.information.holes)
         if self.calibration is not None:
             record["sbc_p_value"] = self.calibration.p_value
+            record["sbc_worst"] = self.calibration.worst
+            record["contraction"] = self.calibration.contraction.tolist()
+            record["z_score"] = self.calibration.z_score.tolist()
+            record["z_spread"] = self.calibration.z_spread.tolist()
+        record |= self.simulated or {}
         return {**record, "advice": self.advice, "notes": self.notes}
 
 
@@ -150,6 +157,7 @@ def diagnose(
         "calibration": _allowed(
             notes, "Simulation-based calibration", lambda: sbc(vae, seed=seed)
         ),
+        "simulated": _allowed(notes, "The bound from above", lambda: simulated(vae, seed=seed)),
     }
     return Diagnosis(**parts, advice=advise(parts), notes=notes)
 
@@ -174,6 +182,25 @@ def classical_references(vae: Any, train: Split, test: Split) -> dict[str, float
         found[f"probabilistic PCA, {latent_dim} features"] = ppca(train, test, latent_dim)
         found[f"factor analysis, {latent_dim} features"] = factor_analysis(train, test, latent_dim)
     return {name: float(values.mean()) for name, values in found.items()}
+
+
+def simulated(vae: Any, num_data: int = 2000, *, seed: int = 0) -> dict[str, float]:
+    r"""ELBO and EUBO of simulated data, between which their mean :math:`\log p(x)` lies.
+
+    Returns:
+        ``simulated_elbo``, ``simulated_eubo`` and what lies between, ``jeffreys``, each with its
+        standard error ``*_se``, in nats per datum.
+
+    Raises:
+        ValueError: As :func:`eubo`.
+    """
+    upper, lower = eubo(vae, num_data, seed=seed)
+    values = {"simulated_elbo": lower, "simulated_eubo": upper, "jeffreys": upper - lower}
+    record: dict[str, float] = {"simulated_num_data": num_data}
+    for name, each in values.items():
+        record[name] = float(each.mean())
+        record[f"{name}_se"] = float(each.std()) / sqrt(num_data)
+    return record
 
 
 def _allowed(notes: list[str], name: str, question: Any) -> Any:

@@ -1,0 +1,263 @@
+r"""Is the posterior what it says? Everything that data simulated from the model can tell."""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from ..objectives.base import density, sample_sites, traces
+from .annealed import simulate
+from .checks import check_rows
+from .program import as_program
+from .pure import pure
+
+ROWS_AT_ONCE = 500
+NULL_DRAWS = 10_000
+QUANTITIES = ("log p(x, z)", "log p(x | z)", "log p(z)")
+
+
+class Calibration(NamedTuple):
+    r"""The result of simulation-based calibration.
+
+    Attributes:
+        ranks: The rank of each true latent feature among draws from the posterior, from 0 to
+            `num_draws`, of shape `(num_simulations, dim)`.
+        density_ranks: The ranks of :math:`\log p(x, z), \log p(x \mid z)` and :math:`\log p(z)` of
+            the true `z`, of shape `(num_simulations, 3)`.
+        p_values: Of the hypothesis that ranks are uniform, of each feature and then of the three
+            densities, of shape `(dim + 3,)`.
+        p_value: The smallest of them, times their number (Bonferroni).
+        num_draws: The number of draws.
+        contraction: :math:`1 - \mathrm{Var}_q(z) / \mathrm{Var}_p(z)` of each feature on average over
+            data, of shape `(dim,)`: 1 where data determine it, 0 where they say nothing.
+        z_score: The mean of :math:`(\mathbb{E}_q z - z^*) / \mathrm{sd}_q(z)` of each feature, of
+            shape `(dim,)`: 0 where the posterior is not biased.
+        z_spread: The root mean square of the same, of shape `(dim,)`: 1 where the posterior is as
+            wide as it says, above where it is too narrow.
+    """
+
+    ranks: Tensor
+    density_ranks: Tensor
+    p_values: Tensor
+    p_value: float
+    num_draws: int
+    contraction: Tensor
+    z_score: Tensor
+    z_spread: Tensor
+
+    def coverage(self, level: float) -> Tensor:
+        r"""Returns how often central intervals of a level hold the truth, of shape `(dim,)`."""
+        place = (self.ranks.double() + 0.5) / (self.num_draws + 1)
+        return ((place - 0.5).abs() <= level / 2).double().mean(0)
+
+    @property
+    def worst(self) -> str:
+        r"""What is farthest from uniform: a latent feature by its number, or a density."""
+        place = int(self.p_values.argmin())
+        dim = self.ranks.shape[1]
+        return f"latent feature {place}" if place < dim else QUANTITIES[place - dim]
+
+
+def sbc(
+    vae: Any, num_simulations: int = 500, num_draws: int = 99, *, seed: int = 0
+) -> Calibration:
+    r"""Checks an amortized posterior on data simulated from the model.
+
+    If :math:`z^*, x \sim p(z) \, p(x \mid z)` and :math:`q(z \mid x)` is the posterior, the rank of
+    :math:`z^*` among draws from q is uniform. Ranks pile up at both ends where q is too narrow, in
+    the middle where it is too wide, at one end where it is biased. They do not see a posterior
+    that never looked at the data, :math:`q(z \mid x) = p(z)`; ranks of quantities that depend on the
+    data do, and :math:`\log p(x \mid z)` is one.
+
+    Uniformity is tested by the distribution function of the ranks: the statistic is the smallest
+    of its binomial tail probabilities over all points, and its null distribution is simulated.
+
+    References:
+        | Validating Bayesian Inference Algorithms with Simulation-Based Calibration
+        | (Talts et al., 2018), Algorithm 1 and Theorem 1
+        | https://arxiv.org/abs/1804.06788
+        | Simulation-Based Calibration Checking: The Choice of Test Quantities Shapes Sensitivity
+        | (Modrak et al., 2023), Sec. 3
+        | https://arxiv.org/abs/2211.02383
+        | Graphical Test for Discrete Uniformity (Saeilynoja et al., 2022), Sec. 2
+        | https://arxiv.org/abs/2103.10522
+
+    Arguments:
+        vae: A VAE, or a pair of Pyro model and guide; the model draws data when it is called as
+            ``model(batch_size=num_simulations)``.
+        num_simulations: The number of simulated data.
+        num_draws: The number of draws from the posterior for each.
+        seed: Seeds data and draws, and breaks ties of discrete latent variables.
+
+    Raises:
+        ValueError: There are fewer than 20 simulations or 9 draws, or the posterior has
+            parameters for its training data only.
+    """
+    vae = as_program(vae)
+    if num_simulations < 20 or num_draws < 9:
+        raise ValueError(
+            "Expected 20 simulations and 9 draws at least, fewer of which tell nothing; got "
+            f"{num_simulations} and {num_draws}."
+        )
+    check_rows(vae, None)
+    with pure(vae, seed):
+        truth, x = simulate(vae, num_simulations)
+        parts = [
+            _of_rows(vae, x[rows], {n: v[rows] for n, v in truth.items()}, num_draws)
+            for rows in torch.arange(num_simulations, device=x.device).split(ROWS_AT_ONCE)
+        ]
+    ranks, mean, variance, flat = (torch.cat(part) for part in zip(*parts))
+    p_values = torch.tensor([uniformity(column, num_draws) for column in ranks.T.cpu().numpy()])
+    worst = min(1.0, float(p_values.min()) * len(p_values))
+    scores = (mean - flat) / variance.sqrt().clamp(min=1e-12)
+    return Calibration(
+        ranks[:, :-3],
+        ranks[:, -3:],
+        p_values,
+        worst,
+        num_draws,
+        1 - variance.mean(0) / flat.var(0).clamp(min=1e-12),
+        scores.mean(0),
+        scores.square().mean(0).sqrt(),
+    )
+
+
+def eubo(vae: Any, num_data: int = 500, *, seed: int = 0) -> tuple[Tensor, Tensor]:
+    r"""Bounds :math:`\log p(x)` of simulated data from above, beside the ELBO of the same data.
+
+    .. math:: \mathbb{E}_{p(z \mid x)} \log \frac{p(x, z)}{q(z \mid x)}
+        = \log p(x) + \mathrm{KL}(p(z \mid x) \,\|\, q(z \mid x)) \geq \log p(x)
+
+    A datum is simulated with the `z` behind it, which is a draw from its exact posterior, so that
+    one evaluation gives the bound in the mean. What lies between both bounds is the Jeffreys
+    divergence :math:`\mathrm{KL}(p \,\|\, q) + \mathrm{KL}(q \,\|\, p)` of posterior and guide; other
+    than the ELBO's gap it grows where q is too narrow.
+
+    References:
+        | Beyond ELBOs: A Large-Scale Evaluation of Variational Methods for Sampling
+        | (Blessing et al., 2024), Sec. 3
+        | https://arxiv.org/abs/2406.07423
+
+    Arguments:
+        vae: A VAE, or a pair of Pyro model and guide, as in :func:`sbc`.
+        num_data: The number of data to simulate.
+        seed: Seeds them.
+
+    Returns:
+        The evidence upper bound and the ELBO of each datum, of one sample each, in nats, of shape
+        `(num_data,)`: their means over data are the bounds.
+
+    Raises:
+        ValueError: The density of the guide cannot be asked of any value.
+    """
+    vae = as_program(vae)
+    density_of = getattr(getattr(vae, "posterior", None), "density", "anywhere")
+    if density_of != "anywhere":
+        raise ValueError(
+            "Expected a posterior whose density may be asked of any value, as that of the true z "
+            f"is; got {type(vae.posterior).__name__}, which has it for {density_of}."
+        )
+    check_rows(vae, None)
+    with pure(vae, seed):
+        truth, x = simulate(vae, num_data)
+        upper, lower = [], []
+        for rows in torch.arange(num_data, device=x.device).split(ROWS_AT_ONCE):
+            values = {name: value[rows] for name, value in truth.items()}
+            with poutine.condition(data=values):
+                q, p = (
+                    sample_sites(poutine.trace(program).get_trace(x[rows]))
+                    for program in (vae.guide, vae.model)
+                )
+            upper.append(_log_weight(q, p))
+            lower.append(_log_weight(*traces(vae.model, vae.guide, x[rows], 1)))
+    return torch.cat(upper), torch.cat(lower)
+
+
+def uniformity(ranks: np.ndarray, num_draws: int) -> float:
+    r"""Returns the p value of the hypothesis that ranks from 0 to `num_draws` are uniform."""
+    below = np.searchsorted(np.sort(ranks), np.arange(1, num_draws + 1))
+    statistic = float(_tails(len(ranks), num_draws)[np.arange(num_draws), below].min())
+    null = _null(len(ranks), num_draws)
+    as_small = int(np.searchsorted(null, statistic, side="right"))
+    p_value = (1 + as_small) / (1 + len(null))
+    return p_value if as_small else min(p_value, num_draws * statistic)  # Boole's inequality
+
+
+def band(num_simulations: int, num_draws: int, level: float = 0.95) -> tuple[np.ndarray, ...]:
+    r"""Returns where the distribution function of uniform ranks stays, at all points together.
+
+    Returns:
+        The points :math:`1 / (L + 1) \ldots L / (L + 1)` and the lower and upper ends there.
+    """
+    least = np.quantile(_null(num_simulations, num_draws), 1 - level)
+    inside = _tails(num_simulations, num_draws) >= least
+    low, high = inside.argmax(1), inside.shape[1] - 1 - inside[:, ::-1].argmax(1)
+    points = np.arange(1, num_draws + 1) / (num_draws + 1)
+    return points, low / num_simulations, high / num_simulations
+
+
+@cache
+def _tails(num_simulations: int, num_draws: int) -> np.ndarray:
+    r"""Twice the smaller tail probability of each count of ranks below each point."""
+    from scipy.stats import binom
+
+    counts = np.arange(num_simulations + 1)
+    points = np.arange(1, num_draws + 1)[:, None] / (num_draws + 1)
+    low, high = (
+        binom.cdf(counts, num_simulations, points),
+        binom.sf(counts - 1, num_simulations, points),
+    )
+    return np.minimum(1.0, 2 * np.minimum(low, high))
+
+
+@cache
+def _null(num_simulations: int, num_draws: int) -> np.ndarray:
+    r"""The statistic under uniform ranks, sorted."""
+    rng, size = np.random.default_rng(0), num_draws + 1
+    counts = rng.multinomial(num_simulations, np.full(size, 1 / size), size=NULL_DRAWS)
+    below = counts.cumsum(1)[:, :-1]
+    table = _tails(num_simulations, num_draws)
+    return np.sort(table[np.arange(num_draws), below].min(1))
+
+
+def _of_rows(
+    vae: Any, x: Tensor, truth: Mapping[str, Tensor], num_draws: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    r"""Ranks of the true values, moments of the draws, and the true values, for some data."""
+    with poutine.condition(data=truth):
+        p = sample_sites(poutine.trace(vae.model).get_trace(x))
+    flat = _flat(truth, truth, len(x))
+    quantities = torch.cat([flat, _densities(p, truth)], 1)
+    below, ties = torch.zeros_like(quantities), torch.zeros_like(quantities)
+    total, squares = torch.zeros_like(flat), torch.zeros_like(flat)
+    for _ in range(num_draws):
+        q, p = traces(vae.model, vae.guide, x, 1)
+        draw = _flat({name: q[name]["value"] for name in truth}, truth, len(x))
+        total, squares = total + (draw - flat), squares + (draw - flat).square()
+        draw = torch.cat([draw, _densities(p, truth)], 1)
+        below += (draw < quantities).to(below.dtype)
+        ties += (draw == quantities).to(ties.dtype)
+    ranks = (below + (torch.rand_like(ties) * (ties + 1)).floor()).long()
+    shift = total / num_draws
+    variance = (squares / num_draws - shift.square()) * num_draws / (num_draws - 1)
+    return ranks, flat + shift, variance.clamp(min=0), flat
+
+
+def _flat(values: Mapping[str, Tensor], names: Mapping[str, Tensor], count: int) -> Tensor:
+    return torch.cat([values[name].reshape(count, -1) for name in names], 1)
+
+
+def _densities(p: Mapping[str, Any], latent: Mapping[str, Tensor]) -> Tensor:
+    r""":data:`QUANTITIES` of each datum, of shape `(B, 3)`."""
+    likelihood = torch.as_tensor(sum(density(p[n]) for n in p if n not in latent))
+    prior = torch.as_tensor(sum(density(p[n]) for n in latent))
+    return torch.stack([likelihood + prior, *torch.broadcast_tensors(likelihood, prior)], 1)
+
+
+def _log_weight(q: Mapping[str, Any], p: Mapping[str, Any]) -> Tensor:
+    value = sum(density(s) for s in p.values()) - sum(density(s) for s in q.values())
+    return torch.as_tensor(value).double()
