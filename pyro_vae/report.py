@@ -89,9 +89,9 @@ def _what_limits(diagnosis: Diagnosis) -> Section:
         rows.append(("error of z, in the same", _range(c.z_spread) + "; 1 where q is right"))
     if diagnosis.simulated is not None:
         s = diagnosis.simulated
-        count = f"{s['simulated_num_data']:.0f} simulated data"
+        about = f"{s['simulated_num_data']:.0f} simulated data"
         for name, key in (("ELBO", "simulated_elbo"), ("EUBO", "simulated_eubo")):
-            rows.append((f"{name} of {count}", f"{s[key]:.3f} +- {s[key + '_se']:.3f}"))
+            rows.append((f"{name} of {about}", f"{s[key]:.3f} +- {s[key + '_se']:.3f}"))
         value = f"{s['jeffreys']:.3f} +- {s['jeffreys_se']:.3f}"
         rows.append(("between them, the Jeffreys divergence of q", value))
     return "What limits it?", rows, []

@@ -112,11 +112,11 @@ def evaluate(command: arguments.Evaluate, flags: dict[str, Any]) -> None:
     if "no 95 %" in str(figures["log_marginal_errors"]):
         print(f"  {figures['log_marginal_errors']}")
     if command.simulated:
-        print(
-            f"  simulated data, {figures['simulated_num_data']}, whose mean log p(x) lies between\n"
-            f"  ELBO      {figures['simulated_elbo']:10.3f} +- {figures['simulated_elbo_se']:.3f}\n"
-            f"  EUBO      {figures['simulated_eubo']:10.3f} +- {figures['simulated_eubo_se']:.3f}"
-        )
+        count = figures["simulated_num_data"]
+        print(f"  {count} simulated data, whose mean log p(x) lies between")
+        for name in ("elbo", "eubo"):
+            value, error = figures[f"simulated_{name}"], figures[f"simulated_{name}_se"]
+            print(f"  {name.upper():10s}{value:10.3f} +- {error:.3f}")
     if "not_a_density" in figures:
         print(f"  Not a density: {figures['not_a_density']}")
 

@@ -32,8 +32,8 @@ class Calibration(NamedTuple):
             densities, of shape `(dim + 3,)`.
         p_value: The smallest of them, times their number (Bonferroni).
         num_draws: The number of draws.
-        contraction: :math:`1 - \mathrm{Var}_q(z) / \mathrm{Var}_p(z)` of each feature on average over
-            data, of shape `(dim,)`: 1 where data determine it, 0 where they say nothing.
+        contraction: :math:`1 - \mathrm{Var}_q(z) / \mathrm{Var}_p(z)` of each feature on average
+            over data, of shape `(dim,)`: 1 where data determine it, 0 where they say nothing.
         z_score: The mean of :math:`(\mathbb{E}_q z - z^*) / \mathrm{sd}_q(z)` of each feature, of
             shape `(dim,)`: 0 where the posterior is not biased.
         z_spread: The root mean square of the same, of shape `(dim,)`: 1 where the posterior is as
@@ -67,11 +67,11 @@ def sbc(
 ) -> Calibration:
     r"""Checks an amortized posterior on data simulated from the model.
 
-    If :math:`z^*, x \sim p(z) \, p(x \mid z)` and :math:`q(z \mid x)` is the posterior, the rank of
-    :math:`z^*` among draws from q is uniform. Ranks pile up at both ends where q is too narrow, in
-    the middle where it is too wide, at one end where it is biased. They do not see a posterior
-    that never looked at the data, :math:`q(z \mid x) = p(z)`; ranks of quantities that depend on the
-    data do, and :math:`\log p(x \mid z)` is one.
+    If :math:`z^*, x \sim p(z) \, p(x \mid z)` and :math:`q(z \mid x)` is the posterior, the rank
+    of :math:`z^*` among draws from q is uniform. Ranks pile up at both ends where q is too narrow,
+    in the middle where it is too wide, at one end where it is biased. They do not see a posterior
+    that never looked at the data, :math:`q(z \mid x) = p(z)`; ranks of quantities that depend on
+    the data do, and :math:`\log p(x \mid z)` is one.
 
     Uniformity is tested by the distribution function of the ranks: the statistic is the smallest
     of its binomial tail probabilities over all points, and its null distribution is simulated.
@@ -134,8 +134,8 @@ def eubo(vae: Any, num_data: int = 500, *, seed: int = 0) -> tuple[Tensor, Tenso
 
     A datum is simulated with the `z` behind it, which is a draw from its exact posterior, so that
     one evaluation gives the bound in the mean. What lies between both bounds is the Jeffreys
-    divergence :math:`\mathrm{KL}(p \,\|\, q) + \mathrm{KL}(q \,\|\, p)` of posterior and guide; other
-    than the ELBO's gap it grows where q is too narrow.
+    divergence :math:`\mathrm{KL}(p \,\|\, q) + \mathrm{KL}(q \,\|\, p)` of posterior and guide;
+    other than the ELBO's gap it grows where q is too narrow.
 
     References:
         | Beyond ELBOs: A Large-Scale Evaluation of Variational Methods for Sampling
@@ -207,10 +207,8 @@ def _tails(num_simulations: int, num_draws: int) -> np.ndarray:
 
     counts = np.arange(num_simulations + 1)
     points = np.arange(1, num_draws + 1)[:, None] / (num_draws + 1)
-    low, high = (
-        binom.cdf(counts, num_simulations, points),
-        binom.sf(counts - 1, num_simulations, points),
-    )
+    law = binom(num_simulations, points)
+    low, high = law.cdf(counts), law.sf(counts - 1)
     return np.minimum(1.0, 2 * np.minimum(low, high))
 
 
