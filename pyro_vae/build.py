@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .base import Likelihood, Posterior
 from .config import REGISTRY, Kind, Recipe
-from .data import Split, mean
+from .data import Split, moments
 from .models import VAE
 from .nn import Divide, Observed
 from .randomness import apart
@@ -89,7 +89,7 @@ def build_likelihood(
     kind: Any, latent_dim: int, x_shape: tuple[int, ...], train: Split | None
 ) -> Likelihood:
     r"""Builds a likelihood and its decoder, or one for each group of columns."""
-    start = None if train is None or kind.kind == "product" else mean(train)
+    start = None if train is None or kind.kind == "product" else moments(train)
     if kind.kind != "product":
         return _likelihood(kind, latent_dim, x_shape, start)
     size = sum(len(part.columns) for part in kind.parts)
@@ -98,19 +98,22 @@ def build_likelihood(
             f"Expected the parts of the likelihood to have all columns of x, of shape {x_shape}; "
             f"got {size} columns."
         )
-    means = None if train is None else mean(train)
+    known = None if train is None else moments(train)
     parts = []
     for part in kind.parts:
         columns = list(part.columns)
         if max(columns) >= size:
             raise ValueError(f"Expected columns below {size}; got {max(columns)}.")
-        start = None if means is None else means[columns]
+        start = None if known is None else (known[0][columns], known[1][columns])
         parts.append((columns, _likelihood(part.likelihood, latent_dim, (len(columns),), start)))
     return construct(kind, {"decoder": nn.Identity(), "parts": parts})
 
 
 def _likelihood(
-    kind: Any, latent_dim: int, x_shape: tuple[int, ...], start: Tensor | None
+    kind: Any,
+    latent_dim: int,
+    x_shape: tuple[int, ...],
+    start: tuple[Tensor, Tensor] | None,
 ) -> Likelihood:
     decoder = construct(
         kind.decoder,
@@ -122,7 +125,9 @@ def _likelihood(
     )
     likelihood = construct(kind, {"decoder": decoder, "event_dim": len(x_shape)})
     if start is not None and kind.output_bias == "data-mean":
-        start_at_mean(decoder.output_bias, likelihood, start)
+        start_at_mean(decoder.output_bias, likelihood, start[0])
+    if start is not None and getattr(kind, "scale", 1.0) is None:
+        start_at_spread(likelihood, start[1])
     return likelihood
 
 
@@ -161,6 +166,21 @@ def start_at_mean(output_bias: Tensor, likelihood: Likelihood, data_mean: Tensor
     with torch.no_grad():
         for i in range(copies):
             bias[i * len(start) : (i + 1) * len(start)].copy_(start)
+
+
+def start_at_spread(likelihood: Any, spread: Tensor) -> None:
+    r"""Sets learned sigmas to the standard deviation of the data, of each element or of all.
+
+    Elements that are constant get that of the others, and all of them 1 where all are constant.
+    """
+    if likelihood.sigma not in ("shared", "per-column", "optimal"):
+        return
+    whole = (
+        spread[spread > 0].square().mean().sqrt() if (spread > 0).any() else spread.new_ones(())
+    )
+    start = whole if likelihood.log_scale.dim() == 0 else torch.where(spread > 0, spread, whole)
+    with torch.no_grad():
+        likelihood.log_scale.copy_(start.log())
 
 
 def choose_rows(train: Split | None, count: int, x_shape: tuple[int, ...]) -> Tensor:

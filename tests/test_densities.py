@@ -337,13 +337,10 @@ def test_product_adds_its_columns_and_leaves_holes_out():
     assert vae.likelihood.support.check(drawn).all()
 
 
-def test_products_refuse_columns_and_sigmas_that_do_not_fit():
+def test_products_refuse_columns_that_do_not_fit():
     normal = pv.likelihoods.Gaussian(torch.nn.Identity())
     with pytest.raises(ValueError, match=r"every column in one part; got the columns \[0, 0\]"):
         pv.likelihoods.Product(torch.nn.Identity(), [([0], normal), ([0], normal)])
-    optimal = pv.likelihoods.Gaussian(torch.nn.Identity(), "optimal")
-    with pytest.raises(ValueError, match="optimal sigma"):
-        pv.likelihoods.Product(torch.nn.Identity(), [([0, 1], optimal)])
 
 
 def test_holes_have_no_gradient_and_no_influence():

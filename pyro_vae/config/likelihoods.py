@@ -52,10 +52,11 @@ class Gaussian(LikelihoodKind):
     advice = "for real numbers; learn sigma, which squared error fixes"
 
     kind: Literal["gaussian"] = "gaussian"
-    sigma: Literal["shared", "fixed", "per-element", "optimal"] = "shared"
-    """One learned number, a given one, an output of the decoder, or that of the residuals."""
-    scale: PositiveFloat = 1.0
-    """The given sigma, or where a shared one starts."""
+    sigma: Literal["shared", "fixed", "per-element", "per-column", "optimal"] = "shared"
+    """One learned number, a given one, an output of the decoder, one learned number for each
+    element of x, or that of the residuals."""
+    scale: PositiveFloat | None = None
+    """The given sigma (1 by default), or where a learned one starts (the data's by default)."""
 
     @property
     def num_outputs(self) -> int:

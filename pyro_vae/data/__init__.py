@@ -6,7 +6,7 @@ is the splits of a set that is known by name or read from a file.
 
 from .dataset import Dataset, load
 from .files import whole_file
-from .split import Split, as_split, check, fingerprint, mean
+from .split import Split, as_split, check, fingerprint, moments
 
 __all__ = [
     "Dataset",
@@ -15,6 +15,6 @@ __all__ = [
     "check",
     "fingerprint",
     "load",
-    "mean",
+    "moments",
     "whole_file",
 ]

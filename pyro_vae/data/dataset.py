@@ -34,10 +34,7 @@ class Dataset:
             if split.levels == 1:  # bits already
                 binarize = "no"
             elif split.levels is None and binarize != "no":
-                raise ValueError(
-                    f"Expected grey levels to binarize; got real numbers in {split.source}. Use "
-                    "--data.binarize no."
-                )
+                _check_shares(split)
             split = replace(split, binarize=binarize, range=config.range)  # type: ignore[arg-type]
             ready[name] = split.freeze(stream(config.seed, name)) if once else split
         return Dataset(config, ready, notes)
@@ -71,6 +68,18 @@ class Dataset:
             "notes": self.notes,
             "sha256": {name: fingerprint(split) for name, split in self.splits.items()},
         }
+
+
+def _check_shares(split: Split) -> None:
+    r"""Refuses real numbers that are no probabilities, which is what bits are drawn from."""
+    for x in split.chunks():
+        wrong = x[~((x >= 0) & (x <= 1))]
+        if len(wrong):
+            raise ValueError(
+                f"Expected grey levels, or numbers from 0 to 1, to binarize; got {wrong[0]:g} in "
+                f"{split.source}. Divide the data by their highest value first, or take "
+                "--data.binarize no with --likelihood.kind gaussian."
+            )
 
 
 def cut(split: Split, valid: float, test: float, seed: int) -> dict[str, Split]:

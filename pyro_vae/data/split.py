@@ -145,8 +145,9 @@ def as_split(x: Split | Tensor | np.ndarray, source: str = "data") -> Split:
     return Split(x, levels=max(1, int(x.max())) if whole else None, source=source, device=device)
 
 
-def mean(split: Split) -> Tensor:
-    r"""Returns the mean of `x` over the rows in double precision, of shape `x_shape`.
+def moments(split: Split) -> tuple[Tensor, Tensor]:
+    r"""Returns mean and standard deviation of `x` over the rows, of shape `x_shape`, in double
+    precision.
 
     Missing elements do not count; bits drawn at visits count with their probabilities; no random
     number is used.
@@ -155,7 +156,9 @@ def mean(split: Split) -> Tensor:
         split = replace(split, binarize="no", range="unit")
     total = torch.stack([x.double().nansum(0) for x in split.chunks()]).sum(0)
     count = torch.stack([(~x.isnan()).sum(0) for x in split.chunks()]).sum(0)
-    return total / count
+    mean = total / count
+    squares = [(x.double() - mean).square().nansum(0) for x in split.chunks()]
+    return mean, (torch.stack(squares).sum(0) / count).sqrt()
 
 
 def fingerprint(split: Split) -> str:
@@ -200,6 +203,8 @@ def _check_rows(
     start = 0
     for x in split.chunks():
         good = support.check(x) & x.isfinite()
+        if support.is_discrete:
+            good &= (x.abs() <= _largest(x)) | ~x.isfinite()
         if missing:
             good |= x.isnan()
         if not good.all():
@@ -213,19 +218,42 @@ def _check_rows(
         start += len(x)
 
 
+def _largest(x: Tensor) -> float:
+    r"""The largest whole number up to which all are held exactly: 2^24 in single precision."""
+    return 2.0 / torch.finfo(x.dtype).eps if x.dtype.is_floating_point else float("inf")
+
+
 def _remedy(value: float, support: Constraint, split: Split) -> str:
+    r"""What to do about a value outside of the support; each way that is named works."""
+    table, levels = len(split.x_shape) == 1, split.levels
     if np.isnan(value):
-        return " Fill such values first, or take a likelihood for tables with holes (product)."
+        product = ", or take a likelihood for tables with holes (product)" if table else ""
+        return f" Fill such values first{product}."
     if not np.isfinite(value):
         return " Remove or replace such values first."
-    if same(support, open_unit_interval):
-        return " Move such values inside, or take a continuous-bernoulli likelihood."
-    if same(support, constraints.boolean):
-        count = f" or binomial with total_count = {split.levels}" if split.levels else ""
+    if support.is_discrete and abs(value) > 2**24:
         return (
-            " Binarize the pixels (--data.binarize dynamic), or take a likelihood for grey ones "
-            f"(--likelihood.kind gaussian{count})."
+            f" Whole numbers above {2**24} have no place of their own in single precision: count "
+            "in larger units (thousands), or set torch.set_default_dtype(torch.float64)."
         )
-    if support.is_discrete and split.range == "unit" and split.levels:
-        return " Keep the grey levels as they are (--data.range levels)."
-    return ""
+    real = "take a likelihood for real numbers (--likelihood.kind gaussian)"
+    low, high = _extremes(split)
+    shares = levels is not None or (low >= 0 and high <= 1)
+    if same(support, open_unit_interval) and shares and split.range == "unit":
+        return " Move such values inside, or take --likelihood.kind continuous-bernoulli."
+    if same(support, constraints.boolean) and shares:
+        count = f" --likelihood.kind binomial --likelihood.total-count {levels}" if levels else ""
+        count = f", or{count} --data.range levels" if count else ""
+        return f" Binarize the pixels (--data.binarize dynamic), or {real}{count}."
+    if levels and support.is_discrete and split.range == "unit" and split.binarize == "no":
+        return f" Keep the grey levels as they are (--data.range levels), or {real}."
+    if levels and not support.is_discrete and split.range == "levels" and high > 1:
+        return f" Divide the grey levels (--data.range unit), or {real}."
+    return f" Correct such values, or {real}."
+
+
+def _extremes(split: Split) -> tuple[float, float]:
+    r"""The lowest and the highest of all finite values."""
+    split = replace(split, binarize="no")
+    ends = [x[x.isfinite()] for x in split.chunks()]
+    return min(float(x.min()) for x in ends if len(x)), max(float(x.max()) for x in ends if len(x))

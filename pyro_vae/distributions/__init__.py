@@ -2,15 +2,19 @@ r"""Distributions that Pyro lacks, or has without what others need of them.  (la
 
 from .columns import Columns
 from .continuous_bernoulli import ContinuousBernoulli
+from .counts import Beta, Binomial, NegativeBinomial, Poisson, StudentT
 from .discrete import IndependentBernoulli, Levels, OneHots
 from .discretized_logistic import DiscretizedLogistic
 from .mixture import DiagonalNormalMixture, Mixture
 from .relaxed import RelaxedOneHots, StraightThrough
+from .scales import bounded, scale_of
 from .sphere import HypersphereUniform, VonMisesFisher
 from .support import ByColumn, describe, elementwise, inside, open_unit_interval, same, support_of
 from .zero_inflated import ZeroInflated
 
 __all__ = [
+    "Beta",
+    "Binomial",
     "ByColumn",
     "Columns",
     "ContinuousBernoulli",
@@ -20,15 +24,20 @@ __all__ = [
     "IndependentBernoulli",
     "Levels",
     "Mixture",
+    "NegativeBinomial",
     "OneHots",
+    "Poisson",
     "RelaxedOneHots",
     "StraightThrough",
+    "StudentT",
     "VonMisesFisher",
     "ZeroInflated",
+    "bounded",
     "describe",
     "elementwise",
     "inside",
     "open_unit_interval",
     "same",
+    "scale_of",
     "support_of",
 ]

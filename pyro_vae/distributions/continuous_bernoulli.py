@@ -45,11 +45,15 @@ class ContinuousBernoulli(dist.TorchDistribution):
 
     @property
     def variance(self) -> Tensor:
-        f, near = self._away_from_zero()
-        half = f.abs() / 2
+        f = self.logits
+        near = f.abs() < 0.5  # 1 / f^2 cancels there
+        away = torch.where(near, torch.full_like(f, 0.5), f)
+        half = away.abs() / 2
         sinh = half - log(2) + torch.log(-torch.expm1(-2 * half))  # log sinh(|f| / 2)
-        exact = f.pow(-2) - torch.exp(-2 * sinh) / 4
-        return torch.where(near, 1 / 12 - self.logits**2 / 240, exact)
+        exact = away.pow(-2) - torch.exp(-2 * sinh) / 4
+        square = f.square()
+        series = 1 / 12 - square / 240 + square**2 / 6048 - square**3 / 172800
+        return torch.where(near, series, exact)
 
     def log_prob(self, value: Tensor) -> Tensor:
         # log((e^f - 1) / f) = max(f, 0) + log((1 - e^-|f|) / |f|), near zero f / 2 + f^2 / 24

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..data import Split
 from .checks import take
 from .importance import LogMarginal, elbo, log_marginal
+from .pure import pure
 from .trust import trust
 from .unconstrained import Unconstrained
 
@@ -85,7 +86,8 @@ def _can_anneal(vae: Any, split: Split, index: Tensor | None) -> bool:
     r"""Whether there is a path along which to anneal: the latent variables are continuous."""
     known = {} if index is None else {"index": index[:2]}
     try:
-        Unconstrained(vae, split.rows(slice(0, 2)), **known)
+        with pure(vae, 0):
+            Unconstrained(vae, split.rows(slice(0, 2)), **known)
     except ValueError:
         return False
     return True

@@ -2,6 +2,7 @@ import pyro.distributions as dist
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from .. import distributions
 from ..base import Likelihood
 from ..distributions.support import open_unit_interval
 
@@ -27,4 +28,4 @@ class Beta(Likelihood):
         logit, raw = self.decoder(z).chunk(2, dim=-self.event_dim)
         concentration = softplus(raw) + 1e-2
         low, high = logit.neg().sigmoid() * concentration, logit.sigmoid() * concentration
-        return dist.Beta(high + 1e-4, low + 1e-4).to_event(self.event_dim)
+        return distributions.Beta(high + 1e-4, low + 1e-4).to_event(self.event_dim)

@@ -2,7 +2,10 @@ import pyro.distributions as dist
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from .. import distributions
 from ..base import Likelihood
+
+MOST = 2**24
 
 
 class Binomial(Likelihood):
@@ -22,10 +25,14 @@ class Binomial(Likelihood):
 
     def __init__(self, decoder: nn.Module, total_count: int, event_dim: int = 1) -> None:
         super().__init__(decoder, event_dim)
+        if not 1 <= total_count <= MOST:
+            raise ValueError(
+                f"Expected 1 to {MOST} trials, which single precision holds exactly; got "
+                f"{total_count}. Take a Gaussian likelihood for larger levels, in other units."
+            )
         self.total_count = total_count
         self.support = constraints.integer_interval(0, total_count)
 
     def forward(self, z: Tensor) -> dist.Distribution:
-        logits = self.decoder(z)
-        count = logits.new_full((), self.total_count)
-        return dist.Binomial(count, logits=logits).to_event(self.event_dim)
+        law = distributions.Binomial(self.total_count, self.decoder(z))
+        return law.to_event(self.event_dim)

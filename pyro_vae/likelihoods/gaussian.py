@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from math import log
 from typing import Literal
 
@@ -6,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..base import Likelihood
+from ..distributions import scale_of
 
 
 class Gaussian(Likelihood):
@@ -24,25 +26,43 @@ class Gaussian(Likelihood):
         decoder: Maps :math:`z` to :math:`f`, of shape `(*batch, *x_shape)`; with a sigma per
             element to :math:`f` and :math:`\log \sigma`, joined in the first of these dimensions.
         sigma: ``"shared"`` is one learned number, ``"fixed"`` the given one, ``"per-element"`` an
-            output of the decoder; ``"optimal"`` is one number that training sets to the root mean
+            output of the decoder; ``"per-column"`` is one learned number for each element of x,
+            the same for all z; ``"optimal"`` is one number that training sets to the root mean
             square of its residuals (:class:`pyro_vae.objectives.track_sigma`).
-        scale: The given sigma, or where a shared one starts.
+        scale: The given sigma, or where a learned one starts; 1 by default. Where a recipe is
+            built, shared sigmas start from the standard deviation of the data by default.
         event_dim: The number of dimensions of one datum.
+        x_shape: The shape of one datum, for a sigma per column; by default that of the decoder's
+            output, where it says one.
+
+    Each sigma is kept within :math:`[4 \cdot 10^{-11}, 2 \cdot 10^{17}]`.
     """
 
     def __init__(
         self,
         decoder: nn.Module,
-        sigma: Literal["shared", "fixed", "per-element", "optimal"] = "shared",
-        scale: float = 1.0,
+        sigma: Literal["shared", "fixed", "per-element", "per-column", "optimal"] = "shared",
+        scale: float | None = None,
         event_dim: int = 1,
+        x_shape: Sequence[int] | None = None,
     ) -> None:
         super().__init__(decoder, event_dim)
         self.sigma = sigma
-        self.log_scale = nn.Parameter(torch.tensor(log(scale)), requires_grad=sigma == "shared")
+        shape: Sequence[int] = ()
+        if sigma == "per-column":
+            found = getattr(decoder, "out_shape", None) if x_shape is None else x_shape
+            if found is None:
+                raise ValueError(
+                    "Expected x_shape with a sigma per column, as the decoder does not say the "
+                    "shape of its output; got none. Give x_shape=."
+                )
+            shape = tuple(found)
+        start = torch.full(tuple(shape), log(1.0 if scale is None else scale))
+        learned = sigma in ("shared", "per-column")
+        self.log_scale = nn.Parameter(start, requires_grad=learned)
 
     def forward(self, z: Tensor) -> dist.Distribution:
         loc, log_scale = self.decoder(z), self.log_scale
         if self.sigma == "per-element":
             loc, log_scale = loc.chunk(2, dim=-self.event_dim)
-        return dist.Normal(loc, log_scale.exp()).to_event(self.event_dim)
+        return dist.Normal(loc, scale_of(log_scale)).to_event(self.event_dim)

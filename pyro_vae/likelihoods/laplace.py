@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from ..base import Likelihood
+from ..distributions import scale_of
 
 
 class Laplace(Likelihood):
@@ -23,4 +24,4 @@ class Laplace(Likelihood):
         self.log_scale = nn.Parameter(torch.tensor(log(scale)))
 
     def forward(self, z: Tensor) -> dist.Distribution:
-        return dist.Laplace(self.decoder(z), self.log_scale.exp()).to_event(self.event_dim)
+        return dist.Laplace(self.decoder(z), scale_of(self.log_scale)).to_event(self.event_dim)

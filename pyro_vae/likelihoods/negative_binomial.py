@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from .. import distributions
 from ..base import Likelihood
 
 
@@ -32,5 +33,5 @@ class NegativeBinomial(Likelihood):
         self.log_count = nn.Parameter(torch.tensor(log(total_count)))
 
     def forward(self, z: Tensor) -> dist.Distribution:
-        logits = self.decoder(z) - self.log_count
-        return dist.NegativeBinomial(self.log_count.exp(), logits=logits).to_event(self.event_dim)
+        law = distributions.NegativeBinomial(self.decoder(z), self.log_count)
+        return law.to_event(self.event_dim)

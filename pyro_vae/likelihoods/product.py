@@ -23,8 +23,7 @@ class Product(Likelihood):
             they have every column once.
 
     Raises:
-        ValueError: The columns are not :math:`0 \ldots D - 1`, each once, or a part has an optimal
-            sigma.
+        ValueError: The columns are not :math:`0 \ldots D - 1`, each once.
     """
 
     link = "none"
@@ -37,11 +36,6 @@ class Product(Likelihood):
         every = sorted(column for columns, _ in parts for column in columns)
         if every != list(range(len(every))) or not every:
             raise ValueError(f"Expected every column in one part; got the columns {every}.")
-        if any(getattr(part, "sigma", None) == "optimal" for _, part in parts):
-            raise ValueError(
-                "Expected parts whose parameters are learned; got a Gaussian with optimal sigma, "
-                'which only a likelihood of all columns has. Take sigma = "shared".'
-            )
         self.parts = nn.ModuleList(part for _, part in parts)
         for i, (columns, _) in enumerate(parts):
             self.register_buffer(f"columns{i}", torch.tensor(list(columns)), persistent=False)

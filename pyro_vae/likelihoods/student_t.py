@@ -4,7 +4,9 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from .. import distributions
 from ..base import Likelihood
+from ..distributions import scale_of
 
 
 class StudentT(Likelihood):
@@ -32,5 +34,6 @@ class StudentT(Likelihood):
         self.log_scale = nn.Parameter(torch.tensor(log(scale)))
 
     def forward(self, z: Tensor) -> dist.Distribution:
-        law = dist.StudentT(self.log_df.exp(), self.decoder(z), self.log_scale.exp())
+        df = self.log_df.clamp(-5.0, 20.0).exp()
+        law = distributions.StudentT(df, self.decoder(z), scale_of(self.log_scale))
         return law.to_event(self.event_dim)

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from ..base import Likelihood
-from ..distributions import ZeroInflated
+from ..distributions import NegativeBinomial, ZeroInflated
 
 
 class ZeroInflatedNegativeBinomial(Likelihood):
@@ -34,5 +34,5 @@ class ZeroInflatedNegativeBinomial(Likelihood):
 
     def forward(self, z: Tensor) -> dist.Distribution:
         log_mean, gate = self.decoder(z).chunk(2, dim=-self.event_dim)
-        counts = dist.NegativeBinomial(self.log_count.exp(), logits=log_mean - self.log_count)
+        counts = NegativeBinomial(log_mean, self.log_count)
         return ZeroInflated(counts, gate).to_event(self.event_dim)

@@ -1,5 +1,6 @@
 r"""The closed form of a shared sigma, as a handler around any objective."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -13,15 +14,17 @@ class track_sigma(Messenger):
 
     .. math:: \sigma^2 = \frac{1}{D} \, \mathbb{E} \, \| x - f(z) \|^2
 
-    is where the likelihood is highest. It is a running mean over training batches; elsewhere it
-    stays what it is, since a sigma taken from the very data that are scored makes no density.
+    is where the likelihood is highest, over the elements that are there. It is a running mean
+    over training batches; elsewhere it stays what it is, since a sigma taken from the very data
+    that are scored makes no density.
 
     References:
         | Simple and Effective VAE Training with Calibrated Decoders (Rybkin et al., 2021), Eq. 6
         | https://arxiv.org/abs/2006.13202
 
     Arguments:
-        likelihood: The likelihood; one that has no optimal sigma is left alone.
+        likelihood: The likelihood, or a product with such parts; one that has no optimal sigma is
+            left alone.
         decay: How much of the past a batch leaves in the running mean.
     """
 
@@ -29,23 +32,35 @@ class track_sigma(Messenger):
         super().__init__()
         self.likelihood = likelihood
         self.decay = decay
+        self.pending: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def _pyro_post_sample(self, msg: Any) -> None:
         if msg["name"] != "x" or not msg["is_observed"]:
             return
-        if getattr(self.likelihood, "sigma", None) != "optimal":
-            return
         with torch.no_grad():
-            log_scale: torch.Tensor = self.likelihood.log_scale  # type: ignore[assignment]
-            residual = (msg["value"] - msg["fn"].mean).square().mean()
-            mean = self.decay * (2 * log_scale).exp() + (1 - self.decay) * residual
-            self.pending = mean.log() / 2
+            for gaussian, part, columns in _optimal(self.likelihood):
+                law = msg["fn"]
+                if part is not None:
+                    law = (law if hasattr(law, "parts") else law.base_dist).parts[part]
+                x = msg["value"] if part is None else msg["value"][..., columns]
+                residual = (x - law.mean).square().nanmean()  # of what is there
+                mean = (2 * gaussian.log_scale).exp()
+                mean = self.decay * mean + (1 - self.decay) * residual
+                self.pending.append((gaussian.log_scale, mean.log() / 2))
 
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
-        pending = self.__dict__.pop("pending", None)
-        if pending is not None and error[0] is None:
+        pending, self.pending = self.pending, []
+        if error[0] is None:
             with torch.no_grad():
-                finite = pending.isfinite()
-                log_scale: torch.Tensor = self.likelihood.log_scale  # type: ignore[assignment]
-                log_scale.copy_(torch.where(finite, pending, log_scale))
+                for log_scale, value in pending:
+                    log_scale.copy_(torch.where(value.isfinite(), value, log_scale))
+
+
+def _optimal(likelihood: Any) -> Iterator[tuple[Any, int | None, Any]]:
+    r"""Gaussians with an optimal sigma: the likelihood, or parts of it by number and columns."""
+    if getattr(likelihood, "sigma", None) == "optimal":
+        yield likelihood, None, None
+    for i, part in enumerate(getattr(likelihood, "parts", ())):
+        if getattr(part, "sigma", None) == "optimal":
+            yield part, i, getattr(likelihood, f"columns{i}")

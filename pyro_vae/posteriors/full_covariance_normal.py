@@ -3,6 +3,7 @@ import torch
 from torch import Tensor, nn
 
 from ..base import Posterior
+from ..distributions import scale_of
 
 
 class FullCovarianceNormal(Posterior):
@@ -31,5 +32,6 @@ class FullCovarianceNormal(Posterior):
         loc, entries = outputs[..., : self.latent_dim], outputs[..., self.latent_dim :]
         tril = entries.new_zeros(*loc.shape, self.latent_dim)
         tril[..., self.rows[0], self.rows[1]] = entries
-        scale_tril = tril.tril(-1) + tril.diagonal(dim1=-2, dim2=-1).exp().diag_embed()
+        scale = scale_of(tril.diagonal(dim1=-2, dim2=-1))
+        scale_tril = tril.tril(-1) + scale.diag_embed()
         return dist.MultivariateNormal(loc, scale_tril=scale_tril)

@@ -2,7 +2,7 @@ import pyro.distributions as dist
 from torch import Tensor, nn
 
 from ..base import Posterior
-from ..distributions import DiagonalNormalMixture
+from ..distributions import DiagonalNormalMixture, scale_of
 
 
 class GaussianMixture(Posterior):
@@ -30,4 +30,4 @@ class GaussianMixture(Posterior):
     def forward(self, x: Tensor) -> dist.Distribution:
         outputs = self.encoder(x).unflatten(-1, (self.num_components, -1))
         logits, loc, log_scale = outputs.split(self.sizes, dim=-1)
-        return DiagonalNormalMixture(loc, log_scale.exp(), logits[..., 0])
+        return DiagonalNormalMixture(loc, scale_of(log_scale), logits[..., 0])

@@ -3,6 +3,7 @@ from torch import Tensor, nn
 
 from .. import transforms
 from ..base import Posterior
+from ..distributions import scale_of
 
 
 class Householder(Posterior):
@@ -29,4 +30,5 @@ class Householder(Posterior):
     def forward(self, x: Tensor) -> dist.Distribution:
         loc, log_scale, *directions = self.encoder(x).split(self.latent_dim, dim=-1)
         steps = [transforms.Householder(v) for v in directions]
-        return dist.TransformedDistribution(dist.Normal(loc, log_scale.exp()).to_event(1), steps)
+        normal = dist.Normal(loc, scale_of(log_scale)).to_event(1)
+        return dist.TransformedDistribution(normal, steps)

@@ -4,6 +4,7 @@ import pyro.distributions as dist
 from torch import Tensor, nn
 
 from ..base import Posterior
+from ..distributions import scale_of
 from ..nn import MADE
 from ..transforms import Autoregressive, GatedAffine
 
@@ -51,5 +52,5 @@ class IAF(Posterior):
         loc, log_scale, context = self.encoder(x).split(self.sizes, dim=-1)
         transforms = [Autoregressive(net, GatedAffine(), context) for net in self.nets]
         return dist.TransformedDistribution(
-            dist.Normal(loc, log_scale.exp()).to_event(1), transforms
+            dist.Normal(loc, scale_of(log_scale)).to_event(1), transforms
         )

@@ -2,6 +2,7 @@ import pyro.distributions as dist
 from torch import Tensor, nn
 
 from ..base import Posterior
+from ..distributions import bounded
 
 
 class LowRankNormal(Posterior):
@@ -26,4 +27,4 @@ class LowRankNormal(Posterior):
     def forward(self, x: Tensor) -> dist.Distribution:
         parts = self.encoder(x).unflatten(-1, (2 + self.rank, -1))
         loc, log_scale, factor = parts[..., 0, :], parts[..., 1, :], parts[..., 2:, :]
-        return dist.LowRankMultivariateNormal(loc, factor.mT, (2 * log_scale).exp())
+        return dist.LowRankMultivariateNormal(loc, factor.mT, (2 * bounded(log_scale)).exp())

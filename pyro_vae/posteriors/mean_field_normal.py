@@ -2,6 +2,7 @@ import pyro.distributions as dist
 from torch import Tensor
 
 from ..base import Posterior
+from ..distributions import scale_of
 
 
 class MeanFieldNormal(Posterior):
@@ -18,4 +19,4 @@ class MeanFieldNormal(Posterior):
 
     def forward(self, x: Tensor) -> dist.Distribution:
         loc, log_scale = self.encoder(x).chunk(2, dim=-1)
-        return dist.Normal(loc, log_scale.exp()).to_event(1)
+        return dist.Normal(loc, scale_of(log_scale)).to_event(1)

@@ -4,6 +4,7 @@ import pyro.distributions as dist
 from torch import Tensor, nn
 
 from ..base import Posterior
+from ..distributions import scale_of
 from ..nn import MADE
 from ..transforms import Autoregressive, Spline
 
@@ -50,5 +51,5 @@ class NeuralSpline(Posterior):
         loc, log_scale, context = self.encoder(x).split(self.sizes, dim=-1)
         transforms = [Autoregressive(net, self.spline, context) for net in self.nets]
         return dist.TransformedDistribution(
-            dist.Normal(loc, log_scale.exp()).to_event(1), transforms
+            dist.Normal(loc, scale_of(log_scale)).to_event(1), transforms
         )

@@ -3,6 +3,7 @@ from torch import Tensor, nn
 
 from .. import transforms
 from ..base import Posterior
+from ..distributions import scale_of
 
 
 class Planar(Posterior):
@@ -29,4 +30,5 @@ class Planar(Posterior):
     def forward(self, x: Tensor) -> dist.Distribution:
         loc, log_scale, *rest = self.encoder(x).split(self.sizes, dim=-1)
         steps = [transforms.Planar(*rest[i : i + 3]) for i in range(0, len(rest), 3)]
-        return dist.TransformedDistribution(dist.Normal(loc, log_scale.exp()).to_event(1), steps)
+        normal = dist.Normal(loc, scale_of(log_scale)).to_event(1)
+        return dist.TransformedDistribution(normal, steps)

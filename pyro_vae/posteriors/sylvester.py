@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from .. import transforms
 from ..base import Posterior
+from ..distributions import scale_of
 
 
 class Sylvester(Posterior):
@@ -47,7 +48,8 @@ class Sylvester(Posterior):
             v = rest[i].unflatten(-1, (-1, loc.shape[-1]))
             outer, inner = self.triangle(rest[i + 1]), self.triangle(rest[i + 2])
             steps.append(transforms.Sylvester(v, outer, inner, rest[i + 3]))
-        return dist.TransformedDistribution(dist.Normal(loc, log_scale.exp()).to_event(1), steps)
+        normal = dist.Normal(loc, scale_of(log_scale)).to_event(1)
+        return dist.TransformedDistribution(normal, steps)
 
     def triangle(self, entries: Tensor) -> Tensor:
         size = self.sizes[0]

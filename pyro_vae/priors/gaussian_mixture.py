@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from ..base import Prior
-from ..distributions import Mixture
+from ..distributions import Mixture, scale_of
 
 
 class GaussianMixture(Prior):
@@ -27,5 +27,5 @@ class GaussianMixture(Prior):
         self.log_scale = nn.Parameter(torch.zeros(num_components, latent_dim))
 
     def forward(self) -> dist.Distribution:
-        components = dist.Normal(self.loc, self.log_scale.exp()).to_event(1)
+        components = dist.Normal(self.loc, scale_of(self.log_scale)).to_event(1)
         return Mixture(dist.Categorical(logits=self.logits), components)

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from ..base import Prior
+from ..distributions import scale_of
 
 
 class Normal(Prior):
@@ -42,4 +43,4 @@ class Normal(Prior):
         self.log_scale = nn.Parameter(start_scale.log(), requires_grad=learned)
 
     def forward(self) -> dist.Distribution:
-        return dist.Normal(self.loc, self.log_scale.exp()).to_event(1)
+        return dist.Normal(self.loc, scale_of(self.log_scale)).to_event(1)

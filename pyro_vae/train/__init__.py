@@ -3,6 +3,7 @@ r"""Training by stochastic variational inference.  (layer 6)"""
 import contextlib
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from ..config import Train, validate
 from ..data import Split
 from ..evaluate.checks import check_start, take
 from ..evaluate.pure import device_of
+from ..evaluate.units import unit_warning
 from ..objectives import plan, planned
 from ..randomness import apart
 from .curve import rate_distortion_curve
@@ -91,6 +93,9 @@ def fit(
         held_out = take(vae, valid, skip_checks=skip, source="validation data").freeze(seed)
     if not train.violation:
         check_start(vae, train)
+        told = unit_warning(vae, train)
+        if told is not None and not resume:
+            warnings.warn(told, stacklevel=2)
     with apart(device, seed):  # networks of baselines start the same every time
         chosen = plan(vae, train.rows(slice(0, 2)), **planned(settings))
     objective = chosen.objective.to(device)

@@ -1,0 +1,19 @@
+r"""Scales from their logarithms, bounded where single precision ends."""
+
+from torch import Tensor
+
+LOWEST, HIGHEST = -24.0, 40.0
+
+
+def bounded(log_scale: Tensor) -> Tensor:
+    r"""Keeps :math:`\log \sigma` within [-24, 40].
+
+    A scale of :math:`4 \cdot 10^{-11}` or :math:`2 \cdot 10^{17}` has a density and a gradient that
+    single precision holds; beyond, constant data or an encoder gone astray would make NaN of them.
+    """
+    return log_scale.clamp(LOWEST, HIGHEST)
+
+
+def scale_of(log_scale: Tensor) -> Tensor:
+    r"""Returns :math:`\sigma` of :func:`bounded` :math:`\log \sigma`."""
+    return bounded(log_scale).exp()
