@@ -63,7 +63,7 @@ def _what_limits(diagnosis: Diagnosis) -> Section:
             count = len(ledger.elbo)
             gaps = (("approximation", ledger.approximation), ("amortization", ledger.amortization))
             for gap, values in gaps:
-                error = float(values.std()) / count**0.5
+                error = ledger.error(values)
                 where = f"{gap} gap, {count} {name} data"
                 rows.append((where, f"{float(values.mean()):.3f} +- {error:.3f}"))
     difference, error = diagnosis.train_gap
@@ -94,7 +94,12 @@ def _what_limits(diagnosis: Diagnosis) -> Section:
             rows.append((f"{name} of {about}", f"{s[key]:.3f} +- {s[key + '_se']:.3f}"))
         value = f"{s['jeffreys']:.3f} +- {s['jeffreys_se']:.3f}"
         rows.append(("between them, the Jeffreys divergence of q", value))
-    return "What limits it?", rows, []
+    unfinished = [
+        f"The gaps of {name} data have not converged: their optimization still gains."
+        for name, ledger in (("test", diagnosis.ledger), ("training", diagnosis.train_ledger))
+        if ledger is not None and not ledger.converged
+    ]
+    return "What limits it?", rows, unfinished
 
 
 def _range(values: "Tensor") -> str:

@@ -91,6 +91,18 @@ MUTATIONS = {
         "value = -objective(program.model, program.guide, x, index=every).loss",
         f"{LIMITS}::test_a_full_covariance_has_no_approximation_gap",
     ),
+    "a larger family forgets the smaller one": (
+        "gaps.py",
+        "bound = torch.maximum(bound, other)",
+        "bound = torch.minimum(bound, other)",
+        "tests/test_ledger.py::test_a_larger_family_never_looks_worse",
+    ),
+    "a bound that rises is called converged": (
+        "gaps.py",
+        "return self.mean < LEAST or (self.mean < RISE and self.mean < SHARE * self.total)",
+        "return self.mean < 10.0",
+        "tests/test_ledger.py::test_a_ledger_that_has_not_converged_says_so",
+    ),
     "activity is a standard deviation": (
         "collapse.py",
         "return encode(vae, x, index=index, seed=seed).loc.var(0)",

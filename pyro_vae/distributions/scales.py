@@ -8,8 +8,9 @@ LOWEST, HIGHEST = -24.0, 40.0
 def bounded(log_scale: Tensor) -> Tensor:
     r"""Keeps :math:`\log \sigma` within [-24, 40].
 
-    A scale of :math:`4 \cdot 10^{-11}` or :math:`2 \cdot 10^{17}` has a density and a gradient that
-    single precision holds; beyond, constant data or an encoder gone astray would make NaN of them.
+    A scale of :math:`4 \cdot 10^{-11}` or :math:`2 \cdot 10^{17}` has a density and a gradient
+    that single precision holds; beyond, constant data or an encoder gone astray would make them
+    NaN.
     """
     return log_scale.clamp(LOWEST, HIGHEST)
 

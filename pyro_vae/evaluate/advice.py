@@ -1,8 +1,14 @@
 r"""From figures to what to try, in words."""
 
 from collections.abc import Mapping
+from math import sqrt
 from typing import Any
 
+from torch import Tensor
+from torch.distributions import constraints
+
+from .. import posteriors, priors
+from ..distributions import same
 from .collapse import ACTIVE
 
 HOLES = 0.03  # 0.01 is what two equal distributions have
@@ -14,7 +20,7 @@ def advise(parts: Mapping[str, Any]) -> list[str]:
     r"""Says what limits a model and what to try, what may gain most first.
 
     Arguments:
-        parts: The fields of a :class:`Diagnosis`.
+        parts: The fields of a :class:`Diagnosis`, and the ``vae`` that it is about.
     """
     found: list[tuple[float, str]] = [
         *_against_classical(parts),
@@ -63,32 +69,89 @@ def _from_gaps(parts: Mapping[str, Any]) -> list[tuple[float, str]]:
     if ledger is None:
         return []
     found = []
-    amortization = float(ledger.amortization.mean())
-    approximation = float(ledger.approximation.mean())
-    if amortization > WORTH:
+    lost, error = float(ledger.amortization.mean()), ledger.error(ledger.amortization)
+    if lost > max(WORTH, Z * error):
         sentence = (
-            f"The encoder loses {amortization:.2f} nats of the ELBO against the best member of "
-            "its own family (amortization gap): take a larger encoder, or train it more often "
-            "than the decoder."
+            f"The encoder loses {lost:.2f} +- {error:.2f} nats of the ELBO against the best "
+            "member of its own family (amortization gap): "
         )
-        seen = float(trained.amortization.mean()) if trained is not None else amortization
-        if amortization - seen > WORTH:
-            sentence += f" On training data it loses {seen:.2f}: the encoder overfits."
-        found.append((amortization, sentence))
-    if approximation > WORTH:
-        others = {n: float(v.mean()) for n, v in list(ledger.optima.items())[1:]}
-        own = float(next(iter(ledger.optima.values())).mean())
-        rich = max(others, key=lambda n: others[n]) if others else ""
-        gain = f"; {rich} would win back {others[rich] - own:.2f} of them" if rich else ""
+        seen, other = lost, error
+        if trained is not None:
+            seen = float(trained.amortization.mean())
+            other = trained.error(trained.amortization)
+        if lost - seen > max(WORTH, Z * sqrt(error**2 + other**2)):
+            sentence += (
+                f"on training data it loses {seen:.2f}, so it overfits. Take a smaller encoder, "
+                "more data, or stop early (train.patience)."
+            )
+        else:
+            sentence += "take a larger encoder, or train it more often than the decoder."
+        found.append((lost, sentence))
+    lost, error = float(ledger.approximation.mean()), ledger.error(ledger.approximation)
+    if lost > max(WORTH, Z * error):
+        (_, own), *others = ledger.optima.items()
+        gains = [(name, *_mean(bound - own)) for name, bound in others]
+        gains = [gain for gain in gains if gain[1] > max(WORTH, Z * gain[2])]
+        gain = ""
+        if gains:
+            name, back, se = max(gains, key=lambda g: g[1])
+            gain = f"; {name} would win back {back:.2f} +- {se:.2f} of them"
+        kinds = posteriors_for(parts["vae"])
+        remedy = (
+            f": take posterior.kind {_listed(kinds)}"
+            if kinds
+            else (
+                ". No richer family of such latent variables is at hand: fewer of them, or "
+                "others, would depend less on each other"
+            )
+        )
         found.append(
             (
-                approximation,
-                f"The family of the posterior loses {approximation:.2f} nats of the ELBO "
-                f"(approximation gap){gain}: take posterior.kind full-covariance-normal, iaf or "
-                "sylvester.",
+                lost,
+                f"The family of the posterior loses {lost:.2f} +- {error:.2f} nats of the ELBO "
+                f"(approximation gap){gain}{remedy}.",
             )
         )
     return found
+
+
+def posteriors_for(vae: Any) -> list[str]:
+    r"""Richer families than the posterior's that go with the prior."""
+    if not _is_real(vae):
+        return []
+    kinds = {
+        "full-covariance-normal": posteriors.FullCovarianceNormal,
+        "iaf": posteriors.IAF,
+        "sylvester": posteriors.Sylvester,
+    }
+    return [kind for kind, cls in kinds.items() if not isinstance(vae.posterior, cls)]
+
+
+def priors_for(vae: Any) -> list[str]:
+    r"""Learned priors that go with the posterior, and are not the one in use."""
+    if not _is_real(vae):
+        return []
+    kinds = {
+        "vamp": priors.Vamp,
+        "gaussian-mixture": priors.GaussianMixture,
+        "flow": priors.Flow,
+    }
+    if vae.posterior.density != "anywhere" or vae.posterior.index:
+        kinds.pop("vamp")
+    return [kind for kind, cls in kinds.items() if not isinstance(vae.prior, cls)]
+
+
+def _is_real(vae: Any) -> bool:
+    return all(same(part.support, constraints.real) for part in (vae.prior, vae.posterior))
+
+
+def _listed(kinds: list[str]) -> str:
+    return " or ".join(filter(None, [", ".join(kinds[:-1]), kinds[-1]]))
+
+
+def _mean(values: Tensor) -> tuple[float, float]:
+    error = float(values.std()) / len(values) ** 0.5 if len(values) > 1 else float("inf")
+    return float(values.mean()), error
 
 
 def _from_latents(parts: Mapping[str, Any]) -> list[tuple[float, str]]:
@@ -96,7 +159,9 @@ def _from_latents(parts: Mapping[str, Any]) -> list[tuple[float, str]]:
     active, units = int((activity > ACTIVE).sum()), len(activity)
     found = []
     if active == 0:
-        lag = ledger is not None and float(ledger.amortization.mean()) > WORTH
+        lag = ledger is not None and float(ledger.amortization.mean()) > max(
+            WORTH, Z * ledger.error(ledger.amortization)
+        )
         cause = (
             "The encoder lags behind (its amortization gap is large): train it several times a "
             "step until the rate rises."
@@ -116,12 +181,13 @@ def _from_latents(parts: Mapping[str, Any]) -> list[tuple[float, str]]:
     if told is not None and float(told.holes) > HOLES:
         gain = WORTH if told.saturated else float(told.marginal_kl)
         worth = "" if told.saturated else f" and differs from it by {gain:.2f} nats"
+        kinds = priors_for(parts["vae"])
+        remedy = f": a learned prior (prior.kind {_listed(kinds)}) fits it better" if kinds else ""
         found.append(
             (
                 gain,
                 f"{float(told.holes):.0%} of the prior lies where the aggregate posterior is not"
-                f"{worth}: a learned prior (prior.kind vamp, gaussian-mixture or flow) fits it "
-                "better.",
+                f"{worth}{remedy}.",
             )
         )
     return found
@@ -132,11 +198,16 @@ def _from_calibration(parts: Mapping[str, Any]) -> list[tuple[float, str]]:
     if calibration is None or calibration.p_value > 1e-3:
         return []
     covered = float(calibration.coverage(0.5).mean())
-    shape = "too narrow" if covered < 0.48 else "too wide" if covered > 0.52 else "off"
-    return [
-        (
-            0.1,
+    what = f"(p = {calibration.p_value:.1g}, by {calibration.worst})"
+    blind = float(calibration.contraction.max()) < 0.05
+    if blind:
+        sentence = f"On simulated data the posterior tells nothing that the prior does not {what}."
+    elif 0.48 <= covered <= 0.52:
+        sentence = f"On simulated data the posterior is off {what}."
+    else:
+        shape = "too narrow" if covered < 0.48 else "too wide"
+        sentence = (
             f"On simulated data the posterior is {shape}: its 50 % intervals hold the truth "
-            f"{covered:.0%} of the time (p = {calibration.p_value:.1g}).",
+            f"{covered:.0%} of the time {what}."
         )
-    ]
+    return [(0.1, sentence)]

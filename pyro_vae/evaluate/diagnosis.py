@@ -77,6 +77,9 @@ class Diagnosis(NamedTuple):
             if ledger is not None:
                 record[f"{name}_approximation_gap"] = float(ledger.approximation.mean())
                 record[f"{name}_amortization_gap"] = float(ledger.amortization.mean())
+                record[f"{name}_approximation_gap_se"] = ledger.error(ledger.approximation)
+                record[f"{name}_amortization_gap_se"] = ledger.error(ledger.amortization)
+                record[f"{name}_gap_converged"] = ledger.converged
                 record[f"{name}_gap_num_data"] = len(ledger.elbo)
         if self.information is not None:
             record["mutual_information"] = float(self.information.mutual_information)
@@ -132,7 +135,7 @@ def diagnose(
         lambda: ais(vae, test.take(few), num_temperatures=num_temperatures, seed=seed),
     )
     beside = annealed if len(few) > 1 else None
-    light = trust(estimate, beside, few.to(estimate.ess.device))
+    light = trust(estimate, beside, few.to(estimate.ess.device), can_anneal=annealed is not None)
 
     def ledger(split: Split, rows: Tensor) -> Ledger:
         return gap_ledger(vae, split.take(rows), num_steps=num_steps, seed=seed)
@@ -159,7 +162,7 @@ def diagnose(
         ),
         "simulated": _allowed(notes, "The bound from above", lambda: simulated(vae, seed=seed)),
     }
-    return Diagnosis(**parts, advice=advise(parts), notes=notes)
+    return Diagnosis(**parts, advice=advise({**parts, "vae": vae}), notes=notes)
 
 
 def classical_references(vae: Any, train: Split, test: Split) -> dict[str, float]:

@@ -42,13 +42,26 @@ class FreeGuide(nn.Module):
                 jacobian = torch.zeros_like(jacobian)  # counted once
 
 
-def starting_values(vae: Any, x: Tensor, family: str, index: Tensor | None) -> Tensor:
-    r"""Returns the parameters of a family, as near to the guide as they can be, a row a datum."""
+def starting_values(
+    vae: Any,
+    x: Tensor,
+    family: str,
+    index: Tensor | None,
+    before: Any = None,
+    rows: Tensor | None = None,
+) -> Tensor:
+    r"""Returns the parameters of a family, as near to a guide as they can be, a row a datum.
+
+    The guide is that of `vae`, or of the program `before`, which knows the data by their `rows`.
+    """
     known = {} if index is None else {"index": index}
     if family == "own":
         posterior = vae.posterior
         encoded = posterior.family.encoder(index) if posterior.index else posterior.encoder(x)
         return encoded.detach()
+    if before is not None:
+        assert rows is not None
+        vae, known = before, {"index": rows}
     latents = Unconstrained(vae, x, **known)
     u = latents.draw(SAMPLES_TO_START, "guide", x, **known)
     loc, log_scale = u.mean(0), u.std(0).clamp(min=1e-4).log()

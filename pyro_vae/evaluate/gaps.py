@@ -12,6 +12,8 @@ from ..base import Posterior
 from ..data import Split
 from ..objectives import plan
 from ..objectives.base import weigh
+from ..posteriors import FullCovarianceNormal, Householder, LowRankNormal, MeanFieldNormal
+from ..randomness import stream
 from .checks import check_rows, take
 from .free import free_program, starting_values
 from .importance import ELEMENTS_AT_ONCE, elbo, log_marginal
@@ -19,6 +21,31 @@ from .program import as_program
 from .pure import pure
 from .staged import Staged
 from .unconstrained import Unconstrained
+
+ROUNDS = 5
+RISE, LEAST = 0.01, 0.001  # nats: a rise that is small, and one that is none
+SHARE = 0.1  # of all that was gained, in the last round, which shows that more is to be had
+SUMMED_AT_ONCE = 200
+NORMALS = (MeanFieldNormal, LowRankNormal, Householder, FullCovarianceNormal)
+
+
+class Rise(NamedTuple):
+    r"""What the last round of an optimization brought.
+
+    Attributes:
+        mean: By how much the bound rose, on average over data, in nats.
+        se: The standard error of that.
+        total: What all rounds brought.
+    """
+
+    mean: float
+    se: float
+    total: float
+
+    @property
+    def ended(self) -> bool:
+        r"""Whether the bound has stopped rising."""
+        return self.mean < LEAST or (self.mean < RISE and self.mean < SHARE * self.total)
 
 
 class Ledger(NamedTuple):
@@ -33,11 +60,13 @@ class Ledger(NamedTuple):
         elbo: The bound of the amortized posterior, :math:`\mathcal{L}[q]`.
         optima: For each family the bound of its best member for each datum,
             :math:`\mathcal{L}[q^*]`; the first is the one that the gaps are about.
+        rises: For each family what the last round of its optimization brought.
     """
 
     log_marginal: Tensor
     elbo: Tensor
     optima: dict[str, Tensor]
+    rises: dict[str, Rise]
 
     @property
     def approximation(self) -> Tensor:
@@ -49,16 +78,35 @@ class Ledger(NamedTuple):
         r"""What one encoder for all data loses against parameters for each."""
         return next(iter(self.optima.values())) - self.elbo
 
+    @property
+    def converged(self) -> bool:
+        r"""Whether the bounds have stopped rising."""
+        return all(rise.ended for rise in self.rises.values())
+
+    def error(self, values: Tensor) -> float:
+        r"""The standard error of the mean of a gap: over data, and by what its optimization may
+        still lack, which is about as much as the last round brought."""
+        over_data = float(values.std()) / len(values) ** 0.5 if len(values) > 1 else float("nan")
+        rise = next(iter(self.rises.values()))
+        return (over_data**2 + max(0.0, rise.mean) ** 2 + rise.se**2) ** 0.5
+
     def __str__(self) -> str:
         rows = {"log p(x)": self.log_marginal}
         rows |= {f"ELBO, best {name} q": bound for name, bound in reversed(self.optima.items())}
         rows |= {"ELBO": self.elbo}
         rows |= {"approximation gap": self.approximation, "amortization gap": self.amortization}
         count = len(self.elbo)
-        lines = [f"{count} data, nats per datum, +- standard error over data"]
+        lines = [f"{count} data, nats per datum, +- standard error"]
         for name, values in rows.items():
             error = float(values.std()) / count**0.5 if count > 1 else float("nan")
+            error = self.error(values) if "gap" in name else error
             lines.append(f"  {name:28s}{float(values.mean()):10.3f} +- {error:.3f}")
+        for name, rise in self.rises.items():
+            if not rise.ended:
+                lines.append(
+                    f"  The bound of the best {name} q still rose by {rise.mean:.3f} +- "
+                    f"{rise.se:.3f} in its last round: it has not converged. Take more num_steps."
+                )
         return "\n".join(lines)
 
 
@@ -79,10 +127,14 @@ def gap_ledger(
     r"""Splits the gap between ELBO and :math:`\log p(x)` into its causes.
 
     For every datum, free variational parameters are optimized by Adam from where the encoder put
-    them, all data at once: in the family of the posterior itself, and in richer ones. What they
-    gain is the amortization gap, which a better encoder can close; what is left is the
-    approximation gap, which only another family can. The means of both on training data against
-    test data are the generalization of the encoder.
+    them, all data at once: in the family of the posterior itself, and in richer ones, which start
+    where the one before ended. What they gain is the amortization gap, which a better encoder can
+    close; what is left is the approximation gap, which only another family can. The means of both
+    on training data against test data are the generalization of the encoder.
+
+    Optimization goes on in rounds, of five at most, until the mean bound has stopped rising; for
+    every datum the best parameters of all rounds are kept. A posterior whose values can be listed
+    is optimized and measured without samples.
 
     References:
         | Inference Suboptimality in Variational Autoencoders (Cremer et al., 2018), Eq. 5 to 8
@@ -96,7 +148,7 @@ def gap_ledger(
             mapped to the real line. By default the own one, or mean-field, and full covariance.
         log_p: :math:`\log p(x)`, of shape `(B,)`, such as that of :func:`pyro_vae.ais`. Without
             it, it is estimated by importance sampling from the last family's best members.
-        num_steps: The number of optimization steps.
+        num_steps: The number of optimization steps in the first round; later ones have half of it.
         num_particles: The number of samples per datum in a step.
         num_samples: The number of samples per datum that bounds are measured with.
         lr: The learning rate at the start; it falls to zero along a cosine.
@@ -118,28 +170,147 @@ def gap_ledger(
             'model and a guide. Take "mean-field" or "full-covariance".'
         )
     check_rows(vae, index)
-    optima = {}
+    optima: dict[str, Tensor] = {}
+    rises: dict[str, Rise] = {}
     with pure(vae, seed) as device:
         split = take(vae, x, index, skip_checks=skip_checks).freeze(seed)
         every = torch.arange(len(split), device=device)
         some = split.rows(every[:2]), None if index is None else index[:2]
         families = families or default_families(vae, *some)
+        before: Any = None
         for family in families:
-            values = [
-                _optimize(vae, split.rows(rows), family, index, rows, num_steps, num_particles, lr)
-                for rows in every.split(_rows_at_once(split, num_particles))
-            ]
-            free, _ = free_program(vae, some[0], family, torch.cat(values), some[1])
-            optima[family] = elbo(
-                free, split, num_samples, index=every, seed=seed, skip_checks=True
+            values = torch.cat(
+                [
+                    starting_values(vae, split.rows(rows), family, _at(index, rows), before, rows)
+                    for rows in every.split(_rows_at_once(split, num_particles))
+                ]
             )
+            search = _Search(vae, split, family, index, num_particles, num_samples, seed)
+            values, rises[family] = search.run(values, num_steps, lr)
+            free, bound = search.measure(values, seed)
+            for smaller, other in optima.items():
+                if _contains(vae, smaller, family):
+                    bound = torch.maximum(bound, other)
+            optima[family], before = bound, free
         if log_p is None:
             estimate = log_marginal(
                 free, split, 5 * num_samples, index=every, seed=seed, skip_checks=True
             )
             log_p = estimate.log_marginal
-        bound = elbo(vae, split, num_samples, index=index, seed=seed, skip_checks=True)
-    return Ledger(log_p.to(bound), bound, optima)
+        amortized = _bound(vae, split, num_samples, index, seed)
+    return Ledger(log_p.to(amortized), amortized, optima, rises)
+
+
+class _Search:
+    r"""The search for the best members of a family, one for each datum."""
+
+    def __init__(
+        self,
+        vae: Any,
+        split: Split,
+        family: str,
+        index: Tensor | None,
+        num_particles: int,
+        num_samples: int,
+        seed: int,
+    ) -> None:
+        self.vae, self.split, self.family, self.index = vae, split, family, index
+        self.num_particles, self.num_samples, self.seed = num_particles, num_samples, seed
+        self.every = torch.arange(len(split), device=split.device)
+
+    def run(self, values: Tensor, num_steps: int, lr: float) -> tuple[Tensor, Rise]:
+        r"""Returns the best values, and what the last round brought."""
+        best, choice = values, stream(self.seed, "choice")
+        start = bound = self.measure(best, choice)[1]
+        parts = self.every.split(_rows_at_once(self.split, self.num_particles))
+        for turn in range(ROUNDS):
+            steps = num_steps if turn == 0 else max(1, num_steps // 2)
+            new = torch.cat([self.optimize(best[rows], rows, steps, lr) for rows in parts])
+            there = self.measure(new, choice)[1]
+            gain = there - bound
+            best = torch.where((gain > 0)[:, None], new, best)
+            bound = torch.maximum(bound, there)
+            rise = Rise(float(gain.mean()), _se(gain), float((bound - start).mean()))
+            if turn and rise.ended:
+                break
+        return best, rise
+
+    def measure(self, values: Tensor, seed: int) -> tuple[Any, Tensor]:
+        r"""Returns the program of some values and its bound for every datum."""
+        some = self.every[:2]
+        x, index = self.split.rows(some), _at(self.index, some)
+        free, _ = free_program(self.vae, x, self.family, values, index)
+        return free, _bound(free, self.split, self.num_samples, self.every, seed)
+
+    def optimize(self, values: Tensor, rows: Tensor, num_steps: int, lr: float) -> Tensor:
+        r"""Returns better parameters for some rows, a row for each."""
+        x, num_particles = self.split.rows(rows), self.num_particles
+        program, parameters = free_program(self.vae, x, self.family, values, _at(self.index, rows))
+        every = torch.arange(len(x), device=x.device)
+        objective = None
+        if self.family == "own":  # relaxed posteriors are evaluated as what they relax
+            q = program.posterior(x[:2], every[:2])
+            if program.posterior.enumerable and q.has_enumerate_support:
+                objective = plan(program, x[:2], "enumeration").objective
+            else:
+                estimator = "auto" if q.has_rsample else "score-function"
+                chosen = plan(program, x[:2], estimator, num_particles=num_particles)
+                objective = chosen.objective
+
+        def loss(x: Tensor, every: Tensor) -> list[Tensor]:
+            with torch.enable_grad():
+                if objective is None:
+                    weights = weigh(program.model, program.guide, x, num_particles, index=every)
+                    value = -weights.log_weights.mean()
+                else:
+                    value = objective(program.model, program.guide, x, index=every).loss
+                return [torch.autograd.grad(value * len(x), parameters)[0]]
+
+        gradient = Staged(loss, program, float(num_steps) * num_particles * x.numel())
+        adam = torch.optim.Adam([parameters], lr=lr)
+        late = torch.zeros_like(parameters)
+        for step in range(num_steps):
+            adam.param_groups[0]["lr"] = lr * (1 + cos(pi * step / num_steps)) / 2
+            parameters.grad = gradient(x, every)[0]
+            adam.step()
+            if step >= num_steps // 2:  # the noise of late steps averages out
+                late += parameters.detach() / (num_steps - num_steps // 2)
+        return late
+
+
+def _bound(
+    program: Any, split: Split, num_samples: int, index: Tensor | None, seed: int
+) -> Tensor:
+    r"""The ELBO of each datum; a sum, where the values of the posterior can be listed."""
+    posterior = getattr(program, "posterior", None)
+    if getattr(posterior, "enumerable", False):
+        parts = []
+        for rows in torch.arange(len(split), device=split.device).split(SUMMED_AT_ONCE):
+            x, known = split.rows(rows), _at(index, rows)
+            q = posterior(x, known) if posterior.index else posterior(x)  # type: ignore[union-attr, misc]
+            if not q.has_enumerate_support:
+                break
+            z = q.enumerate_support(expand=True)
+            log_q = q.log_prob(z)
+            log_p = program.prior().log_prob(z) + program.likelihood(z).log_prob(x)
+            parts.append((log_q.exp() * (log_p - log_q)).sum(0).double())
+        else:
+            return torch.cat(parts)
+    return elbo(program, split, num_samples, index=index, seed=seed, skip_checks=True)
+
+
+def _se(values: Tensor) -> float:
+    return float(values.std()) / len(values) ** 0.5 if len(values) > 1 else 0.0
+
+
+def _at(index: Tensor | None, rows: Tensor) -> Tensor | None:
+    return None if index is None else index.to(rows.device)[rows]
+
+
+def _contains(vae: Any, smaller: str, family: str) -> bool:
+    r"""Whether each member of a family is one of another: Normals, of richer covariance."""
+    normal = isinstance(getattr(vae, "posterior", None), NORMALS) and smaller == "own"
+    return (normal or smaller == "mean-field") and family in ("full-covariance", "planar")
 
 
 def default_families(vae: Any, x: Tensor, index: Tensor | None) -> tuple[str, ...]:
@@ -158,46 +329,3 @@ def _is_vae(vae: Any) -> bool:
 
 def _rows_at_once(split: Split, num_particles: int) -> int:
     return max(1, ELEMENTS_AT_ONCE // (prod(split.x_shape) * num_particles))
-
-
-def _optimize(
-    vae: Any,
-    x: Tensor,
-    family: str,
-    index: Tensor | None,
-    rows: Tensor,
-    num_steps: int,
-    num_particles: int,
-    lr: float,
-) -> Tensor:
-    r"""Returns the best parameters of a family for some rows, a row for each."""
-    index = None if index is None else index.to(x.device)[rows]
-    values = starting_values(vae, x, family, index)
-    program, parameters = free_program(vae, x, family, values, index)
-    every = torch.arange(len(x), device=x.device)
-    objective = None
-    if family == "own":  # relaxed posteriors are evaluated as what they relax, without a path
-        q = program.posterior(x[:2], every[:2])
-        free_path = q.has_rsample or program.posterior.enumerable
-        estimator = "auto" if free_path else "score-function"
-        objective = plan(program, x[:2], estimator, num_particles=num_particles).objective
-
-    def loss(x: Tensor, every: Tensor) -> list[Tensor]:
-        with torch.enable_grad():
-            if objective is None:
-                weights = weigh(program.model, program.guide, x, num_particles, index=every)
-                value = -weights.log_weights.mean()
-            else:
-                value = objective(program.model, program.guide, x, index=every).loss
-            return [torch.autograd.grad(value * len(x), parameters)[0]]
-
-    gradient = Staged(loss, program, float(num_steps) * num_particles * x.numel())
-    adam = torch.optim.Adam([parameters], lr=lr)
-    late = torch.zeros_like(parameters)
-    for step in range(num_steps):
-        adam.param_groups[0]["lr"] = lr * (1 + cos(pi * step / num_steps)) / 2
-        parameters.grad = gradient(x, every)[0]
-        adam.step()
-        if step >= num_steps // 2:  # the noise of late steps averages out
-            late += parameters.detach() / (num_steps - num_steps // 2)
-    return late

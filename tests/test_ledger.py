@@ -1,0 +1,146 @@
+"""The gap ledger where everything is a sum, and advice that can be followed."""
+
+import re
+
+import pytest
+import torch
+from checks import build, exact_vae, pairs, refusal
+
+import pyro_vae as pv
+from pyro_vae.config import REGISTRY
+from pyro_vae.evaluate import Ledger
+from pyro_vae.evaluate.advice import advise, posteriors_for, priors_for
+from pyro_vae.evaluate.gaps import Rise
+
+
+def categorical(size=6):
+    """One block: q(z | x) can be the posterior itself, so that there is nothing to approximate."""
+    torch.manual_seed(0)
+    vae = pv.VAE(
+        pv.priors.Categorical(size, learned=True),
+        pv.likelihoods.Bernoulli(pv.nn.MLP(size, [8], 6)),
+        pv.posteriors.Categorical(pv.nn.MLP(6, [8], size), size),
+    )
+    for parameter in vae.parameters():
+        parameter.data += 0.7 * torch.randn_like(parameter)
+    return vae, torch.bernoulli(torch.full((40, 6), 0.5))
+
+
+def test_a_posterior_that_can_be_exact_has_no_approximation_gap():
+    vae, x = categorical()
+    with torch.no_grad():
+        z = vae.prior().enumerate_support()
+        joint = vae.prior().log_prob(z)[:, None] + vae.likelihood(z[:, None]).log_prob(x)
+        log_q = vae.posterior(x).log_prob(z[:, None])
+        truth = joint.logsumexp(0)
+        elbo = (log_q.exp() * (joint - log_q)).sum(0)
+    ledger = pv.gap_ledger(vae, x, num_steps=400, lr=0.1)
+    torch.testing.assert_close(ledger.log_marginal.float(), truth)
+    torch.testing.assert_close(ledger.elbo.float(), elbo)
+    assert abs(ledger.approximation.mean()) < 0.01 and ledger.converged
+    assert ledger.amortization.mean() > 0.2  # the twin: all of the loss is the encoder's
+    assert ledger.error(ledger.approximation) < 0.02
+    assert "not converged" not in str(ledger)
+
+
+def test_a_ledger_that_has_not_converged_says_so():
+    vae, x = categorical()
+    ledger = pv.gap_ledger(vae, x, num_steps=4, lr=0.02)
+    assert not ledger.converged and "has not converged. Take more num_steps" in str(ledger)
+    approximation = ledger.approximation
+    over_data = float(approximation.std()) / len(x) ** 0.5
+    assert ledger.error(approximation) > over_data
+    assert float(approximation.mean()) > 2 * over_data  # the truth is zero
+
+
+def test_a_larger_family_never_looks_worse():
+    vae, exact, x = exact_vae("mean-field", count=30)
+    with torch.no_grad():
+        vae.posterior.encoder.layers[0].bias[:2] += 1.0
+    ledger = pv.gap_ledger(
+        vae.float(), x.float(), ["own", "full-covariance", "planar"], num_steps=30
+    )
+    bounds = [*ledger.optima.values()]
+    assert (bounds[1] >= bounds[0]).all() and (bounds[2] >= bounds[0]).all()
+    assert (bounds[0] >= ledger.elbo - 0.1).all()  # it starts at the encoder
+
+
+# --- Advice -----------------------------------------------------------------------------------------
+
+
+def ledger_of(amortization, approximation, richer=None, count=100, spread=0.1):
+    noise = spread * torch.linspace(-1, 1, count)
+    own = torch.full((count,), -100.0)
+    optima = {"own": own}
+    if richer is not None:
+        optima["full-covariance"] = own + richer + noise
+    return Ledger(
+        own + approximation + noise,
+        own - amortization + noise,
+        optima,
+        {"own": Rise(0.0, 0.0, 0.0)},
+    )
+
+
+def advice_for(vae, **changes):
+    class Told:
+        holes, saturated, marginal_kl = 0.3, False, 2.0
+
+    parts = {
+        "figures": {"log_marginal": -99.0},
+        "classical": {},
+        "train_gap": (0.0, 0.1),
+        "ledger": None,
+        "train_ledger": None,
+        "activity": torch.ones(4),
+        "information": Told(),
+        "calibration": None,
+        "vae": vae,
+    }
+    return advise({**parts, **changes})
+
+
+REAL = ({"kind": "standard-normal"}, {"kind": "gaussian"}, {"kind": "mean-field-normal"})
+
+
+def test_advice_does_not_contradict_itself():
+    vae, _ = build(REAL)
+    same = advice_for(vae, ledger=ledger_of(3.0, 0.0), train_ledger=ledger_of(3.0, 0.0))
+    assert any("take a larger encoder" in told for told in same)
+    assert not any("overfits" in told for told in same)
+    over = advice_for(vae, ledger=ledger_of(3.0, 0.0), train_ledger=ledger_of(0.2, 0.0))
+    assert any("it overfits. Take a smaller encoder" in told for told in over)
+    assert not any("larger encoder" in told for told in over)
+    noisy = ledger_of(3.0, 0.0, spread=100.0)
+    unsure = advice_for(vae, ledger=noisy, train_ledger=ledger_of(0.2, 0.0))
+    assert not any("encoder" in told for told in unsure)
+
+
+def test_no_advice_for_what_gains_nothing():
+    vae, _ = build(REAL)
+    worse = advice_for(vae, ledger=ledger_of(0.0, 3.0, richer=-0.75))
+    assert any("approximation gap" in told for told in worse)
+    assert not any("win back" in told for told in worse)
+    better = advice_for(vae, ledger=ledger_of(0.0, 3.0, richer=2.0))
+    assert any("full-covariance would win back 2.00 +-" in told for told in better)
+    none = advice_for(vae, ledger=ledger_of(0.0, 0.1))
+    assert not any("gap" in told for told in none)
+
+
+ALLOWED = [triple for triple in pairs() if refusal(triple) is None]
+
+
+@pytest.mark.parametrize("triple", ALLOWED[::3], ids=lambda t: f"{t[0]['kind']}-{t[2]['kind']}")
+def test_families_that_are_named_go_with_the_model(triple):
+    vae, x = build(triple)
+    told = " ".join(advice_for(vae, ledger=ledger_of(0.0, 3.0)))
+    for role, kinds in (("posterior", posteriors_for(vae)), ("prior", priors_for(vae))):
+        named = re.findall(rf"{role}\.kind ([\w-]+(?:, [\w-]+)*(?: or [\w-]+)?)", told)
+        named = [kind for part in named for kind in re.split(r", | or ", part)]
+        assert set(named) == set(kinds)
+        for kind in named:
+            assert kind in REGISTRY[role] and kind != triple[0 if role == "prior" else 2]["kind"]
+            options = {"num_components": 5} if kind == "vamp" else {}
+            changed = {"kind": kind, **options}
+            other = (changed, *triple[1:]) if role == "prior" else (*triple[:2], changed)
+            pv.plan(*build(other))
