@@ -15,10 +15,14 @@ from torch.distributions.transforms import Transform
 from torch.nn.functional import logsigmoid, pad, softplus
 
 BISECTIONS = 60
+FAR = 1e18  # has a square in single precision
 
 
 class _VectorTransform(Transform):
-    r"""A bijection of vectors; `forward_and_log_det` is all that the others define."""
+    r"""A bijection of vectors; `forward_and_log_det` and `backward` are what the others define.
+
+    Where the way back overflows, it ends far out.
+    """
 
     domain = constraints.real_vector
     codomain = constraints.real_vector
@@ -41,6 +45,12 @@ class _VectorTransform(Transform):
         y, log_det = self.forward_and_log_det(x)
         self._log_det = (x, log_det)
         return y
+
+    def backward(self, y: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        return torch.nan_to_num(self.backward(y), nan=FAR, posinf=FAR, neginf=-FAR)
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         if self._log_det is not None and self._log_det[0] is x:
@@ -71,7 +81,7 @@ class Autoregressive(_VectorTransform):
         y, log_slope = self.element.forward(x, self.net(x, self.context))
         return y, log_slope.sum(-1)
 
-    def _inverse(self, y: Tensor) -> Tensor:
+    def backward(self, y: Tensor) -> Tensor:
         x = torch.zeros_like(y)
         for _ in range(y.shape[-1]):  # each pass makes one more feature right
             x = self.element.inverse(y, self.net(x, self.context))
@@ -180,7 +190,7 @@ class Planar(_VectorTransform):
         h = torch.tanh((self.w * x).sum(-1, keepdim=True) + self.b)
         return x + self.u * h, torch.log1p((1 - h.square()) * self.inner)[..., 0]
 
-    def _inverse(self, y: Tensor) -> Tensor:
+    def backward(self, y: Tensor) -> Tensor:
         along = (self.w * y).sum(-1, keepdim=True)
 
         def gap(a: Tensor) -> Tensor:
@@ -211,7 +221,7 @@ class Householder(_VectorTransform):
         y = x - 2 * self.v * (self.v * x).sum(-1, keepdim=True)
         return y, y.new_zeros(y.shape[:-1])
 
-    def _inverse(self, y: Tensor) -> Tensor:
+    def backward(self, y: Tensor) -> Tensor:
         return self.forward_and_log_det(y)[0]
 
 
@@ -242,7 +252,7 @@ class Sylvester(_VectorTransform):
         log_det = torch.log1p((1 - h.square()) * self.diagonal).sum(-1)
         return x + self._turn_back(_times(self.r, h)), log_det
 
-    def _inverse(self, y: Tensor) -> Tensor:
+    def backward(self, y: Tensor) -> Tensor:
         target = self._turn(y)
         shape = torch.broadcast_shapes(target.shape, self.b.shape)
         target = target.expand(shape)

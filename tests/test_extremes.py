@@ -273,3 +273,55 @@ def test_the_warning_reaches_the_user_once():
             ({"kind": "standard-normal"}, {"kind": "poisson"}, {"kind": "mean-field-normal"})
         )
         pv.fit(vae, counts * 1000, epochs=1, progress=False)
+
+
+# --- Directions, and flows far out ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kappa", [1e-2, 10.0, 1e5, 1e7, 1e8])
+@pytest.mark.parametrize("dim", [2, 3, 10])
+def test_concentrated_directions_in_single_precision(dim, kappa):
+    """Density against double precision, and the mean cosine of samples against its integral."""
+    mean = torch.nn.functional.normalize(torch.arange(1.0, dim + 1), dim=0)
+    law = laws.VonMisesFisher(mean, single(kappa))
+    exact = laws.VonMisesFisher(
+        torch.nn.functional.normalize(mean.double(), dim=0), single(kappa).double()
+    )
+    z = law.sample((20_000,))
+    unit = torch.nn.functional.normalize(z.double(), dim=-1)
+    assert (law.log_prob(z) - exact.log_prob(unit)).abs().mean() < 5e-3
+    short = (unit - exact.loc).square().sum(-1) / 2
+    assert abs(z_scores(short / exact._shortfall, 1.0)) < bound(15)
+    if dim == 3:  # a closed form: kappa / (4 pi sinh kappa) e^(kappa cos)
+        k = float(single(kappa))
+        volume = math.log(k / (2 * math.pi)) - math.log(-math.expm1(-2 * k))
+        assert float((exact.log_prob(unit) - (volume - k * short)).abs().max()) < 1e-6 * max(
+            1, k * 1e-6
+        )
+    one = single(kappa).requires_grad_()
+    angle = laws.VonMisesFisher(mean, one).rsample((100,))
+    assert torch.autograd.grad(angle.sum(), one)[0].isfinite()
+
+
+@pytest.mark.parametrize("kind", ["IAF", "NeuralSpline", "Planar", "Sylvester", "Householder"])
+def test_flows_have_a_density_everywhere(kind):
+    """However far out, and whatever the weights: a number or minus infinity."""
+    torch.manual_seed(0)
+    size = pv.config.REGISTRY["posterior"]
+    names = {"IAF": "iaf", "NeuralSpline": "neural-spline"}
+    outputs = size[names.get(kind, kind.lower())]().num_outputs(6)
+    posterior = getattr(pv.posteriors, kind)(pv.nn.MLP(3, [8], outputs), 6)
+    for parameter in posterior.parameters():
+        parameter.data *= 8
+    q = posterior(torch.randn(20, 3))
+    assert q.log_prob(q.sample()).isfinite().all()
+    for far in (1.0, 30.0, 100.0, 1e4, 1e15, 1e30, 3e38):
+        for sign in (1, -1):
+            log_q = q.log_prob(torch.full((20, 6), sign * far))
+            assert not log_q.isnan().any() and (log_q < torch.inf).all()
+    prior = pv.priors.Flow(6)
+    for parameter in prior.parameters():
+        parameter.data *= 8
+    for far in (30.0, 1e30):
+        log_p = prior().log_prob(torch.full((5, 6), far))
+        assert not log_p.isnan().any() and (log_p < torch.inf).all()

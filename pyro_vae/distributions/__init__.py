@@ -5,6 +5,7 @@ from .continuous_bernoulli import ContinuousBernoulli
 from .counts import Beta, Binomial, NegativeBinomial, Poisson, StudentT
 from .discrete import IndependentBernoulli, Levels, OneHots
 from .discretized_logistic import DiscretizedLogistic
+from .flow import Flow
 from .mixture import DiagonalNormalMixture, Mixture
 from .relaxed import RelaxedOneHots, StraightThrough
 from .scales import bounded, scale_of
@@ -20,6 +21,7 @@ __all__ = [
     "ContinuousBernoulli",
     "DiagonalNormalMixture",
     "DiscretizedLogistic",
+    "Flow",
     "HypersphereUniform",
     "IndependentBernoulli",
     "Levels",

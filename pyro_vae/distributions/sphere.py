@@ -53,7 +53,7 @@ class VonMisesFisher(dist.TorchDistribution):
 
     The polar angle :math:`\theta` of `z` from :math:`\mu` has the density
 
-    .. math:: p(\theta) = e^{-A(\kappa)} \sin^{d - 2} \theta \; e^{\kappa \cos \theta}
+    .. math:: p(\theta) = e^{-A(\kappa)} \sin^{d - 2} \theta \; e^{-\kappa (1 - \cos \theta)}
 
     whose normalizer `A` and distribution function `F` are found by quadrature. Angles are drawn
     by rejection; their gradient is implicit, :math:`d\theta / d\kappa = -(dF / d\kappa) /
@@ -84,9 +84,14 @@ class VonMisesFisher(dist.TorchDistribution):
 
     @property
     def cosine(self) -> Tensor:
-        r""":math:`\mathbb{E} \cos \theta = A'(\kappa)`, of shape ``batch_shape``."""
+        r""":math:`\mathbb{E} \cos \theta`, of shape ``batch_shape``."""
+        return 1 - self._shortfall
+
+    @property
+    def _shortfall(self) -> Tensor:
+        r""":math:`\mathbb{E} (1 - \cos \theta) = -A'(\kappa)`."""
         angle, log_weight = self._nodes(self._last_angle())
-        return ((self._log_kernel(angle) + log_weight).softmax(-1) * angle.cos()).sum(-1)
+        return ((self._log_kernel(angle) + log_weight).softmax(-1) * _below_one(angle)).sum(-1)
 
     @property
     def mean(self) -> Tensor:
@@ -101,11 +106,12 @@ class VonMisesFisher(dist.TorchDistribution):
         return across + (second - across) * self.loc.square() - self.mean.square()
 
     def log_prob(self, value: Tensor) -> Tensor:
-        along = self.concentration * (self.loc * value).sum(-1)
-        return along - self.log_normalizer - log_surface(self.dim - 1)
+        short = (self.loc - value).square().sum(-1) / 2  # 1 - mu' z, of which no digit is lost
+        return -self.concentration * short - self.log_normalizer - log_surface(self.dim - 1)
 
     def entropy(self) -> Tensor:
-        return self.log_normalizer + log_surface(self.dim - 1) - self.concentration * self.cosine
+        spread = self.concentration * self._shortfall
+        return self.log_normalizer + log_surface(self.dim - 1) + spread
 
     def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:
         shape = self._extended_shape(sample_shape)[:-1]
@@ -124,14 +130,16 @@ class VonMisesFisher(dist.TorchDistribution):
         r""":math:`d\theta / d\kappa` of angles of shape `(*sample, *batch)`, by quadrature."""
         node, log_weight = self._nodes(angle)
         log_density = self._log_kernel(node) - self.log_normalizer[..., None]
-        slope = (log_density + log_weight).exp() * (node.cos() - self.cosine[..., None])
+        away = self._shortfall[..., None] - _below_one(node)  # cos - E cos
+        slope = (log_density + log_weight).exp() * away
         at = self._log_kernel(angle[..., None])[..., 0] - self.log_normalizer
         return -slope.sum(-1) * torch.exp(-at)
 
     def _log_kernel(self, angle: Tensor) -> Tensor:
-        r""":math:`(d - 2) \log \sin \theta + \kappa \cos \theta` at angles `(..., *batch, n)`."""
+        r""":math:`(d - 2) \log \sin \theta - \kappa (1 - \cos \theta)` at angles of shape
+        `(..., *batch, n)`."""
         sine = torch.log(angle.sin().clamp(min=torch.finfo(angle.dtype).tiny))
-        return (self.dim - 2) * sine + self.concentration[..., None] * angle.cos()
+        return (self.dim - 2) * sine - self.concentration[..., None] * _below_one(angle)
 
     def _log_normalizer(self) -> Tensor:
         angle, log_weight = self._nodes(self._last_angle())
@@ -141,7 +149,7 @@ class VonMisesFisher(dist.TorchDistribution):
         r"""An angle beyond which there is nothing to integrate, of shape `batch`."""
         half = (self.dim - 1) / 2
         reach = (half + 8 * half**0.5 + 40) / self.concentration.detach()
-        return torch.acos((1 - reach).clamp(min=-1.0))
+        return 2 * torch.asin((reach / 2).clamp(max=1.0).sqrt())
 
     def _nodes(self, last: Tensor) -> tuple[Tensor, Tensor]:
         r"""Nodes between 0 and `last`, and the logarithms of their weights."""
@@ -153,18 +161,20 @@ class VonMisesFisher(dist.TorchDistribution):
         with torch.no_grad():
             k, m = self.concentration.expand(shape), self.dim - 1
             b = m / (2 * k + (4 * k.square() + m**2).sqrt())
-            x0 = (1 - b) / (1 + b)
-            c = k * x0 + m * torch.log1p(-x0.square())
+            x0, left = (1 - b) / (1 + b), 2 * b / (1 + b)  # 1 - x0
+            c = (left * (1 + x0)).log()
             half = k.new_full((), m / 2)
             beta = torch.distributions.Beta(half, half, validate_args=False)
-            cosine, waiting = torch.zeros_like(k), torch.ones_like(k, dtype=torch.bool)
+            below, waiting = torch.zeros_like(k), torch.ones_like(k, dtype=torch.bool)
             while bool(waiting.any()):
                 y = beta.sample(shape)
-                w = (1 - (1 + b) * y) / (1 - (1 - b) * y)
-                accepted = k * w + m * torch.log1p(-x0 * w) - c >= torch.rand_like(k).log()
-                cosine = torch.where(waiting & accepted, w, cosine)
+                t = 2 * b * y / (1 - (1 - b) * y)  # 1 - cos
+                log_share = k * (left - t) + m * ((left + x0 * t).log() - c)
+                accepted = log_share >= torch.rand_like(k).log()
+                below = torch.where(waiting & accepted, t, below)
                 waiting = waiting & ~accepted
-            return torch.acos(cosine.clamp(-1, 1)).clamp(min=torch.finfo(k.dtype).eps)
+            angle = 2 * torch.asin((below / 2).clamp(0, 1).sqrt())
+            return angle.clamp(min=torch.finfo(k.dtype).tiny ** 0.5)
 
 
 class _AngleGradient(torch.autograd.Function):
@@ -195,6 +205,11 @@ def log_surface(dim: int) -> float:
 def _gauss_legendre() -> tuple[Tensor, Tensor]:
     nodes, weights = np.polynomial.legendre.leggauss(NODES)
     return torch.from_numpy((nodes + 1) / 2), torch.from_numpy(weights / 2)
+
+
+def _below_one(angle: Tensor) -> Tensor:
+    r""":math:`1 - \cos \theta`, of which no digit is lost."""
+    return 2 * (angle / 2).sin().square()
 
 
 def _unit(z: Tensor) -> Tensor:

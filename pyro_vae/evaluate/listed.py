@@ -80,7 +80,8 @@ def states(law: Any) -> Tensor | None:
         law = law.base_dist
     if hasattr(law, "num_categories"):  # one-hot blocks, each a variable
         count, blocks = law.num_categories, event[0] // law.num_categories
-        return _product(torch.eye(count).to(law.logits), blocks, event)
+        rows = torch.eye(count, dtype=law.logits.dtype, device=law.logits.device)
+        return _product(rows, blocks, event)
     try:
         if not law.has_enumerate_support:
             return None

@@ -3,7 +3,7 @@ from torch import Tensor, nn
 
 from .. import transforms
 from ..base import Posterior
-from ..distributions import scale_of
+from ..distributions import Flow, scale_of
 
 
 class Householder(Posterior):
@@ -31,4 +31,4 @@ class Householder(Posterior):
         loc, log_scale, *directions = self.encoder(x).split(self.latent_dim, dim=-1)
         steps = [transforms.Householder(v) for v in directions]
         normal = dist.Normal(loc, scale_of(log_scale)).to_event(1)
-        return dist.TransformedDistribution(normal, steps)
+        return Flow(normal, steps)

@@ -4,7 +4,7 @@ import pyro.distributions as dist
 from torch import Tensor, nn
 
 from ..base import Posterior
-from ..distributions import scale_of
+from ..distributions import Flow, scale_of
 from ..nn import MADE
 from ..transforms import Autoregressive, Spline
 
@@ -50,6 +50,4 @@ class NeuralSpline(Posterior):
     def forward(self, x: Tensor) -> dist.Distribution:
         loc, log_scale, context = self.encoder(x).split(self.sizes, dim=-1)
         transforms = [Autoregressive(net, self.spline, context) for net in self.nets]
-        return dist.TransformedDistribution(
-            dist.Normal(loc, scale_of(log_scale)).to_event(1), transforms
-        )
+        return Flow(dist.Normal(loc, scale_of(log_scale)).to_event(1), transforms)

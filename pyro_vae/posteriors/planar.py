@@ -3,7 +3,7 @@ from torch import Tensor, nn
 
 from .. import transforms
 from ..base import Posterior
-from ..distributions import scale_of
+from ..distributions import Flow, scale_of
 
 
 class Planar(Posterior):
@@ -31,4 +31,4 @@ class Planar(Posterior):
         loc, log_scale, *rest = self.encoder(x).split(self.sizes, dim=-1)
         steps = [transforms.Planar(*rest[i : i + 3]) for i in range(0, len(rest), 3)]
         normal = dist.Normal(loc, scale_of(log_scale)).to_event(1)
-        return dist.TransformedDistribution(normal, steps)
+        return Flow(normal, steps)

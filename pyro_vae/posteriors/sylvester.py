@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from .. import transforms
 from ..base import Posterior
-from ..distributions import scale_of
+from ..distributions import Flow, scale_of
 
 
 class Sylvester(Posterior):
@@ -49,7 +49,7 @@ class Sylvester(Posterior):
             outer, inner = self.triangle(rest[i + 1]), self.triangle(rest[i + 2])
             steps.append(transforms.Sylvester(v, outer, inner, rest[i + 3]))
         normal = dist.Normal(loc, scale_of(log_scale)).to_event(1)
-        return dist.TransformedDistribution(normal, steps)
+        return Flow(normal, steps)
 
     def triangle(self, entries: Tensor) -> Tensor:
         size = self.sizes[0]

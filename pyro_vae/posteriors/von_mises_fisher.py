@@ -6,6 +6,8 @@ from torch.nn.functional import normalize, softplus
 from .. import distributions
 from ..base import Posterior
 
+LARGEST = 1e8
+
 
 class VonMisesFisher(Posterior):
     r"""Creates :math:`q(z \mid x) \propto e^{\kappa(x) \mu(x)^\top z}` on the unit sphere.
@@ -16,12 +18,13 @@ class VonMisesFisher(Posterior):
 
     Arguments:
         encoder: Maps :math:`x` to the direction of :math:`\mu` and a number whose softplus is
-            :math:`\kappa`, of shape `(*batch, latent_dim + 1)`.
+            :math:`\kappa`, of shape `(*batch, latent_dim + 1)`. Above :math:`10^8`, where single
+            precision has no directions left between, :math:`\kappa` counts as that.
     """
 
     support = constraints.sphere
 
     def forward(self, x: Tensor) -> dist.Distribution:
         outputs = self.encoder(x)
-        concentration = softplus(outputs[..., -1]) + 1e-3
+        concentration = (softplus(outputs[..., -1]) + 1e-3).clamp(max=LARGEST)
         return distributions.VonMisesFisher(normalize(outputs[..., :-1], dim=-1), concentration)

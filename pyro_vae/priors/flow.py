@@ -5,6 +5,7 @@ import pyro.distributions as dist
 import torch
 from torch import nn
 
+from .. import distributions
 from ..base import Prior
 from ..nn import MADE
 from ..transforms import Autoregressive, GatedAffine, Spline
@@ -47,4 +48,4 @@ class Flow(Prior):
 
     def forward(self) -> dist.Distribution:
         transforms = [Autoregressive(net, self.element).inv for net in self.nets]
-        return dist.TransformedDistribution(dist.Normal(self.loc, 1.0).to_event(1), transforms)
+        return distributions.Flow(dist.Normal(self.loc, 1.0).to_event(1), transforms)
