@@ -184,7 +184,9 @@ def uniformity(ranks: np.ndarray, num_draws: int) -> float:
     null = _null(len(ranks), num_draws)
     as_small = int(np.searchsorted(null, statistic, side="right"))
     p_value = (1 + as_small) / (1 + len(null))
-    return p_value if as_small else min(p_value, num_draws * statistic)  # Boole's inequality
+    if as_small:
+        return p_value
+    return max(1e-300, min(p_value, num_draws * statistic))  # Boole's inequality
 
 
 def band(num_simulations: int, num_draws: int, level: float = 0.95) -> tuple[np.ndarray, ...]:
