@@ -99,9 +99,45 @@ MUTATIONS = {
     ),
     "a bound that rises is called converged": (
         "gaps.py",
-        "return self.mean < LEAST or (self.mean < RISE and self.mean < SHARE * self.total)",
-        "return self.mean < 10.0",
+        "return self.left < ENOUGH",
+        "return True",
         "tests/test_ledger.py::test_a_ledger_that_has_not_converged_says_so",
+    ),
+    "what optimization lacks is left out of errors": (
+        "gaps.py",
+        "return (over_data**2 + rise.left**2 + rise.se**2) ** 0.5",
+        "return (over_data**2 + rise.mean**2 + rise.se**2) ** 0.5",
+        "tests/test_ledger.py::test_a_ledger_that_has_not_converged_says_so",
+    ),
+    "planar flows borrow the bound of full covariances": (
+        "gaps.py",
+        'isinstance(posterior, NORMALS) and family == "full-covariance"',
+        "isinstance(posterior, NORMALS)",
+        "tests/test_ledger.py::test_planar_flows_do_not_borrow_the_bound_of_full_covariances",
+    ),
+    "coordinate ascent does not leave the feature out": (
+        "coordinates.py",
+        "others = log_q - logs[:, i, codes[:, i]]",
+        "others = log_q",
+        "tests/test_ledger.py::test_coordinate_ascent_ends_where_the_bound_is_flat",
+    ),
+    "a covariance starts from its diagonal": (
+        "free.py",
+        "rest = (tril.tril(-1) + scale.log().diag_embed())[:, rows, columns]",
+        "rest = (0 * tril.tril(-1) + scale.log().diag_embed())[:, rows, columns]",
+        "tests/test_ledger.py::test_full_covariances_start_at_the_covariance_of_the_guide",
+    ),
+    "scores of few draws are wide": (
+        "sbc.py",
+        "(few * scores.square().mean(0)).sqrt(),",
+        "scores.square().mean(0).sqrt(),",
+        "tests/test_sbc.py::test_few_draws_do_not_widen_the_scores",
+    ),
+    "a score without a spread": (
+        "sbc.py",
+        "scores = torch.where((variance == 0).any(0), torch.nan, scores)",
+        "scores = scores.nan_to_num()",
+        "tests/test_sbc.py::test_scores_of_features_that_do_not_vary_are_none",
     ),
     "activity is a standard deviation": (
         "collapse.py",

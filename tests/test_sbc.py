@@ -157,3 +157,93 @@ def test_the_bound_from_above_wants_a_density():
     vae.posterior = pv.posteriors.Delta(pv.nn.MLP(5, [], 2))
     with pytest.raises(ValueError, match="whose density may be asked of any value"):
         eubo(vae, 10)
+
+
+def plain(x=None, *, batch_size=1):
+    """z ~ N(0, 1), x | z ~ N(z, 1): the posterior is N(x / 2, 1 / 2)."""
+    with pyro.plate("data", batch_size if x is None else len(x)):
+        z = pyro.sample("z", dist.Normal(torch.zeros(()), 1.0))
+        return pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+
+def guide_of(law, auxiliary=False):
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            if auxiliary:
+                u = pyro.sample("u", law(x), infer={"is_auxiliary": True})
+                pyro.sample("z", dist.Delta(u))
+            else:
+                pyro.sample("z", law(x))
+
+    return guide
+
+
+def right(x):
+    return dist.Normal(x / 2, 0.5**0.5)
+
+
+def test_the_bound_from_above_refuses_points_and_auxiliary_variables():
+    """Both would give infinite bounds, even where draws are those of the exact posterior."""
+    upper, lower = eubo((plain, guide_of(right)), 500)
+    assert (upper - lower).mean().abs() < 1e-12  # the exact guide, whose bounds meet
+    for guide in (guide_of(right, auxiliary=True), guide_of(lambda x: dist.Delta(x / 2))):
+        assert sbc((plain, guide), 50, 9).p_value <= 1  # ranks need no density
+        with pytest.raises(ValueError, match="a point where other values have none"):
+            eubo((plain, guide), 10)
+
+    def more(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", right(x))
+            pyro.sample("w", dist.Normal(torch.zeros(len(x)), 1.0))
+
+    with pytest.raises(ValueError, match="latent variables alone; got 'w'"):
+        eubo((plain, more), 10)
+    upper, _ = eubo((plain, guide_of(lambda x: dist.HalfNormal(torch.ones(len(x))))), 100)
+    assert upper.isinf().any() and not upper.isnan().any()  # no density there: KL is infinite
+
+
+def test_numbers_without_a_rank_are_refused():
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            with pyro.validation_enabled(False):
+                pyro.sample("z", dist.Normal(x * torch.nan, 1.0, validate_args=False))
+
+    with pytest.raises(ValueError, match="numbers to rank; got NaN for latent feature 0"):
+        sbc((plain, guide), 50, 9)
+    with pytest.raises(ValueError, match="got NaN"):
+        eubo((plain, guide), 50)
+
+
+def test_scores_of_features_that_do_not_vary_are_none():
+    """Draws of a sure bit are equal: 0 / 0 and 1 / 0 are no scores."""
+    vae = pv.VAE(
+        pv.priors.Bernoulli(2),
+        pv.likelihoods.Bernoulli(pv.nn.MLP(2, [], 4)),
+        pv.posteriors.Bernoulli(pv.nn.MLP(4, [], 2)),
+    ).double()
+    with torch.no_grad():
+        vae.posterior.encoder.layers[0].bias += 20.0
+    found = sbc(vae, 100)
+    assert found.z_score.isnan().all() and found.z_spread.isnan().all()
+    assert found.contraction.min() > 0.99 and found.p_value < 1e-6
+    point = sbc((plain, guide_of(lambda x: dist.Delta(x / 2))), 100)
+    assert point.z_score.isnan().all() and point.contraction == 1
+
+
+def test_few_draws_do_not_widen_the_scores():
+    """Student's t of 8 degrees of freedom is wider by a third in its variance."""
+    squares = [sbc((plain, guide_of(right)), 2000, 9, seed=s).z_spread.square() for s in range(20)]
+    squares = torch.cat(squares)
+    assert z_scores(squares, 1.0).abs() < bound(1)
+    raw = squares * (10 * 8) / (9 * 6)
+    assert z_scores(raw, 1.0) > bound(1)  # the twin
+
+
+def test_data_may_be_returned_in_another_shape():
+    """What the model observes is no latent variable, by whatever name and shape it is returned."""
+    from checks import gamma_poisson
+
+    found = sbc(gamma_poisson()[0], 100)
+    assert found.ranks.shape == (100, 1)
+    upper, lower = eubo(gamma_poisson()[0], 2000)
+    assert upper.mean() > lower.mean()

@@ -174,8 +174,9 @@ def simulate(vae: Any, num_data: int) -> tuple[dict[str, Tensor], Tensor]:
     r"""Draws latent variables and data from the model: the values of its sites, and `x`."""
     trace = poutine.trace(vae.model).get_trace(batch_size=num_data)
     x = trace.nodes["_RETURN"]["value"]
-    sites = sample_sites(trace)
-    return {name: s["value"] for name, s in sites.items() if s["value"] is not x}, x
+    given = sample_sites(poutine.trace(poutine.replay(vae.model, trace=trace)).get_trace(x))
+    latent = {name: site["value"] for name, site in given.items() if not site["is_observed"]}
+    return latent, x
 
 
 class Path:

@@ -63,23 +63,45 @@ def starting_values(
         assert rows is not None
         vae, known = before, {"index": rows}
     latents = Unconstrained(vae, x, **known)
-    u = latents.draw(SAMPLES_TO_START, "guide", x, **known)
-    loc, log_scale = u.mean(0), u.std(0).clamp(min=1e-4).log()
+    loc, covariance = moments(vae, latents, x, known)
+    log_scale = covariance.diagonal(dim1=-2, dim2=-1).log() / 2
     dim = loc.shape[-1]
     match family:
         case "mean-field":
             rest = log_scale
         case "full-covariance":
             rows, columns = torch.tril_indices(dim, dim)
-            rest = log_scale.diag_embed()[:, rows, columns]
+            tril = torch.linalg.cholesky(covariance)
+            scale = tril.diagonal(dim1=-2, dim2=-1)
+            rest = (tril.tril(-1) + scale.log().diag_embed())[:, rows, columns]
         case "planar":
-            flat = 0.01 * torch.randn(len(x), PLANAR_TRANSFORMS * (2 * dim + 1)).to(u)
+            flat = 0.01 * torch.randn(len(x), PLANAR_TRANSFORMS * (2 * dim + 1)).to(loc)
             rest = torch.cat([log_scale, flat], -1)
         case _:
             raise ValueError(
                 f"Expected a family (own, mean-field, full-covariance, planar); got {family!r}."
             )
     return torch.cat([loc, rest], -1)
+
+
+def moments(
+    vae: Any, latents: Unconstrained, x: Tensor, known: dict[str, Tensor]
+) -> tuple[Tensor, Tensor]:
+    r"""Returns mean and covariance of a guide on the real line: its own, where it is Normal and
+    already there, else the means and the variances of draws."""
+    free = getattr(vae, "free", None)
+    if free is not None:
+        q = free.posterior(x, known["index"])
+    elif isinstance(getattr(vae, "posterior", None), Posterior) and latents.identical:
+        q = vae.posterior(x, **known) if vae.posterior.index else vae.posterior(x)
+    else:
+        q = None
+    if isinstance(q, dist.Independent) and isinstance(q.base_dist, dist.Normal):
+        return q.mean, q.variance.diag_embed()
+    if isinstance(q, dist.MultivariateNormal | dist.LowRankMultivariateNormal):
+        return q.mean, q.covariance_matrix
+    u = latents.draw(SAMPLES_TO_START, "guide", x, **known)
+    return u.mean(0), u.var(0).clamp(min=1e-8).diag_embed()
 
 
 def free_program(
@@ -111,6 +133,7 @@ def free_program(
         }
         guide = FreeGuide(latents, PerDatum(kinds[family]))
         program = Program(lambda x, index=None: vae.model(x), guide.guide)
+        program.__dict__["free"] = guide
         program.owners.append(vae if isinstance(vae, nn.Module) else nn.Identity())
     table.weight.data.copy_(values)  # PerDatum drew others
     return program, table.weight

@@ -1,7 +1,7 @@
 r"""Why is the bound not higher? The gap between ELBO and log p(x), datum by datum."""
 
 from collections.abc import Sequence
-from math import cos, pi, prod
+from math import cos, inf, pi, prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,11 +10,14 @@ from torch import Tensor
 
 from ..base import Posterior
 from ..data import Split
+from ..distributions import IndependentBernoulli
+from ..distributions.discrete import OneHots
 from ..objectives import plan
 from ..objectives.base import weigh
 from ..posteriors import FullCovarianceNormal, Householder, LowRankNormal, MeanFieldNormal
 from ..randomness import stream
 from .checks import check_rows, take
+from .coordinates import ascend, expected, joint_table
 from .free import free_program, starting_values
 from .importance import ELEMENTS_AT_ONCE, elbo, log_marginal
 from .program import as_program
@@ -23,8 +26,9 @@ from .staged import Staged
 from .unconstrained import Unconstrained
 
 ROUNDS = 5
-RISE, LEAST = 0.01, 0.001  # nats: a rise that is small, and one that is none
-SHARE = 0.1  # of all that was gained, in the last round, which shows that more is to be had
+ENOUGH = 0.02  # nats: what may be left
+SMALL = 0.01  # nats: a rise whose quotient is mostly noise
+REACH = 0.5  # how far a round must be able to take a parameter to show that there is no more
 SUMMED_AT_ONCE = 200
 NORMALS = (MeanFieldNormal, LowRankNormal, Householder, FullCovarianceNormal)
 
@@ -35,17 +39,32 @@ class Rise(NamedTuple):
     Attributes:
         mean: By how much the bound rose, on average over data, in nats.
         se: The standard error of that.
-        total: What all rounds brought.
+        before: The same of the round before it.
+        reach: How far its steps could take a parameter together: the sum of learning rates.
     """
 
     mean: float
     se: float
-    total: float
+    before: float = inf
+    reach: float = inf
+
+    @property
+    def left(self) -> float:
+        r"""What further rounds would bring, if they rise by one quotient as the last two did.
+
+        It is infinite where the last one rose by as much as the one before, or could not go far.
+        """
+        rise = max(0.0, self.mean)
+        if self.reach < REACH:
+            return inf
+        quotient = rise / self.before if self.before > 0 else float(rise > 0)
+        quotient = min(quotient, 0.9) if rise < SMALL else quotient
+        return inf if quotient >= 1 else rise * max(1.0, quotient / (1 - quotient))
 
     @property
     def ended(self) -> bool:
         r"""Whether the bound has stopped rising."""
-        return self.mean < LEAST or (self.mean < RISE and self.mean < SHARE * self.total)
+        return self.left < ENOUGH
 
 
 class Ledger(NamedTuple):
@@ -85,10 +104,10 @@ class Ledger(NamedTuple):
 
     def error(self, values: Tensor) -> float:
         r"""The standard error of the mean of a gap: over data, and by what its optimization may
-        still lack, which is about as much as the last round brought."""
+        still lack; infinite where nobody knows that."""
         over_data = float(values.std()) / len(values) ** 0.5 if len(values) > 1 else float("nan")
         rise = next(iter(self.rises.values()))
-        return (over_data**2 + max(0.0, rise.mean) ** 2 + rise.se**2) ** 0.5
+        return (over_data**2 + rise.left**2 + rise.se**2) ** 0.5
 
     def __str__(self) -> str:
         rows = {"log p(x)": self.log_marginal}
@@ -103,9 +122,15 @@ class Ledger(NamedTuple):
             lines.append(f"  {name:28s}{float(values.mean()):10.3f} +- {error:.3f}")
         for name, rise in self.rises.items():
             if not rise.ended:
+                short = rise.reach < REACH
+                why = (
+                    "its steps did not reach far"
+                    if short
+                    else (f"it still rose by {rise.mean:.3f} +- {rise.se:.3f} in its last round")
+                )
                 lines.append(
-                    f"  The bound of the best {name} q still rose by {rise.mean:.3f} +- "
-                    f"{rise.se:.3f} in its last round: it has not converged. Take more num_steps."
+                    f"  The bound of the best {name} q has not converged, {why}. Take more "
+                    "num_steps."
                 )
         return "\n".join(lines)
 
@@ -133,8 +158,9 @@ def gap_ledger(
     on training data against test data are the generalization of the encoder.
 
     Optimization goes on in rounds, of five at most, until the mean bound has stopped rising; for
-    every datum the best parameters of all rounds are kept. A posterior whose values can be listed
-    is optimized and measured without samples.
+    every datum the best parameters of all rounds are kept. A posterior of independent discrete
+    features whose joint values can be listed is optimized and measured without samples, by
+    coordinate ascent before the rounds.
 
     References:
         | Inference Suboptimality in Variational Autoencoders (Cremer et al., 2018), Eq. 5 to 8
@@ -177,6 +203,7 @@ def gap_ledger(
         every = torch.arange(len(split), device=device)
         some = split.rows(every[:2]), None if index is None else index[:2]
         families = families or default_families(vae, *some)
+        amortized = _bound(vae, split, num_samples, index, seed)
         before: Any = None
         for family in families:
             values = torch.cat(
@@ -188,7 +215,7 @@ def gap_ledger(
             search = _Search(vae, split, family, index, num_particles, num_samples, seed)
             values, rises[family] = search.run(values, num_steps, lr)
             free, bound = search.measure(values, seed)
-            for smaller, other in optima.items():
+            for smaller, other in {"own": amortized, **optima}.items():
                 if _contains(vae, smaller, family):
                     bound = torch.maximum(bound, other)
             optima[family], before = bound, free
@@ -197,7 +224,6 @@ def gap_ledger(
                 free, split, 5 * num_samples, index=every, seed=seed, skip_checks=True
             )
             log_p = estimate.log_marginal
-        amortized = _bound(vae, split, num_samples, index, seed)
     return Ledger(log_p.to(amortized), amortized, optima, rises)
 
 
@@ -221,19 +247,41 @@ class _Search:
     def run(self, values: Tensor, num_steps: int, lr: float) -> tuple[Tensor, Rise]:
         r"""Returns the best values, and what the last round brought."""
         best, choice = values, stream(self.seed, "choice")
-        start = bound = self.measure(best, choice)[1]
+        fresh = stream(self.seed, "rise")  # what was chosen looks better on its own noise
+        bound = self.measure(best, choice)[1]
+        settled = self.settle(best)
+        if settled is not None:
+            best, bound = _better(best, bound, settled, self.measure(settled, choice)[1])
+        told = self.measure(best, fresh)[1]
         parts = self.every.split(_rows_at_once(self.split, self.num_particles))
+        before = inf
         for turn in range(ROUNDS):
             steps = num_steps if turn == 0 else max(1, num_steps // 2)
             new = torch.cat([self.optimize(best[rows], rows, steps, lr) for rows in parts])
-            there = self.measure(new, choice)[1]
-            gain = there - bound
-            best = torch.where((gain > 0)[:, None], new, best)
-            bound = torch.maximum(bound, there)
-            rise = Rise(float(gain.mean()), _se(gain), float((bound - start).mean()))
+            best, bound = _better(best, bound, new, self.measure(new, choice)[1])
+            told, gain = (now := self.measure(best, fresh)[1]), now - told
+            reach = inf if settled is not None else lr * steps / 2
+            rise = Rise(float(gain.mean()), _se(gain), before, reach)
+            before = rise.mean
             if turn and rise.ended:
                 break
         return best, rise
+
+    def settle(self, values: Tensor) -> Tensor | None:
+        r"""Returns the values where coordinate ascent ends, if joint values can be listed."""
+        if self.family != "own":
+            return None
+        parts = []
+        for rows in self.every.split(SUMMED_AT_ONCE):
+            x = self.split.rows(rows)
+            program, _ = free_program(self.vae, x, "own", values[rows], _at(self.index, rows))
+            program.eval()  # relaxed posteriors are what they relax
+            q = program.posterior(x, torch.arange(len(x), device=x.device))
+            found = ascend(program, q, x)
+            if found is None:
+                return None
+            parts.append(found)
+        return torch.cat(parts)
 
     def measure(self, values: Tensor, seed: int) -> tuple[Any, Tensor]:
         r"""Returns the program of some values and its bound for every datum."""
@@ -282,21 +330,23 @@ def _bound(
     program: Any, split: Split, num_samples: int, index: Tensor | None, seed: int
 ) -> Tensor:
     r"""The ELBO of each datum; a sum, where the values of the posterior can be listed."""
-    posterior = getattr(program, "posterior", None)
-    if getattr(posterior, "enumerable", False):
-        parts = []
+    if _is_vae(program):
+        posterior, parts = program.posterior, []
         for rows in torch.arange(len(split), device=split.device).split(SUMMED_AT_ONCE):
             x, known = split.rows(rows), _at(index, rows)
-            q = posterior(x, known) if posterior.index else posterior(x)  # type: ignore[union-attr, misc]
-            if not q.has_enumerate_support:
+            q = posterior(x, known) if posterior.index else posterior(x)
+            if not isinstance(q, IndependentBernoulli | OneHots) or not q.has_enumerate_support:
                 break
-            z = q.enumerate_support(expand=True)
-            log_q = q.log_prob(z)
-            log_p = program.prior().log_prob(z) + program.likelihood(z).log_prob(x)
-            parts.append((log_q.exp() * (log_p - log_q)).sum(0).double())
+            parts.append(expected(q, *joint_table(program, q, x)))
         else:
             return torch.cat(parts)
     return elbo(program, split, num_samples, index=index, seed=seed, skip_checks=True)
+
+
+def _better(best: Tensor, bound: Tensor, new: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
+    r"""The better parameters of each datum, and their bound."""
+    higher = there > bound
+    return torch.where(higher[:, None], new, best), torch.where(higher, there, bound)
 
 
 def _se(values: Tensor) -> float:
@@ -309,8 +359,11 @@ def _at(index: Tensor | None, rows: Tensor) -> Tensor | None:
 
 def _contains(vae: Any, smaller: str, family: str) -> bool:
     r"""Whether each member of a family is one of another: Normals, of richer covariance."""
-    normal = isinstance(getattr(vae, "posterior", None), NORMALS) and smaller == "own"
-    return (normal or smaller == "mean-field") and family in ("full-covariance", "planar")
+    posterior = getattr(vae, "posterior", None)
+    posterior = getattr(posterior, "family", posterior)
+    if smaller == "mean-field" or (smaller == "own" and isinstance(posterior, MeanFieldNormal)):
+        return family in ("full-covariance", "planar")
+    return smaller == "own" and isinstance(posterior, NORMALS) and family == "full-covariance"
 
 
 def default_families(vae: Any, x: Tensor, index: Tensor | None) -> tuple[str, ...]:

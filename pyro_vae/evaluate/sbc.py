@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from pyro import poutine
+from pyro.distributions import Delta
 from torch import Tensor
 
 from ..objectives.base import density, sample_sites, traces
@@ -30,14 +31,20 @@ class Calibration(NamedTuple):
             the true `z`, of shape `(num_simulations, 3)`.
         p_values: Of the hypothesis that ranks are uniform, of each feature and then of the three
             densities, of shape `(dim + 3,)`.
-        p_value: The smallest of them, times their number (Bonferroni).
+        p_value: The smallest of them, times their number (Bonferroni): it holds however they
+            depend on each other, which densities of `z` and its features do.
         num_draws: The number of draws.
         contraction: :math:`1 - \mathrm{Var}_q(z) / \mathrm{Var}_p(z)` of each feature on average
-            over data, of shape `(dim,)`: 1 where data determine it, 0 where they say nothing.
+            over data, of shape `(dim,)`: 1 where data determine it, 0 where they say nothing; NaN
+            where the prior does not vary.
         z_score: The mean of :math:`(\mathbb{E}_q z - z^*) / \mathrm{sd}_q(z)` of each feature, of
             shape `(dim,)`: 0 where the posterior is not biased.
         z_spread: The root mean square of the same, of shape `(dim,)`: 1 where the posterior is as
-            wide as it says, above where it is too narrow.
+            wide as it says, above where it is too narrow. What few draws add to it, if they are
+            Normal, is taken out.
+
+    Both scores are NaN where all draws for some datum are equal, as those of discrete features may
+    be: there is no standard deviation to measure in.
     """
 
     ranks: Tensor
@@ -94,8 +101,8 @@ def sbc(
         seed: Seeds data and draws, and breaks ties of discrete latent variables.
 
     Raises:
-        ValueError: There are fewer than 20 simulations or 9 draws, or the posterior has
-            parameters for its training data only.
+        ValueError: There are fewer than 20 simulations or 9 draws, a draw or a density of it is
+            NaN, or the posterior has parameters for its training data only.
     """
     vae = as_program(vae)
     if num_simulations < 20 or num_draws < 9:
@@ -113,16 +120,19 @@ def sbc(
     ranks, mean, variance, flat = (torch.cat(part) for part in zip(*parts))
     p_values = torch.tensor([uniformity(column, num_draws) for column in ranks.T.cpu().numpy()])
     worst = min(1.0, float(p_values.min()) * len(p_values))
-    scores = (mean - flat) / variance.sqrt().clamp(min=1e-12)
+    scores = (mean - flat) / variance.sqrt()
+    scores = torch.where((variance == 0).any(0), torch.nan, scores)
+    prior = flat.var(0)
+    few = num_draws * (num_draws - 3) / ((num_draws + 1) * (num_draws - 1))
     return Calibration(
         ranks[:, :-3],
         ranks[:, -3:],
         p_values,
         worst,
         num_draws,
-        1 - variance.mean(0) / flat.var(0).clamp(min=1e-12),
+        torch.where(prior == 0, torch.nan, 1 - variance.mean(0) / prior),
         scores.mean(0),
-        scores.square().mean(0).sqrt(),
+        (few * scores.square().mean(0)).sqrt(),  # Student's t of L - 1 degrees has the inverse
     )
 
 
@@ -148,11 +158,13 @@ def eubo(vae: Any, num_data: int = 500, *, seed: int = 0) -> tuple[Tensor, Tenso
         seed: Seeds them.
 
     Returns:
-        The evidence upper bound and the ELBO of each datum, of one sample each, in nats, of shape
-        `(num_data,)`: their means over data are the bounds.
+        The evidence upper bound, infinite where the guide has no density at a true value, and the
+        ELBO of each datum, of one sample each, in nats, of shape `(num_data,)`: their means over
+        data are the bounds.
 
     Raises:
-        ValueError: The density of the guide cannot be asked of any value.
+        ValueError: The density of the guide cannot be asked of any value: that of its own draws
+            alone is known, or it has points of mass, or latent variables that the model has not.
     """
     vae = as_program(vae)
     density_of = getattr(getattr(vae, "posterior", None), "density", "anywhere")
@@ -172,9 +184,41 @@ def eubo(vae: Any, num_data: int = 500, *, seed: int = 0) -> tuple[Tensor, Tenso
                     sample_sites(poutine.trace(program).get_trace(x[rows]))
                     for program in (vae.guide, vae.model)
                 )
+            _check_sites(q, values)
             upper.append(_log_weight(q, p))
             lower.append(_log_weight(*traces(vae.model, vae.guide, x[rows], 1)))
-    return torch.cat(upper), torch.cat(lower)
+    above, below = torch.cat(upper), torch.cat(lower)
+    if bool(above.isnan().any()) or bool(below.isnan().any()):
+        raise ValueError(
+            "Expected numbers as log densities of simulated data; got NaN. Look at the parameters "
+            "of the model and the posterior there."
+        )
+    return above, below
+
+
+def _check_sites(q: Mapping[str, Any], truth: Mapping[str, Tensor]) -> None:
+    r"""Refuses guides that have no density at the true values."""
+    for name in truth:
+        if name not in q:
+            raise ValueError(
+                f"Expected a guide that draws every latent variable of the model; got none for "
+                f"{name!r}, whose density is missing then."
+            )
+        law = q[name]["fn"]
+        while hasattr(law, "base_dist"):
+            law = law.base_dist
+        if isinstance(law, Delta):
+            raise ValueError(
+                f"Expected a guide whose density may be asked of any value; got {name!r}, a point "
+                "where other values have none. Draw it from a density (of a transformed variable: "
+                "TransformedDistribution) in place of an auxiliary variable and a point."
+            )
+    others = [name for name, site in q.items() if name not in truth]
+    if others:
+        raise ValueError(
+            f"Expected a guide of the model's latent variables alone; got {others[0]!r} besides, "
+            "which would have to be integrated out of its density."
+        )
 
 
 def uniformity(ranks: np.ndarray, num_draws: int) -> float:
@@ -233,18 +277,36 @@ def _of_rows(
     flat = _flat(truth, truth, len(x))
     quantities = torch.cat([flat, _densities(p, truth)], 1)
     below, ties = torch.zeros_like(quantities), torch.zeros_like(quantities)
-    total, squares = torch.zeros_like(flat), torch.zeros_like(flat)
+    total, squares = torch.zeros_like(flat.double()), torch.zeros_like(flat.double())
+    first: Tensor | None = None
+    varies = torch.zeros_like(flat, dtype=torch.bool)
     for _ in range(num_draws):
         q, p = traces(vae.model, vae.guide, x, 1)
         draw = _flat({name: q[name]["value"] for name in truth}, truth, len(x))
-        total, squares = total + (draw - flat), squares + (draw - flat).square()
+        first = draw if first is None else first
+        varies |= draw != first
+        off = draw.double() - flat.double()
+        total, squares = total + off, squares + off.square()
         draw = torch.cat([draw, _densities(p, truth)], 1)
+        _check_numbers(draw, quantities)
         below += (draw < quantities).to(below.dtype)
         ties += (draw == quantities).to(ties.dtype)
     ranks = (below + (torch.rand_like(ties) * (ties + 1)).floor()).long()
     shift = total / num_draws
     variance = (squares / num_draws - shift.square()) * num_draws / (num_draws - 1)
-    return ranks, flat + shift, variance.clamp(min=0), flat
+    return ranks, flat + shift, variance.clamp(min=0) * varies, flat.double()
+
+
+def _check_numbers(draw: Tensor, truth: Tensor) -> None:
+    r"""Refuses what has no rank."""
+    if bool(draw.isnan().any()) or bool(truth.isnan().any()):
+        place = int((draw.isnan() | truth.isnan()).any(0).nonzero()[0])
+        dim = draw.shape[1] - len(QUANTITIES)
+        name = f"latent feature {place}" if place < dim else QUANTITIES[place - dim]
+        raise ValueError(
+            f"Expected numbers to rank; got NaN for {name} of simulated data. Look at the "
+            "parameters of the model and the posterior there."
+        )
 
 
 def _flat(values: Mapping[str, Tensor], names: Mapping[str, Tensor], count: int) -> Tensor:

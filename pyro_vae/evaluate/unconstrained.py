@@ -10,6 +10,7 @@ from pyro.distributions.util import sum_rightmost
 from torch import Tensor
 from torch.distributions import biject_to
 from torch.distributions.constraints import Constraint
+from torch.distributions.transforms import ComposeTransform, IndependentTransform
 
 from ..objectives.base import density, sample_sites
 from .program import prior_guide
@@ -42,6 +43,20 @@ class Unconstrained:
         shapes = {n: s["value"].shape[1:] for n, s in latent.items()}
         self.shapes = {n: self.transforms[n].inverse_shape(shape) for n, shape in shapes.items()}
         self.dim = sum(shape.numel() for shape in self.shapes.values())
+
+    @property
+    def identical(self) -> bool:
+        r"""Whether there is one latent variable, a vector on the real line as it is."""
+        transforms = list(self.transforms.values())
+        (shape, *others) = self.shapes.values()
+        while transforms and isinstance(transforms[0], IndependentTransform):
+            transforms = [transforms[0].base_transform]
+        return (
+            not others
+            and len(shape) == 1
+            and isinstance(transforms[0], ComposeTransform)
+            and not transforms[0].parts
+        )
 
     def draw(self, num_samples: int, start: Start, x: Tensor, **known: Tensor) -> Tensor:
         r"""Draws `u` from prior or guide, of shape `(num_samples, B, dim)`."""
