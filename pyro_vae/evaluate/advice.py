@@ -14,13 +14,21 @@ from .collapse import ACTIVE
 HOLES = 0.03  # 0.01 is what two equal distributions have
 WORTH = 0.5  # nats per datum; less is not worth a change
 Z = 3.0
+SIMPLE = (
+    posteriors.MeanFieldNormal,
+    posteriors.CommittedRateNormal,
+    posteriors.Laplace,
+    posteriors.LowRankNormal,
+    posteriors.Householder,
+)
 
 
 def advise(parts: Mapping[str, Any]) -> list[str]:
     r"""Says what limits a model and what to try, what may gain most first.
 
     Arguments:
-        parts: The fields of a :class:`Diagnosis`, and the ``vae`` that it is about.
+        parts: The fields of a :class:`Diagnosis`, ``classical`` datum by datum, and the ``vae``
+            that it is about.
     """
     found: list[tuple[float, str]] = [
         *_against_classical(parts),
@@ -36,32 +44,51 @@ def advise(parts: Mapping[str, Any]) -> list[str]:
 
 
 def _against_classical(parts: Mapping[str, Any]) -> list[tuple[float, str]]:
-    log_p = parts["figures"]["log_marginal"]
-    better = {name: value for name, value in parts["classical"].items() if value >= log_p}
-    if not better:
+    r"""Models without a network that are better datum by datum, beyond the error of that."""
+    found = []
+    for name, values in parts["classical"].items():
+        ours = parts["estimate"].log_marginal
+        gain, error = _mean(values.double().cpu() - ours.double().cpu())
+        if gain > Z * error:
+            found.append((gain, error, name))
+    if not found:
         return []
-    name = max(better, key=lambda n: better[n])
-    gain = better[name] - log_p
+    gain, error, name = max(found)
     return [
         (
             gain + 100,
-            f"A model without a network ({name}) is better by {gain:.2f} nats: train longer, or "
-            "look for a fault in data, scale or likelihood.",
+            f"A model without a network ({name}) is better by {gain:.2f} +- {error:.2f} nats: "
+            "train longer, or look for a fault in data, scale or likelihood.",
         )
     ]
 
 
 def _from_training(parts: Mapping[str, Any]) -> list[tuple[float, str]]:
     gap, error = parts["train_gap"]
-    if gap < max(WORTH, Z * error):
+    if not _overfits(parts):
         return []
+    ledger, trained = parts["ledger"], parts["train_ledger"]
+    smaller = "smaller networks"
+    if ledger is not None and _lags(ledger):  # what is said of the encoder is said below
+        smaller = "a smaller decoder" if trained is not None else smaller
     return [
         (
             gap,
             f"Training data are better by {gap:.2f} +- {error:.2f} nats (ELBO): it overfits. Stop "
-            "early (train.patience), take smaller networks, or more data.",
+            f"early (train.patience), take {smaller}, or more data.",
         )
     ]
+
+
+def _overfits(parts: Mapping[str, Any]) -> bool:
+    gap, error = parts["train_gap"]
+    return bool(gap > max(WORTH, Z * error))
+
+
+def _lags(ledger: Any) -> bool:
+    r"""Whether the encoder loses more than the error of that."""
+    lost = float(ledger.amortization.mean())
+    return bool(lost > max(WORTH, Z * ledger.error(ledger.amortization)))
 
 
 def _from_gaps(parts: Mapping[str, Any]) -> list[tuple[float, str]]:
@@ -70,7 +97,7 @@ def _from_gaps(parts: Mapping[str, Any]) -> list[tuple[float, str]]:
         return []
     found = []
     lost, error = float(ledger.amortization.mean()), ledger.error(ledger.amortization)
-    if lost > max(WORTH, Z * error):
+    if _lags(ledger):
         sentence = (
             f"The encoder loses {lost:.2f} +- {error:.2f} nats of the ELBO against the best "
             "member of its own family (amortization gap): "
@@ -84,6 +111,11 @@ def _from_gaps(parts: Mapping[str, Any]) -> list[tuple[float, str]]:
                 f"on training data it loses {seen:.2f}, so it overfits. Take a smaller encoder, "
                 "more data, or stop early (train.patience)."
             )
+        elif _overfits(parts):
+            sentence += (
+                f"on training data it loses as much ({seen:.2f}), so it is not the encoder that "
+                "overfits. Train it more often than the decoder."
+            )
         else:
             sentence += "take a larger encoder, or train it more often than the decoder."
         found.append((lost, sentence))
@@ -96,7 +128,9 @@ def _from_gaps(parts: Mapping[str, Any]) -> list[tuple[float, str]]:
         if gains:
             name, back, se = max(gains, key=lambda g: g[1])
             gain = f"; {name} would win back {back:.2f} +- {se:.2f} of them"
-        kinds = posteriors_for(parts["vae"])
+        tried = any(name == "full-covariance" for name, _ in others)
+        won = any(name == "full-covariance" for name, *_ in gains)
+        kinds = posteriors_for(parts["vae"], full_covariance=won or not tried)
         remedy = (
             f": take posterior.kind {_listed(kinds)}"
             if kinds
@@ -115,15 +149,19 @@ def _from_gaps(parts: Mapping[str, Any]) -> list[tuple[float, str]]:
     return found
 
 
-def posteriors_for(vae: Any) -> list[str]:
-    r"""Richer families than the posterior's that go with the prior."""
+def posteriors_for(vae: Any, full_covariance: bool = True) -> list[str]:
+    r"""Richer families than the posterior's that go with the prior.
+
+    Arguments:
+        vae: The VAE.
+        full_covariance: Whether one may help: not where its best member has shown that it does
+            not.
+    """
     if not _is_real(vae):
         return []
-    kinds = {
-        "full-covariance-normal": posteriors.FullCovarianceNormal,
-        "iaf": posteriors.IAF,
-        "sylvester": posteriors.Sylvester,
-    }
+    kinds = {"iaf": posteriors.IAF, "sylvester": posteriors.Sylvester}
+    if full_covariance and isinstance(vae.posterior, SIMPLE):
+        kinds = {"full-covariance-normal": posteriors.FullCovarianceNormal, **kinds}
     return [kind for kind, cls in kinds.items() if not isinstance(vae.posterior, cls)]
 
 
@@ -159,9 +197,7 @@ def _from_latents(parts: Mapping[str, Any]) -> list[tuple[float, str]]:
     active, units = int((activity > ACTIVE).sum()), len(activity)
     found = []
     if active == 0:
-        lag = ledger is not None and float(ledger.amortization.mean()) > max(
-            WORTH, Z * ledger.error(ledger.amortization)
-        )
+        lag = ledger is not None and _lags(ledger)
         cause = (
             "The encoder lags behind (its amortization gap is large): train it several times a "
             "step until the rate rises."
@@ -178,7 +214,8 @@ def _from_latents(parts: Mapping[str, Any]) -> list[tuple[float, str]]:
                 "nothing. A latent_dim nearer to that trains as well.",
             )
         )
-    if told is not None and float(told.holes) > HOLES:
+    worthy = told is not None and (told.saturated or float(told.marginal_kl) > WORTH)
+    if told is not None and float(told.holes) > HOLES and worthy:
         gain = WORTH if told.saturated else float(told.marginal_kl)
         worth = "" if told.saturated else f" and differs from it by {gain:.2f} nats"
         kinds = priors_for(parts["vae"])
@@ -199,7 +236,7 @@ def _from_calibration(parts: Mapping[str, Any]) -> list[tuple[float, str]]:
         return []
     covered = float(calibration.coverage(0.5).mean())
     what = f"(p = {calibration.p_value:.1g}, by {calibration.worst})"
-    blind = float(calibration.contraction.max()) < 0.05
+    blind = float(calibration.contraction.nan_to_num().max()) < 0.05
     if blind:
         sentence = f"On simulated data the posterior tells nothing that the prior does not {what}."
     elif 0.48 <= covered <= 0.52:

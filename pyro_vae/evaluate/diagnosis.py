@@ -145,12 +145,13 @@ def diagnose(
     if on_test is not None and annealed is not None:  # both are lower bounds: the higher counts
         higher = max(on_test.log_marginal, annealed.log_marginal, key=lambda v: float(v.mean()))
         on_test = on_test._replace(log_marginal=higher)
+    classical = classical_references(vae, train, test)
     told = _allowed(notes, "Mutual information", lambda: information(vae, train, seed=seed))
     parts: dict[str, Any] = {
         "figures": figures_of(vae, test, bound, estimate, num_samples),
         "estimate": estimate,
         "light": light,
-        "classical": classical_references(vae, train, test),
+        "classical": {name: float(values.mean()) for name, values in classical.items()},
         "ledger": on_test,
         "train_ledger": on_train,
         "train_gap": _train_gap(vae, train, bound, seed),
@@ -162,11 +163,13 @@ def diagnose(
         ),
         "simulated": _allowed(notes, "The bound from above", lambda: simulated(vae, seed=seed)),
     }
-    return Diagnosis(**parts, advice=advise({**parts, "vae": vae}), notes=notes)
+    return Diagnosis(
+        **parts, advice=advise({**parts, "classical": classical, "vae": vae}), notes=notes
+    )
 
 
-def classical_references(vae: Any, train: Split, test: Split) -> dict[str, float]:
-    r"""The mean :math:`\log p(x)` of classical models, of the kind that data and likelihood allow.
+def classical_references(vae: Any, train: Split, test: Split) -> dict[str, Tensor]:
+    r""":math:`\log p(x)` of each datum by classical models that data and likelihood allow.
 
     Nothing where the likelihood allows holes in the data, or real data lie in part of the line.
     """
@@ -184,7 +187,7 @@ def classical_references(vae: Any, train: Split, test: Split) -> dict[str, float
     elif same(likelihood.support, constraints.real) and latent_dim < prod(train.x_shape):
         found[f"probabilistic PCA, {latent_dim} features"] = ppca(train, test, latent_dim)
         found[f"factor analysis, {latent_dim} features"] = factor_analysis(train, test, latent_dim)
-    return {name: float(values.mean()) for name, values in found.items()}
+    return found
 
 
 def simulated(vae: Any, num_data: int = 2000, *, seed: int = 0) -> dict[str, float]:
