@@ -168,7 +168,10 @@ def plot_curves(rows: list[dict[str, Any]]) -> "Figure":
 def plot_gaps(ledger: Ledger) -> "Figure":
     r"""Shows the bounds of a gap ledger from the lowest to :math:`\log p(x)`."""
     bounds = {"ELBO": ledger.elbo}
-    bounds |= {f"best {name} q": value for name, value in ledger.optima.items()}
+    bounds |= {
+        f"best {name} q{'' if ledger.rises[name].ended else ', not converged'}": value
+        for name, value in ledger.optima.items()
+    }
     bounds |= {"log p(x)": ledger.log_marginal}
     gaps = {name: (value - ledger.elbo).double().cpu() for name, value in bounds.items()}
     means = [float(gap.mean()) for gap in gaps.values()]
@@ -222,8 +225,8 @@ def plot_ranks(calibration: Calibration) -> "Figure":
         axis.axhline(0.0, color="black", linewidth=0.5)
         axis.set(title=title, xlabel="rank of the true z among draws of q, as a share")
     axes[0].set(ylabel="share of ranks below, minus uniform")
-    axes[1].legend(fontsize="small")
-    figure.suptitle(f"simulation-based calibration, p = {calibration.p_value:.2g}; band: 95 %")
+    axes[1].legend(fontsize="small", framealpha=0.5)
+    figure.suptitle(f"simulation-based calibration, {calibration.p}; band: 95 %")
     return figure
 
 
@@ -233,7 +236,10 @@ def plot_contraction(calibration: Calibration) -> "Figure":
     x, y = calibration.contraction.cpu(), calibration.z_spread.cpu()
     axes[0].scatter(x, y, s=16)
     for i in range(min(20, len(x))):
-        axes[0].annotate(str(i), (float(x[i]), float(y[i])), fontsize="small")
+        place = (float(x[i]), float(y[i]))
+        axes[0].annotate(
+            str(i), place, xytext=(3, 3), textcoords="offset points", fontsize="small"
+        )
     axes[0].axhline(1.0, color="black", linestyle="--", linewidth=1)
     axes[0].set(
         xlabel="contraction, 1 - Var q / Var p (0: unused)",

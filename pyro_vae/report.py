@@ -3,6 +3,7 @@ r"""A diagnosis on one page, for a terminal and for a browser.  (layer 6)"""
 import base64
 import io
 from html import escape
+from math import isinf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,9 +48,10 @@ def _how_good(diagnosis: Diagnosis) -> Section:
     if "bits_per_dim" in f:
         rows.append(("bits per dimension", f"{f['bits_per_dim']:.4f}"))
     rows += [(f"for comparison, {n}", f"{v:.3f}") for n, v in diagnosis.classical.items()]
-    about = (
-        f"{f['num_data']} data, nats per datum, +- standard error over data; log p(x) by "
-        f"{f['num_importance_samples']} importance samples, Monte Carlo +- "
+    about = f"{f['num_data']} data, nats per datum, +- standard error over data; log p(x) " + (
+        "is a sum over all values of the latent variables."
+        if isinf(f["ess_median"])
+        else f"by {f['num_importance_samples']} importance samples, Monte Carlo +- "
         f"{f['log_marginal_mc_se']:.3f}."
     )
     return "How good is it?", rows, [about]
@@ -82,18 +84,18 @@ def _what_limits(diagnosis: Diagnosis) -> Section:
     if diagnosis.calibration is not None:
         covered = float(diagnosis.calibration.coverage(0.5).mean())
         c = diagnosis.calibration
-        value = f"p = {c.p_value:.2g}, by {c.worst}; 50 % intervals hold {covered:.0%}"
+        value = f"{c.p}, by {c.worst}; 50 % intervals hold {covered:.0%}"
         rows.append(("simulation-based calibration", value))
         rows.append(("contraction of the posterior", _range(c.contraction)))
         rows.append(("bias, in posterior standard deviations", _range(c.z_score)))
-        rows.append(("error of z, in the same", _range(c.z_spread) + "; 1 where q is right"))
+        right = "" if bool(c.z_spread.isnan().all()) else "; 1 where q is right"
+        rows.append(("error of z, in the same", _range(c.z_spread) + right))
     if diagnosis.simulated is not None:
         s = diagnosis.simulated
         about = f"{s['simulated_num_data']:.0f} simulated data"
         for name, key in (("ELBO", "simulated_elbo"), ("EUBO", "simulated_eubo")):
-            rows.append((f"{name} of {about}", f"{s[key]:.3f} +- {s[key + '_se']:.3f}"))
-        value = f"{s['jeffreys']:.3f} +- {s['jeffreys_se']:.3f}"
-        rows.append(("between them, the Jeffreys divergence of q", value))
+            rows.append((f"{name} of {about}", _mean(s, key)))
+        rows.append(("between them, the Jeffreys divergence of q", _mean(s, "jeffreys")))
     unfinished = [
         f"The gaps of {name} data have not converged: their optimization still gains."
         for name, ledger in (("test", diagnosis.ledger), ("training", diagnosis.train_ledger))
@@ -102,7 +104,19 @@ def _what_limits(diagnosis: Diagnosis) -> Section:
     return "What limits it?", rows, unfinished
 
 
+def _mean(figures: dict[str, float], key: str) -> str:
+    value = figures[key]
+    if isinf(value):
+        return "infinite: q has no density at some true z"
+    return f"{value:.3f} +- {figures[key + '_se']:.3f}"
+
+
 def _range(values: "Tensor") -> str:
+    r"""The spread of a figure over features, as far as they have one."""
+    known = values[~values.isnan()]
+    if not len(known):
+        return "no figure: draws of q are all equal for some data"
+    values = known
     low, middle, high = (float(v) for v in (values.min(), values.median(), values.max()))
     return f"{low:.2f} to {high:.2f}, median {middle:.2f}"
 
@@ -151,7 +165,8 @@ def pictures(
     figures["units"] = plot.plot_units(diagnosis.activity, diagnosis.rate.by_feature)
     if diagnosis.calibration is not None:
         figures["ranks"] = plot.plot_ranks(diagnosis.calibration)
-        figures["contraction"] = plot.plot_contraction(diagnosis.calibration)
+        if not bool(diagnosis.calibration.z_spread.isnan().all()):
+            figures["contraction"] = plot.plot_contraction(diagnosis.calibration)
     return figures | plot.draw_run(vae, split, metrics)
 
 

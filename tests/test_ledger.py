@@ -7,6 +7,7 @@ import torch
 from checks import build, exact_vae, pairs, refusal
 
 import pyro_vae as pv
+from pyro_vae import report
 from pyro_vae.config import REGISTRY
 from pyro_vae.evaluate import Ledger
 from pyro_vae.evaluate.advice import advise, posteriors_for, priors_for
@@ -283,3 +284,30 @@ def test_families_that_are_named_go_with_the_model(triple):
             changed = {"kind": kind, **options}
             other = (changed, *triple[1:]) if role == "prior" else (*triple[:2], changed)
             pv.plan(*build(other))
+
+
+# --- The page ---------------------------------------------------------------------------------------
+
+
+def test_a_page_has_no_figure_where_there_is_none():
+    """Infinite bounds from above, scores that do not exist, gaps that have not converged."""
+    shares = torch.tensor([float("nan"), 0.5, 1.5])
+    assert report._range(shares) == "0.50 to 1.50, median 0.50"
+    assert "no figure" in report._range(shares[:1])
+    figures = {"a": float("inf"), "a_se": float("nan"), "b": 1.0, "b_se": 0.5}
+    assert report._mean(figures, "a") == "infinite: q has no density at some true z"
+    assert report._mean(figures, "b") == "1.000 +- 0.500"
+
+
+def test_a_diagnosis_of_categories_says_that_it_sums():
+    vae, x = categorical(12, spread=2.0)
+    data = pv.data.as_split(x)
+    found = pv.diagnose(vae, data, data, num_samples=10, num_data=20, num_steps=5)
+    told = report.text(found, "categories")
+    assert "log p(x) is a sum over all values" in told and "importance samples" not in told
+    assert "one-hot blocks" in told and "neHots" not in told
+    record = found.record()
+    assert abs(record["test_approximation_gap"]) < 1e-4 and record["test_gap_converged"]
+    assert record["simulated_eubo"] > record["simulated_elbo"]
+    assert not any("approximation gap" in sentence for sentence in found.advice)
+    assert not any("posterior.kind" in sentence for sentence in found.advice)

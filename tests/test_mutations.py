@@ -139,6 +139,18 @@ MUTATIONS = {
         "scores = scores.nan_to_num()",
         "tests/test_sbc.py::test_scores_of_features_that_do_not_vary_are_none",
     ),
+    "references are better by anything": (
+        "advice.py",
+        "if gain > Z * error:",
+        "if gain > 0:",
+        "tests/test_ledger.py::test_references_are_better_beyond_the_error_of_the_difference",
+    ),
+    "advice forgets what the ledger tried": (
+        "advice.py",
+        "full_covariance=won or not tried)",
+        "full_covariance=True)",
+        "tests/test_ledger.py::test_no_advice_for_what_gains_nothing",
+    ),
     "activity is a standard deviation": (
         "collapse.py",
         "return encode(vae, x, index=index, seed=seed).loc.var(0)",

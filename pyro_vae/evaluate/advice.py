@@ -235,7 +235,7 @@ def _from_calibration(parts: Mapping[str, Any]) -> list[tuple[float, str]]:
     if calibration is None or calibration.p_value > 1e-3:
         return []
     covered = float(calibration.coverage(0.5).mean())
-    what = f"(p = {calibration.p_value:.1g}, by {calibration.worst})"
+    what = f"({calibration.p}, by {calibration.worst})"
     blind = float(calibration.contraction.nan_to_num().max()) < 0.05
     if blind:
         sentence = f"On simulated data the posterior tells nothing that the prior does not {what}."

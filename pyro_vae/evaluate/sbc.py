@@ -62,6 +62,11 @@ class Calibration(NamedTuple):
         return ((place - 0.5).abs() <= level / 2).double().mean(0)
 
     @property
+    def p(self) -> str:
+        r"""The p value in words: no computation has more digits than these."""
+        return f"p = {self.p_value:.2g}" if self.p_value >= 1e-16 else "p < 1e-16"
+
+    @property
     def worst(self) -> str:
         r"""What is farthest from uniform: a latent feature by its number, or a density."""
         place = int(self.p_values.argmin())

@@ -12,6 +12,7 @@ from torch.distributions import biject_to
 from torch.distributions.constraints import Constraint
 from torch.distributions.transforms import ComposeTransform, IndependentTransform
 
+from ..distributions.support import describe
 from ..objectives.base import density, sample_sites
 from .program import prior_guide
 
@@ -109,12 +110,13 @@ def bijection(name: str, support: Constraint) -> Any:
     if support.is_discrete:
         raise ValueError(
             f"Expected continuous latent variables, along which there are gradients; got {name!r} "
-            f"in {support}. Sum over its values (objectives.Enumeration), or take log_marginal."
+            f"in {describe(support)}. Sum over its values (objectives.Enumeration), or take "
+            "log_marginal."
         )
     try:
         return biject_to(support)
     except NotImplementedError:
         raise ValueError(
-            f"Expected a support that is a bijection of the real line; got {support} for "
-            f"{name!r}. Take log_marginal."
+            "Expected a support that is a bijection of the real line; got "
+            f"{describe(support)} for {name!r}. Take log_marginal."
         ) from None
