@@ -284,7 +284,7 @@ class Executed:
         ("a-idx3-ubyte", idx_bytes(np.zeros(3, np.uint8), kind=7)),
         ("a-idx3-ubyte.gz", gzip.compress(idx_bytes(np.zeros(3, np.uint8)), mtime=0)[:-9]),
         ("a-idx3-ubyte.gz", b"no gzip"),
-        ("a.txt", b"1 2 3"),
+        ("a.docx", b"1 2 3"),
     ],
 )  # fmt: skip
 def test_hostile_files_are_refused_and_never_executed(workdir, name, content):

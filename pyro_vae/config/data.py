@@ -3,9 +3,17 @@ r"""Data sets, by name."""
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt
+from pydantic import BeforeValidator, Field, NonNegativeFloat, NonNegativeInt
 
 from .kinds import Kind
+
+
+def _words(value: object) -> object:
+    return tuple(str(word) for word in (value if isinstance(value, list | tuple) else (value,)))
+
+
+Name = Annotated[str, BeforeValidator(lambda v: "none" if v is None else str(v))]
+Names = Annotated[tuple[str, ...], BeforeValidator(_words)]
 
 
 class DataKind(Kind):
@@ -15,6 +23,9 @@ class DataKind(Kind):
     """Grey pixels become bits: anew at every visit (test bits once), drawn once, or x > 1/2."""
     range: Literal["unit", "levels"] = "unit"
     """Grey levels 0..n are divided by n, or kept as whole numbers."""
+    standardize: bool = False
+    """Networks see x - mean over standard deviation of the training data, element by element, and
+    densities of real numbers are scaled back: figures and outputs are those of x itself."""
     seed: NonNegativeInt = 0
     """Seeds random splits and bits that are drawn once."""
 
@@ -108,13 +119,36 @@ class CelebA(DataKind):
 
 
 class File(HeldOut):
-    """One's own data: .npy, .npz, .csv, IDX (.gz), or a folder of images."""
+    """One's own data: .npy, .npz, a table (CSV, parquet), IDX (.gz), or a folder of pictures."""
 
     target = "pyro_vae.data.files.own"
 
     kind: Literal["file"] = "file"
     path: Path
     """The file or folder."""
+    range: Literal["auto", "unit", "levels"] = "auto"  # type: ignore[assignment]
+    """Grey levels 0..n are divided by n, or kept as whole numbers; auto divides those of pictures
+    and of eight bits."""
+    array: str | None = None
+    """Of an archive .npz: the array that holds the data."""
+    header: Literal["auto", "yes", "no"] = "auto"
+    """Of a table: whether its first line names the columns."""
+    label: Name = "auto"
+    """The column of the labels, or none; auto takes one called label, class, target or y."""
+    index: Name = "auto"
+    """The column that numbers the rows and is left out, or none; auto finds it."""
+    drop: Names = ()
+    """Columns to leave out."""
+    categories: Names = ()
+    """Columns of categories, whatever their values look like."""
+    holes: Names = ()
+    """Words for missing values, besides empty cells, NA, NaN, ?, null and none."""
+    separator: str = "auto"
+    """What separates columns."""
+    decimal: Literal["auto", ".", ",", "1,000"] = "auto"
+    """The decimal mark; 1,000 where commas group digits."""
+    encoding: str = "auto"
+    """Of text, such as cp1252; auto takes UTF-8 and UTF-16 where it is that."""
 
 
 Data = Annotated[

@@ -6,9 +6,10 @@ is the splits of a set that is known by name or read from a file.
 
 from .dataset import Dataset, load
 from .files import whole_file
-from .split import Split, as_split, check, fingerprint, moments
+from .split import Column, Split, as_split, check, fingerprint, moments
 
 __all__ = [
+    "Column",
     "Dataset",
     "Split",
     "as_split",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..config.data import DataKind
+from ..config import REGISTRY, DataKind, suggestion, validate
 from ..randomness import stream
 from .split import Split, fingerprint
 
@@ -21,9 +21,17 @@ class Dataset:
     config: DataKind
     splits: dict[str, Split]
     notes: str = ""
+    """What was decided when the data were read, a line each."""
+    label: str | None = None
+    """The name of the column that holds the labels."""
 
     @staticmethod
-    def make(config: DataKind, splits: Mapping[str, Split | None], notes: str = "") -> "Dataset":
+    def make(
+        config: DataKind,
+        splits: Mapping[str, Split | None],
+        notes: str = "",
+        label: str | None = None,
+    ) -> "Dataset":
         r"""Applies binarization and range; bits of validation and test data are drawn once."""
         ready = {}
         for name, split in splits.items():
@@ -37,7 +45,12 @@ class Dataset:
                 _check_shares(split)
             split = replace(split, binarize=binarize, range=config.range)  # type: ignore[arg-type]
             ready[name] = split.freeze(stream(config.seed, name)) if once else split
-        return Dataset(config, ready, notes)
+        return Dataset(config, ready, notes, label)
+
+    def __str__(self) -> str:
+        sizes = ", ".join(f"{name} {len(split)}" for name, split in self.splits.items())
+        head = f"{self.name}: {sizes}, x of shape {self.train.x_shape}"
+        return "\n".join([head, *(f"  {note}" for note in self.notes.splitlines())])
 
     @property
     def name(self) -> str:
@@ -55,6 +68,36 @@ class Dataset:
     def test(self) -> Split | None:
         return self.splits.get("test")
 
+    def all(self) -> Split:
+        r"""Returns the rows of all splits: in the order of a file that was cut, else one split
+        after the other. Bits that are drawn at visits are drawn once."""
+        parts = [split.freeze(self.config.seed) for split in self.splits.values()]
+        if len(parts) == 1 and parts[0].numbers is None:
+            return parts[0]
+        x = [part._stored_rows(slice(None)).cpu() for part in parts]
+        labels = [part.labels for part in parts if part.labels is not None]
+        numbers = torch.cat([part.row_numbers for part in parts])
+        whole = replace(
+            parts[0],
+            stored=torch.cat(x),
+            labels=torch.cat(labels) if len(labels) == len(parts) else None,
+            numbers=numbers,
+            source=f"{self.name}, all rows",
+        )
+        if len(numbers.unique()) < len(numbers):  # each split has a file of its own
+            return replace(whole, numbers=None)
+        return whole.take(numbers.argsort())
+
+    def form(self) -> dict[str, Any]:
+        r"""Returns what another file must be like to be read as this one was, as JSON values."""
+        return {
+            "range": self.config.range,
+            "levels": self.train.levels,
+            "columns": [[column.name, list(column.categories)] for column in self.train.columns],
+            "label": self.label,
+            "classes": list(self.train.classes),
+        }
+
     def record(self) -> dict[str, Any]:
         r"""Returns what a run remembers of its data, as JSON values."""
         return {
@@ -66,6 +109,7 @@ class Dataset:
             "binarize": self.config.binarize,
             "seed": self.config.seed,
             "notes": self.notes,
+            "form": self.form(),
             "sha256": {name: fingerprint(split) for name, split in self.splits.items()},
         }
 
@@ -99,13 +143,8 @@ def cut(split: Split, valid: float, test: float, seed: int) -> dict[str, Split]:
     parts, start = {}, 0
     for name in ("train", "valid", "test"):
         span = slice(start, start + sizes[name])
-        index: Any = span if isinstance(split.stored, np.memmap) else order[span]
-        parts[name] = replace(
-            split,
-            stored=split.stored[index],
-            labels=None if split.labels is None else split.labels[index],
-            source=f"{split.source}/{name}",
-        )
+        index = span if isinstance(split.stored, np.memmap) else order[span]
+        parts[name] = replace(split.take(index), source=f"{split.source}/{name}")
         start += sizes[name]
     return parts
 
@@ -119,15 +158,8 @@ def hold_out(split: Split, valid: float) -> dict[str, Split]:
             "validate. Lower data.valid."
         )
     last = len(split) - size
-    return {
-        name: replace(
-            split,
-            stored=split.stored[span],
-            labels=None if split.labels is None else split.labels[span],
-            source=split.source if name == "train" else f"{split.source} (validation rows)",
-        )
-        for name, span in (("train", slice(0, last)), ("valid", slice(last, None)))
-    }
+    kept = replace(split.take(slice(last, None)), source=f"{split.source} (validation rows)")
+    return {"train": split.take(slice(0, last)), "valid": kept}
 
 
 def rows(number: float, count: int) -> int:
@@ -135,15 +167,40 @@ def rows(number: float, count: int) -> int:
     return int(number * count) if number < 1 else int(number)
 
 
-def load(config: DataKind, data_dir: Path | None = None) -> Dataset:
+def load(config: DataKind | str | Path, data_dir: Path | None = None, **options: Any) -> Dataset:
     r"""Returns the data set that `config` names.
 
+    What was decided about a file is in ``Dataset.notes``, and printed by ``print(dataset)``.
+
     Arguments:
-        config: A kind of data, such as ``config.MNIST(binarize="dynamic")``.
+        config: A kind of data, such as ``config.MNIST(binarize="dynamic")``; or the name of one
+            (``"mnist"``), or a file.
         data_dir: Where to look first; else the folder ``PYRO_VAE_DATA``, then the user's cache.
+        options: Settings of the kind, where `config` is a name or a file.
 
     Raises:
         ValueError: The data are not there, or are not what they should be.
     """
-    module, _, name = config.target.rpartition(".")
-    return getattr(import_module(module), name)(config, data_dir)
+    if isinstance(config, str | Path):
+        config = _kind_of(config, options)
+    elif options or not hasattr(config, "target"):
+        raise ValueError(
+            f"Expected a kind of data (pv.config.File(path=...)), a name or a file; got "
+            f"{type(config).__name__}{f' beside {chr(44).join(options)}' if options else ''}."
+        )
+    kind: Any = config
+    module, _, name = kind.target.rpartition(".")
+    return getattr(import_module(module), name)(kind, data_dir)
+
+
+def _kind_of(name: str | Path, options: Mapping[str, Any]) -> Any:
+    r"""The kind of data that a name stands for, or a file of one's own."""
+    known = REGISTRY["data"].get(str(name).replace("_", "-"))
+    if known is not None and str(name) != "file":
+        return validate(options, known)
+    if isinstance(name, str) and not Path(name).suffix and not Path(name).expanduser().exists():
+        raise ValueError(
+            f"Expected a set of data ({', '.join(REGISTRY['data'])}) or a file; got {name!r}"
+            f"{suggestion(name, REGISTRY['data'])}."
+        )
+    return validate({"path": name, **options}, REGISTRY["data"]["file"])

@@ -1,10 +1,12 @@
 r"""Readers of files that may be anything: sizes are checked first, nothing is executed."""
 
-import csv
 import gzip
+import io
+import re
 import struct
 import zipfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import replace
 from math import prod
 from pathlib import Path
@@ -14,23 +16,34 @@ import numpy as np
 import torch
 
 from ..config import File
+from .arrays import native
+from .cells import Column
 from .dataset import Dataset, cut
+from .pictures import SPLITS, read_pictures
+from .places import places
 from .split import Split, as_split
+from .tables import read_table
 
 MAP_BYTES = 1 << 30
 MAX_BYTES = 8 << 30
 MAX_RATIO = 200
-HOLES = ("", "na", "nan", "n/a", "?")
-LABELS = ("labels", "label", "y", "target", "class")
-IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+X = ("x", "images", "image", "img", "data", "inputs", "features", "samples")
+LABELS = ("labels", "label", "y", "target", "targets", "class", "classes")
+TABLES = (".csv", ".tsv", ".tab", ".txt", ".dat", ".data", ".parquet", ".feather", ".arrow")
 IDX_TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
+DEPTHS = tuple(2**bits - 1 for bits in (8, 10, 12, 14, 16))
+FEW_LEVELS = 16
 
 
-class Table(NamedTuple):
-    r"""What a file holds: `x` as one piece or by split, and labels alike."""
+class Content(NamedTuple):
+    r"""What a file holds: `x` as one piece (``""``) or by split, labels alike, and decisions."""
 
     x: dict[str, Any]
-    labels: dict[str, Any]
+    labels: dict[str, Any] = {}  # noqa: RUF012
+    columns: tuple[Column, ...] = ()
+    label: str | None = None
+    classes: tuple[str, ...] = ()
+    facts: tuple[str, ...] = ()
 
 
 def own(config: File, data_dir: Path | None) -> Dataset:
@@ -38,60 +51,177 @@ def own(config: File, data_dir: Path | None) -> Dataset:
 
     A memory-mapped file is cut in the order of its rows.
     """
-    table = read(config.path)
-    splits = {name: _raw(table, name, config.path, config) for name in table.x}
+    path = find_file(config.path, data_dir)
+    content = read(path, config)
+    facts = list(content.facts)
+    if "" not in content.x and "train" not in content.x:
+        raise ValueError(f"Expected data to train on in {path}; got only {', '.join(content.x)}.")
+    splits = _splits(content, path, config, facts)
+    config = config.model_copy(update={"range": _scale(splits, config, facts)})
     if "" in splits:
         splits = cut(splits[""], config.valid, config.test, config.seed)
-    elif "train" not in splits:
-        raise ValueError(f"Expected an array 'train' in {config.path}; got {[*splits]}.")
-    return Dataset.make(config, splits)
+        if absent := [name for name in ("valid", "test") if not len(splits[name])]:
+            facts.append(f"no rows for {' and '.join(absent)}")
+    return Dataset.make(config, splits, "\n".join(facts), content.label)
 
 
-def whole_file(path: Path, like: Any, name: str) -> Split:
-    r"""Reads a split of a file, or the whole of one without splits, by the rules of `like`."""
-    table = read(path)
-    if "" not in table.x and name not in table.x:
-        raise ValueError(f"Expected an array {name!r} in {path}; got {[*table.x]}.")
-    split = _raw(table, name if name in table.x else "", path, like)
-    return Dataset.make(like, {"test": split}).splits["test"]
+def whole_file(path: Path, like: Any, name: str, form: Mapping[str, Any] | None = None) -> Split:
+    r"""Reads a split of a file, or the whole of one without splits, as training data were read.
+
+    Arguments:
+        path: The file.
+        like: The settings of the training data.
+        name: The split; of "all", a file has what it has.
+        form: What was found out about the training data, as ``Dataset.record()["form"]``: the
+            columns and their codes, the classes, the highest grey level.
+
+    Raises:
+        ValueError: The file has no such columns, codes or grey levels.
+    """
+    options = like if isinstance(like, File) else File(path=path, **_rules(like))
+    content = read(path, options, form)
+    facts: list[str] = []
+    splits = _splits(content, path, options, facts)
+    if form is None:
+        options = options.model_copy(update={"range": _scale(splits, options, facts)})
+    else:
+        options = options.model_copy(update={"range": form["range"]})
+        for key, split in splits.items():
+            splits[key] = _as_before(split, form)
+    made = Dataset.make(options, {("test" if k == "" else k): s for k, s in splits.items()})
+    if name == "all" or "" in splits:
+        return made.all()
+    if name not in made.splits:
+        raise ValueError(f"Expected {name!r} data in {path}; got {', '.join(made.splits)}.")
+    return made.splits[name]
 
 
-def _raw(table: Table, name: str, path: Path, config: Any) -> Split:
-    r"""An array as a split; pixels of eight bits have 255 levels unless counts are wanted."""
-    x, labels = table.x[name], table.labels.get(name)
-    split = as_split(x[:, None] if x.ndim == 3 else x, f"{path}/{name}" if name else str(path))
-    levels = split.levels
-    pixels = config.range == "unit" or config.binarize != "no"
-    if x.dtype == np.uint8 and pixels and levels is not None and levels > 1:
-        levels = 255
-    labels = None if labels is None else torch.from_numpy(np.asarray(labels))
-    return replace(split, labels=labels, levels=levels)
-
-
-def read(path: Path) -> Table:
-    r"""Reads .npy, .npz, .csv, IDX (also .gz) or a folder of images.
+def read(path: Path, config: File | None = None, form: Mapping[str, Any] | None = None) -> Content:
+    r"""Reads .npy, .npz, a table (CSV and the like, parquet), IDX (also .gz) or a folder of
+    pictures.
 
     Raises:
         ValueError: The file is none of these, is damaged, or claims more than it holds.
     """
+    config = config or File(path=path)
     if path.is_dir():
-        x, labels = read_images(path)
-    elif not path.is_file():
-        raise ValueError(f"Expected a file or a folder of images; {path} is not there.")
-    elif path.suffix == ".npz":
-        return read_npz(path)
-    elif path.suffix == ".npy":
-        x, labels = read_npy(path), None
-    elif path.suffix == ".csv":
-        x, labels = read_csv(path)
-    elif "idx" in path.name or "ubyte" in path.name:
-        x, labels = read_idx(path), None
-    else:
-        raise ValueError(
-            f"Expected a file .npy, .npz, .csv or IDX (-ubyte, .idx), or a folder of images; got "
-            f"{path}."
+        x, labels, classes, facts = read_pictures(path)
+        return Content(x, labels, classes=classes, facts=tuple(facts))
+    if not path.is_file():
+        raise ValueError(f"Expected a file or a folder of pictures; {path} is not there.")
+    kind = Path(path.stem).suffix if path.suffix.lower() == ".gz" else path.suffix
+    if path.suffix.lower() == ".npz":
+        return read_npz(path, config)
+    if path.suffix.lower() == ".npy":
+        return Content({"": read_npy(path)})
+    if kind.lower() in TABLES:
+        table = read_table(path, config, form)
+        labels = {} if table.labels is None else {"": table.labels}
+        said = tuple(table.facts)
+        return Content({"": table.x}, labels, table.columns, table.label, table.classes, said)
+    if "idx" in path.name or "ubyte" in path.name:
+        return Content({"": read_idx(path)})
+    raise ValueError(
+        f"Expected a file .npy, .npz, a table ({', '.join(TABLES)}), IDX (-ubyte, .idx), or a "
+        f"folder of pictures; got {path}. Save the data as one of these."
+    )
+
+
+def find_file(path: Path, data_dir: Path | None) -> Path:
+    r"""Returns the file, where it is named or in a folder of data.
+
+    Raises:
+        ValueError: It is in none of them.
+    """
+    path = path.expanduser()
+    found = [path, *(place / name for place in places(data_dir) for name in (path, path.name))]
+    for candidate in found:
+        if candidate.exists():
+            return candidate
+    raise ValueError(
+        f"Expected a file or a folder of pictures; {path} is not there, nor is {path.name} in "
+        f"{', '.join(map(str, places(data_dir)))}. Name it by --data, or its folder by --data-dir."
+    )
+
+
+def _rules(like: Any) -> dict[str, Any]:
+    return {"binarize": like.binarize, "range": like.range, "seed": like.seed}
+
+
+def _splits(content: Content, path: Path, config: File, facts: list[str]) -> dict[str, Split]:
+    r"""The arrays of a file as splits, pictures with their channels first."""
+    shapes = {name: tuple(x.shape[1:]) for name, x in content.x.items()}
+    if len({*shapes.values()}) > 1:
+        told = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise ValueError(f"Expected data of one shape in {path}; got {told}.")
+    splits = {}
+    for name, x in content.x.items():
+        source = f"{path}/{name}" if name else str(path)
+        if x.ndim == 4 and x.shape[-1] in (1, 3, 4) and x.shape[1] not in (1, 3, 4):
+            facts.append(f"channels, the last of {x.shape[1:]}, are put first")
+            x = np.moveaxis(x, -1, 1)
+        split = as_split(x[:, None] if x.ndim == 3 else x, source)
+        labels = content.labels.get(name)
+        if labels is not None and len(labels) != len(split):
+            raise ValueError(
+                f"Expected a label for each of {len(split)} rows in {source}; got {len(labels)}."
+            )
+        splits[name] = replace(
+            split,
+            labels=None if labels is None else torch.from_numpy(native(labels, source)),
+            columns=content.columns,
+            classes=content.classes,
         )
-    return Table({"": x}, {} if labels is None else {"": labels})
+    return splits
+
+
+def _scale(splits: dict[str, Split], config: File, facts: list[str]) -> str:
+    r"""Finds out what the highest grey level of whole numbers is, and whether to divide by it."""
+    levels = [split.levels for split in splits.values()]
+    first = next(iter(splits.values()))
+    if None in levels:
+        return "levels" if config.range == "auto" else config.range
+    highest = max(level for level in levels if level is not None)
+    dtype = first.stored.dtype
+    eight = dtype in (torch.uint8, np.dtype(np.uint8))
+    pictures = eight or len(first.x_shape) > 1
+    if eight and highest > FEW_LEVELS:
+        highest = 255
+    elif pictures and highest > 255:
+        highest = next((depth for depth in DEPTHS if depth >= highest), highest)
+    for name, split in splits.items():
+        splits[name] = replace(split, levels=highest)
+    found = config.range
+    if found == "auto":
+        found = "unit" if pictures else "levels"
+    if highest == 1:
+        facts.append("bits")
+    elif config.binarize != "no":
+        facts.append(f"grey levels 0..{highest} become bits ({config.binarize})")
+    elif found == "unit":
+        facts.append(
+            f"levels 0..{highest} are divided by {highest} (--data.range levels keeps them)"
+        )
+    else:
+        facts.append(
+            f"whole numbers 0..{highest} are kept (--data.range unit divides them by {highest})"
+        )
+    return found
+
+
+def _as_before(split: Split, form: Mapping[str, Any]) -> Split:
+    r"""A split with the grey levels of the training data."""
+    if split.levels is None or form["levels"] is None:
+        return split
+    if split.levels > form["levels"]:
+        raise ValueError(
+            f"Expected whole numbers up to {form['levels']}, as in training; got {split.levels} "
+            f"in {split.source}."
+        )
+    return replace(split, levels=form["levels"])
+
+
+# --- Arrays -------------------------------------------------------------------------------------
 
 
 def read_npy(path: Path) -> np.ndarray:
@@ -103,61 +233,184 @@ def read_npy(path: Path) -> np.ndarray:
     return mapped if mapped.nbytes > MAP_BYTES else np.array(mapped)
 
 
-def read_npz(path: Path) -> Table:
-    r"""Reads the arrays `x` (or `images`, `data`) or `train`, `valid`, `test`, and labels."""
+def read_npz(path: Path, config: File) -> Content:
+    r"""Reads data and labels from an archive, as one piece or by split, whatever their names say.
+
+    Names are read as a split (train, val, test), a role (x, images, data; y, labels) or both, in
+    any order: ``x``, ``x_train``, ``testImages``, ``train_labels``.
+
+    Raises:
+        ValueError: The archive is damaged, or its names leave open what the data are.
+    """
+    arrays = _members(path)
+    if not arrays:
+        raise ValueError(f"Expected an array x in {path}; got none.")
+    if {"format", "shape", "data"} <= {*arrays}:
+        return Content({"": _sparse(arrays, path)}, facts=("a sparse matrix is made dense",))
+    told = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+    remedy = f"Say which by --data.array; the arrays are {told}."
+    x: dict[str, str] = {}
+    y: dict[str, str] = {}
+    others = []
+    for name in arrays:
+        split, role = _meaning(name)
+        place = x if role == "x" else y if role == "y" else None
+        if config.array is not None and name == config.array:
+            split, place = "", x
+        elif config.array is not None and place is x:
+            place = None
+        if place is None:
+            others.append(name)
+        elif split in place:
+            raise ValueError(f"Expected one array of data in {path}; got several. {remedy}")
+        else:
+            place[split] = name
+    ids = [name for name in others if _counts(arrays[name])]
+    if not x and config.array is None and len(others) == len(ids) + 1:
+        x[""] = next(name for name in others if name not in ids)
+        others = ids
+    if not x or (config.array is not None and config.array not in x.values()):
+        raise ValueError(f"Expected an array of data called x in {path}; got none. {remedy}")
+    if "" in x and len(x) > 1:
+        if "train" in x:
+            raise ValueError(
+                f"Expected data as one piece or by split in {path}; got both. {remedy}"
+            )
+        x["train"] = x.pop("")
+        y |= {"train": y.pop("")} if "" in y else {}
+    facts = [
+        f"data: {', '.join(x.values())}" + (f"; labels: {', '.join(y.values())}" if y else "")
+    ]
+    if unused := [*others, *(name for split, name in y.items() if split not in x)]:
+        facts.append(f"not used: {', '.join(unused)}")
+    labels, classes = _codes({s: arrays[n] for s, n in y.items() if s in x}, path, facts)
+    order = ("", "train", "valid", "test")
+    data: dict[str, Any] = {split: arrays[x[split]] for split in order if split in x}
+    return Content(data, labels, classes=classes, facts=tuple(facts))
+
+
+def _members(path: Path) -> dict[str, np.ndarray]:
+    r"""The arrays of an archive, each after its header has been found honest."""
+    arrays = {}
     try:
         with zipfile.ZipFile(path) as archive:
-            declared = sum(info.file_size for info in archive.infolist())
-        packed = path.stat().st_size
-        if declared > MAX_BYTES or (declared > 100_000_000 and declared > MAX_RATIO * packed):
-            raise ValueError(f"{declared} bytes packed into {packed}, which is no honest archive")
-        with np.load(path, allow_pickle=False) as archive_:
-            arrays = {name: archive_[name] for name in archive_.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, SyntaxError) as error:
+            members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
+            declared, packed = sum(info.file_size for info in members), path.stat().st_size
+            if declared > MAX_BYTES or (declared > 100_000_000 and declared > MAX_RATIO * packed):
+                raise ValueError(f"{declared} bytes packed into {packed}: no honest archive")
+            for info in members:
+                with archive.open(info) as file:
+                    array = _npy(file, info.file_size)
+                arrays[info.filename.removesuffix(".npy")] = array
+    except (
+        ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, SyntaxError,
+        NotImplementedError, RuntimeError,
+    ) as error:  # fmt: skip
         raise ValueError(f"Expected arrays of numbers in {path}; got {error}.") from None
-    x: dict[str, Any] = {n: arrays[n] for n in ("train", "valid", "test") if n in arrays}
-    labels = {n: arrays[key] for n in x for label in LABELS if (key := f"{n}_{label}") in arrays}
-    if not x:
-        names = [n for n in ("x", "images", "data") if n in arrays] or [*arrays][:1]
-        if not names:
-            raise ValueError(f"Expected an array x in {path}; got none.")
-        x = {"": arrays[names[0]]}
-        found = next((arrays[n] for n in LABELS if n in arrays), None)
-        labels = {} if found is None else {"": found}
-    return Table(x, labels)
+    return arrays
 
 
-def read_csv(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    r"""Reads a table of numbers; a first line of names is optional, a label column too.
+def _npy(file: Any, size: int) -> np.ndarray:
+    version = np.lib.format.read_magic(file)
+    header = getattr(np.lib.format, f"read_array_header_{version[0]}_0", None)
+    if header is None:
+        raise ValueError(f"an array of version {version}")
+    shape, order, dtype = header(file)
+    if dtype.hasobject:
+        raise ValueError("an array of Python objects, which could run code")
+    count = prod(shape) * dtype.itemsize
+    if count != size - file.tell() or min(shape, default=1) < 0:
+        raise ValueError(f"a header that claims {count} bytes of {size}")
+    array = np.frombuffer(bytearray(file.read()), dtype)
+    return array.reshape(shape, order="F" if order else "C")
 
-    Empty cells and NA are holes (NaN), which only some likelihoods take.
+
+def _meaning(name: str) -> tuple[str, str | None]:
+    r"""The split and the role that the name of an array tells.
+
+    Example:
+        >>> _meaning("x_train"), _meaning("testLabels"), _meaning("val"), _meaning("counts")
+        (('train', 'x'), ('test', 'y'), ('valid', 'x'), ('', None))
     """
-    with path.open(newline="", encoding="utf-8") as file:
-        lines = [row for row in csv.reader(file) if row]
-    if not lines:
-        raise ValueError(f"Expected a table in {path}; got an empty file.")
-    names = None if _is_number(lines[0][0]) else [name.strip().lower() for name in lines.pop(0)]
-    first = 1 if names is None else 2
-    width = len(names or lines[0]) if lines else 0
-    table = np.empty((len(lines), width))
-    for i, row in enumerate(lines):
-        if len(row) != width:
-            raise ValueError(
-                f"Expected {width} columns; got {len(row)} in {path}, line {i + first}."
-            )
-        for j, cell in enumerate(row):
-            if cell.strip().lower() in HOLES:
-                table[i, j] = np.nan
-                continue
-            if not _is_number(cell):
-                raise ValueError(
-                    f"Expected a number; got {cell!r} in {path}, line {i + first}, column {j + 1}."
-                )
-            table[i, j] = float(cell)
-    label = next((j for j, name in enumerate(names or []) if name in LABELS), None)
-    if label is None:
-        return table, None
-    return np.delete(table, label, axis=1), table[:, label].astype(np.int64)
+    words = [w.lower() for w in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+", name)]
+    splits = [SPLITS[word] for word in words if word in SPLITS]
+    rest = [word for word in words if word not in SPLITS]
+    if len(splits) > 1 or len(rest) > 1 or not words:
+        return "", None
+    split = splits[0] if splits else ""
+    if not rest:
+        return split, "x"
+    return split, "x" if rest[0] in X else "y" if rest[0] in LABELS else None
+
+
+def _counts(array: np.ndarray) -> bool:
+    r"""Whether an array is one column that numbers the rows, or names each of them."""
+    column = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
+    if column.ndim != 1 or len(column) < 2:
+        return False
+    if column.dtype.kind in "SU":
+        return len(np.unique(column)) == len(column)
+    return column.dtype.kind in "iu" and bool((np.diff(column.astype(np.int64)) == 1).all())
+
+
+def _codes(
+    labels: Mapping[str, np.ndarray], path: Path, facts: list[str]
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    r"""Labels of shape `(N,)`: text as codes of its sorted names, one-hot rows as their places."""
+    found: dict[str, np.ndarray] = {}
+    for split, array in labels.items():
+        if array.ndim == 2 and array.shape[1] == 1:
+            array = array[:, 0]
+        elif array.ndim == 2 and array.dtype.kind in "buif":
+            hot = np.isin(array, (0, 1)).all() and (array.sum(1) == 1).all()
+            if hot:
+                array = array.argmax(1)
+                facts.append("one-hot labels become classes")
+        if array.ndim != 1:
+            facts.append(f"labels of shape {array.shape} are not used")
+            return {}, ()
+        found[split] = array
+    if any(array.dtype.kind in "SU" for array in found.values()):
+        text = {
+            split: array.astype(str) if array.dtype.kind != "S" else np.char.decode(array, "utf-8")
+            for split, array in found.items()
+        }
+        classes = sorted(set(np.concatenate([*text.values()]).tolist()) - {""})
+        codes = {name: i for i, name in enumerate(classes)}
+        facts.append(f"{len(classes)} classes: {', '.join(classes[:10])}")
+        return (
+            {s: np.array([codes.get(t, -1) for t in a.tolist()]) for s, a in text.items()},
+            tuple(classes),
+        )
+    for split, array in found.items():
+        if array.dtype.kind not in "buif":
+            raise ValueError(f"Expected labels as numbers or text in {path}; got {array.dtype}.")
+        array = native(array, str(path))
+        found[split] = array.astype(np.int64) if array.dtype.kind == "b" else array
+        if array.dtype.kind == "f":
+            there = array[~np.isnan(array)]
+            if ((there == np.round(there)) & (there >= 0) & (there < 2**53)).all():
+                found[split] = np.where(np.isnan(array), -1, array).astype(np.int64)
+    kinds = {array.dtype.kind for array in found.values()}
+    if len(kinds) > 1:
+        found = {split: array.astype(np.float64) for split, array in found.items()}
+    return found, ()
+
+
+def _sparse(arrays: Mapping[str, np.ndarray], path: Path) -> np.ndarray:
+    r"""A matrix that :func:`scipy.sparse.save_npz` wrote."""
+    from scipy import sparse
+
+    size = int(np.prod(arrays["shape"].astype(float))) * arrays["data"].dtype.itemsize
+    if size > MAX_BYTES:
+        raise ValueError(f"Expected a matrix that is below 8 GB when dense in {path}; got {size}.")
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    buffer.seek(0)
+    try:
+        return sparse.load_npz(buffer).toarray()
+    except (ValueError, NotImplementedError, KeyError, IndexError) as error:
+        raise ValueError(f"Expected a sparse matrix in {path}; got {error}.") from None
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -177,37 +430,3 @@ def read_idx(path: Path) -> np.ndarray:
     if len(body) != size:
         raise ValueError(f"Expected {size} bytes of data in {path}; got another number.")
     return np.frombuffer(body, dtype).reshape(shape).astype(dtype.newbyteorder("="))
-
-
-def read_images(folder: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    r"""Reads the images of a folder, in order of their names; sub-folders are labels."""
-    from PIL import Image, UnidentifiedImageError
-
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGES)
-    if not files:
-        raise ValueError(f"Expected images in {folder}; got none.")
-    images: list[np.ndarray] = []
-    for path in files:
-        try:
-            with Image.open(path) as image:
-                pixels = np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"))
-        except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-            raise ValueError(f"Expected an image in {path}; got {error}.") from None
-        pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-        if images and pixels.shape != images[0].shape:
-            raise ValueError(
-                f"Expected images of one size, {images[0].shape}; got {pixels.shape} in {path}."
-            )
-        images.append(pixels)
-    parents = [path.parent for path in files]
-    classes = {parent: i for i, parent in enumerate(sorted(set(parents)))}
-    labels = np.array([classes[p] for p in parents]) if len(classes) > 1 else None
-    return np.stack(images), labels
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True

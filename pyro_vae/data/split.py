@@ -13,6 +13,8 @@ from torch.distributions.constraints import Constraint
 
 from ..distributions.support import describe, open_unit_interval, same
 from ..randomness import stream
+from .arrays import native, plain
+from .cells import Column, is_frame, read_frame
 
 Binarize = Literal["no", "dynamic", "threshold"]
 Range = Literal["unit", "levels"]
@@ -20,7 +22,6 @@ Range = Literal["unit", "levels"]
 CPU = torch.device("cpu")
 ROWS_AT_ONCE = 4096
 FINGERPRINT_BYTES = 64_000_000
-DTYPES = {np.dtype(np.uint16): np.int32, np.dtype(np.uint32): np.int64}
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,19 @@ class Split:
     Attributes:
         stored: A tensor of shape `(N, *x_shape)` on some device, or a memory-mapped array for
             data larger than memory.
-        labels: A label for each row, of shape `(N,)`.
+        labels: A label for each row, of shape `(N,)`: a class, -1 where it is missing, or a real
+            number, NaN where it is missing.
         binarize: ``"dynamic"`` draws bits with the pixels' probabilities at every visit, from
             torch's global generator; ``"threshold"`` takes pixels above 1/2.
         levels: The highest grey level `n` of stored integers; none for real numbers.
         range: Grey levels are divided by `n` (``"unit"``) or kept (``"levels"``).
         source: What errors call the data.
         device: Where `x` goes, for a memory-mapped array.
+        dtype: That of `x`; the default dtype of torch where none is given.
+        numbers: The number of each row in its file, from 0, of shape `(N,)`; none where rows are
+            all there, in order.
+        columns: The columns of a table.
+        classes: What the labels 0, 1, ... are called.
         checked: For which model the data were checked last.
         violation: What that check found, where data are evaluated all the same.
     """
@@ -48,6 +55,10 @@ class Split:
     range: Range = "levels"
     source: str = "data"
     device: torch.device = CPU
+    dtype: torch.dtype | None = None
+    numbers: Tensor | None = None
+    columns: tuple[Column, ...] = ()
+    classes: tuple[str, ...] = ()
     checked: str = ""
     violation: str = ""
 
@@ -66,8 +77,8 @@ class Split:
         return float(self.levels) if kept and self.levels else 1.0
 
     def rows(self, index: Tensor | slice) -> Tensor:
-        r"""Returns `x` of the rows `index`, of shape `(B, *x_shape)` and the default dtype."""
-        x = self._stored_rows(index).to(torch.get_default_dtype())
+        r"""Returns `x` of the rows `index`, of shape `(B, *x_shape)`."""
+        x = self._stored_rows(index).to(self.dtype or torch.get_default_dtype())
         if self.binarize == "no":
             return x / self.levels if self.levels and self.range == "unit" else x
         p = x / (self.levels or 1)
@@ -75,15 +86,20 @@ class Split:
             return (p > 0.5).to(p.dtype)
         return (torch.rand_like(p) < p).to(p.dtype)
 
-    def take(self, index: Tensor) -> "Split":
-        r"""Returns the split of the rows `index`."""
-        mapped = not isinstance(self.stored, Tensor)
-        stored = self.stored[index.numpy()] if mapped else self.stored[index.to(self.device)]
-        labels = self.labels
-        labels = None if labels is None else labels[index.to(labels.device)]
+    def take(self, index: Tensor | slice) -> "Split":
+        r"""Returns the split of the rows `index`; a slice of a mapped array stays mapped."""
+        mapped = isinstance(index, slice) and not isinstance(self.stored, Tensor)
         return replace(
-            self, stored=torch.from_numpy(stored) if mapped else stored, labels=labels
-        ).to(self.device)
+            self,
+            stored=self.stored[index] if mapped else self._stored_rows(index),
+            labels=None if self.labels is None else _pick(self.labels, index),
+            numbers=_pick(self.row_numbers, index),
+        )
+
+    @property
+    def row_numbers(self) -> Tensor:
+        r"""The number of each row in its file, from 0, of shape `(N,)`."""
+        return torch.arange(len(self)) if self.numbers is None else self.numbers
 
     def spread(self, count: int) -> Tensor:
         r"""Returns row numbers spread evenly over the split, which may be sorted by label."""
@@ -114,48 +130,64 @@ class Split:
 
     def _stored_rows(self, index: Tensor | slice) -> Tensor:
         if isinstance(self.stored, Tensor):
-            return self.stored[
-                index.to(self.stored.device) if isinstance(index, Tensor) else index
-            ]
+            return _pick(self.stored, index)
         rows = self.stored[index.cpu().numpy() if isinstance(index, Tensor) else index]
-        return torch.from_numpy(np.array(rows)).to(self.device)
+        return torch.from_numpy(native(np.array(rows), self.source)).to(self.device)
 
 
-def as_split(x: Split | Tensor | np.ndarray, source: str = "data") -> Split:
+def _pick(values: Tensor, index: Tensor | slice) -> Tensor:
+    return values[index.to(values.device) if isinstance(index, Tensor) else index]
+
+
+def as_split(x: Any, source: str = "data") -> Split:
     r"""Returns `x` as a :class:`Split` whose values are taken as they are, never rescaled.
+
+    Arguments:
+        x: The data, of shape `(N, *x_shape)`: a tensor or an array of numbers (sparse ones become
+            dense, masked elements NaN), a DataFrame whose every column is a feature (text becomes
+            codes), a Dataset or DataLoader of pairs `(x, label)` or of `x` alone, nested lists.
+        source: What errors call the data.
 
     Raises:
         ValueError: `x` is no array of numbers with at least one row.
     """
     if isinstance(x, Split):
         return x
-    if isinstance(x, np.ndarray) and not isinstance(x, np.memmap):
-        if x.dtype.kind not in "buif":
-            raise ValueError(f"Expected numbers in {source}; got an array of dtype {x.dtype}.")
-        x = torch.from_numpy(np.ascontiguousarray(x.astype(DTYPES.get(x.dtype, x.dtype))))
-    if x.ndim < 2 or len(x) == 0:
+    columns: tuple[Column, ...] = ()
+    if is_frame(x):
+        x, columns = read_frame(x, source)
+    array, labels = plain(x, source)
+    if array.ndim < 2 or 0 in array.shape:
         raise ValueError(
-            f"Expected {source} of shape (N, *x_shape) with at least one row; got "
-            f"{tuple(x.shape)}. A single datum x is x[None]."
+            f"Expected {source} of shape (N, *x_shape) with at least one row and one element; got "
+            f"{tuple(array.shape)}. A single datum x is x[None], a single column x[:, None]."
         )
-    if isinstance(x, Tensor):
-        whole, device = not x.dtype.is_floating_point, x.device
+    if isinstance(array, Tensor):
+        whole, device = not array.dtype.is_floating_point, array.device
     else:
-        whole, device = x.dtype.kind in "bui", CPU
-    return Split(x, levels=max(1, int(x.max())) if whole else None, source=source, device=device)
+        whole, device = array.dtype.kind in "bui", CPU
+    whole = whole and int(array.min()) >= 0
+    return Split(
+        array,
+        labels,
+        levels=max(1, int(array.max())) if whole else None,
+        source=source,
+        device=device,
+        columns=columns,
+    )
 
 
 def moments(split: Split) -> tuple[Tensor, Tensor]:
     r"""Returns mean and standard deviation of `x` over the rows, of shape `x_shape`, in double
     precision.
 
-    Missing elements do not count; bits drawn at visits count with their probabilities; no random
-    number is used.
+    Missing elements do not count, and a column without any other has mean and standard deviation
+    zero; bits drawn at visits count with their probabilities; no random number is used.
     """
     if split.binarize == "dynamic":
         split = replace(split, binarize="no", range="unit")
     total = torch.stack([x.double().nansum(0) for x in split.chunks()]).sum(0)
-    count = torch.stack([(~x.isnan()).sum(0) for x in split.chunks()]).sum(0)
+    count = torch.stack([(~x.isnan()).sum(0) for x in split.chunks()]).sum(0).clamp(min=1)
     mean = total / count
     squares = [(x.double() - mean).square().nansum(0) for x in split.chunks()]
     return mean, (torch.stack(squares).sum(0) / count).sqrt()

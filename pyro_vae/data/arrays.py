@@ -1,0 +1,175 @@
+r"""What people hold in memory, as one plain array of numbers and labels."""
+
+from collections.abc import Iterable, Sized
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+
+MAX_BYTES = 8 << 30
+WIDER = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: torch.int64}
+
+
+def plain(x: Any, source: str) -> tuple[Tensor | np.memmap, Tensor | None]:
+    r"""Returns an array of numbers that torch can compute with, and labels where `x` has some.
+
+    Sparse arrays become dense, masked elements NaN; a memory-mapped array stays what it is.
+
+    Raises:
+        ValueError: `x` holds no numbers, or does not fit into memory.
+    """
+    if isinstance(x, DataLoader | Dataset):
+        return _from_dataset(x, source)
+    if isinstance(x, Tensor):
+        return _from_tensor(x, source), None
+    if isinstance(x, np.memmap):
+        native(x[:1], source)
+        return x, None
+    if type(x).__module__.startswith("scipy.sparse"):
+        _check_size(int(np.prod(x.shape)) * x.dtype.itemsize, source)
+        x = x.toarray()
+    if isinstance(x, str | bytes | dict | set) or not (
+        hasattr(x, "__array__") or isinstance(x, list | tuple)
+    ):
+        hint = " Read it first: pv.data.load(pv.config.File(path=...))" if _is_path(x) else ""
+        raise ValueError(
+            f"Expected numbers of shape (N, *x_shape) in {source}: a tensor, an array, a "
+            f"DataFrame, a Dataset or a DataLoader; got an object of type {type(x).__name__}."
+            f"{hint}"
+        )
+    if isinstance(x, np.ma.MaskedArray):
+        return torch.from_numpy(native(_unmask(x), source)), None
+    if isinstance(x, list | tuple):
+        x = [part.detach().cpu().numpy() if isinstance(part, Tensor) else part for part in x]
+    try:
+        array = np.asarray(x)
+    except ValueError:  # rows of several lengths
+        array = np.empty(0, object)
+    return torch.from_numpy(native(array, source)), None
+
+
+def native(array: np.ndarray, source: str) -> np.ndarray:
+    r"""Returns an array of numbers in a dtype, byte order and layout that torch knows.
+
+    Raises:
+        ValueError: The array holds no numbers, or whole numbers beyond 64 bits.
+    """
+    if array.dtype.kind == "O" and array.size and all(map(_is_number, array.flat)):
+        array = array.astype(np.float64)  # None is NaN
+    kind, size = array.dtype.kind, array.dtype.itemsize
+    if kind not in "buif":
+        raise ValueError(
+            f"Expected numbers in {source}; got an array of dtype {array.dtype}. Turn text and "
+            "dates into numbers first, and rows of several lengths into rows of one."
+        )
+    if kind == "u" and size > 1:
+        if size == 8 and array.size and int(array.max()) > np.iinfo(np.int64).max:
+            raise ValueError(
+                f"Expected whole numbers below 2^63 in {source}; got {array.max()}. Divide them "
+                "first."
+            )
+        dtype = np.dtype(np.int32 if size == 2 else np.int64)
+    elif kind == "f" and size > 8:
+        dtype = np.dtype(np.float64)
+    else:
+        dtype = array.dtype.newbyteorder("=")
+    array = np.ascontiguousarray(array, dtype)
+    return array if array.flags.writeable else array.copy()
+
+
+def _from_tensor(x: Tensor, source: str) -> Tensor:
+    if x.is_complex() or x.is_quantized or x.is_nested:
+        raise ValueError(
+            f"Expected real numbers in {source}; got a tensor of dtype {x.dtype}. Give real and "
+            "imaginary parts as features of their own."
+        )
+    if x.layout != torch.strided:
+        _check_size(x.numel() * x.element_size(), source)
+        x = x.to_dense()
+    x = x.detach()
+    if x.dtype is torch.uint64:
+        return torch.from_numpy(native(x.cpu().numpy(), source)).to(x.device)
+    return x.to(WIDER.get(x.dtype, x.dtype))
+
+
+def _unmask(x: Any) -> np.ndarray:
+    r"""Masked elements as NaN; without any, the array as it is."""
+    if not np.ma.is_masked(x):
+        return np.asarray(x.data)
+    real = x.dtype if x.dtype.kind == "f" else np.dtype(np.float64)
+    return np.asarray(x.astype(real).filled(np.nan))
+
+
+def _from_dataset(data: Any, source: str) -> tuple[Tensor, Tensor | None]:
+    r"""Gathers a Dataset; of a DataLoader, the rows of its Dataset in their order."""
+    if isinstance(data, DataLoader):
+        own = data.collate_fn is not torch.utils.data.default_collate and data.batch_size
+        if not own and not isinstance(data.dataset, IterableDataset):
+            return _from_dataset(data.dataset, source)
+        batches = _gather(data, source)
+        joined = [torch.cat([_as_tensor(part) for part in parts]) for parts in zip(*batches)]
+    elif isinstance(data, TensorDataset):
+        joined = list(data.tensors)
+    else:
+        rows = data if isinstance(data, IterableDataset) else map(data.__getitem__, _places(data))
+        parts = _gather(rows, source, len(data) if isinstance(data, Sized) else 1)
+        try:
+            joined = [torch.stack([_as_tensor(part) for part in column]) for column in zip(*parts)]
+        except RuntimeError as error:
+            raise ValueError(
+                f"Expected data of one shape in {source}; got several ({error})."
+            ) from None
+    if not joined:
+        raise ValueError(f"Expected at least one row in {source}; got none.")
+    labels = joined[1] if len(joined) == 2 and joined[1].dim() == 1 else None
+    return _from_tensor(joined[0], source), labels
+
+
+def _places(data: Any) -> range:
+    if not isinstance(data, Sized):
+        raise ValueError("Expected a Dataset of a known length; got one without __len__.")
+    return range(len(data))
+
+
+def _gather(rows: Iterable[Any], source: str, count: int = 1) -> list[tuple[Any, ...]]:
+    r"""The parts of every row, as long as they fit into memory."""
+    found: list[tuple[Any, ...]] = []
+    held = 0
+    for row in rows:
+        if isinstance(row, dict):
+            raise ValueError(
+                f"Expected rows x or (x, label) in {source}; got dictionaries with "
+                f"{', '.join(map(str, row))}. Give a Dataset of the tensors that x is made of."
+            )
+        parts = tuple(row) if isinstance(row, list | tuple) else (row,)
+        held += _as_tensor(parts[0]).nbytes
+        _check_size(max(held, held * count if not found else 0), source)
+        found.append(parts)
+    return found
+
+
+def _as_tensor(part: Any) -> Tensor:
+    if isinstance(part, Tensor):
+        return part.detach().cpu()
+    array = np.asarray(part)
+    if type(part).__module__.startswith("PIL."):  # channels first
+        array = array[None] if array.ndim == 2 else np.moveaxis(array, -1, 0)
+    return torch.from_numpy(native(array, "a Dataset"))
+
+
+def _check_size(count: int, source: str) -> None:
+    if count > MAX_BYTES:
+        raise ValueError(
+            f"Expected {source} to fit into memory as a dense array; got {count / 1e9:.0f} GB. "
+            "Save it as .npy, which is read by rows, or take fewer columns."
+        )
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or isinstance(value, int | float | np.number | np.bool_)
+
+
+def _is_path(x: Any) -> bool:
+    return isinstance(x, str) or hasattr(x, "__fspath__")

@@ -1,0 +1,293 @@
+r"""Columns of a table, from text or from a type of their own: numbers, dates, categories."""
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .text import Lines, number
+
+HOLES = ("", "na", "nan", "-nan", "n/a", "#n/a", "<na>", "?", "null", "none", "nat")
+PADDED = re.compile(r"[+-]?0\d+", re.ASCII)
+WHOLE = 2**53  # below, double precision holds every whole number
+MOST_CATEGORIES = 1000
+FEW_CATEGORIES = 20
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+ISO_DATE = re.compile(
+    r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:?\d\d)?)?", re.ASCII
+)
+OTHER_DATES = {
+    re.compile(r"\d{1,2}\.\d{1,2}\.\d{4}", re.ASCII): "%d.%m.%Y",
+    re.compile(r"\d{4}/\d{1,2}/\d{1,2}", re.ASCII): "%Y/%m/%d",
+}
+SLASHED = re.compile(r"(\d{1,2})/(\d{1,2})/\d{4}", re.ASCII)
+
+
+class Column(NamedTuple):
+    r"""A column of a table: its name, and what its codes 0, 1, ... stand for, if it has some."""
+
+    name: str
+    categories: tuple[str, ...] = ()
+
+
+class Cells(NamedTuple):
+    r"""A column before it is read: numbers (NaN in the holes), or text (None in the holes)."""
+
+    name: str
+    numbers: np.ndarray | None
+    text: list[str | None]
+    order: tuple[str, ...] = ()  # of categories, where the source has one
+
+
+def is_frame(x: Any) -> bool:
+    r"""Whether `x` is a DataFrame of pandas or polars, or a table of pyarrow."""
+    return type(x).__module__.split(".")[0] in ("pandas", "polars", "pyarrow") and (
+        hasattr(x, "columns") or hasattr(x, "column_names")
+    )
+
+
+def read_frame(frame: Any, source: str) -> tuple[np.ndarray, tuple[Column, ...]]:
+    r"""Returns all columns of a DataFrame (pandas, polars, pyarrow) as features, with names.
+
+    Raises:
+        ValueError: A column holds neither numbers, dates nor categories.
+    """
+    cells = [typed(name, column, source, None) for name, column in named(frame)]
+    if not cells:
+        raise ValueError(f"Expected columns in {source}; got a table without any.")
+    if all(cell.numbers is not None for cell in cells):  # whole numbers stay whole
+        x = np.stack([np.asarray(cell.numbers) for cell in cells], axis=1)
+        return x, tuple(Column(cell.name) for cell in cells)
+    found = [values_of(cell, source, (), []) for cell in cells]
+    columns = tuple(Column(cell.name, names) for cell, (_, names) in zip(cells, found))
+    return np.stack([values for values, _ in found], axis=1), columns
+
+
+def named(frame: Any) -> list[tuple[str, Any]]:
+    if hasattr(frame, "collect_schema") and hasattr(frame, "collect"):  # polars, lazy
+        frame = frame.collect()
+    if hasattr(frame, "column_names"):
+        return list(zip(map(str, frame.column_names), frame.columns))
+    if hasattr(frame, "get_columns"):
+        return [(str(column.name), column) for column in frame.get_columns()]
+    names = [" ".join(map(str, n)) if isinstance(n, tuple) else str(n) for n in frame.columns]
+    return [(name, frame.iloc[:, j]) for j, name in enumerate(names)]
+
+
+def typed(name: str, column: Any, source: str, options: Any) -> Cells:
+    r"""A column that has a type of its own."""
+    order = getattr(getattr(column, "dtype", None), "categories", None)
+    values = np.asarray(column.to_numpy())
+    kind = values.dtype.kind
+    if kind in "buif" and order is None:
+        if kind in "ui" and values.size and np.abs(values.astype(np.float64)).max() > WHOLE:
+            raise ValueError(_too_large(name, source))
+        return Cells(name, values, [])
+    if kind in "mM":
+        days = values.astype(f"{kind}8[us]").astype(np.int64) / 86_400e6
+        return Cells(name, np.where(np.isnat(values), np.nan, days), [])
+    objects = [None if value is None or value != value else value for value in values.tolist()]
+    objects = [None if type(v).__name__ in ("NAType", "NaTType") else v for v in objects]
+    if any(isinstance(value, date) for value in objects):
+        since = [np.nan if v is None else _days(v) for v in objects]
+        return Cells(name, np.array(since), [])
+    if any(isinstance(v, list | dict | tuple | np.ndarray | bytes) for v in objects):
+        raise ValueError(
+            f"Expected numbers, dates or text in column {name!r} of {source}; got nested values. "
+            "Leave it out, or give its elements columns of their own."
+        )
+    if not any(isinstance(value, str) for value in objects) and order is None:
+        return Cells(name, np.array([np.nan if v is None else float(v) for v in objects]), [])
+    holes = holes_of(options)
+    text = [None if v is None or str(v).strip().lower() in holes else str(v) for v in objects]
+    return _parse(name, text, ".", (), () if order is None else tuple(map(str, order)))
+
+
+def read_arrow(path: Path) -> Any:
+    try:
+        from pyarrow import ArrowException, feather, parquet
+    except ImportError:
+        raise ValueError(
+            f"Expected pyarrow, which reads {path.name} and which the extra `tables` installs: "
+            "pip install 'pyro_vae[tables]'. Without it, save the table as CSV."
+        ) from None
+    try:
+        if path.suffix.lower() == ".parquet":
+            return parquet.read_table(path)
+        return feather.read_table(path)
+    except (ArrowException, OSError) as error:
+        raise ValueError(f"Expected a table in {path}; got {error}.") from None
+
+
+def text_columns(lines: Lines, names: list[str], path: Path, options: Any) -> list[Cells]:
+    width = len(names)
+    for row, line in zip(lines.rows, lines.numbers):
+        if len(row) != width:
+            raise ValueError(
+                f"Expected {width} columns; got {len(row)} in {path}, line {line}. Quote cells "
+                "that hold the separator, or say it by --data.separator."
+            )
+    if not lines.rows:
+        raise ValueError(f"Expected rows below the names in {path}; got none.")
+    holes = holes_of(options)
+    columns = [
+        [None if cell.lower() in holes else cell for cell in column] for column in zip(*lines.rows)
+    ]
+    padded = [any(cell and PADDED.fullmatch(cell) for cell in column) for column in columns]
+    layout = sum(padded) > 1 and 2 * sum(padded) >= width  # all numbers have leading zeros
+    plain = () if layout else [name for name, pad in zip(names, padded) if pad]
+    forced = [*plain, *(options.categories if options else ())]
+    found = []
+    for j, (name, column) in enumerate(zip(names, columns)):
+        cells = _parse(name, column, lines.decimal, forced)
+        if cells.numbers is None and name not in forced:
+            _refuse_mixture(cells, lines, j, path)
+        found.append(cells)
+    return found
+
+
+def _parse(
+    name: str,
+    text: list[str | None],
+    decimal: str,
+    forced: Sequence[str],
+    order: tuple[str, ...] = (),
+) -> Cells:
+    r"""A column of text, as numbers where every cell that is there is one."""
+    if name in forced or order:
+        return Cells(name, None, text, order)
+    values = np.full(len(text), np.nan)
+    for i, cell in enumerate(text):
+        if cell is not None:
+            value = number(cell, decimal)
+            if value is None:
+                return Cells(name, None, text)
+            values[i] = value
+    return Cells(name, values, [])
+
+
+def _refuse_mixture(cells: Cells, lines: Lines, j: int, path: Path) -> None:
+    r"""Refuses a column with numbers and words: a misprint, or a hole that goes by a name."""
+    there = [(i, cell) for i, cell in enumerate(cells.text) if cell is not None]
+    words = [(i, cell) for i, cell in there if number(cell, lines.decimal) is None]
+    if len(words) < len(there):
+        i, cell = words[0]
+        raise ValueError(
+            f"Expected a number; got {cell!r} in {path}, line {lines.numbers[i]}, column {j + 1} "
+            f"({cells.name}). If it stands for what is missing, say --data.holes {cell}; take all "
+            f"cells for categories by --data.categories {cells.name}, or leave the column out by "
+            f"--data.drop {cells.name}."
+        )
+
+
+def values_of(
+    cell: Cells,
+    source: str,
+    wanted: Sequence[str] | None,
+    facts: list[str],
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    r"""A column as numbers, and the names of its codes where it holds categories."""
+    name = cell.name
+    if cell.numbers is not None and not wanted:
+        values = cell.numbers.astype(np.float64)
+        if (
+            np.abs(np.nan_to_num(values, posinf=0, neginf=0)).max(initial=0) > WHOLE
+            and (
+                np.nan_to_num(values, posinf=0.5) == np.round(np.nan_to_num(values, posinf=0.5))
+            ).all()
+        ):
+            raise ValueError(_too_large(name, source))
+        return values, ()
+    text = cell.text or [None if v != v else f"{v:g}" for v in np.asarray(cell.numbers)]
+    if not wanted and (days := _dates(text, name, source)) is not None:
+        facts.append(f"column {name}: dates, as days since 1970-01-01")
+        return days, ()
+    names = tuple(wanted) if wanted else in_order(text, cell.order)
+    if not wanted and not cell.order:
+        _check_categories(text, names, name, source)
+    codes = {category: float(i) for i, category in enumerate(names)}
+    for i, word in enumerate(text):
+        if word is not None and word not in codes:
+            raise ValueError(
+                f"Expected one of {', '.join(names)} in column {name!r}, as in training; got "
+                f"{word!r} in {source}, row {i}. Say --data.holes {word} when training, or "
+                "correct it."
+            )
+    values = np.array([np.nan if word is None else codes[word] for word in text])
+    told = ", ".join(f"{c} {i}" for i, c in enumerate(names[:8]))
+    facts.append(f"column {name}: {len(names)} categories, {told}{' ...' if names[8:] else ''}")
+    return values, names
+
+
+def _check_categories(
+    text: Sequence[str | None], names: Sequence[str], column: str, source: str
+) -> None:
+    r"""Refuses text that has another value in nearly every row."""
+    count = sum(word is not None for word in text)
+    few = len(names) < count and (len(names) <= FEW_CATEGORIES or 2 * len(names) <= count)
+    if not count or (few and len(names) <= MOST_CATEGORIES):
+        return
+    raise ValueError(
+        f"Expected numbers or categories in column {column!r} of {source}; got {len(names)} "
+        f"different texts in {count} rows, such as {next(w for w in text if w)!r}. Leave the "
+        f"column out by --data.drop {column}, or as the names of rows by --data.index {column}."
+    )
+
+
+def _dates(text: Sequence[str | None], column: str, source: str) -> np.ndarray | None:
+    r"""Dates as days since 1970, where every cell that is there is one."""
+    there = [word for word in text if word is not None]
+    if not there:
+        return None
+    if all(ISO_DATE.fullmatch(word) for word in there):
+        read = datetime.fromisoformat
+    elif pattern := next((p for p in OTHER_DATES if all(map(p.fullmatch, there))), None):
+        read = _strptime(OTHER_DATES[pattern])
+    elif all(map(SLASHED.fullmatch, there)):
+        pairs = [SLASHED.fullmatch(word).groups() for word in there]  # type: ignore[union-attr]
+        day_first = any(int(a) > 12 for a, _ in pairs)
+        if day_first == any(int(b) > 12 for _, b in pairs):
+            raise ValueError(
+                f"Expected dates that can be read in one way in column {column!r} of {source}; "
+                f"got {there[0]!r}. Write them as 2024-12-31, or leave the column out by "
+                f"--data.drop {column}."
+            )
+        read = _strptime("%d/%m/%Y" if day_first else "%m/%d/%Y")
+    else:
+        return None
+    try:
+        return np.array([np.nan if word is None else _days(read(word)) for word in text])
+    except ValueError as error:
+        raise ValueError(
+            f"Expected dates in column {column!r} of {source}; got one that is none ({error})."
+        ) from None
+
+
+def _strptime(pattern: str) -> Any:
+    return lambda word: datetime.strptime(word, pattern)
+
+
+def _days(when: date) -> float:
+    if not isinstance(when, datetime):
+        when = datetime(when.year, when.month, when.day)
+    when = when if when.tzinfo else when.replace(tzinfo=UTC)
+    return (when - EPOCH) / timedelta(days=1)
+
+
+def in_order(text: Sequence[str | None], order: Sequence[str]) -> tuple[str, ...]:
+    return tuple(order) or tuple(sorted({word for word in text if word is not None}))
+
+
+def holes_of(options: Any) -> frozenset[str]:
+    own = () if options is None else options.holes
+    return frozenset((*HOLES, *(str(word).lower() for word in own)))
+
+
+def _too_large(column: str, source: str) -> str:
+    return (
+        f"Expected numbers below 2^53 in column {column!r} of {source}; got larger whole numbers, "
+        f"which look like identifiers. Leave the column out by --data.drop {column}."
+    )

@@ -1,0 +1,182 @@
+r"""A folder of pictures: which of its files are data, their classes, depths and channels."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "valid",
+    "valid": "valid",
+    "validation": "valid",
+    "dev": "valid",
+    "test": "test",
+    "testing": "test",
+}
+MAX_BYTES = 8 << 30
+
+
+def read_pictures(
+    folder: Path,
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], tuple[str, ...], list[str]]:
+    r"""Reads the pictures of a folder, in the order of their names.
+
+    Folders ``train``, ``val`` and ``test`` are splits, other folders are classes. Every page of a
+    file is a picture. Hidden files and folders are left out.
+
+    Returns:
+        Pictures by split (``""`` without splits), of shape `(N, C, H, W)`; their labels; the names
+        of the classes; and what was decided, a line each.
+
+    Raises:
+        ValueError: There are no pictures, or some of another size or depth.
+    """
+    facts: list[str] = []
+    every = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    files = [path for path in every if not _hidden(path.relative_to(folder))]
+    if len(files) < len(every):
+        facts.append(f"left out: {len(every) - len(files)} hidden files")
+    if not files:
+        others = sorted({p.name for p in folder.iterdir() if p.is_file()})[:3]
+        hint = f" It has {', '.join(others)}: name a file to read it." if others else ""
+        raise ValueError(f"Expected pictures ({', '.join(SUFFIXES)}) in {folder}; got none.{hint}")
+    places = _places(files, folder)
+    pictures, pages = _read_all(files, facts)
+    x, owners = [], []
+    for place, own in zip(places, pages):
+        for page in own:
+            x.append(pictures[page])
+            owners.append(place)
+    named = sorted({name for _, name in owners})
+    if len(named) > 1:
+        facts.append(
+            f"{len(named)} classes, by folder: {', '.join(named[:10])}"
+            f"{' ...' if named[10:] else ''}"
+        )
+    found: dict[str, np.ndarray] = {}
+    labels: dict[str, np.ndarray] = {}
+    for split in dict.fromkeys(split for split, _ in owners):
+        rows = [i for i, (own, _) in enumerate(owners) if own == split]
+        found[split] = np.stack([x[i] for i in rows])
+        labels[split] = np.array([named.index(owners[i][1]) for i in rows])
+    if "" not in found:
+        sizes = ", ".join(f"{name} {len(rows)}" for name, rows in found.items())
+        facts.append(f"splits by folder: {sizes}")
+    return found, labels, tuple(named), facts
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+
+
+def _places(files: list[Path], folder: Path) -> list[tuple[str, str]]:
+    r"""The split and the class of each file, by the folders above it."""
+    paths = [path.relative_to(folder).parts[:-1] for path in files]
+    tops = {parts[0].lower() if parts else "" for parts in paths}
+    by_split = bool(tops & {*SPLITS})
+    if by_split and (strange := tops - {*SPLITS}):
+        names = ", ".join(sorted(name or "pictures beside them" for name in strange))
+        raise ValueError(
+            f"Expected either splits (train, val, test) or classes as the folders of {folder}; "
+            f"got both: {', '.join(sorted(tops & {*SPLITS}))} and {names}. Move the others away."
+        )
+    if not by_split:
+        return [("", "/".join(parts) or ".") for parts in paths]
+    return [(SPLITS[parts[0].lower()], "/".join(parts[1:]) or ".") for parts in paths]
+
+
+def _read_all(files: list[Path], facts: list[str]) -> tuple[list[np.ndarray], list[range]]:
+    r"""Every page of every file, all of one size, depth and number of channels."""
+    from PIL import Image, UnidentifiedImageError
+
+    pictures: list[np.ndarray] = []
+    pages: list[range] = []
+    changes: dict[str, int] = {}
+    held = 0
+    for path in files:
+        start = len(pictures)
+        try:
+            with Image.open(path) as image:
+                count = getattr(image, "n_frames", 1)
+                for page in range(count):
+                    image.seek(page)
+                    pictures.append(_pixels(image, path, changes))
+                    held += pictures[-1].nbytes
+        except (UnidentifiedImageError, OSError, EOFError, SyntaxError) as error:
+            raise ValueError(f"Expected a picture in {path}; got {error}.") from None
+        except Image.DecompressionBombError as error:
+            raise ValueError(
+                f"Expected a picture of honest size in {path}; got {error}."
+            ) from None
+        if held > MAX_BYTES:
+            raise ValueError(
+                f"Expected pictures that fit into memory in {path.parent}; got more than 8 GB. "
+                "Shrink them first."
+            )
+        pages.append(range(start, len(pictures)))
+        _check_alike(pictures[0], pictures[-1], files[0], path)
+    several = sum(len(own) - 1 for own in pages)
+    if several:
+        facts.append(f"every page is a picture: {len(pictures)} pages in {len(files)} files")
+    if len({len(picture) for picture in pictures}) > 1:  # grey among coloured ones
+        grey = sum(len(picture) == 1 for picture in pictures)
+        pictures = [np.repeat(p, 3, 0) if len(p) == 1 else p for p in pictures]
+        facts.append(f"{grey} grey pictures among coloured ones get three equal channels")
+    facts.extend(f"{count} pictures: {change}" for change, count in changes.items())
+    return pictures, pages
+
+
+def _pixels(image: Any, path: Path, changes: dict[str, int]) -> np.ndarray:
+    r"""One page as `(C, H, W)`; transparent colours are laid over white."""
+    from PIL import Image, ImageOps
+
+    def note(change: str) -> None:
+        changes[change] = changes.get(change, 0) + 1
+
+    if path.suffix.lower() == ".png":
+        with path.open("rb") as file:
+            head = file.read(26)
+        if head[24:25] == b"\x10" and head[25] in (2, 4, 6):
+            note("16 bits a channel are read as 8, the depth that Pillow has for colour")
+    turned = ImageOps.exif_transpose(image)
+    if turned.size != image.size or turned.getexif() != image.getexif():
+        note("turned upright, as their EXIF says")
+    image = turned
+    if image.mode == "P":
+        image = image.convert("RGBA" if "transparency" in image.info else "RGB")
+        pixels = np.asarray(image)
+        if (pixels[..., :1] == pixels[..., :3]).all():
+            image = image.convert("LA" if image.mode == "RGBA" else "L")
+    if image.mode in ("LA", "RGBA", "PA", "La", "RGBa"):
+        image = image.convert("RGBA") if image.mode in ("PA", "RGBa") else image
+        image = image.convert("LA") if image.mode == "La" else image
+        colour = "L" if image.mode == "LA" else "RGB"
+        if np.asarray(image.getchannel("A")).min() < 255:
+            white = Image.new(image.mode, image.size, "white")
+            over = Image.alpha_composite(white.convert("RGBA"), image.convert("RGBA"))
+            image = over.convert(colour)
+            note("transparent parts (alpha) are laid over white")
+        else:
+            image = image.convert(colour)
+    elif image.mode in ("CMYK", "YCbCr", "HSV", "LAB", "RGBX"):
+        note(f"{image.mode} is converted to RGB")
+        image = image.convert("RGB")
+    pixels = np.asarray(image)
+    pixels = pixels.astype(pixels.dtype.newbyteorder("="))
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def _check_alike(first: np.ndarray, other: np.ndarray, start: Path, path: Path) -> None:
+    if other.shape[1:] != first.shape[1:]:
+        raise ValueError(
+            f"Expected pictures of one size, {first.shape[1:]} as {start}; got "
+            f"{other.shape[1:]} in {path}. Bring all to one size first."
+        )
+    if other.dtype != first.dtype:
+        raise ValueError(
+            f"Expected pictures of one depth, {first.dtype} as {start}; got {other.dtype} in "
+            f"{path}. Save all with one depth."
+        )

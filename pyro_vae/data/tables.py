@@ -1,0 +1,305 @@
+r"""What a reader of tables cannot know: names or data, labels, row numbers, missing columns.
+
+Each decision is a line of :attr:`Table.facts`, and can be taken otherwise by an option.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .cells import (
+    WHOLE,
+    Cells,
+    Column,
+    holes_of,
+    in_order,
+    named,
+    read_arrow,
+    text_columns,
+    typed,
+    values_of,
+)
+from .text import Lines, number, read_lines
+
+LABELS = ("label", "labels", "class", "target", "y")
+ROW_NUMBERS = ("", "unnamed: 0", "id", "index", "idx", "row", "rowid", "row_id", "nr", "no")
+
+
+class Table(NamedTuple):
+    r"""A table of numbers.
+
+    Attributes:
+        x: The features, of shape `(N, D)`, with NaN in the holes.
+        columns: Their names, and the names of their codes.
+        labels: A label for each row: a class, -1 where it is missing, or a real number.
+        label: The name of the label column.
+        classes: What the labels 0, 1, ... are called, where they were text.
+        facts: What was decided, a line each.
+    """
+
+    x: np.ndarray
+    columns: tuple[Column, ...]
+    labels: np.ndarray | None
+    label: str | None
+    classes: tuple[str, ...]
+    facts: list[str]
+
+
+def read_table(path: Path, options: Any, form: Mapping[str, Any] | None = None) -> Table:
+    r"""Reads a table of text, or of parquet and feather (extra ``tables``).
+
+    Arguments:
+        path: The file.
+        options: A :class:`pyro_vae.config.File`, whose options decide what is not "auto".
+        form: How another table was read, of which columns and codes are those wanted.
+
+    Raises:
+        ValueError: Naming file, line and column, and what to do.
+    """
+    if path.suffix.lower() in (".parquet", ".feather", ".arrow"):
+        frame = read_arrow(path)
+        cells = [typed(name, column, str(path), options) for name, column in named(frame)]
+        facts: list[str] = []
+        header = True
+    else:
+        lines = read_lines(path, options)
+        facts = lines.facts
+        names, header = _names(lines, path, options, facts)
+        cells = text_columns(lines, names, path, options)
+    return _assemble(cells, str(path), header, options, facts, form)
+
+
+def _names(lines: Lines, path: Path, options: Any, facts: list[str]) -> tuple[list[str], bool]:
+    r"""The names of the columns, taken from the first line where it holds names."""
+    first, rest = lines.rows[0], lines.rows[1:]
+    short = bool(rest) and all(len(row) == len(first) + 1 for row in rest)
+    header = options.header
+    if header == "auto":
+        header = "yes" if short else _header(first, rest, lines, path, options)
+    if header == "no":
+        facts.append("the first line is data; columns are called by their numbers, from 0")
+        return [str(j) for j in range(len(first))], False
+    del lines.rows[0], lines.numbers[0]
+    names = ["", *first] if short else list(first)
+    seen: dict[str, int] = {}
+    for j, name in enumerate(names):
+        seen[name] = seen.get(name, 0) + 1
+        if seen[name] > 1 and name:
+            names[j] = f"{name}.{seen[name] - 1}"
+            facts.append(f"two columns are called {name}; one is now {names[j]}")
+    if all(number(name) is not None for name in names if name):
+        facts.append("the first line, 0 and on, names the columns (--data.header no: it is data)")
+    else:
+        facts.append("the first line names the columns")
+    return names, True
+
+
+def _header(
+    first: list[str], rest: list[list[str]], lines: Lines, path: Path, options: Any
+) -> str:
+    r"""Decides on the whole first line whether it holds names or data."""
+    holes = holes_of(options)
+    there = [cell for cell in first if cell.lower() not in holes]
+    words = [cell for cell in there if number(cell, lines.decimal) is None]
+    if not words:
+        start = first[1:] if first[0] == "" else first
+        counts = [str(j) for j in range(len(start))]
+        others = {cell for row in rest for cell in row}
+        if start == counts and rest and (len(start) > 2 or not others <= {"0", "1"}):
+            return "yes"
+        return "no"
+    if len(words) == len(there):
+        return "yes"
+    # words and numbers: words stand above words in a datum, above numbers in a line of names
+    if not rest:
+        return "no"
+    above = below = 0
+    for j, cell in enumerate(first):
+        if cell in words:
+            column = [row[j] for row in rest if j < len(row) and row[j].lower() not in holes]
+            numeric = bool(column) and all(number(c, lines.decimal) is not None for c in column)
+            above, below = above + numeric, below + (not numeric)
+    years = all(re.fullmatch(r"(1[89]|20|21)\d\d|\d{1,3}", c) for c in there if c not in words)
+    if above == 0:
+        return "no"
+    if years and not below:
+        return "yes"
+    raise ValueError(
+        f"Expected either names or data in the first line of {path}; got words above numbers and "
+        f"numbers: {', '.join(first[:6])}. Say --data.header yes or no."
+    )
+
+
+def _assemble(
+    cells: list[Cells],
+    source: str,
+    header: bool,
+    options: Any,
+    facts: list[str],
+    form: Mapping[str, Any] | None,
+) -> Table:
+    r"""Columns as features and labels, by the options or by the form of another table."""
+    known = {cell.name for cell in cells}
+    for option in ("label", "index"):
+        name = getattr(options, option)
+        if name not in ("auto", "none", *known) and not (form and option == "label"):
+            raise ValueError(_no_column(f"data.{option}", name, known, source))
+    for option in ("drop", "categories"):
+        for name in getattr(options, option):
+            if name not in known and not form:
+                raise ValueError(_no_column(f"data.{option}", name, known, source))
+    total = len(cells)
+    if dropped := [c.name for c in cells if c.name in options.drop]:
+        facts.append(f"left out as told: {', '.join(dropped)}")
+    cells = [cell for cell in cells if cell.name not in options.drop]
+    cells = _without_row_numbers(cells, header, options, facts)
+    label = form["label"] if form else _label(cells, options, facts)
+    target = next((cell for cell in cells if cell.name == label), None)
+    cells = [cell for cell in cells if cell is not target]
+    wanted: dict[str, tuple[str, ...] | None] = {cell.name: None for cell in cells}
+    if form:
+        cells, wanted = _as_before(cells, form, header, source, facts)
+    if not cells:
+        raise ValueError(
+            f"Expected columns of features in {source}; got {total} columns and none left. See "
+            "--data.label and --data.index."
+        )
+    for j, cell in enumerate(cells):
+        if not cell.name:
+            cells[j] = cell._replace(name=str(j))
+    found = [values_of(cell, source, wanted.get(cell.name), facts) for cell in cells]
+    x = np.stack([values for values, _ in found], axis=1)
+    columns = tuple(Column(cell.name, names) for cell, (_, names) in zip(cells, found))
+    _tell_holes(x, columns, facts)
+    labels, classes = (None, ()) if target is None else _labels(target, form, facts)
+    return Table(x, columns, labels, label, classes, facts)
+
+
+def _without_row_numbers(
+    cells: list[Cells], header: bool, options: Any, facts: list[str]
+) -> list[Cells]:
+    r"""Leaves out a column that numbers or names the rows, and an empty one at a line's end."""
+    if len(cells) > 1 and not cells[-1].name and _empty(cells[-1]):
+        facts.append("left out: an empty last column without a name")
+        cells = cells[:-1]
+    if options.index == "none":
+        return cells
+    for j, cell in enumerate(cells):
+        if options.index != "auto":
+            chosen = cell.name == options.index
+        else:
+            named = cell.name.lower() in ROW_NUMBERS if header else j == 0
+            chosen = named and len(cells) > 1 and _counts(cell)
+        if chosen:
+            name = f"column {cell.name}" if cell.name else "the column without a name"
+            facts.append(f"left out: {name}, which numbers the rows (--data.index none keeps it)")
+            return cells[:j] + cells[j + 1 :]
+    return cells
+
+
+def _counts(cell: Cells) -> bool:
+    r"""Whether a column counts the rows, or is nameless and has another value in each."""
+    if cell.numbers is None:
+        return not cell.name and None not in cell.text and len({*cell.text}) == len(cell.text)
+    steps = np.diff(cell.numbers)
+    if cell.name.lower() not in ("", "unnamed: 0"):
+        return len(steps) > 1 and cell.numbers[0] in (0, 1) and bool((steps == 1).all())
+    whole = bool((cell.numbers == np.round(cell.numbers)).all())
+    return len(steps) > 0 and whole and bool((steps > 0).all())
+
+
+def _label(cells: list[Cells], options: Any, facts: list[str]) -> str | None:
+    if options.label == "none":
+        return None
+    if options.label != "auto":
+        return str(options.label)
+    names = {cell.name.lower(): cell.name for cell in cells}
+    found = [names[name] for name in LABELS if name in names]
+    if not found or len(cells) == 1:
+        return None
+    label = found[0]
+    if label.lower() == "y" and ("x" in names or "z" in names):
+        facts.append(f"column {label} is a feature beside x (--data.label {label}: the label)")
+        return None
+    told = f"; {', '.join(found[1:])} stays a feature" if found[1:] else ""
+    facts.append(f"label column: {label} (--data.label none: a feature){told}")
+    return label
+
+
+def _labels(
+    cell: Cells, form: Mapping[str, Any] | None, facts: list[str]
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    r"""Labels as classes, or as real numbers where they have fractions."""
+    if cell.numbers is not None and not (form and form["classes"]):
+        values = cell.numbers.astype(np.float64)
+        there = values[~np.isnan(values)]
+        missing = len(values) - len(there)
+        told = f", {missing} of them missing" if missing else ""
+        if ((there == np.round(there)) & (np.abs(there) < WHOLE) & (there >= 0)).all():
+            facts.append(f"labels are whole numbers{told and told + ' (-1)'}")
+            return np.where(np.isnan(values), -1, values).astype(np.int64), ()
+        facts.append(f"labels are real numbers{told}")
+        return values, ()
+    text = cell.text or [None if v != v else f"{v:g}" for v in np.asarray(cell.numbers)]
+    classes = list(form["classes"] if form else in_order(text, cell.order))
+    classes += sorted({t for t in text if t} - {*classes})
+    codes = {name: i for i, name in enumerate(classes)}
+    labels = np.array([codes.get(t or "", -1) for t in text])
+    missing = int((labels < 0).sum())
+    facts.append(
+        f"{len(classes)} classes: {', '.join(classes[:10])}{' ...' if classes[10:] else ''}"
+        + (f"; {missing} rows have none (-1)" if missing else "")
+    )
+    return labels, tuple(classes)
+
+
+def _as_before(
+    cells: list[Cells],
+    form: Mapping[str, Any],
+    header: bool,
+    source: str,
+    facts: list[str],
+) -> tuple[list[Cells], dict[str, tuple[str, ...] | None]]:
+    r"""The columns that another table had, in its order, with its codes."""
+    wanted = {name: tuple(categories) or None for name, categories in form["columns"]}
+    if not header or not {c.name for c in cells} & {*wanted}:
+        if len(cells) != len(wanted):
+            raise ValueError(
+                f"Expected the {len(wanted)} columns of the training data in {source}; got "
+                f"{len(cells)} without their names. Give the names in the first line."
+            )
+        return [cell._replace(name=name) for cell, name in zip(cells, wanted)], wanted
+    by_name = {cell.name: cell for cell in cells}
+    if missing := [name for name in wanted if name not in by_name]:
+        raise ValueError(
+            f"Expected the columns of the training data in {source}; got none called "
+            f"{', '.join(missing)}. Add what is not known as empty cells."
+        )
+    if extra := [name for name in by_name if name not in wanted]:
+        facts.append(f"left out, as they were not in the training data: {', '.join(extra)}")
+    return [by_name[name] for name in wanted], wanted
+
+
+def _tell_holes(x: np.ndarray, columns: Sequence[Column], facts: list[str]) -> None:
+    holes = np.isnan(x).sum(0)
+    some = [f"{c.name} {n}" for c, n in zip(columns, holes) if 0 < n < len(x)]
+    empty = [c.name for c, n in zip(columns, holes) if n == len(x)]
+    if some:
+        more = f" and {len(some) - 8} more columns" if some[8:] else ""
+        facts.append(f"holes: {', '.join(some[:8])}{more}")
+    if empty:
+        facts.append(f"without any value: column {', '.join(empty)}")
+
+
+def _empty(cell: Cells) -> bool:
+    return cell.numbers is not None and bool(np.isnan(cell.numbers.astype(np.float64)).all())
+
+
+def _no_column(option: str, name: str, known: set[str], source: str) -> str:
+    return (
+        f"Expected one of the columns {', '.join(sorted(known)[:20])} for {option}; got {name!r}, "
+        f"which {source} does not have."
+    )

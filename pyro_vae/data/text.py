@@ -1,0 +1,213 @@
+r"""Tables written as text: encoding, separator, decimal mark. What is found is said."""
+
+import csv
+import gzip
+import re
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+MAX_BYTES = 4 << 30
+SAMPLE = 100  # lines from which a separator is told
+MARKS = {
+    b"\xef\xbb\xbf": "utf-8-sig",
+    b"\xff\xfe\x00\x00": "utf-32",
+    b"\x00\x00\xfe\xff": "utf-32",
+    b"\xff\xfe": "utf-16",
+    b"\xfe\xff": "utf-16",
+}
+SEPARATORS = {"\t": "tabs", ";": "semicolons", "|": "bars", ",": "commas", " ": "spaces"}
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?inf(inity)?", re.ASCII | re.I)
+DECIMAL_COMMA = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d*),\d+(e[+-]?\d+)?", re.ASCII | re.I)
+GROUPED_COMMA = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?", re.ASCII)
+GROUPED_POINT = re.compile(r"[+-]?\d{1,3}(\.\d{3})+", re.ASCII)
+
+
+class Lines(NamedTuple):
+    r"""Rows of cells, stripped of space, with their line numbers; and what was found."""
+
+    rows: list[list[str]]
+    numbers: list[int]
+    decimal: str
+    facts: list[str]
+
+
+def read_lines(path: Path, options: Any) -> Lines:
+    r"""Reads a table written as text.
+
+    Arguments:
+        path: The file, which may be compressed (.gz).
+        options: ``encoding``, ``separator`` and ``decimal``, each found where it is "auto".
+
+    Raises:
+        ValueError: The file is no table.
+    """
+    facts: list[str] = []
+    text = _decode(path, options.encoding, facts)
+    lines = re.split("\r\n|\n|\r", text)
+    start = 1
+    if lines and (told := re.fullmatch(r'"?sep=(.)"?', lines[0].strip(), re.I)):  # Excel's hint
+        lines, start = lines[1:], 2
+        separator = told[1]
+    elif options.separator == "auto":
+        separator = _separator(lines)
+    else:
+        separator = options.separator.encode().decode("unicode_escape")
+        if len(separator) != 1:
+            raise ValueError(f"Expected data.separator of one character; got {separator!r}.")
+    if separator != ",":
+        facts.append(f"columns are separated by {SEPARATORS.get(separator, repr(separator))}")
+    rows, numbers = _rows(lines, separator, path, start)
+    if not rows:
+        raise ValueError(f"Expected a table in {path}; got an empty file.")
+    decimal = options.decimal
+    if decimal == "auto":
+        decimal = _decimal((cell for row in rows for cell in row if "," in cell), rows, separator)
+        if decimal == "mixed":
+            raise ValueError(
+                f"Expected one decimal mark in {path}; got numbers with a point and numbers with "
+                "a comma. Say which by --data.decimal."
+            )
+        if decimal == ",":
+            facts.append("numbers have a decimal comma")
+        elif decimal == "1,000":
+            facts.append("commas group the digits of numbers by thousands")
+    return Lines(rows, numbers, decimal, facts)
+
+
+def number(cell: str, decimal: str = ".") -> float | None:
+    r"""Returns the number that a cell writes in ASCII digits, or none.
+
+    Example:
+        >>> number("-1.5e3"), number("1_000"), number("1.234,5", ","), number("1,234.5", "1,000")
+        (-1500.0, None, 1234.5, 1234.5)
+    """
+    if "," in cell and decimal != ".":
+        pattern = DECIMAL_COMMA if decimal == "," else GROUPED_COMMA
+        if not pattern.fullmatch(cell):
+            return None
+        cell = cell.replace(".", "").replace(",", ".") if decimal == "," else cell.replace(",", "")
+        return float(cell)
+    if decimal == "," and "." in cell:
+        return float(cell.replace(".", "")) if GROUPED_POINT.fullmatch(cell) else None
+    return float(cell) if NUMBER.fullmatch(cell) else None
+
+
+def _decode(path: Path, encoding: str, facts: list[str]) -> str:
+    try:
+        if path.suffix == ".gz":
+            with gzip.open(path, "rb") as file:
+                raw = file.read(MAX_BYTES + 1)
+        else:
+            with path.open("rb") as file:
+                raw = file.read(MAX_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"Expected a table in {path}; got {error}.") from None
+    if len(raw) > MAX_BYTES:
+        raise ValueError(f"Expected a table below 4 GB in {path}; save it as .npy or .parquet.")
+    try:
+        if encoding != "auto":
+            text = raw.decode(encoding)
+        elif mark := next((mark for mark in MARKS if raw.startswith(mark)), None):
+            text = raw.decode(MARKS[mark])
+        else:
+            text = _guess(raw, facts)
+    except (UnicodeError, LookupError) as error:
+        raise ValueError(
+            f"Expected text in {path}; got {error}. Say its encoding, as in "
+            "--data.encoding cp1252."
+        ) from None
+    text = text.removeprefix("\ufeff")
+    if "\0" in text:
+        raise ValueError(f"Expected text in {path}; got a file with zero bytes, which is binary.")
+    return text
+
+
+def _guess(raw: bytes, facts: list[str]) -> str:
+    r"""Text without a mark: UTF-8 where it is, then UTF-16 by its zero bytes, else cp1252."""
+    head = raw[:1000]
+    if head.count(0) > len(head) // 4:
+        order = "utf-16-le" if head[1::2].count(0) >= head[::2].count(0) else "utf-16-be"
+        facts.append(f"the text is {order}")
+        return raw.decode(order)
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        facts.append("the text is no UTF-8 and read as cp1252 (--data.encoding says another)")
+        return raw.decode("cp1252", errors="replace")
+
+
+def _separator(lines: list[str]) -> str:
+    r"""The separator that cuts all of the first lines into the same number of cells, above one."""
+    sample = [line for line in lines if line.strip()][:SAMPLE]
+    uneven = ("", 0.0)
+    for separator in SEPARATORS:
+        try:
+            rows = list(_cells(sample, separator))
+        except csv.Error:
+            continue
+        widths = [len(cells) for cells, _ in rows[1:] or rows]
+        usual = max(set(widths), key=widths.count, default=0)
+        if usual < 2:
+            continue
+        header = len(rows[0][0])
+        share = widths.count(usual) / len(widths)
+        if share == 1.0 and header in (usual, usual - 1):  # R leaves row names without a name
+            return separator
+        if share > max(0.5, uneven[1]):
+            uneven = (separator, share)
+    return uneven[0] or ","
+
+
+def _cells(lines: Iterable[str], separator: str) -> Iterable[tuple[list[str], int]]:
+    if separator == " ":
+        for i, line in enumerate(lines, 1):
+            yield line.split(), i
+        return
+    reader = csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True)
+    for cells in reader:
+        yield cells, reader.line_num
+
+
+def _rows(
+    lines: list[str], separator: str, path: Path, start: int
+) -> tuple[list[list[str]], list[int]]:
+    rows, numbers = [], []
+    csv.field_size_limit(1 << 30)
+    try:
+        for cells, number in _cells([line + "\n" for line in lines], separator):
+            cells = [cell.strip() for cell in cells]
+            if any(cells) or (cells and len(cells) > 1):
+                rows.append(cells)
+                numbers.append(number + start - 1)
+    except csv.Error as error:
+        raise ValueError(
+            f"Expected a table in {path}; got {error}, line {(numbers or [start - 1])[-1] + 1}. "
+            "Close every quote."
+        ) from None
+    if rows and rows[0][0].startswith("#"):  # comments before the table, or names behind a mark
+        while len(rows) > 1 and rows[0][0].startswith("#") and len(rows[0]) != len(rows[-1]):
+            rows, numbers = rows[1:], numbers[1:]
+        rows[0][0] = rows[0][0].lstrip("#").strip()
+        if separator == " " and not rows[0][0]:
+            rows[0] = rows[0][1:]
+    return rows, numbers
+
+
+def _decimal(cells: Iterable[str], rows: list[list[str]], separator: str) -> str:
+    r"""How numbers are written: "." or "," before decimals, or "1,000" where commas group."""
+    found = {c for c in cells if DECIMAL_COMMA.fullmatch(c) or GROUPED_COMMA.fullmatch(c)}
+    if not found:
+        return "."
+    points = any(
+        "." in cell and NUMBER.fullmatch(cell) and not GROUPED_POINT.fullmatch(cell)
+        for row in rows
+        for cell in row
+    )
+    grouped = all(GROUPED_COMMA.fullmatch(cell) for cell in found)
+    if grouped and (points or separator == "," or any("." in cell for cell in found)):
+        return "1,000"
+    if points:
+        return "mixed"
+    return "," if all(DECIMAL_COMMA.fullmatch(cell) for cell in found) else "mixed"
