@@ -41,9 +41,9 @@ class Likelihood(nn.Module, ABC):
     r"""Abstract likelihood :math:`p(x \mid z)`. Define ``forward``.
 
     Arguments:
-        decoder: Maps :math:`z` of shape `(*batch, latent_dim)` to `(*batch, *x_shape)`; where an
+        decoder: Maps :math:`z` of shape `(batch, latent_dim)` to `(batch, *x_shape)`; where an
             element of :math:`x` needs several numbers, they are joined in the first of these
-            dimensions.
+            dimensions. It is called by :meth:`decode`.
         event_dim: The number of dimensions of one datum: 1 for vectors, 3 for images.
 
     Attributes:
@@ -60,6 +60,20 @@ class Likelihood(nn.Module, ABC):
         super().__init__()
         self.decoder = decoder
         self.event_dim = event_dim
+
+    def decode(self, z: Tensor) -> Tensor:
+        r"""Calls the decoder, which sees one batch dimension whatever the shape of :math:`z`.
+
+        Arguments:
+            z: The latent variable, of shape `(*batch, latent_dim)`.
+
+        Returns:
+            The decoder's output, of shape `(*batch, ...)`.
+        """
+        if z.dim() == 2:
+            return self.decoder(z)
+        y = self.decoder(z.reshape(-1, z.shape[-1]))
+        return y.reshape(*z.shape[:-1], *y.shape[1:])
 
     @abstractmethod
     def forward(self, z: Tensor) -> Distribution:

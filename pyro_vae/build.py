@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from .base import Likelihood, Posterior
 from .config import REGISTRY, Kind, Recipe
 from .data import Split, moments
+from .likelihoods.location_scale import LocationScale
 from .models import VAE
-from .nn import Divide, Observed
+from .nn import Divide, Observed, Standardize
 from .randomness import apart
 
 
@@ -41,14 +42,54 @@ def build_vae(
     Raises:
         ValueError: The parts do not fit each other or the data.
     """
+    units = find_units(train, x_shape) if recipe.data.standardize else None
     with apart(torch.device("cpu"), recipe.seed):
-        likelihood = build_likelihood(recipe.likelihood, recipe.latent_dim, x_shape, train)
+        likelihood = build_likelihood(recipe.likelihood, recipe.latent_dim, x_shape, train, units)
         size = len(train) if train is not None else num_data
-        posterior = build_posterior(recipe, x_shape, scale, likelihood.missing, size)
+        posterior = build_posterior(recipe, x_shape, scale, likelihood.missing, size, units)
         known: dict[str, Any] = {"latent_dim": recipe.latent_dim, "posterior": posterior}
         if recipe.prior.kind == "vamp":
             known["pseudo_inputs"] = choose_rows(train, recipe.prior.num_components, x_shape)
         return VAE(construct(recipe.prior, known), likelihood, posterior)
+
+
+Units = tuple[Tensor, Tensor]
+
+
+def find_units(train: Split | None, x_shape: tuple[int, ...]) -> Units:
+    r"""Returns mean and standard deviation of each element of the training data; an element that
+    is constant keeps its unit. Before a checkpoint is loaded they are 0 and 1."""
+    if train is None:
+        return torch.zeros(x_shape), torch.ones(x_shape)
+    mean, spread = moments(train)
+    dtype = torch.get_default_dtype()
+    return mean.to(dtype), torch.where(spread > 0, spread, 1.0).to(dtype)
+
+
+def resolve_columns(recipe: Recipe, train: Split) -> Recipe:
+    r"""Returns the recipe with numbers in the place of the names of a table's columns.
+
+    Raises:
+        ValueError: The data have no such column.
+    """
+    if recipe.likelihood.kind != "product":
+        return recipe
+    names = tuple(column.name for column in train.columns)
+    parts = tuple(
+        part.model_copy(update={"columns": tuple(_column(c, names) for c in part.columns)})
+        for part in recipe.likelihood.parts
+    )
+    likelihood = recipe.likelihood.model_copy(update={"parts": parts})
+    return recipe.model_copy(update={"likelihood": likelihood})
+
+
+def _column(column: int | str, names: tuple[str, ...]) -> int:
+    if isinstance(column, int):
+        return column
+    if column not in names:
+        told = ", ".join(names) or "without names"
+        raise ValueError(f"Expected one of the columns of the data ({told}); got {column!r}.")
+    return names.index(column)
 
 
 def build_posterior(
@@ -57,6 +98,7 @@ def build_posterior(
     scale: float,
     missing: bool,
     num_data: int | None,
+    units: "Units | None" = None,
 ) -> Posterior:
     r"""Builds the posterior: an encoder, or an embedding with a row for every datum, inside."""
     kind, latent_dim = recipe.posterior, recipe.latent_dim
@@ -80,32 +122,42 @@ def build_posterior(
     )
     if missing:
         encoder = nn.Sequential(Observed(), encoder)
-    if scale != 1:
+    if units is not None:
+        encoder = nn.Sequential(Standardize(*units), encoder)
+    elif scale != 1:
         encoder = nn.Sequential(Divide(scale), encoder)
     return construct(kind, {"encoder": encoder, "latent_dim": latent_dim})
 
 
 def build_likelihood(
-    kind: Any, latent_dim: int, x_shape: tuple[int, ...], train: Split | None
+    kind: Any,
+    latent_dim: int,
+    x_shape: tuple[int, ...],
+    train: Split | None,
+    units: "Units | None" = None,
 ) -> Likelihood:
     r"""Builds a likelihood and its decoder, or one for each group of columns."""
-    start = None if train is None or kind.kind == "product" else moments(train)
+    known = None if train is None else moments(train)
     if kind.kind != "product":
-        return _likelihood(kind, latent_dim, x_shape, start)
+        return _likelihood(kind, latent_dim, x_shape, known, units)
     size = sum(len(part.columns) for part in kind.parts)
     if x_shape != (size,):
         raise ValueError(
             f"Expected the parts of the likelihood to have all columns of x, of shape {x_shape}; "
             f"got {size} columns."
         )
-    known = None if train is None else moments(train)
+    names = () if train is None else tuple(column.name for column in train.columns)
     parts = []
     for part in kind.parts:
-        columns = list(part.columns)
+        columns = [_column(column, names) for column in part.columns]
         if max(columns) >= size:
             raise ValueError(f"Expected columns below {size}; got {max(columns)}.")
-        start = None if known is None else (known[0][columns], known[1][columns])
-        parts.append((columns, _likelihood(part.likelihood, latent_dim, (len(columns),), start)))
+        start, unit = (
+            None if both is None else (both[0][columns], both[1][columns])
+            for both in (known, units)
+        )
+        shape = (len(columns),)
+        parts.append((columns, _likelihood(part.likelihood, latent_dim, shape, start, unit)))
     return construct(kind, {"decoder": nn.Identity(), "parts": parts})
 
 
@@ -113,7 +165,8 @@ def _likelihood(
     kind: Any,
     latent_dim: int,
     x_shape: tuple[int, ...],
-    start: tuple[Tensor, Tensor] | None,
+    start: "Units | None",
+    units: "Units | None",
 ) -> Likelihood:
     decoder = construct(
         kind.decoder,
@@ -124,6 +177,10 @@ def _likelihood(
         target=kind.decoder.decoder,
     )
     likelihood = construct(kind, {"decoder": decoder, "event_dim": len(x_shape)})
+    if units is not None and isinstance(likelihood, LocationScale):
+        likelihood.standardize(*units)
+        if start is not None:
+            start = ((start[0] - units[0]) / units[1], start[1] / units[1])
     if start is not None and kind.output_bias == "data-mean":
         start_at_mean(decoder.output_bias, likelihood, start[0])
     if start is not None and getattr(kind, "scale", 1.0) is None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .evaluate.program import as_program
 from .evaluate.pure import device_of
-from .mistakes import MISTAKES, Case
+from .mistakes import Case, first_mistake
 from .objectives.base import sample_sites
 from .objectives.planner import name as name_of
 from .randomness import apart
@@ -163,8 +163,7 @@ def explain_error(vae: Any, x: Tensor, **known: Any) -> str | None:
     """
     program = as_program(vae)
     with _untouched(device_of(program), seed=0):
-        case = Case(program, x, known)
-        return next((told for mistake in MISTAKES if (told := mistake(case)) is not None), None)
+        return first_mistake(program, x, **known)
 
 
 @contextmanager

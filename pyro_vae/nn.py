@@ -17,7 +17,8 @@ class MLP(nn.Module):
 
     Arguments:
         in_features: The size of the input, or its shape, which is flattened.
-        hidden_features: The size of each hidden layer; none makes the network linear.
+        hidden_features: The size of each hidden layer, or that of one; none makes the network
+            linear.
         out_features: The size of the output, or its shape.
         activation: The name of an activation of :mod:`torch.nn`.
         init: ``"xavier"`` (Glorot & Bengio, 2010) or ``"kaiming"`` (He et al., 2015) uniform
@@ -34,14 +35,14 @@ class MLP(nn.Module):
     def __init__(
         self,
         in_features: int | Sequence[int],
-        hidden_features: Sequence[int],
+        hidden_features: int | Sequence[int],
         out_features: int | Sequence[int],
         activation: str = "Tanh",
         init: Init = "xavier",
     ) -> None:
         super().__init__()
         self.in_shape, self.out_shape = _shape(in_features), _shape(out_features)
-        sizes = [prod(self.in_shape), *hidden_features, prod(self.out_shape)]
+        sizes = [prod(self.in_shape), *_shape(hidden_features), prod(self.out_shape)]
         act = find_activation(activation)
 
         layers: list[nn.Module] = []
@@ -229,6 +230,51 @@ class Divide(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x / self.scale
+
+
+class Standardize(nn.Module):
+    r"""Creates the map :math:`x \mapsto (x - a) / b`, element by element, for data that networks
+    are to see with mean 0 and standard deviation 1.
+
+    Arguments:
+        shift: The tensor :math:`a`, of shape `x_shape`.
+        unit: The tensor :math:`b`, of shape `x_shape`.
+    """
+
+    shift: Tensor
+    unit: Tensor
+
+    def __init__(self, shift: Tensor, unit: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("shift", shift.clone())
+        self.register_buffer("unit", unit.clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.shift) / self.unit
+
+
+class Batched(nn.Module):
+    r"""Creates a network that takes any leading batch shape from one that takes a single batch
+    dimension, by flattening and restoring it.
+
+    Arguments:
+        net: A network of tensors of shape `(B, *in_shape)`, such as convolutions.
+        event_dim: The number of dimensions of its input besides the batch.
+
+    Example:
+        >>> image = nn.Sequential(nn.Linear(4, 9), nn.Unflatten(1, (1, 3, 3)))
+        >>> Batched(image)(torch.zeros(5, 7, 4)).shape
+        torch.Size([5, 7, 1, 3, 3])
+    """
+
+    def __init__(self, net: nn.Module, event_dim: int = 1) -> None:
+        super().__init__()
+        self.net, self.event_dim = net, event_dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, event = x.shape[: -self.event_dim], x.shape[-self.event_dim :]
+        y = self.net(x.reshape(-1, *event))
+        return y.reshape(*batch, *y.shape[1:])
 
 
 def find_activation(name: str) -> type[nn.Module]:

@@ -2,10 +2,13 @@ r"""Random numbers: streams by purpose, and draws that leave no trace outside.  
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import RLock
 from zlib import crc32
 
 import numpy as np
 import torch
+
+_alone = RLock()  # generators and Pyro's stack of handlers are those of the process
 
 
 def stream(seed: int, *purpose: str | int) -> int:
@@ -33,21 +36,23 @@ def apart(device: torch.device, seed: int | None = None) -> Iterator[None]:
     r"""Puts the random generators of the CPU and of a device back to where they were.
 
     Generators of other devices are not touched: :func:`torch.manual_seed` would seed them all,
-    and :func:`torch.random.fork_rng` puts back only those that it is told of.
+    and :func:`torch.random.fork_rng` puts back only those that it is told of. One thread is inside
+    at a time; others wait.
 
     Arguments:
         device: Where random numbers are drawn, besides the CPU.
         seed: Where the generators start inside; by default they go on.
     """
-    generators = _generators(device)
-    before = [generator.get_state() for generator in generators]
-    try:
-        if seed is not None:
-            reseed(device, seed)
-        yield
-    finally:
-        for generator, state in zip(generators, before):
-            generator.set_state(state)
+    with _alone:
+        generators = _generators(device)
+        before = [generator.get_state() for generator in generators]
+        try:
+            if seed is not None:
+                reseed(device, seed)
+            yield
+        finally:
+            for generator, state in zip(generators, before):
+                generator.set_state(state)
 
 
 def reseed(device: torch.device, seed: int) -> None:

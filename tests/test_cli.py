@@ -157,6 +157,7 @@ def test_encode_sample_reconstruct_plot(run, workdir, capsys):
     assert {k: arrays[k].shape for k in arrays} == {
         "loc": (297, 2),
         "scale": (297, 2),
+        "rows": (297,),
         "labels": (297,),
     }
     assert main(["sample", str(run), "--num-samples", "5", "--out", "x.npy", "--seed", "3"]) == 0

@@ -4,9 +4,12 @@ import os
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..build import build_vae, find_device
 from ..config import Recipe, validate
 from ..models import VAE
+from .folder import RunFolder
 from .state import (
     get_rng_state,
     load_parameters,
@@ -28,6 +31,7 @@ from .storage import (
 __all__ = [
     "CheckpointCorrupt",
     "CheckpointError",
+    "RunFolder",
     "RunLocked",
     "get_rng_state",
     "load",
@@ -69,7 +73,11 @@ def load(run: str | os.PathLike[str], device: str = "auto", *, vae: Any = None) 
         record = state["record"]
         recipe, size = validate(record["recipe"]), record["data"]["sizes"]["train"]
         vae = build_vae(recipe, tuple(record["x_shape"]), record["scale"], None, size)
-    load_parameters(vae, tensors["best"] or tensors["model"], source)
+    parameters = tensors["best"] or tensors["model"]
+    floats = [t.dtype for t in parameters.values() if t.dtype in (torch.float32, torch.float64)]
+    if floats:  # whatever the default dtype is now
+        vae = vae.to(floats[0])
+    load_parameters(vae, parameters, source)
     return vae.to(find_device(device)).eval()
 
 

@@ -3,11 +3,9 @@ r"""The command line. Thin: it reads flags, calls the package and prints.  (laye
 Nothing here imports torch before a command runs, so that help is quick.
 """
 
+import contextlib
 import os
 import sys
-
-from .arguments import parse
-from .commands import RUN
 
 __all__ = ["main"]
 
@@ -16,18 +14,32 @@ def main(argv: list[str] | None = None) -> int:
     r"""Runs a command and returns its exit code.
 
     0 done, 2 wrong usage, recipe or data, 3 numbers not finite, 4 storage, 5 the run is in use,
-    6 out of memory, 130 and 143 stopped by SIGINT and SIGTERM. With ``PYRO_VAE_TRACEBACK=1``
-    errors are raised instead.
+    6 out of memory, 130 and 143 stopped by SIGINT and SIGTERM, 141 nobody reads the output any
+    more. With ``PYRO_VAE_TRACEBACK=1`` errors are raised instead.
     """
     args = sys.argv[1:] if argv is None else argv
     try:
+        from .arguments import parse
+        from .commands import RUN
+
+        if args == ["--version"]:
+            from .. import __version__
+
+            print(f"pyro_vae {__version__}")
+            return 0
         command, flags = parse(args)
         RUN[type(command)](command, flags)
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except KeyboardInterrupt:
+        kept = " With --kept FILE what is done is kept." if args[:1] == ["evaluate"] else ""
+        if args[:1] != ["train"]:
+            print(f"\nStopped.{kept}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except Exception as error:
         if os.environ.get("PYRO_VAE_TRACEBACK"):
             raise

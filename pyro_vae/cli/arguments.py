@@ -8,12 +8,14 @@ from typing import Annotated, Any, Literal
 import tyro
 from tyro.conf import Positional, arg
 
-from ..config import Recipe, override, read_recipe, suggestion, validate
+from ..config import Recipe, override, read_recipe, recipes, suggestion, validate
 
 Device = Annotated[str, arg(help="auto, cpu, cuda or cuda:N.")]
 DataDir = Annotated[
     Path | None, arg(help="Where data sets lie (default: $PYRO_VAE_DATA, then a cache).")
 ]
+
+Split = Literal["train", "valid", "test", "all"]
 
 
 @dataclass
@@ -23,14 +25,14 @@ class Train:
     `pyro-vae train RECIPE --help` lists the settings of that recipe.
     """
 
-    recipe: Positional[str]
-    """A name from `pyro-vae list`, or a TOML file."""
+    recipe: Positional[str] = ""
+    """A name from `pyro-vae list`, or a TOML file; with --resume, that of the run."""
     out: Path | None = None
     """The folder of the run (default: runs/RECIPE-DATE-TIME)."""
     resume: str | None = None
     """Continue the run in this folder, or the newest one of the recipe when none is given."""
     overwrite: bool = False
-    """Delete the run that --out holds."""
+    """Replace the run that --out holds, once the new one has a checkpoint."""
     data_dir: DataDir = None
 
 
@@ -42,12 +44,14 @@ class Evaluate:
     """The folder of the run."""
     data: str | None = None
     """A data set by name, or a file; the run's own data otherwise."""
-    split: Literal["train", "valid", "test"] = "test"
+    split: Split = "test"
     """Which rows; a file without splits is taken whole."""
     num_samples: int = 500
     """Importance samples per datum."""
     seed: int = 0
     """Seeds the samples."""
+    out: Path | None = None
+    """A file .csv or .npz for the figures of each datum, with its row number."""
     kept: Path | None = None
     """A file .npz that keeps what is done, for going on after an interruption."""
     simulated: bool = False
@@ -67,8 +71,10 @@ class Diagnose:
 
     run: Positional[Path]
     """The folder of the run."""
+    split: Split = "test"
+    """Which rows."""
     num_samples: int = 500
-    """Importance samples per datum, of all test data."""
+    """Importance samples per datum, of all these data."""
     num_data: int = 100
     """How many data annealed importance sampling and the gap ledger take."""
     num_temperatures: int = 500
@@ -87,13 +93,11 @@ class Diagnose:
 
 @dataclass
 class Compare:
-    r"""Says by how many nats one run beats another on the same test data, with the error."""
+    r"""Says by how many nats one run beats others on the same test data, with the errors."""
 
-    a: Positional[Path]
-    """The folder of a run."""
-    b: Positional[Path]
-    """The folder of another."""
-    split: Literal["train", "valid", "test"] = "test"
+    runs: Positional[tuple[Path, ...]]
+    """The folders of two or more runs."""
+    split: Split = "test"
     """Which rows."""
     num_samples: int = 500
     """Importance samples per datum."""
@@ -107,15 +111,15 @@ class Compare:
 
 @dataclass
 class Encode:
-    r"""Writes mean and standard deviation of q(z | x) for each datum, and its label."""
+    r"""Writes mean and standard deviation of q(z | x) for each datum, its row and label."""
 
     run: Positional[Path]
     """The folder of the run."""
     out: Path
-    """A file .npz, with the arrays loc, scale and labels."""
+    """A file .npz or .csv, with loc, scale, rows (numbers in the file, from 0) and labels."""
     data: str | None = None
     """A data set by name, or a file; the run's own data otherwise."""
-    split: Literal["train", "valid", "test"] = "test"
+    split: Split = "test"
     """Which rows; a file without splits is taken whole."""
     device: Device = "auto"
     data_dir: DataDir = None
@@ -132,7 +136,7 @@ class Sample:
     what: Literal["sample", "mean"] = "sample"
     """What the numbers are: draws from p(x | z), or its means."""
     out: Path | None = None
-    """A file .npy for the numbers."""
+    """A file .npy, .npz or .csv for the numbers."""
     seed: int = 0
     """Seeds the draws."""
     device: Device = "auto"
@@ -149,10 +153,10 @@ class Reconstruct:
     what: Literal["mean", "sample"] = "mean"
     """What the numbers are: means of p(x | z), or draws from it."""
     out: Path | None = None
-    """A file .npy for the numbers."""
+    """A file .npy, .npz or .csv for the numbers."""
     data: str | None = None
     """A data set by name, or a file; the run's own data otherwise."""
-    split: Literal["train", "valid", "test"] = "test"
+    split: Split = "test"
     """Which rows; a file without splits is taken whole."""
     seed: int = 0
     """Seeds the draws."""
@@ -166,7 +170,7 @@ class Plot:
 
     run: Positional[Path]
     """The folder of the run."""
-    split: Literal["train", "valid", "test"] = "test"
+    split: Split = "test"
     """Which rows are shown."""
     device: Device = "auto"
     data_dir: DataDir = None
@@ -181,8 +185,21 @@ class List:
 
 
 @dataclass
+class Runs:
+    r"""Lists the runs in a folder with their figures."""
+
+    folder: Positional[Path] = Path("runs")
+    """Where the runs are."""
+    json: bool = False
+    """Print one JSON object."""
+
+
+@dataclass
 class Show:
-    r"""Prints a recipe in full, as TOML that `train` takes."""
+    r"""Prints a recipe in full, as TOML that `train` takes; what may be set besides is a comment.
+
+    Settings are flags, as in `train`.
+    """
 
     recipe: Positional[str]
     """A name from `pyro-vae list`, or a TOML file."""
@@ -221,6 +238,7 @@ COMMANDS: dict[str, Any] = {
         Sample,
         Reconstruct,
         Plot,
+        Runs,
         List,
         Show,
         Explain,
@@ -231,7 +249,7 @@ COMMANDS: dict[str, Any] = {
 
 def parse(args: list[str]) -> tuple[Any, dict[str, Any]]:
     r"""Splits arguments into a command and, for some, the settings of the recipe."""
-    if args[:1] in (["explain"], ["inspect"]):
+    if args[:1] in (["explain"], ["inspect"], ["show"]):
         command = COMMANDS[args[0]]
         rest, flags = take_settings(args[1:], command)
         return tyro.cli(command, args=rest, prog=f"pyro-vae {args[0]}"), flags
@@ -251,13 +269,22 @@ def parse(args: list[str]) -> tuple[Any, dict[str, Any]]:
         after = rest.index("--resume") + 1
         if after == len(rest) or rest[after].startswith("-"):
             rest.insert(after, "newest")
-    return tyro.cli(Train, args=rest, prog="pyro-vae train"), flags
+    command = tyro.cli(Train, args=rest, prog="pyro-vae train")
+    if not command.recipe and command.resume is None:
+        raise ValueError(f"Expected a recipe ({', '.join(recipes())}) or a TOML file; got none.")
+    return command, flags
 
 
 def _train_help(rest: list[str], flags: dict[str, Any]) -> Any:
     r"""Prints help with the settings of the recipe in hand, then leaves."""
     name = next(a for a in rest if not a.startswith("-"))
-    recipe = validate(override(read_recipe(name), flags))
+    values = override(read_recipe(name), flags)
+    if values["data"].get("kind") == "file":  # help needs no file
+        values["data"].setdefault("path", "FILE")
+    if values["likelihood"].get("kind") == "product":
+        example = {"columns": [0], "likelihood": {"kind": "gaussian"}}
+        values["likelihood"].setdefault("parts", [example])
+    recipe = validate(values)
 
     @dataclass
     class WithSettings(Train):

@@ -1,104 +1,53 @@
-r"""What the commands do. Torch is imported inside, when a command runs."""
+r"""Commands about runs. Torch is imported inside, when a command runs."""
 
+import contextlib
 import json
-import shutil
-import time
+import sys
 from collections.abc import Callable
-from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..config import (
-    ESTIMATORS,
-    REGISTRY,
-    Recipe,
-    override,
-    read_recipe,
-    recipes,
-    to_toml,
-    validate,
-)
-from . import arguments
+from ..config import read_recipe
+from . import arguments, recipes
+from .opened import Opened, data_of, open_run, rows_of, split_of
+from .output import at_least_one, check_out, named_columns, save_picture, to_json, write_arrays
 
 if TYPE_CHECKING:
-    from ..data import Dataset, Split
-
-
-def train(command: arguments.Train, flags: dict[str, Any]) -> None:
-    from .. import data
-    from ..build import build_vae, find_device
-    from ..evaluate.checks import take
-    from ..objectives import plan, planned
-    from ..train import fit
-
-    if command.resume is None:
-        recipe = validate(override(read_recipe(command.recipe), flags))
-        out = command.out or Path("runs") / f"{recipe.name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    else:
-        name = validate(read_recipe(command.recipe)).name
-        out = _newest_run(name) if command.resume == "newest" else Path(command.resume)
-        recipe = validate(override(_recorded(out), flags))
-    device = find_device(recipe.device)
-    dataset = data.load(recipe.data, command.data_dir)
-    x_shape, scale = dataset.train.x_shape, dataset.train.scale
-    vae = build_vae(recipe, x_shape, scale, dataset.train).to(device)
-    take(vae, dataset.train, skip_checks=recipe.train.skip_checks)  # before any folder is made
-    plan(vae, dataset.train.rows(slice(0, 2)).to(device), **planned(recipe.train))
-
-    if command.overwrite and command.resume is None and (out / "config.toml").is_file():
-        shutil.rmtree(out)
-    if command.resume is None and (out / "checkpoints").exists():
-        raise ValueError(
-            f"Expected a folder without a run; got {out}, which holds one. Continue it with "
-            f"--resume {out}, choose another --out, or delete it with --overwrite."
-        )
-    out.mkdir(parents=True, exist_ok=True)
-    if command.resume is None:
-        (out / "config.toml").write_text(to_toml(recipe), encoding="utf-8")
-        (out / "data.json").write_text(json.dumps(dataset.record(), indent=2) + "\n")
-    print(f"{recipe.name} on {device}, {len(dataset.train)} data, into {out}", flush=True)
-    valid = dataset.valid
-    if vae.posterior.index and valid is not None:
-        print("No validation: this posterior has parameters for its training data alone.")
-        valid = None
-    history = fit(
-        vae,
-        dataset.train,
-        valid=valid,
-        seed=recipe.seed,
-        out=out,
-        resume=command.resume is not None,
-        record={
-            "recipe": recipe.model_dump(mode="json"),
-            "data": dataset.record(),
-            "x_shape": list(x_shape),
-            "scale": scale,
-        },
-        **recipe.train.model_dump(),
-    )
-    print(
-        f"Trained {history['epoch'][-1]} epochs in {history['seconds'][-1]:.0f} s. "
-        f"Next: pyro-vae evaluate {out}, pyro-vae plot {out}"
-    )
+    from ..data import Split
 
 
 def evaluate(command: arguments.Evaluate, flags: dict[str, Any]) -> None:
     from ..evaluate import evaluate as figures_of
     from ..evaluate.diagnosis import simulated
 
+    check_out(command.out, (".csv", ".npz"))
     vae, split, name = _load(command)
     index = _row_numbers(command, vae, split)
+    by_datum: dict[str, Any] = {}
     figures = {
         "data": name,
         "split": command.split,
         **figures_of(
-            vae, split, command.num_samples, index=index, seed=command.seed, kept=command.kept
+            vae,
+            split,
+            command.num_samples,
+            index=index,
+            seed=command.seed,
+            kept=command.kept,
+            by_datum=by_datum,
         ),
         **(simulated(vae, seed=command.seed) if command.simulated else {}),
     }
+    if command.data is None:
+        _keep_figures(command.run, command.split, figures)
     if command.json:
-        print(_json(figures))
+        if command.out is not None:
+            with contextlib.redirect_stdout(sys.stderr):
+                write_arrays(command.out, {**_keys(split), **by_datum})
+        print(to_json(figures))
         return
+    if command.out is not None:
+        write_arrays(command.out, {**_keys(split), **by_datum})
     print(
         f"{name}, {command.split}, {figures['num_data']} data, in nats per datum:\n"
         f"  ELBO      {figures['elbo']:10.3f} +- {figures['elbo_se']:.3f}\n"
@@ -122,79 +71,111 @@ def evaluate(command: arguments.Evaluate, flags: dict[str, Any]) -> None:
 
 
 def diagnose(command: arguments.Diagnose, flags: dict[str, Any]) -> None:
-    from .. import data, report
+    from .. import report
     from ..checkpoint import load
     from ..evaluate import diagnose as ask
     from ..evaluate.checks import take
 
-    recipe = validate(_recorded(command.run))
+    run = open_run(command.run)
     vae = load(command.run, command.device)
-    dataset = data.load(recipe.data, command.data_dir)
-    test = take(vae, _split_of(dataset, "test"), skip_checks=recipe.train.skip_checks)
+    dataset = data_of(run, command.data_dir, command.split, "train")
+    rows = split_of(dataset, command.split)
+    rows = take(vae, rows, skip_checks=run.recipe.train.skip_checks)
     found = ask(
         vae,
-        test,
+        rows,
         dataset.train,
         num_samples=command.num_samples,
-        num_data=_at_least_one(command.num_data),
+        num_data=at_least_one(command.num_data),
         num_temperatures=command.num_temperatures,
         num_steps=command.num_steps,
         seed=command.seed,
     )
-    title = f"{recipe.name}, {dataset.name} test data"
-    figures = report.pictures(vae, test, found, command.run / "metrics.jsonl")
+    title = f"{run.recipe.name}, {dataset.name} {command.split} data"
+    figures = report.pictures(vae, rows, found, command.run / "metrics.jsonl")
     path = command.html or command.run / "diagnosis.html"
     path.write_text(report.html(found, title, figures), encoding="utf-8")
     if command.json:
-        print(_json({"data": dataset.name, "split": "test", **found.record()}))
+        print(to_json({"data": dataset.name, "split": command.split, **found.record()}))
         return
     print(report.text(found, title))
     print(f"\nThe page with pictures: {path}")
 
 
 def compare(command: arguments.Compare, flags: dict[str, Any]) -> None:
-    from .. import data
     from ..checkpoint import load
     from ..evaluate import check_comparable, log_marginal
     from ..evaluate import compare as difference
     from ..evaluate.checks import take
 
+    if len(command.runs) < 2:
+        raise ValueError(f"Expected two or more runs to compare; got {len(command.runs)}.")
     sides = []
-    for run in (command.a, command.b):
-        dataset = data.load(validate(_recorded(run)).data, command.data_dir)
-        vae = load(run, command.device)
+    for path in command.runs:
+        run = open_run(path)
+        dataset = data_of(run, command.data_dir, command.split)
+        vae = load(path, command.device)
         record = {**dataset.record(), "discrete": vae.likelihood.support.is_discrete}
-        sides.append((vae, dataset, record))
+        sides.append((vae, split_of(dataset, command.split), record))
     records = [record for _, _, record in sides]
-    check_comparable(records[0], records[1], command.split)
+    for record in records[1:]:
+        check_comparable(records[0], record, command.split)
     values = []
-    for vae, dataset, _ in sides:
-        split = _split_of(dataset, command.split).freeze(command.seed)
-        split = take(vae, split)
+    for vae, rows, _ in sides:
+        split = take(vae, rows.freeze(command.seed))
         estimate = log_marginal(vae, split, command.num_samples, seed=command.seed)
         values.append(estimate.log_marginal)
+    names = [str(path) for path in command.runs]
+    best = max(range(len(values)), key=lambda i: float(values[i].mean()))
+    if len(values) > 2:
+        _print_ranking(command, names, values, best, records[0])
+        return
     found = difference(values[0], values[1], data=records[0])
     if command.json:
-        print(_json({"a": str(command.a), "b": str(command.b), **found._asdict()}))
+        print(to_json({"a": names[0], "b": names[1], **found._asdict()}))
         return
-    print(found.sentence(str(command.a), str(command.b)))
+    print(found.sentence(*names))
     if found.bits_per_dim is not None:
         bits, few = abs(found.bits_per_dim), "fewer" if found.bits_per_dim > 0 else "more"
-        print(f"{command.b} takes {bits:.5f} bits per dimension {few} than {command.a}.")
+        print(f"{names[1]} takes {bits:.5f} bits per dimension {few} than {names[0]}.")
+
+
+def _print_ranking(
+    command: arguments.Compare, names: list[str], values: list[Any], best: int, record: Any
+) -> None:
+    r"""Every run against the best one, by paired differences."""
+    from ..evaluate import compare as difference
+
+    order = sorted(range(len(values)), key=lambda i: -float(values[i].mean()))
+    rows = []
+    for i in order:
+        gap = None if i == best else difference(values[best], values[i], data=record)._asdict()
+        error = float(values[i].std()) / len(values[i]) ** 0.5
+        mean = float(values[i].mean())
+        rows.append({"run": names[i], "log_marginal": mean, "se": error, "to_best": gap})
+    if command.json:
+        print(to_json({"split": command.split, "num_data": len(values[0]), "runs": rows}))
+        return
+    width = max(map(len, names))
+    print(f"log p(x) of {len(values[0])} {command.split} data, in nats per datum:")
+    for row in rows:
+        gap = row["to_best"]
+        told = (
+            "best" if gap is None else f"{gap['difference']:+.3f} +- {gap['se']:.3f} to the best"
+        )
+        if gap is not None and gap["p_value"] > 0.01:
+            told += " (no difference is seen)"
+        print(f"  {row['run']:{width}s}  {row['log_marginal']:10.3f} +- {row['se']:.3f}  {told}")
 
 
 def encode(command: arguments.Encode, flags: dict[str, Any]) -> None:
-    import numpy as np
-
     from ..evaluate import encode as moments_of
 
+    check_out(command.out, (".npz", ".csv"))
     vae, split, _ = _load(command)
     moments = moments_of(vae, split, index=_row_numbers(command, vae, split))
-    arrays: dict[str, Any] = {k: v.cpu().numpy() for k, v in moments._asdict().items()}
-    if split.labels is not None:
-        arrays["labels"] = split.labels.cpu().numpy()
-    np.savez(command.out, **arrays)
-    print(f"{command.out}: " + ", ".join(f"{k} {v.shape}" for k, v in arrays.items()))
+    arrays = {k: v.cpu().numpy() for k, v in moments._asdict().items()}
+    write_arrays(command.out, {**arrays, **_keys(split)})
 
 
 def sample(command: arguments.Sample, flags: dict[str, Any]) -> None:
@@ -202,23 +183,42 @@ def sample(command: arguments.Sample, flags: dict[str, Any]) -> None:
     from ..evaluate import sample as draw
     from ..plot import plot_samples
 
+    check_out(command.out)
+    run = open_run(command.run)
     vae = load(command.run, command.device)
-    _save_picture(
-        plot_samples(vae, command.num_samples, seed=command.seed), command.run, "samples"
-    )
-    _save_array(draw(vae, command.num_samples, command.what, seed=command.seed), command.out)
+    count = at_least_one(command.num_samples, "--num-samples")
+    save_picture(plot_samples(vae, count, seed=command.seed), command.run, "samples")
+    if command.out is not None:
+        x = draw(vae, count, command.what, seed=command.seed).cpu().numpy()
+        _write_data(command.out, x, run, {}, command.what)
 
 
 def reconstruct(command: arguments.Reconstruct, flags: dict[str, Any]) -> None:
     from ..evaluate import reconstruct as see
     from ..plot import plot_reconstructions
 
+    check_out(command.out)
     vae, split, _ = _load(command)
-    count = _at_least_one(command.num_data)
+    count = at_least_one(command.num_data)
     figure = plot_reconstructions(vae, split, count, seed=command.seed)
-    _save_picture(figure, command.run, "reconstructions")
-    x = split.freeze(command.seed).rows(slice(0, count))
-    _save_array(see(vae, x, command.what, seed=command.seed), command.out)
+    save_picture(figure, command.run, "reconstructions")
+    if command.out is not None:
+        seen = split.freeze(command.seed).take(split.spread(count))
+        x = see(vae, seen, command.what, seed=command.seed).cpu().numpy()
+        _write_data(command.out, x, open_run(command.run), _keys(seen), command.what)
+
+
+def _write_data(out: Path, x: Any, run: Opened, keys: dict[str, Any], what: str) -> None:
+    r"""Data of a model: a table with the names that the training data had, else an array."""
+    from ..data import Column
+
+    columns = [Column(n, tuple(c)) for n, c in run.data.get("form", {}).get("columns", ())]
+    if out.suffix == ".csv" and columns:
+        if what == "mean":  # means of codes are no categories
+            columns = [Column(column.name) for column in columns]
+        write_arrays(out, {**keys, **named_columns(x, columns)})
+    else:
+        write_arrays(out, {"x": x, **keys})
 
 
 def plot(command: arguments.Plot, flags: dict[str, Any]) -> None:
@@ -229,121 +229,76 @@ def plot(command: arguments.Plot, flags: dict[str, Any]) -> None:
     print("Pictures: " + ", ".join(map(str, paths)))
 
 
-def list_(command: arguments.List, flags: dict[str, Any]) -> None:
-    known: dict[str, dict[str, dict[str, str]]] = {}
-    for choice, kinds in REGISTRY.items():
-        known[choice] = {}
-        for name, kind in kinds.items():
-            row = known[choice][name] = {"formula": (kind.__doc__ or "").strip()}
-            if kind.support:
-                row |= {"support": kind.support, "advice": kind.advice}
-    known["estimator"] = {name: {"formula": text} for name, text in ESTIMATORS.items()}
-    known["recipe"] = {
-        name: {"formula": path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")}
-        for name, path in recipes().items()
-    }
+def runs(command: arguments.Runs, flags: dict[str, Any]) -> None:
+    if not command.folder.is_dir():
+        raise ValueError(f"Expected a folder of runs; got {command.folder}.")
+    rows = [_row_of(path.parent) for path in sorted(command.folder.glob("*/config.toml"))]
     if command.json:
-        print(json.dumps(known, indent=2))
+        print(to_json({"runs": rows}))
         return
-    for choice, rows in known.items():
-        print(f"{choice}:")
-        for name, row in rows.items():
-            print(f"  {name:32s}{row['formula']}")
-            if "support" in row:
-                print(f"  {'':32s}on {row['support']}: {row['advice']}")
+    if not rows:
+        print(f"No runs in {command.folder}.")
+        return
+    names = {
+        "run": "run",
+        "recipe": "recipe",
+        "data": "data",
+        "epochs": "epochs",
+        "valid": "validation ELBO",
+        "test": "test log p(x)",
+        "light": "light",
+    }
+    table = [list(names.values())]
+    table += [["" if row[n] is None else str(row[n]) for n in names] for row in rows]
+    widths = [max(len(line[j]) for line in table) for j in range(len(names))]
+    for line in table:
+        print("  ".join(cell.ljust(w) for cell, w in zip(line, widths)).rstrip())
 
 
-def explain(command: arguments.Explain, flags: dict[str, Any]) -> None:
-    from ..objectives import explain as derive
-    from ..objectives import planned
-
-    recipe, vae, train = _built(command, flags)
-    derivation = derive(vae, train.rows(slice(0, 2)), **planned(recipe.train))
-    print(derivation.latex if command.latex else derivation.text)
-
-
-def inspect(command: arguments.Inspect, flags: dict[str, Any]) -> None:
-    from ..microscope import inspect_step
-    from ..objectives import plan, planned
-
-    recipe, vae, train = _built(command, flags)
-    rows = train.spread(_at_least_one(command.num_data))
-    known = {"index": rows} if vae.posterior.index else {}
-    x = train.freeze(recipe.seed).rows(rows)
-    print(f"The ELBO of {len(x)} training data of {recipe.name}, before training, by one sample:")
-    print(inspect_step(vae, x, seed=recipe.seed, **known))
-    settings = recipe.train
-    weight = f"KL weight {settings.kl_weight:g}"
-    if settings.kl_warmup_epochs:
-        weight += f" after {settings.kl_warmup_epochs:g} epochs from 0"
-    print(f"Training takes {plan(vae, x, **planned(settings)).why} {weight}.")
-
-
-def _built(command: Any, flags: dict[str, Any]) -> tuple[Recipe, Any, "Split"]:
-    r"""A recipe with its settings, the VAE that it declares, and its training data."""
-    from .. import data
-    from ..build import build_vae
-
-    recipe = validate(override(read_recipe(command.recipe), flags))
-    train = data.load(recipe.data, command.data_dir).train
-    return recipe, build_vae(recipe, train.x_shape, train.scale, train), train
+def _row_of(run: Path) -> dict[str, Any]:
+    r"""What the files of a run say of it, without its tensors."""
+    row: dict[str, Any] = dict.fromkeys(("recipe", "data", "epochs", "valid", "test", "light"))
+    row = {"run": str(run), **row}
+    try:
+        values = read_recipe(run / "config.toml")
+        row |= {"recipe": values["name"], "data": values["data"]["kind"]}
+        if row["data"] == "file":
+            row["data"] = Path(values["data"]["path"]).name
+    except (ValueError, KeyError, TypeError):
+        row["recipe"] = "not readable"
+    metrics = run / "metrics.jsonl"
+    if metrics.is_file():
+        for line in metrics.read_text(encoding="utf-8").splitlines():
+            try:
+                found = json.loads(line)
+            except ValueError:
+                continue
+            row["epochs"] = found.get("epoch", row["epochs"])
+            if "elbo" in found:
+                row["valid"] = f"{found['elbo']:.3f} +- {found['elbo_se'] or 0:.3f}"
+    figures = _kept_figures(run).get("test")
+    if figures:
+        row["test"] = f"{figures['log_marginal']:.3f} +- {figures['log_marginal_se'] or 0:.3f}"
+        row["light"] = figures["light"]
+    return row
 
 
-def show(command: arguments.Show, flags: dict[str, Any]) -> None:
-    print(to_toml(validate(read_recipe(command.recipe))), end="")
+def _kept_figures(run: Path) -> dict[str, Any]:
+    path = run / "figures.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (ValueError, OSError):
+        return {}
 
 
-RUN: dict[type, Callable[[Any, dict[str, Any]], None]] = {
-    arguments.Train: train,
-    arguments.Evaluate: evaluate,
-    arguments.Diagnose: diagnose,
-    arguments.Compare: compare,
-    arguments.Encode: encode,
-    arguments.Sample: sample,
-    arguments.Reconstruct: reconstruct,
-    arguments.Plot: plot,
-    arguments.List: list_,
-    arguments.Show: show,
-    arguments.Explain: explain,
-    arguments.Inspect: inspect,
-}
-
-
-def _json(record: dict[str, Any]) -> str:
-    r"""A record as JSON, which has no NaN and no infinity: they are null."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: plain(part) for key, part in value.items()}
-        if isinstance(value, list | tuple):
-            return [plain(part) for part in value]
-        return None if isinstance(value, float) and not isfinite(value) else value
-
-    return json.dumps(plain(record), allow_nan=False)
-
-
-def _at_least_one(count: int) -> int:
-    if count < 1:
-        raise ValueError(f"Expected --num-data of at least 1; got {count}.")
-    return count
-
-
-def _recorded(run: Path) -> dict[str, Any]:
-    r"""The recipe of a run."""
-    path = run / "config.toml"
-    if not path.is_file():
-        raise ValueError(f"Expected the folder of a run, with config.toml; got {run}.")
-    return read_recipe(path)
-
-
-def _newest_run(name: str) -> Path:
-    r"""The newest run of a recipe below `runs/`."""
-    runs = [
-        path for path in Path("runs").glob("*/config.toml") if read_recipe(path)["name"] == name
-    ]
-    if not runs:
-        raise ValueError(f"Expected a run of {name!r} below runs/ to resume; found none.")
-    return max(runs, key=lambda path: path.stat().st_mtime).parent
+def _keep_figures(run: Path, split: str, figures: dict[str, Any]) -> None:
+    r"""Keeps the figures of a run's own data, for the table of runs; where nothing can be
+    written, evaluation goes on without."""
+    path = run / "figures.json"
+    partial = path.with_name(".figures.partial.json")
+    with contextlib.suppress(OSError):
+        partial.write_text(to_json({**_kept_figures(run), split: figures}) + "\n")
+        partial.replace(path)
 
 
 def _load(command: Any) -> tuple[Any, "Split", str]:
@@ -351,52 +306,52 @@ def _load(command: Any) -> tuple[Any, "Split", str]:
     from ..checkpoint import load
     from ..evaluate.checks import take
 
-    recipe = validate(_recorded(command.run))
+    run = open_run(command.run)
     vae = load(command.run, command.device)
-    split, name = _find_split(recipe, command)
-    return vae, take(vae, split, skip_checks=recipe.train.skip_checks), name
+    split, name = rows_of(run, command.split, getattr(command, "data", None), command.data_dir)
+    return vae, take(vae, split, skip_checks=run.recipe.train.skip_checks), name
 
 
 def _row_numbers(command: Any, vae: Any, split: "Split") -> Any:
     r"""Row numbers of the training data, for posteriors that know these alone."""
     import torch
 
-    own = command.split == "train" and command.data is None
-    return torch.arange(len(split)) if vae.posterior.index and own else None
+    if not vae.posterior.index:
+        return None
+    if command.split != "train" or getattr(command, "data", None) is not None:
+        raise ValueError(
+            f"Expected training data, for which alone {type(vae.posterior).__name__} has "
+            f"parameters; got {command.split} data. Say --split train."
+        )
+    return torch.arange(len(split))
 
 
-def _find_split(recipe: Recipe, command: Any) -> tuple["Split", str]:
-    r"""The rows of the run's data, of another known set, or of a file, by the run's rules."""
-    from .. import data
+def _keys(split: "Split") -> dict[str, Any]:
+    r"""What joins figures of data with the user's file: row numbers, and labels by name."""
+    import numpy as np
 
-    other, kind = getattr(command, "data", None), recipe.data
-    if other is not None:
-        rules = {"binarize": kind.binarize, "range": kind.range, "seed": kind.seed}
-        known = REGISTRY["data"].get(other.replace("_", "-"))
-        if known is None:
-            return data.whole_file(Path(other), kind, command.split), other
-        kind = validate(rules, known)
-    dataset = data.load(kind, command.data_dir)
-    return _split_of(dataset, command.split), dataset.name
-
-
-def _split_of(dataset: "Dataset", name: str) -> "Split":
-    if name not in dataset.splits:
-        known = ", ".join(dataset.splits)
-        raise ValueError(f"Expected one of {known}, the splits of {dataset.name}; got {name}.")
-    return dataset.splits[name]
+    keys: dict[str, Any] = {"rows": split.row_numbers.cpu().numpy()}
+    if split.labels is not None:
+        labels = split.labels.cpu().numpy()
+        keys["labels"] = labels
+        if split.classes and labels.dtype.kind == "i":
+            names = np.array([*split.classes, ""])
+            keys["label_names"] = names[np.where(labels < 0, len(split.classes), labels)]
+    return keys
 
 
-def _save_picture(figure: Any, run: Path, name: str) -> None:
-    path = run / "pictures" / f"{name}.png"
-    path.parent.mkdir(exist_ok=True)
-    figure.savefig(path, dpi=150)
-    print(f"Picture: {path}")
-
-
-def _save_array(x: Any, out: Path | None) -> None:
-    if out is not None:
-        import numpy as np
-
-        np.save(out, x.cpu().numpy())
-        print(f"{out}: {tuple(x.shape)}")
+RUN: dict[type, Callable[[Any, dict[str, Any]], None]] = {
+    arguments.Train: recipes.train,
+    arguments.Evaluate: evaluate,
+    arguments.Diagnose: diagnose,
+    arguments.Compare: compare,
+    arguments.Encode: encode,
+    arguments.Sample: sample,
+    arguments.Reconstruct: reconstruct,
+    arguments.Plot: plot,
+    arguments.Runs: runs,
+    arguments.List: recipes.list_,
+    arguments.Show: recipes.show,
+    arguments.Explain: recipes.explain,
+    arguments.Inspect: recipes.inspect,
+}

@@ -201,8 +201,8 @@ ElementLikelihood = Annotated[
 class Part(Settings):
     """Columns of a table and their likelihood."""
 
-    columns: tuple[NonNegativeInt, ...]
-    """The columns, from 0; those of all parts together are all, each once."""
+    columns: tuple[NonNegativeInt | str, ...]
+    """The columns, by name or by number from 0; those of all parts together are all, each once."""
     likelihood: ElementLikelihood
     """Their likelihood, with a decoder of its own."""
 

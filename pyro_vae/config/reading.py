@@ -2,6 +2,7 @@ r"""From TOML and flags to checked settings, and back."""
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from importlib import resources
@@ -17,7 +18,9 @@ from .posteriors import Posterior
 from .priors import Prior
 from .recipe import Recipe
 
+CONTROL = r"[\x00-\x1f\x7f]"
 MAX_RECIPE_BYTES = 1_000_000
+DATA = (".csv", ".tsv", ".npy", ".npz", ".txt", ".parquet", ".png", ".jpg")
 
 
 def kinds(choice: Any) -> dict[str, type[Kind]]:
@@ -62,6 +65,11 @@ def read_recipe(name: str | os.PathLike[str]) -> dict[str, Any]:
         raise ValueError(
             f"Expected a recipe ({', '.join(recipes())}) or a TOML file; got {str(name)!r}{hint}."
         )
+    if path.suffix.lower() in DATA:
+        raise ValueError(
+            f"Expected a recipe; got {path}, a file of data. Write its path behind a recipe, as "
+            f"in digits --data.kind file --data.path {path} --likelihood.kind gaussian."
+        )
     if path.stat().st_size > MAX_RECIPE_BYTES:
         raise ValueError(f"Expected a recipe below 1 MB; got {path}, {path.stat().st_size} bytes.")
     try:
@@ -71,10 +79,17 @@ def read_recipe(name: str | os.PathLike[str]) -> dict[str, Any]:
     return {"name": path.stem, **values}
 
 
-def override(values: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
+def override(
+    values: Mapping[str, Any], flags: Mapping[str, Any], said: list[str] | None = None
+) -> dict[str, Any]:
     """Returns `values` with dotted keys replaced, as in ``{"prior.kind": "vamp"}``.
 
-    A new kind keeps those of the old kind's options that it also has.
+    A new kind starts from its own defaults. Networks inside stay, as their kind does not change.
+
+    Arguments:
+        values: A recipe, not yet validated.
+        flags: Settings by dotted key.
+        said: Gets a line for every setting that a new kind does not take over.
 
     Example:
         >>> vamp = {"prior": {"kind": "vamp", "num_components": 9}}
@@ -89,14 +104,30 @@ def override(values: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, A
             table = table.setdefault(parent, {})
             if not isinstance(table, dict):
                 raise ValueError(f"Unknown key {dotted!r}: {parent!r} is a value, not a table.")
-        if key == "kind" and (known := REGISTRY.get(_choice(parents))):
-            names = (str(kind).replace("_", "-") for kind in (table.get("kind"), flags[dotted]))
-            old, new = map(known.get, names)
-            for name in list(table) if new else ():
-                if not _shared(name, old or new, new):
-                    del table[name]
+        known = REGISTRY.get(_choice(parents), {})
+        if key == "kind" and (new := known.get(str(flags[dotted]).replace("_", "-"))):
+            told = _start_anew(table, new)
+            if told and said is not None:
+                where = ".".join(parents)
+                said.append(f"{where}.kind is now {flags[dotted]}; left behind: {', '.join(told)}")
+        elif known and "kind" not in table and parents[0] in ("prior", "posterior"):
+            table["kind"] = Recipe.model_fields[parents[0]].default.kind
         table[key] = flags[dotted]
     return result
+
+
+def _start_anew(table: dict[str, Any], new: type[Kind]) -> list[str]:
+    """Takes out the settings of another kind; networks stay where the new kind has such."""
+    if str(table.get("kind", "")).replace("_", "-") == new.model_fields["kind"].default:
+        return []
+    told = []
+    for name, value in list(table.items()):
+        if isinstance(value, dict) and name in new.model_fields:
+            continue
+        del table[name]
+        if name != "kind":
+            told.append(name)
+    return told
 
 
 def validate(values: Mapping[str, Any], model: type[Settings] = Recipe) -> Any:
@@ -105,16 +136,24 @@ def validate(values: Mapping[str, Any], model: type[Settings] = Recipe) -> Any:
     Raises:
         ValueError: With one line for every value that is wrong, naming key and remedy.
     """
-    values = _copy(values)
     try:
+        values = _copy(values)
         return model.model_validate(values)
+    except RecursionError:
+        raise ValueError(
+            "Expected settings in a few tables; got thousands inside each other."
+        ) from None
     except ValidationError as error:
         lines = [_line(details, model, values) for details in error.errors()]
         raise ValueError("\n".join(dict.fromkeys(lines))) from None
 
 
-def to_toml(settings: Settings) -> str:
+def to_toml(settings: Settings, optional: bool = False) -> str:
     """Returns `settings` as TOML that :func:`read_recipe` and :func:`validate` turn back.
+
+    Arguments:
+        settings: The settings.
+        optional: Whether settings without a value are there, too, as comments.
 
     Example:
         >>> print(to_toml(kinds(Prior)["vamp"](num_components=9)))
@@ -123,7 +162,7 @@ def to_toml(settings: Settings) -> str:
         learned = true
     """
     lines: list[str] = []
-    _write_table(settings.model_dump(mode="json", exclude_none=True), (), lines)
+    _write_table(settings.model_dump(mode="json"), (), lines, optional)
     return "\n".join(lines).strip() + "\n"
 
 
@@ -146,12 +185,6 @@ def _copy(values: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _shared(name: str, old: Any, new: Any) -> bool:
-    """Whether two kinds have an option of one name and type."""
-    options = [kind.model_fields.get(name) for kind in (old, new)]
-    return None not in options and options[0].annotation == options[1].annotation
-
-
 def _choice(parents: list[str]) -> str:
     """The registry's name for the table at the end of a dotted key."""
     name = parents[-1] if parents else ""
@@ -164,10 +197,13 @@ def _line(details: Any, model: type[Settings], values: Mapping[str, Any]) -> str
     key, got = ".".join(path), details["input"]
     match details["type"]:
         case "extra_forbidden":
-            near = suggestion(path[-1], fields) or f"; known here: {', '.join(fields)}"
-            return f"{key}: no such setting{near}."
+            return f"{key}: no such setting{_hint(path, fields)}."
         case "missing":
-            return f"{key}: this setting has no default; give it a value."
+            about = fields[path[-1]].description if path[-1] in fields else None
+            told = f" {' '.join(about.split())}" if about else ""
+            return f"{key}: this setting has no default; give it a value.{told}"
+        case "value_error":
+            return f"{key}: {details['ctx']['error']}; got {got!r}."
         case "union_tag_invalid" | "literal_error" | "union_tag_not_found":
             known: dict[str, Any] = dict(REGISTRY.get(_choice(list(path)), {}))
             if details["type"] == "union_tag_not_found":
@@ -183,6 +219,18 @@ def _line(details: Any, model: type[Settings], values: Mapping[str, Any]) -> str
             return f"{key}: {details['msg'].lower()}; got {got!r}."
 
 
+def _hint(path: list[str], fields: Mapping[str, Any]) -> str:
+    """What may have been meant by a setting that its place does not have."""
+    if near := suggestion(path[-1], fields):
+        return near
+    choice = _choice(path[:-1])
+    owners = [n for n, kind in REGISTRY.get(choice, {}).items() if path[-1] in kind.model_fields]
+    if owners:
+        where = ".".join([*path[:-1], "kind"])
+        return f" here; it belongs to {', '.join(owners)}: set {where} to that"
+    return f"; known here: {', '.join(fields)}"
+
+
 def _resolve(
     location: tuple[int | str, ...], model: type[Settings], values: Any
 ) -> tuple[list[str], dict[str, Any]]:
@@ -191,24 +239,43 @@ def _resolve(
     fields: dict[str, Any] = dict(model.model_fields)
     for step in location:
         if isinstance(values, Mapping) and step == values.get("kind") and path:
-            fields = dict(REGISTRY[_choice(path)][str(step)].model_fields)
-            continue  # the tag of a union
+            choice = REGISTRY.get(_choice([p for p in path if not p.isdigit()]), {})
+            if str(step) in choice:
+                fields = dict(choice[str(step)].model_fields)
+                continue  # the tag of a union
         path.append(str(step))
         annotation = fields[str(step)].annotation if str(step) in fields else None
         if isinstance(annotation, type) and issubclass(annotation, Settings):
             fields = dict(annotation.model_fields)
-        values = values.get(step) if isinstance(values, Mapping) else None
+        if isinstance(values, list | tuple) and isinstance(step, int) and step < len(values):
+            values = values[step]
+        else:
+            values = values.get(step) if isinstance(values, Mapping) else None
     return path, fields
 
 
-def _write_table(table: Mapping[str, Any], path: tuple[str, ...], lines: list[str]) -> None:
+def _write_table(
+    table: Mapping[str, Any], path: tuple[str, ...], lines: list[str], optional: bool
+) -> None:
     for key, value in sorted(table.items(), key=lambda item: item[0] != "kind"):
-        if not isinstance(value, dict):
-            lines.append(f"{key} = {_toml_value(value)}")
+        if value is None:
+            lines.extend([f"# {key} ="] if optional else [])
+        elif not isinstance(value, dict):
+            lines.append(f"{_key(key)} = {_toml_value(value)}")
+        elif not value and optional:
+            lines.append(f"# {key} = {{}}")
     for key, value in table.items():
         if isinstance(value, dict) and value:
-            lines.extend(["", f"[{'.'.join((*path, key))}]"])
-            _write_table(value, (*path, key), lines)
+            lines.extend(["", f"[{'.'.join(map(_key, (*path, key)))}]"])
+            _write_table(value, (*path, key), lines, optional)
+
+
+def _key(key: str) -> str:
+    return key if re.fullmatch(r"[\w-]+", key, re.ASCII) else _toml_value(key)
+
+
+def _escape(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
 
 
 def _toml_value(value: Any) -> str:
@@ -217,10 +284,13 @@ def _toml_value(value: Any) -> str:
             return str(value).lower()
         case str():
             quoted = value.replace("\\", "\\\\").replace('"', '\\"')
-            return f'"{quoted}"'
+            return f'"{re.sub(CONTROL, _escape, quoted)}"'
         case dict():
-            return f"{{{', '.join(f'{k} = {_toml_value(v)}' for k, v in value.items())}}}"
+            pairs = {k: v for k, v in value.items() if v is not None}
+            return f"{{{', '.join(f'{_key(k)} = {_toml_value(v)}' for k, v in pairs.items())}}}"
         case list() | tuple():
             return f"[{', '.join(map(_toml_value, value))}]"
-        case _:
+        case float() | int():
             return repr(value)
+        case _:
+            return _toml_value(str(value))

@@ -1,8 +1,17 @@
 r"""A recipe: a declared VAE, its data and its training."""
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
 
 from .data import Data
 from .kinds import Settings
@@ -20,6 +29,19 @@ ESTIMATORS = {
     "vimco": "the same by the score function; for any posterior",
     "renyi": "the Renyi bound of order alpha",
 }
+
+
+def _name(value: str) -> str:
+    if not re.fullmatch(r"\w[\w .+-]{0,99}", value) or ".." in value:
+        raise ValueError("expected up to 100 letters, digits, spaces, dots, + and -")
+    return value
+
+
+def _device(value: object) -> object:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", str(value)):
+        near = {"gpu": "cuda", "mps": "cpu"}.get(str(value).lower(), "auto")
+        raise ValueError(f"expected auto, cpu, cuda or cuda:N (did you mean {near!r}?)")
+    return value
 
 
 class Train(Settings):
@@ -96,11 +118,11 @@ class Train(Settings):
 class Recipe(Settings):
     """A declared VAE, its data and its training."""
 
-    name: str = "recipe"
+    name: Annotated[str, AfterValidator(_name)] = "recipe"
     """What the recipe is called."""
     seed: NonNegativeInt = 0
     """Seeds the parameters, the order of the data and the noise."""
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    device: Annotated[str, BeforeValidator(_device)] = "auto"
     """auto, cpu, cuda or cuda:N; auto takes a GPU where there is one."""
     latent_dim: PositiveInt = 16
     """Number of latent features."""

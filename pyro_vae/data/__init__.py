@@ -5,7 +5,7 @@ is the splits of a set that is known by name or read from a file.
 """
 
 from .dataset import Dataset, load
-from .files import whole_file
+from .files import find_file, whole_file
 from .split import Column, Split, as_split, check, fingerprint, moments
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Split",
     "as_split",
     "check",
+    "find_file",
     "fingerprint",
     "load",
     "moments",

@@ -87,7 +87,7 @@ def whole_file(path: Path, like: Any, name: str, form: Mapping[str, Any] | None 
     else:
         options = options.model_copy(update={"range": form["range"]})
         for key, split in splits.items():
-            splits[key] = _as_before(split, form)
+            splits[key] = _as_before(split, form, options)
     made = Dataset.make(options, {("test" if k == "" else k): s for k, s in splits.items()})
     if name == "all" or "" in splits:
         return made.all()
@@ -209,11 +209,12 @@ def _scale(splits: dict[str, Split], config: File, facts: list[str]) -> str:
     return found
 
 
-def _as_before(split: Split, form: Mapping[str, Any]) -> Split:
+def _as_before(split: Split, form: Mapping[str, Any], config: File) -> Split:
     r"""A split with the grey levels of the training data."""
     if split.levels is None or form["levels"] is None:
         return split
-    if split.levels > form["levels"]:
+    kept = form["range"] == "levels" and config.binarize == "no"
+    if split.levels > form["levels"] and not kept:
         raise ValueError(
             f"Expected whole numbers up to {form['levels']}, as in training; got {split.levels} "
             f"in {split.source}."

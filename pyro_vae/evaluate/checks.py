@@ -1,5 +1,7 @@
 r"""Do data and model fit each other? The door through which data enter training and evaluation."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from math import isfinite, prod
 from typing import Any
@@ -12,10 +14,11 @@ from torch import Tensor
 
 from ..data import Split, as_split, check
 from ..distributions import describe, elementwise, support_of
+from ..mistakes import first_mistake
 from ..objectives.alike import note_rows, rows_differ, weights_differ
 from ..objectives.base import sample_sites, weigh
 from ..objectives.planner import check_supports
-from .pure import device_of, pure
+from .pure import device_of, dtype_of, pure
 
 ELEMENTS_AT_ONCE = 1_000_000
 
@@ -43,13 +46,15 @@ def take(
             two programs do not weigh their latent variables alike.
     """
     split, parts = as_split(x, source), ("prior", "likelihood", "posterior")
+    split = replace(split, dtype=dtype_of(vae))
     is_vae = all(hasattr(vae, part) for part in parts)
     key = " ".join(str(id(getattr(vae, part))) for part in parts) if is_vae else ""
     if not key or split.checked != key:
         violation = ""
         try:
             if is_vae:
-                check_data(vae, split)
+                with _in_words(vae, split):
+                    check_data(vae, split)
             else:
                 check_program(vae, split, index)
         except ValueError as error:
@@ -58,6 +63,23 @@ def take(
             violation = str(error)
         split = replace(split, checked=key, violation=violation)
     return split.to(device_of(vae))
+
+
+@contextmanager
+def _in_words(vae: Any, split: Split) -> Iterator[None]:
+    r"""Turns an exception of the networks into the sentence of the mistake."""
+    try:
+        yield
+    except (RuntimeError, TypeError, AttributeError, IndexError, NotImplementedError) as error:
+        with pure(vae, 0) as device:
+            x = split.to(device).rows(slice(0, 3))
+            known = {"index": torch.arange(len(x), device=device)} if vae.posterior.index else {}
+            told = first_mistake(vae, x, **known)
+        raise ValueError(
+            told
+            or f"Expected a model and a guide that run on {split.source}; got "
+            f"{type(error).__name__}: {error}"
+        ) from error
 
 
 def check_data(vae: Any, split: Split) -> None:
@@ -84,6 +106,13 @@ def check_data(vae: Any, split: Split) -> None:
         index = torch.arange(len(rows), device=device)
         q = vae.posterior(rows, index) if vae.posterior.index else vae.posterior(rows)
         check_supports(vae.prior, vae.posterior, p, q)
+        if q.event_shape != p.event_shape or q.batch_shape != rows.shape[:1]:
+            told = first_mistake(vae, rows, **({"index": index} if vae.posterior.index else {}))
+            raise ValueError(
+                told
+                or f"Expected z of shape {tuple(p.event_shape)} for each datum, as the prior "
+                f"says; got {tuple(q.shape())} of {len(rows)} data from the posterior."
+            )
 
 
 def check_start(vae: Any, split: Split) -> None:

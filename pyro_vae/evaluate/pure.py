@@ -28,12 +28,31 @@ def pure(vae: nn.Module, seed: int) -> Iterator[torch.device]:
     flags = [(module, module.training) for module in vae.modules()]
     noise = apart(device, stream(seed, "evaluation"))
     try:
-        with noise, torch.no_grad(), pyro.validation_enabled(False):
+        with noise, default_dtype(dtype_of(vae)), torch.no_grad(), pyro.validation_enabled(False):
             vae.eval()
             yield device
     finally:
         for module, training in flags:
             module.training = training
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    r"""Sets torch's default dtype for a while, which new tensors inside have."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def dtype_of(vae: nn.Module) -> torch.dtype:
+    r"""Returns the dtype of the first parameter of real numbers, else torch's default."""
+    stored = (value for value in pyro.get_param_store().values())
+    floats = (p.dtype for p in chain(vae.parameters(), stored) if p.dtype.is_floating_point)
+    found = next(floats, torch.get_default_dtype())
+    return found if found in (torch.float32, torch.float64) else torch.get_default_dtype()
 
 
 def device_of(vae: nn.Module) -> torch.device:

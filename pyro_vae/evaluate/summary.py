@@ -24,6 +24,7 @@ def evaluate(
     seed: int = 0,
     kept: str | os.PathLike[str] | None = None,
     skip_checks: bool = False,
+    by_datum: dict[str, Any] | None = None,
 ) -> dict[str, float | int | str]:
     r"""Evaluates a VAE on a data set.
 
@@ -37,6 +38,7 @@ def evaluate(
         kept: A file that keeps what is done, as in :func:`pyro_vae.log_marginal`.
         skip_checks: Evaluates data outside of the likelihood's support, too; ``not_a_density``
             then says what is wrong with them.
+        by_datum: Gets the figures of each datum, as arrays of shape `(N,)`.
 
     Returns:
         Means over data in nats per datum. ``*_se`` is the standard deviation over data divided
@@ -49,6 +51,10 @@ def evaluate(
     known: dict[str, Any] = {"index": index, "seed": seed, "skip_checks": True}  # just checked
     bound = elbo(vae, split, min(10, num_samples), **known)
     estimate = log_marginal(vae, split, num_samples, kept=kept, **known)
+    if by_datum is not None:
+        columns = {"elbo": bound, "log_marginal": estimate.log_marginal, "ess": estimate.ess}
+        columns |= {"lower": estimate.lower, "upper": estimate.upper}
+        by_datum.update({name: values.cpu().numpy() for name, values in columns.items()})
     figures = figures_of(vae, split, bound, estimate, num_samples)
     light = trust(estimate, can_anneal=_can_anneal(vae, split, index))
     return {

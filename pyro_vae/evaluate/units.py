@@ -61,7 +61,7 @@ def unit_warning(vae: Any, split: Split) -> str | None:
 def _sentence(name: str, data: float, model: float) -> str:
     return (
         f"The scale of {name} is {data:.3g}, that of the model's predictions {model:.3g}: 10^"
-        f"{abs(log10(data / model)):.0f} apart. Standardize the data, column by column, or start "
+        f"{abs(log10(data / model)):.0f} apart. Standardize the data (data.standardize), or start "
         'the model there (scale=, sigma="per-column"): as it is, training will be slow and what '
         "is small will not be seen."
     )

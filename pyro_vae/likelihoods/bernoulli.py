@@ -24,4 +24,4 @@ class Bernoulli(Likelihood):
     link = "logit"
 
     def forward(self, z: Tensor) -> dist.Distribution:
-        return dist.Bernoulli(logits=self.decoder(z)).to_event(self.event_dim)
+        return dist.Bernoulli(logits=self.decode(z)).to_event(self.event_dim)

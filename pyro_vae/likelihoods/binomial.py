@@ -34,5 +34,5 @@ class Binomial(Likelihood):
         self.support = constraints.integer_interval(0, total_count)
 
     def forward(self, z: Tensor) -> dist.Distribution:
-        law = distributions.Binomial(self.total_count, self.decoder(z))
+        law = distributions.Binomial(self.total_count, self.decode(z))
         return law.to_event(self.event_dim)

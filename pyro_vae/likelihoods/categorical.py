@@ -30,6 +30,6 @@ class Categorical(Likelihood):
         self.support = constraints.integer_interval(0, num_levels - 1)
 
     def forward(self, z: Tensor) -> dist.Distribution:
-        logits = self.decoder(z).unflatten(-self.event_dim, (self.num_levels, -1))
+        logits = self.decode(z).unflatten(-self.event_dim, (self.num_levels, -1))
         logits = logits.movedim(-self.event_dim - 1, -1)
         return distributions.Levels(logits).to_event(self.event_dim)

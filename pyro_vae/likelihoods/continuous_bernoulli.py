@@ -24,4 +24,4 @@ class ContinuousBernoulli(Likelihood):
     link = "logit"
 
     def forward(self, z: Tensor) -> dist.Distribution:
-        return distributions.ContinuousBernoulli(self.decoder(z)).to_event(self.event_dim)
+        return distributions.ContinuousBernoulli(self.decode(z)).to_event(self.event_dim)

@@ -45,7 +45,7 @@ class DiscretizedLogistic(Likelihood):
 
     def forward(self, z: Tensor) -> dist.Distribution:
         kinds = 2 if self.num_components == 1 else 3
-        outputs = self.decoder(z).unflatten(-self.event_dim, (kinds, self.num_components, -1))
+        outputs = self.decode(z).unflatten(-self.event_dim, (kinds, self.num_components, -1))
         outputs = outputs.movedim((-self.event_dim - 2, -self.event_dim - 1), (0, -1))
         loc, log_scale = outputs[0], outputs[1].clamp(min=-7.0) - 1.0
         logits = loc.new_zeros(()).expand_as(loc) if kinds == 2 else outputs[2]

@@ -6,11 +6,11 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from ..base import Likelihood
 from ..distributions import scale_of
+from .location_scale import LocationScale
 
 
-class Gaussian(Likelihood):
+class Gaussian(LocationScale):
     r"""Creates the likelihood :math:`p(x \mid z) = \mathcal{N}(x; f(z), \mathrm{diag}\,\sigma^2)`.
 
     Squared error is this density in disguise: its sum over a datum has
@@ -62,7 +62,9 @@ class Gaussian(Likelihood):
         self.log_scale = nn.Parameter(start, requires_grad=learned)
 
     def forward(self, z: Tensor) -> dist.Distribution:
-        loc, log_scale = self.decoder(z), self.log_scale
+        loc: Tensor = self.decode(z)
+        log_scale: Tensor = self.log_scale
         if self.sigma == "per-element":
             loc, log_scale = loc.chunk(2, dim=-self.event_dim)
-        return dist.Normal(loc, scale_of(log_scale)).to_event(self.event_dim)
+        loc, scale = self.in_units_of_x(loc, scale_of(log_scale))
+        return dist.Normal(loc, scale).to_event(self.event_dim)

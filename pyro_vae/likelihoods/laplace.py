@@ -4,11 +4,11 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from ..base import Likelihood
 from ..distributions import scale_of
+from .location_scale import LocationScale
 
 
-class Laplace(Likelihood):
+class Laplace(LocationScale):
     r"""Creates the likelihood :math:`\prod_i \frac{1}{2b} e^{-|x_i - f_i(z)| / b}`.
 
     Absolute error is this density in disguise.
@@ -24,4 +24,5 @@ class Laplace(Likelihood):
         self.log_scale = nn.Parameter(torch.tensor(log(scale)))
 
     def forward(self, z: Tensor) -> dist.Distribution:
-        return dist.Laplace(self.decoder(z), scale_of(self.log_scale)).to_event(self.event_dim)
+        loc, scale = self.in_units_of_x(self.decode(z), scale_of(self.log_scale))
+        return dist.Laplace(loc, scale).to_event(self.event_dim)

@@ -33,5 +33,5 @@ class NegativeBinomial(Likelihood):
         self.log_count = nn.Parameter(torch.tensor(log(total_count)))
 
     def forward(self, z: Tensor) -> dist.Distribution:
-        law = distributions.NegativeBinomial(self.decoder(z), self.log_count)
+        law = distributions.NegativeBinomial(self.decode(z), self.log_count)
         return law.to_event(self.event_dim)

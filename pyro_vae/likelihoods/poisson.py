@@ -21,4 +21,4 @@ class Poisson(Likelihood):
     link = "log"
 
     def forward(self, z: Tensor) -> dist.Distribution:
-        return distributions.Poisson(self.decoder(z)).to_event(self.event_dim)
+        return distributions.Poisson(self.decode(z)).to_event(self.event_dim)

@@ -43,6 +43,6 @@ class Product(Likelihood):
         self.support = ByColumn(supports, [list(columns) for columns, _ in parts])
 
     def forward(self, z: Tensor) -> dist.Distribution:
-        features = self.decoder(z)
+        features = self.decode(z)
         columns = [getattr(self, f"columns{i}") for i in range(len(self.parts))]
         return Columns([part(features) for part in self.parts], columns)

@@ -5,11 +5,11 @@ import torch
 from torch import Tensor, nn
 
 from .. import distributions
-from ..base import Likelihood
 from ..distributions import scale_of
+from .location_scale import LocationScale
 
 
-class StudentT(Likelihood):
+class StudentT(LocationScale):
     r"""Creates the likelihood :math:`\prod_i t_\nu(x_i; f_i(z), \sigma)` of data with outliers.
 
     .. math:: t_\nu(x; f, \sigma) \propto
@@ -35,5 +35,5 @@ class StudentT(Likelihood):
 
     def forward(self, z: Tensor) -> dist.Distribution:
         df = self.log_df.clamp(-5.0, 20.0).exp()
-        law = distributions.StudentT(df, self.decoder(z), scale_of(self.log_scale))
-        return law.to_event(self.event_dim)
+        loc, scale = self.in_units_of_x(self.decode(z), scale_of(self.log_scale))
+        return distributions.StudentT(df, loc, scale).to_event(self.event_dim)

@@ -33,6 +33,6 @@ class ZeroInflatedNegativeBinomial(Likelihood):
         self.log_count = nn.Parameter(torch.tensor(log(total_count)))
 
     def forward(self, z: Tensor) -> dist.Distribution:
-        log_mean, gate = self.decoder(z).chunk(2, dim=-self.event_dim)
+        log_mean, gate = self.decode(z).chunk(2, dim=-self.event_dim)
         counts = NegativeBinomial(log_mean, self.log_count)
         return ZeroInflated(counts, gate).to_event(self.event_dim)

@@ -5,10 +5,12 @@ asked in order: what one asks, those before it have found in order. Those of a f
 only where a step fails; the others are wrong silently.
 """
 
+from typing import Any
+
 from . import data, failures, sites, values
 from .case import Case, Mistake
 
-__all__ = ["MISTAKES", "Case"]
+__all__ = ["MISTAKES", "Case", "first_mistake"]
 
 MISTAKES: list[Mistake] = [
     data.data_are_no_tensor,
@@ -47,3 +49,9 @@ MISTAKES: list[Mistake] = [
     values.the_loss_is_not_finite,
     failures.a_step_fails,
 ]
+
+
+def first_mistake(vae: Any, x: Any, **known: Any) -> str | None:
+    r"""Returns the sentence of the first mistake in a program and its data, or nothing."""
+    case = Case(vae, x, known)
+    return next((told for mistake in MISTAKES if (told := mistake(case)) is not None), None)

@@ -1,8 +1,13 @@
+from typing import Any, NoReturn
+
 import pyro
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from ..base import Likelihood, Posterior, Prior
 from ..params import show_parameters
+
+ROLES = {"prior": Prior, "likelihood": Likelihood, "posterior": Posterior}
 
 
 class VAE(nn.Module):
@@ -22,6 +27,9 @@ class VAE(nn.Module):
         likelihood: The likelihood :math:`p(x \mid z)`.
         posterior: The amortized posterior :math:`q(z \mid x)`.
 
+    Raises:
+        ValueError: One of them is a class, a distribution, or has another role.
+
     Example:
         >>> import pyro_vae as pv
         >>> vae = pv.VAE(
@@ -35,6 +43,8 @@ class VAE(nn.Module):
 
     def __init__(self, prior: Prior, likelihood: Likelihood, posterior: Posterior) -> None:
         super().__init__()
+        for role, part in zip(ROLES, (prior, likelihood, posterior)):
+            _check_role(role, part)
         self.prior = prior
         self.likelihood = likelihood
         self.posterior = posterior
@@ -85,3 +95,32 @@ class VAE(nn.Module):
         rows = (x, index) if self.posterior.index else (x,)
         with pyro.plate("data", len(x)):
             return pyro.sample("z", self.posterior(*rows))
+
+    def forward(self, *args: Any, **known: Any) -> NoReturn:
+        r"""A VAE has two programs, and no one thing that calling it would mean."""
+        raise TypeError(
+            "Expected vae.model(x), the generative program, or vae.guide(x), which draws z; got "
+            "vae(x). For means of x take pv.reconstruct(vae, x), for those of z pv.encode(vae, x)."
+        )
+
+
+def _check_role(role: str, part: Any) -> None:
+    r"""Refuses what is no module that returns a distribution of the wanted kind."""
+    if isinstance(part, type):
+        raise ValueError(
+            f"Expected a {role}, made by calling its class; got the class {part.__name__}. Write "
+            f"{part.__name__}(...)."
+        )
+    if isinstance(part, Distribution):
+        raise ValueError(
+            f"Expected a {role}: a module whose forward returns a distribution; got the "
+            f"distribution {type(part).__name__} itself. Take one of pyro_vae.{role}s, or return "
+            f"it from the forward of a class of your own ({role.title()} in pyro_vae.base)."
+        )
+    other = next((name for name, base in ROLES.items() if isinstance(part, base)), role)
+    if other != role or not isinstance(part, nn.Module):
+        kind = f"a {other}" if other != role else "no module"
+        raise ValueError(
+            f"Expected VAE(prior, likelihood, posterior); got {type(part).__name__}, {kind}, as "
+            f"the {role}."
+        )

@@ -43,7 +43,8 @@ class track_sigma(Messenger):
                 if part is not None:
                     law = (law if hasattr(law, "parts") else law.base_dist).parts[part]
                 x = msg["value"] if part is None else msg["value"][..., columns]
-                residual = (x - law.mean).square().nanmean()  # of what is there
+                error = (x - law.mean) / (1.0 if gaussian.unit is None else gaussian.unit)
+                residual = error.square().nanmean()  # of what is there
                 mean = (2 * gaussian.log_scale).exp()
                 mean = self.decay * mean + (1 - self.decay) * residual
                 self.pending.append((gaussian.log_scale, mean.log() / 2))

@@ -236,10 +236,24 @@ def _distributions(vae: Any, x: Tensor | None) -> tuple[Any, Any, tuple[int, ...
     r"""The posterior of some data, the prior, and the shape of a datum."""
     device = next((p.device for p in vae.parameters()), torch.device("cpu"))
     with apart(device), torch.no_grad():
-        x = vae.model(batch_size=2) if x is None else x
-        index = torch.arange(len(x), device=device)
-        q = vae.posterior(x, index) if vae.posterior.index else vae.posterior(x)
-        return q, vae.prior(), tuple(x.shape[1:])
+        try:
+            x = vae.model(batch_size=2) if x is None else x
+            index = torch.arange(len(x), device=device)
+            q = vae.posterior(x, index) if vae.posterior.index else vae.posterior(x)
+            p = vae.prior()
+            vae.likelihood(p.expand((2,)).sample())
+        except (RuntimeError, TypeError, AttributeError, IndexError) as error:
+            raise ValueError(
+                f"Expected networks that fit each other and x; got {type(error).__name__}: "
+                f"{error}. pv.explain_error(vae, x) says which."
+            ) from error
+        if q.event_shape != p.event_shape:
+            raise ValueError(
+                f"Expected z of one size in prior and posterior; got {tuple(p.event_shape)} and "
+                f"{tuple(q.event_shape)}. The encoder's number of outputs (two a feature for a "
+                "mean-field Normal) decides the second."
+            )
+        return q, p, tuple(x.shape[1:])
 
 
 def name(d: Any) -> str:

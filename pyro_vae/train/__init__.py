@@ -8,19 +8,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyro
 import torch
-from torch import Tensor
 
 from .. import checkpoint
 from ..config import Train, validate
-from ..data import Split
 from ..evaluate.checks import check_start, take
-from ..evaluate.pure import device_of
+from ..evaluate.pure import default_dtype, device_of, dtype_of
 from ..evaluate.units import unit_warning
 from ..objectives import plan, planned
-from ..randomness import apart
+from ..randomness import apart, reseed
 from .curve import rate_distortion_curve
 from .optimizer import make_optimizer
 from .run import History, NumericsError, Run
@@ -31,14 +28,16 @@ __all__ = ["History", "NumericsError", "fit", "make_optimizer", "rate_distortion
 
 def fit(
     vae: Any,
-    data: Tensor | np.ndarray | Split,
+    data: Any,
     *,
-    valid: Tensor | np.ndarray | Split | None = None,
+    valid: Any = None,
     seed: int = 0,
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
+    overwrite: bool = False,
     progress: bool = True,
     record: Mapping[str, Any] | None = None,
+    files: Mapping[str, str] | None = None,
     **options: Any,
 ) -> History:
     r"""Trains a VAE in place, on the device where its parameters are.
@@ -49,15 +48,20 @@ def fit(
 
     Arguments:
         vae: The VAE.
-        data: The training data, of shape `(N, *x_shape)`.
+        data: The training data, of shape `(N, *x_shape)`: a Split of :func:`pyro_vae.data.load`,
+            a tensor or array, a DataFrame, a sparse matrix, a Dataset or DataLoader whose rows are
+            `x` or `(x, label)`. Values are taken as they are.
         valid: Validation data; their ELBO is measured after every epoch.
         seed: Seeds the order of the data, the bits and the noise. Random numbers outside go on
             undisturbed.
         out: A folder for ``metrics.jsonl`` and checkpoints. With it, SIGINT and SIGTERM finish
             the step and save before they stop the process.
         resume: Continues from the newest checkpoint in `out`, bit for bit as if never stopped.
+        overwrite: Replaces the run in `out`, which is deleted when the new one has its first
+            checkpoint, and comes back if the new one fails before.
         progress: Shows a bar on a terminal, plain lines elsewhere.
         record: Anything JSON that is to stand in every checkpoint, such as the recipe.
+        files: Texts to write into `out` besides, by name.
         options: The settings of :class:`pyro_vae.config.Train` by name: `epochs`, `batch_size`,
             `optimizer` (any of :mod:`torch.optim`), `lr`, `optimizer_options`, `schedule`,
             `warmup_epochs`, `cooldown_epochs`, `clip_norm`, `kl_weight`, `kl_warmup_epochs`,
@@ -75,6 +79,9 @@ def fit(
         CheckpointError: A checkpoint could not be written or read.
     """
     settings: Train = validate(options, Train)
+    folder = None if out is None else checkpoint.RunFolder(Path(out))
+    if folder is not None and not resume:
+        folder.check_free(overwrite)
     if settings.patience is not None and valid is None:
         raise ValueError("Expected validation data with patience; got none. Give `valid`.")
     if resume and out is None:
@@ -108,17 +115,23 @@ def fit(
         if settings.precision == "tf32" and device.type == "cuda":
             stack.enter_context(_tf32())
         stack.enter_context(apart(device, seed))
+        stack.enter_context(default_dtype(dtype_of(vae)))
         run = Run(vae, objective, optimizer, settings, train, held_out, seed, record)
-        if out is not None:
-            run.folder = Path(out)
-            run.folder.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(checkpoint.lock(run.folder))
+        if not resume:
+            run.try_out()
+            reseed(device, seed)
+        if folder is not None:
+            if resume:
+                stack.enter_context(checkpoint.lock(folder.path))
+            else:
+                folder.open(stack, files or {}, overwrite)
+            stack.callback(folder.failed)  # where there is no checkpoint at the end
+            run.folder, run.on_save = folder.path, folder.saved
             if resume:
                 run.restore()
-            else:
-                run.start()
             run.stop = stack.enter_context(stop_signals())
         run.bar = stack.enter_context(Bar(progress, settings.epochs, run.steps_per_epoch))
+        run.bar.stop = run.stop
         run.train()
     return run.history
 

@@ -20,7 +20,12 @@ def make_optimizer(settings: Train, *modules: nn.Module) -> Optimizer:
         if isinstance(cls, type) and issubclass(cls, Optimizer) and cls is not Optimizer
     }
     cls = known.get(settings.optimizer)
-    if cls is None or settings.optimizer in ("LBFGS", "SparseAdam"):
+    if settings.optimizer in ("LBFGS", "SparseAdam"):
+        raise ValueError(
+            "Expected an optimizer that takes one step for one dense gradient; got "
+            f"{settings.optimizer}. Take Adam, AdamW or SGD."
+        )
+    if cls is None:
         hint = suggestion(settings.optimizer, known) or " (Adam is a good start)"
         raise ValueError(
             f"Expected a first-order optimizer of torch.optim; got {settings.optimizer!r}{hint}."

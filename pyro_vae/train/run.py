@@ -5,7 +5,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,7 +94,8 @@ class Run:
         self.sigma = track_sigma(vae.likelihood)
         self.relaxed = [m for m in vae.modules() if "temperature" in dict(m.named_buffers())]
         self.fingerprint = fingerprint(data)
-        self.steps_per_epoch = math.ceil(len(data) / settings.batch_size)
+        self.joins = _joins(vae, len(data), settings.batch_size)
+        self.steps_per_epoch = math.ceil(len(data) / settings.batch_size) - self.joins
         self.schedule = Schedule(settings, self.steps_per_epoch)
         self.position, self.history = Position(), History()
         self.watch = CollapseWatch()
@@ -105,6 +106,7 @@ class Run:
         self.fused: FusedStep | None = None
         self.pending: list[tuple[Tensor, int]] = []
         self.folder: Path | None = None
+        self.on_save: Callable[[], None] = lambda: None
         self.saved = time.monotonic()
         self.stop: list[int] = []
         self.bar: Bar
@@ -126,11 +128,11 @@ class Run:
 
     def epoch(self) -> None:
         r"""Visits every datum once, from the batch where training stands."""
-        at, size, start = self.position, self.settings.batch_size, time.perf_counter()
+        at, start = self.position, time.perf_counter()
         permutation = np.random.default_rng((self.seed, at.epoch)).permutation(len(self.data))
         order = torch.from_numpy(permutation).to(device_of(self.vae))
 
-        for batch in order.split(size)[at.batch :]:
+        for batch in self.batches(order)[at.batch :]:
             self.step(batch)
             at.batch += 1
             self.bar.advance(at.step)
@@ -150,6 +152,30 @@ class Run:
             self.validate()
         if time.monotonic() - self.saved > SECONDS_BETWEEN_CHECKPOINTS:
             self.save()
+
+    def batches(self, order: Tensor) -> list[Tensor]:
+        r"""Cuts the rows of an epoch; a lone last row joins the batch before, where a network
+        normalizes over the batch."""
+        batches = list(order.split(self.settings.batch_size))
+        if self.joins:
+            batches[-2:] = [torch.cat(batches[-2:])]
+        return batches
+
+    def try_out(self) -> None:
+        r"""Takes the loss of a batch and its gradients, and leaves everything as it was.
+
+        What would fail at the first step fails here, before anything is written.
+        """
+        before = {name: t.clone() for name, t in self.vae.state_dict().items()}
+        other = {name: t.clone() for name, t in self.objective.state_dict().items()}
+        self.vae.train()
+        rows = torch.arange(min(self.settings.batch_size, len(self.data)))
+        batch = self.batches(rows.to(device_of(self.vae)))[0]
+        capacity = self.schedule.capacity(0)
+        self.losses(self.data.rows(batch), batch, self.schedule.kl_weight(0), capacity)
+        self.optimizer.zero_grad()
+        self.vae.load_state_dict(before)
+        self.objective.load_state_dict(other)
 
     def step(self, batch: Tensor) -> None:
         r"""Takes one gradient step on the loss of some rows, unless it would not be finite.
@@ -242,7 +268,8 @@ class Run:
         r"""Counts a step that was not taken, and gives up after too many in a row."""
         self.position.bad_steps += 1
         if self.position.bad_steps >= self.settings.max_bad_steps:
-            kept = f" The last checkpoint is in {self.folder}." if self.folder else ""
+            some = self.folder is not None and (self.folder / "checkpoints").exists()
+            kept = f" The last checkpoint is in {self.folder}." if some else ""
             raise NumericsError(
                 f"Expected finite losses and gradients; got loss {figures[0]} and gradient norm "
                 f"{figures[3]} in {self.position.bad_steps} steps in a row, up to step "
@@ -310,16 +337,6 @@ class Run:
 
     # --- Stopping and going on ------------------------------------------------------------------
 
-    def start(self) -> None:
-        r"""Makes sure that the folder holds no other training."""
-        assert self.folder is not None
-        if (self.folder / "checkpoints").exists():
-            raise ValueError(
-                f"Expected a folder without a training; got {self.folder}, which holds one. "
-                "Resume it (--resume), or choose another folder (--out)."
-            )
-        (self.folder / "metrics.jsonl").unlink(missing_ok=True)
-
     def save(self) -> None:
         r"""Writes a checkpoint from which :meth:`restore` goes on bit for bit."""
         self.read_figures()
@@ -349,6 +366,7 @@ class Run:
             },
         )
         self.saved = time.monotonic()
+        self.on_save()
 
     def restore(self) -> None:
         r"""Goes back to the newest checkpoint of the folder."""
@@ -409,6 +427,23 @@ class Run:
             for name, p in module.named_parameters()
             if p.requires_grad
         ]
+
+
+def _joins(vae: Any, count: int, batch_size: int) -> int:
+    r"""How many rows are left over that could not be normalized over the batch: one or none.
+
+    Raises:
+        ValueError: Every batch is of one row.
+    """
+    normalizes = any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in vae.modules())
+    if not normalizes:
+        return 0
+    if min(count, batch_size) == 1:
+        raise ValueError(
+            f"Expected batches of two or more rows with a network that normalizes over the batch; "
+            f"got batch_size {batch_size} and {count} rows. Raise batch_size, or take LayerNorm."
+        )
+    return int(count % batch_size == 1)
 
 
 def compiles(settings: Train, steps_per_epoch: int) -> bool:

@@ -18,6 +18,7 @@ class Bar:
 
     def __init__(self, enabled: bool, epochs: int, steps_per_epoch: int) -> None:
         self.epochs, self.enabled = epochs, enabled
+        self.stop: list[int] = []
         self.every = max(1, epochs // LINES)
         terminal = enabled and sys.stderr.isatty()
         self.bar = tqdm(total=epochs * steps_per_epoch, unit="step") if terminal else None
@@ -34,7 +35,14 @@ class Bar:
             self.bar.update(step - self.bar.n)
 
     def show(self, row: Mapping[str, Any]) -> None:
-        r"""Shows a row of the history."""
+        r"""Shows a row of the history; where nobody reads any more, training is to stop."""
+        try:
+            self._show(row)
+        except BrokenPipeError:
+            self.enabled = False
+            self.stop.append(getattr(signal, "SIGPIPE", signal.SIGTERM))
+
+    def _show(self, row: Mapping[str, Any]) -> None:
         if "warning" in row:
             if self.enabled:
                 tqdm.write(f"epoch {row['epoch']}: {row['warning']}", file=sys.stderr)
@@ -76,4 +84,6 @@ def leave(number: int) -> None:
     r"""Stops as the signal would have, now that everything is saved."""
     if number == signal.SIGINT:
         raise KeyboardInterrupt
+    if number == getattr(signal, "SIGPIPE", None):
+        raise BrokenPipeError
     raise SystemExit(128 + number)

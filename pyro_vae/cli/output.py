@@ -1,0 +1,106 @@
+r"""What commands write: whole files under the names that were asked for, or none."""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from math import isfinite, isnan
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..data import Column
+
+SUFFIXES = (".npz", ".npy", ".csv")
+
+
+def check_out(out: Path | None, suffixes: Sequence[str] = SUFFIXES) -> None:
+    r"""Refuses, before anything is computed, a file that could not be written as it is named.
+
+    Raises:
+        ValueError: The suffix is another, or there is a folder of this name.
+    """
+    if out is None:
+        return
+    if out.suffix not in suffixes or out.is_dir():
+        raise ValueError(f"Expected --out as a file {' or '.join(suffixes)}; got {out}.")
+
+
+def write_arrays(out: Path, arrays: Mapping[str, Any]) -> None:
+    r"""Writes arrays of one length as .npz, as a table .csv, or the first alone as .npy.
+
+    In a table, an array of two dimensions has a column for each of its own: ``loc_0``, ``loc_1``.
+    """
+    import numpy as np
+
+    partial = out.with_name(f".{out.stem}.partial{out.suffix}")
+    try:
+        if out.suffix == ".npz":
+            np.savez(partial, **arrays)
+        elif out.suffix == ".npy":
+            np.save(partial, next(iter(arrays.values())))
+        else:
+            _write_table(partial, arrays)
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)
+    shapes = [f"{name} {np.shape(array)}" for name, array in arrays.items()]
+    print(f"{out}: {', '.join(shapes[:1] if out.suffix == '.npy' else shapes)}")
+
+
+def named_columns(x: Any, columns: Sequence["Column"]) -> dict[str, Any]:
+    r"""The columns of a table by name, with the names of categories in the place of codes."""
+    found: dict[str, Any] = {}
+    for j, column in enumerate(columns):
+        values = [float(v) for v in x[:, j]]
+        if column.categories:
+            names = column.categories
+            found[column.name] = ["" if isnan(v) else names[int(v)] for v in values]
+        else:
+            found[column.name] = ["" if isnan(v) else v for v in values]
+    return found
+
+
+def _write_table(path: Path, arrays: Mapping[str, Any]) -> None:
+    import numpy as np
+
+    columns: dict[str, Any] = {}
+    for name, values in arrays.items():
+        array = np.asarray(values)
+        if array.ndim == 1:
+            columns[name] = array.tolist()
+        else:
+            rows = array.reshape(len(array), -1)
+            columns |= {f"{name}_{j}": rows[:, j].tolist() for j in range(rows.shape[1])}
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values()))
+
+
+def save_picture(figure: Any, run: Path, name: str) -> None:
+    r"""Writes a picture of a run, whole."""
+    path = run / "pictures" / f"{name}.png"
+    path.parent.mkdir(exist_ok=True)
+    partial = path.with_name(f".{name}.partial.png")
+    figure.savefig(partial, dpi=150)
+    partial.replace(path)
+    print(f"Picture: {path}")
+
+
+def to_json(record: Mapping[str, Any]) -> str:
+    r"""A record as JSON, which has no NaN and no infinity: they are null."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(part) for key, part in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(part) for part in value]
+        return None if isinstance(value, float) and not isfinite(value) else value
+
+    return json.dumps(plain(dict(record)), allow_nan=False)
+
+
+def at_least_one(count: int, flag: str = "--num-data") -> int:
+    if count < 1:
+        raise ValueError(f"Expected {flag} of at least 1; got {count}.")
+    return count
