@@ -80,8 +80,14 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         stack.enter_context(lock(self.path))
         (self.path / "metrics.jsonl").unlink(missing_ok=True)
+        self.write(files)
+
+    def write(self, files: Mapping[str, str]) -> None:
+        r"""Writes texts into the folder, each whole."""
         for name, text in files.items():
-            (self.path / name).write_text(text, encoding="utf-8")
+            partial = self.path / f".{name}.partial"
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(self.path / name)
 
     def saved(self) -> None:
         r"""Says that a checkpoint is written: what was replaced can go."""

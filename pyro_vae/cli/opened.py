@@ -87,7 +87,8 @@ def _edited(path: Path, recipe: Recipe) -> list[str]:
         written = validate(read_recipe(path))
     except ValueError as error:
         return [str(error).splitlines()[0]]
-    return differences(settings_of(recipe), settings_of(written))
+    told = differences(settings_of(recipe), settings_of(written))
+    return [line for line in told if not line.startswith("train.epochs ")]  # a later resumption
 
 
 def data_of(run: Opened, data_dir: Path | None, *splits: str) -> "Dataset":

@@ -161,13 +161,8 @@ def check_supports(prior: Any, posterior: Any, p: Any, q: Any) -> None:
     """
     here, there = support_of(posterior, q), support_of(prior, p)
     if not inside(here, there):
-        remedies = [
-            (constraints.boolean, "the Bernoulli prior"),
-            (constraints.unit_interval, "the relaxed prior of the same name"),
-            (constraints.real, "a prior on the real numbers, such as StandardNormal"),
-        ]
-        found = [text for support, text in remedies if same(here, support)]
-        remedy = found[0] if found else "a prior and a posterior with one support"
+        remedies = (_families(here, "prior"), _families(there, "posterior"))
+        remedy = ", or ".join(filter(None, remedies)) or "a prior and a posterior with one support"
         raise ValueError(
             f"Expected the posterior's support inside the prior's, else the ELBO is minus "
             f"infinity; got {type(posterior).__name__} on {describe(here)} and "
@@ -179,6 +174,20 @@ def check_supports(prior: Any, posterior: Any, p: Any, q: Any) -> None:
             f"variable that it relaxes; got {type(prior).__name__} on {describe(there)}, "
             "a density for a probability. Take the relaxed prior of the same name."
         )
+
+
+def _families(support: Any, role: str) -> str:
+    r"""Families of priors or posteriors on a support, in words."""
+    if same(support, constraints.boolean):
+        return f"the Bernoulli {role}"
+    if same(support, constraints.unit_interval):
+        return f"the relaxed {role} of the same name"
+    if same(support, constraints.real):
+        example = "StandardNormal" if role == "prior" else "MeanFieldNormal"
+        return f"a {role} on the real numbers, such as {example}"
+    if "one-hot" in describe(support):
+        return f"the categorical {role}"
+    return ""
 
 
 def _choose(posterior: Any, q: Any, num_particles: int) -> str:

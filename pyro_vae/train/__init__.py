@@ -129,6 +129,7 @@ def fit(
             run.folder, run.on_save = folder.path, folder.saved
             if resume:
                 run.restore()
+                folder.write(files or {})
             run.stop = stack.enter_context(stop_signals())
         run.bar = stack.enter_context(Bar(progress, settings.epochs, run.steps_per_epoch))
         run.bar.stop = run.stop

@@ -216,6 +216,8 @@ class Run:
         from ..compile.products import faster_library
 
         if self.fused is None:
+            if self.bar.enabled:
+                print("Compiling a step: 5 to 30 s, once.", file=sys.stderr, flush=True)
             self.library = self.library or faster_library()
             self.fused = FusedStep(
                 self.losses,
