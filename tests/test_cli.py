@@ -202,7 +202,9 @@ def test_explain(capsys):
     assert main(["explain", "digits", "--latex"]) == 0
     assert capsys.readouterr().out.startswith(r"\begin{align*}")
     assert main(["explain", "digits", "--posterior.kind", "bernoulli"]) == 2
-    assert "Take the Bernoulli prior, or a posterior on the real numbers" in capsys.readouterr().err
+    assert (
+        "Take the Bernoulli prior, or a posterior on the real numbers" in capsys.readouterr().err
+    )
 
 
 def test_list_and_show(capsys):

@@ -128,6 +128,8 @@ def describe(support: Constraint) -> str:
         >>> describe(constraints.integer_interval(0, 16))
         '{0, ..., 16}'
     """
+    if isinstance(support, constraints.independent):
+        return describe(support.base_constraint)
     names: list[tuple[Constraint, str]] = [
         (constraints.boolean, "{0, 1}"),
         (constraints.unit_interval, "[0, 1]"),

@@ -111,10 +111,10 @@ def fit(
         print(chosen.why, file=sys.stderr)
 
     with contextlib.ExitStack() as stack:
+        stack.enter_context(apart(device, seed))  # first: other threads wait here
         stack.enter_context(pyro.validation_enabled(False))  # checked above
         if settings.precision == "tf32" and device.type == "cuda":
             stack.enter_context(_tf32())
-        stack.enter_context(apart(device, seed))
         stack.enter_context(default_dtype(dtype_of(vae)))
         run = Run(vae, objective, optimizer, settings, train, held_out, seed, record)
         if not resume:

@@ -1,0 +1,374 @@
+"""Runs: none is lost, and each knows its recipe and its data again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import pyro_vae as pv
+from pyro_vae.checkpoint import RunFolder, RunLocked, lock, newest
+from pyro_vae.cli import main
+from pyro_vae.cli.opened import differences
+
+QUICK = ["--latent-dim", "2", "--likelihood.decoder.hidden-features", "8"]
+QUICK += ["--posterior.encoder.hidden-features", "8", "--train.epochs", "2"]
+
+
+def train(out, *flags):
+    return main(["train", "digits", "--out", str(out), *QUICK, *flags])
+
+
+def tree(folder):
+    return {str(p): p.read_bytes() for p in Path(folder).rglob("*") if p.is_file()}
+
+
+def own_file(name="mine.npy", seed=0, count=100):
+    np.save(name, np.random.default_rng(seed).normal(size=(count, 4)).astype("f4"))
+    flags = ["--data.kind", "file", "--data.path", name, "--likelihood.kind", "gaussian"]
+    return [*flags, "--train.batch-size", "20"]
+
+
+# --- Replacing ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "flags,code",
+    [
+        (["--train.optimizer", "adam"], 2),
+        (["--train.optimizer-options.weight_decay", "-1"], 2),
+        (["--train.estimator", "vimco"], 2),
+        (["--likelihood.kind", "bernoulli"], 2),
+        (["--data.kind", "file", "--data.path", "nowhere.npy"], 2),
+    ],
+)
+def test_what_is_refused_leaves_the_old_run(workdir, flags, code):
+    assert train("kept") == 0
+    before = tree("kept")
+    assert train("kept", "--overwrite", *flags) == code
+    assert tree("kept") == before and not list(workdir.glob(".*replaced"))
+
+
+def test_a_training_that_fails_before_its_first_checkpoint_gives_the_old_run_back(
+    workdir, monkeypatch
+):
+    assert train("kept") == 0
+    before = tree("kept")
+
+    def broken(self, batch):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr("pyro_vae.train.run.Run.step", broken)
+    assert train("kept", "--overwrite") == 6
+    assert tree("kept") == before and not list(workdir.glob(".*replaced"))
+
+
+def test_the_old_run_goes_when_the_new_one_has_a_checkpoint(workdir, capsys):
+    assert train("kept") == 0
+    assert train("kept", "--overwrite", "--seed", "5") == 0
+    assert "seed = 5" in Path("kept/config.toml").read_text()
+    assert not list(workdir.glob(".*replaced"))
+    assert train("kept") == 2
+    assert "--overwrite" in capsys.readouterr().err
+
+
+def test_a_killed_replacement_is_undone(workdir, capfd):
+    """What kill -9 leaves between moving the old run aside and the first checkpoint."""
+    assert train("kept") == 0
+    before = tree("kept/checkpoints")
+    Path("kept").rename(".kept.replaced")
+    Path("kept/checkpoints/.tmp-5-1").mkdir(parents=True)
+    Path("kept/config.toml").write_text("")
+    assert main(["evaluate", "kept"]) == 4
+    assert ".kept.replaced" in capfd.readouterr().err
+    RunFolder(Path("kept")).recover()
+    assert "again the run" in capfd.readouterr().err
+    assert tree("kept/checkpoints") == before and not Path(".kept.replaced").exists()
+
+
+def test_a_finished_replacement_is_not_undone(workdir):
+    assert train("kept") == 0
+    Path(".kept.replaced").mkdir()
+    before = tree("kept")
+    RunFolder(Path("kept")).recover()
+    assert tree("kept") == before and not Path(".kept.replaced").exists()
+
+
+def test_every_writer_asks_for_the_lock(workdir, capsys):
+    assert train("kept") == 0
+    before = tree("kept/checkpoints")
+    with lock(Path("kept")):
+        for flags in (["--overwrite"], ["--overwrite", "--seed", "3"]):
+            assert train("kept", *flags) == 5
+        assert main(["train", "--resume", "kept", "--train.epochs", "9"]) == 5
+        vae = pv.load("kept")
+        with pytest.raises(RunLocked):
+            pv.fit(vae, pv.data.load("digits").train, out="kept", overwrite=True, progress=False)
+    assert tree("kept/checkpoints") == before
+    assert f"process {os.getpid()}" in capsys.readouterr().err
+
+
+def test_two_processes_never_share_a_folder(workdir):
+    command = [sys.executable, "-m", "pyro_vae.cli", "train", "digits", "--out", "one", *QUICK]
+    first = subprocess.Popen([*command, "--train.epochs", "100000"], stderr=subprocess.PIPE)
+    for _ in range(600):
+        if list(Path("one").glob("checkpoints/step-*")):
+            break
+        time.sleep(0.1)
+    second = subprocess.run([*command, "--overwrite"], capture_output=True, text=True)
+    assert second.returncode == 5 and "being written by" in second.stderr
+    first.send_signal(signal.SIGTERM)
+    assert first.wait(60) == 143
+    first.stderr.close()
+    assert main(["evaluate", "one", "--num-samples", "2"]) == 0
+
+
+def test_nothing_is_made_where_a_file_is(workdir, capsys):
+    Path("file").write_text("mine")
+    assert train("file") == 2 and train("file/run") == 2
+    assert "a file" in capsys.readouterr().err and Path("file").read_text() == "mine"
+
+
+def test_fit_gives_the_old_run_back_too(workdir):
+    vae = pv.VAE(
+        pv.priors.StandardNormal(2),
+        pv.likelihoods.Gaussian(pv.nn.MLP(2, 8, 4)),
+        pv.posteriors.MeanFieldNormal(pv.nn.MLP(4, 8, 4)),
+    )
+    x = torch.randn(40, 4)
+    pv.fit(vae, x, epochs=1, out="r", progress=False)
+    before = tree("r")
+    with pytest.raises(ValueError, match="overwrite"):
+        pv.fit(vae, x, epochs=1, out="r", progress=False)
+    with pytest.raises(ValueError, match="options of torch"):
+        pv.fit(vae, x, out="r", overwrite=True, progress=False, optimizer_options={"nope": 1.0})
+    assert tree("r") == before
+    pv.fit(vae, x, epochs=2, out="r", overwrite=True, progress=False)
+    assert len((Path("r") / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_trying_a_batch_changes_nothing(workdir):
+    """Neither parameters, running statistics nor the random numbers of training."""
+    from pyro_vae.train.run import Run
+
+    def trained():
+        torch.manual_seed(3)
+        encoder = torch.nn.Sequential(
+            torch.nn.Linear(4, 8),
+            torch.nn.BatchNorm1d(8),
+            torch.nn.Dropout(0.5),
+            torch.nn.Linear(8, 4),
+        )
+        vae = pv.VAE(
+            pv.priors.StandardNormal(2),
+            pv.likelihoods.Gaussian(pv.nn.MLP(2, 8, 4), sigma="optimal"),
+            pv.posteriors.MeanFieldNormal(encoder),
+        )
+        pv.fit(vae, x, epochs=2, batch_size=10, progress=False, seed=4)
+        return vae.state_dict()
+
+    x = torch.randn(40, 4)
+    tried = trained()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "try_out", lambda self: None)
+        plain = trained()
+    assert all(torch.equal(tried[name], plain[name]) for name in plain)
+
+
+# --- Going on -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "flags,word",
+    [
+        (["--prior.kind", "laplace"], "prior.kind was standard-normal and is laplace"),
+        (["--likelihood.kind", "poisson"], "likelihood.kind was binomial and is poisson"),
+        (["--posterior.kind", "full-covariance-normal"], "posterior.kind"),
+        (["--train.lr", "0.5"], "train.lr"),
+        (["--data.seed", "2"], "data.seed"),
+        (["--seed", "2"], "seed was 0 and is 2"),
+        (["--out", "other"], "--out other"),
+        (["--overwrite"], "--overwrite"),
+    ],
+)
+def test_another_training_does_not_go_on(workdir, capsys, flags, word):
+    assert train("kept") == 0
+    before = tree("kept")
+    for recipe in (["digits"], []):
+        assert main(["train", *recipe, "--resume", "kept", "--train.epochs", "5", *flags]) == 2
+        assert word in capsys.readouterr().err
+    assert tree("kept").keys() - {"kept/.lock"} == before.keys() - {"kept/.lock"}
+    assert not Path("other").exists()
+
+
+def test_resuming_needs_no_recipe_and_says_when_nothing_is_left(workdir, capsys):
+    assert train("kept") == 0
+    assert main(["train", "fashion-mnist", "--resume", "kept"]) == 2
+    assert "'digits'; got 'fashion-mnist'" in capsys.readouterr().err
+    assert main(["train", "--resume", "kept"]) == 0
+    assert "Nothing left to do: kept has 2 epochs" in capsys.readouterr().out
+    assert main(["train", "--resume", "kept", "--train.epochs", "3"]) == 0
+    assert "Trained 3 epochs" in capsys.readouterr().out
+    assert main(["evaluate", "kept", "--num-samples", "2"]) == 0
+    assert "differs" not in capsys.readouterr().err  # config.toml has the new epochs
+    assert main(["train"]) == 2
+    assert "Expected a recipe" in capsys.readouterr().err
+
+
+# --- Knowing its data ---------------------------------------------------------------------------
+
+COMMANDS = [
+    ["evaluate", "run", "--num-samples", "2"],
+    ["encode", "run", "--out", "z.npz"],
+    ["reconstruct", "run"],
+    ["plot", "run"],
+    ["compare", "run", "run", "--num-samples", "2"],
+    ["diagnose", "run"],
+    ["train", "--resume", "run", "--train.epochs", "9"],
+]
+
+
+@pytest.mark.parametrize("seed,count", [(1, 100), (0, 160)], ids=["other values", "more rows"])
+def test_other_data_of_the_same_name_are_refused(workdir, capsys, seed, count):
+    assert train("run", *own_file()) == 0
+    own_file(seed=seed, count=count)
+    for command in COMMANDS:
+        assert main(command) == 2, command
+        assert "differ" in capsys.readouterr().err
+    assert main(["evaluate", "run", "--data", "mine.npy", "--num-samples", "2"]) == 0
+    own_file()
+    assert main(COMMANDS[0]) == 0
+
+
+def test_the_file_is_found_from_another_folder_or_where_it_was_moved(workdir, capsys, monkeypatch):
+    assert train("run", *own_file()) == 0
+    (workdir / "elsewhere").mkdir()
+    monkeypatch.chdir(workdir / "elsewhere")
+    assert main(["evaluate", str(workdir / "run"), "--num-samples", "2"]) == 0
+    (workdir / "mine.npy").rename(workdir / "elsewhere" / "mine.npy")
+    monkeypatch.chdir(workdir)
+    assert main(["evaluate", "run", "--num-samples", "2"]) == 2
+    assert "--data-dir" in capsys.readouterr().err
+    assert main(["evaluate", "run", "--num-samples", "2", "--data-dir", "elsewhere"]) == 0
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [("seed = 0", "seed = 7"), ('kind = "binomial"', 'kind = "poisson"'), ("[data]", "[da")],
+)
+def test_an_edited_recipe_is_found_and_not_used(workdir, capsys, edit):
+    assert train("run") == 0
+    assert main(["evaluate", "run", "--num-samples", "5", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out.splitlines()[-1])
+    config = Path("run/config.toml")
+    config.write_text(config.read_text().replace(*edit))
+    assert main(["evaluate", "run", "--num-samples", "5", "--json"]) == 0
+    captured = capsys.readouterr()
+    assert "config.toml differs" in captured.err
+    assert json.loads(captured.out)["elbo"] == figures["elbo"]
+
+
+def test_differences_are_named_by_their_keys():
+    old = {"a": 1, "b": {"c": None, "d": [1]}}
+    assert differences(old, {"a": 1, "b": {"c": 2, "d": [1]}, "e": True}) == [
+        "b.c was not set and is 2",
+        "e was not set and is True",
+    ]
+
+
+def test_rows_join_with_the_users_file(workdir):
+    assert train("run", *own_file()) == 0
+    x = np.load("mine.npy")
+    split = pv.data.load("mine.npy")
+    assert sorted(np.concatenate([s.row_numbers for s in split.splits.values()])) == [*range(100)]
+    for name, rows in split.splits.items():
+        assert np.array_equal(rows.rows(slice(None)), x[rows.row_numbers]), name
+    assert main(["encode", "run", "--split", "all", "--out", "z.npz"]) == 0
+    z = np.load("z.npz")
+    assert z["rows"].tolist() == [*range(100)]
+    whole = pv.encode(pv.load("run"), x)
+    np.testing.assert_allclose(z["loc"], whole.loc, atol=1e-6)
+    assert main(["encode", "run", "--out", "z.csv"]) == 0
+    assert main(["evaluate", "run", "--num-samples", "3", "--out", "f.csv"]) == 0
+    lines = Path("f.csv").read_text().splitlines()
+    assert lines[0].startswith("rows,elbo,log_marginal") and len(lines) == 11
+    assert [int(line.split(",")[0]) for line in lines[1:]] == split.test.row_numbers.tolist()
+    assert main(["reconstruct", "run", "--num-data", "4", "--out", "r.npz"]) == 0
+    shown = np.load("r.npz")
+    assert set(shown["rows"]) <= set(split.test.row_numbers.tolist()) and shown["x"].shape == (
+        4,
+        4,
+    )
+
+
+@pytest.mark.parametrize("name", ["z.txt", "z", "z.png", "z.csv.gz"])
+def test_a_suffix_means_what_it_says(workdir, name, capsys):
+    assert train("run") == 0
+    for command in (["encode", "run"], ["sample", "run"], ["reconstruct", "run"]):
+        assert main([*command, "--out", name]) == 2
+    assert not list(workdir.glob("z*"))
+    assert "Expected --out as a file" in capsys.readouterr().err
+
+
+# --- Threads and pipes --------------------------------------------------------------------------
+
+
+def test_threads_take_turns():
+    x = torch.randn(200, 4)
+
+    def make():
+        torch.manual_seed(0)
+        return pv.VAE(
+            pv.priors.StandardNormal(2),
+            pv.likelihoods.Gaussian(pv.nn.MLP(2, 8, 4)),
+            pv.posteriors.MeanFieldNormal(pv.nn.MLP(4, 8, 4)),
+        )
+
+    alone, together, errors = make(), [make() for _ in range(3)], []
+    pv.fit(alone, x, epochs=4, batch_size=20, progress=False)
+
+    def run(vae):
+        try:
+            pv.fit(vae, x, epochs=4, batch_size=20, progress=False)
+            pv.elbo(vae, x)
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(vae,)) for vae in together]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    for vae in together:
+        assert all(torch.equal(a, b) for a, b in zip(alone.parameters(), vae.parameters()))
+    assert torch.distributions.Distribution._validate_args
+
+
+def test_a_closed_pipe_saves_and_is_an_error(workdir):
+    command = f"{sys.executable} -m pyro_vae.cli train digits --out run {' '.join(QUICK)}"
+    script = f"({command} --train.epochs 2000 --no-compile; echo $? > code) | head -n 1"
+    subprocess.run(["bash", "-c", script], capture_output=True, timeout=120, check=True)
+    assert Path("code").read_text().strip() == "141"
+    assert newest(Path("run")).is_dir()
+
+
+def test_json_is_json(workdir, capsys):
+    assert train("run") == 0
+    capsys.readouterr()
+    assert main(["evaluate", "run", "--num-samples", "1", "--json", "--out", "f.npz"]) == 0
+
+    def refuse(word):
+        raise AssertionError(word)
+
+    json.loads(capsys.readouterr().out, parse_constant=refuse)
+    assert main(["runs", ".", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out, parse_constant=refuse)["runs"]
+    assert row["recipe"] == "digits" and row["epochs"] == 2 and "+-" in row["test"]
