@@ -354,7 +354,7 @@ def test_threads_take_turns():
 
 def test_a_closed_pipe_saves_and_is_an_error(workdir):
     command = f"{sys.executable} -m pyro_vae.cli train digits --out run {' '.join(QUICK)}"
-    script = f"({command} --train.epochs 2000 --no-compile; echo $? > code) | head -n 1"
+    script = f"({command} --train.epochs 400 --no-compile; echo $? > code) | head -n 1"
     subprocess.run(["bash", "-c", script], capture_output=True, timeout=120, check=True)
     assert Path("code").read_text().strip() == "141"
     assert newest(Path("run")).is_dir()

@@ -25,6 +25,7 @@ from .storage import (
     newest,
     read,
     save,
+    understood,
     verify,
 )
 
@@ -43,6 +44,7 @@ __all__ = [
     "read",
     "save",
     "set_rng_state",
+    "understood",
     "unpack_optimizer",
     "verify",
 ]
@@ -64,16 +66,21 @@ def load(run: str | os.PathLike[str], device: str = "auto", *, vae: Any = None) 
     """
     source = newest(Path(run))
     tensors, state = read(source)
+    with understood(source):
+        parameters, record = tensors["best"] or tensors["model"], state["record"]
+        if vae is None and record:
+            recipe, size = validate(record["recipe"]), int(record["data"]["sizes"]["train"])
+            vae = build_vae(recipe, tuple(record["x_shape"]), record["scale"], None, size)
     if vae is None:
-        if not state["record"]:
-            raise ValueError(
-                f"Expected a run of a recipe; got {run}, which fit() made without one. Build the "
-                "VAE and give it: load(run, vae=vae)."
-            )
-        record = state["record"]
-        recipe, size = validate(record["recipe"]), record["data"]["sizes"]["train"]
-        vae = build_vae(recipe, tuple(record["x_shape"]), record["scale"], None, size)
-    parameters = tensors["best"] or tensors["model"]
+        raise ValueError(
+            f"Expected a run of a recipe; got {run}, which fit() made without one. Build the "
+            "VAE and give it: load(run, vae=vae)."
+        )
+    if wrong := [name for name, t in parameters.items() if not t.isfinite().all()]:
+        raise CheckpointCorrupt(
+            f"Expected finite parameters in {source}; got others in {', '.join(wrong[:5])}. Use "
+            "another checkpoint and delete this one."
+        )
     floats = [t.dtype for t in parameters.values() if t.dtype in (torch.float32, torch.float64)]
     if floats:  # whatever the default dtype is now
         vae = vae.to(floats[0])

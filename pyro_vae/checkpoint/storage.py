@@ -198,6 +198,22 @@ def _explained(expected: str, remedy: str) -> Iterator[None]:
 
 
 @contextmanager
+def understood(source: Path) -> Iterator[None]:
+    r"""Says of a checkpoint whose contents have other names or types that they do.
+
+    Raises:
+        CheckpointCorrupt: The checkpoint holds something else than a training writes.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise CheckpointCorrupt(
+            f"Expected {source} as a training writes it; got other contents "
+            f"({type(error).__name__}: {error}). Use another checkpoint and delete this one."
+        ) from error
+
+
+@contextmanager
 def lock(run: Path) -> Iterator[None]:
     r"""Keeps other processes from writing to `run`, and sweeps what a killed one left behind.
 
@@ -342,7 +358,8 @@ def _files(file: Path, text: bytes) -> dict[str, dict[str, Any]]:
     try:
         manifest = json.loads(text)
         schema = manifest["schema"]
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        {name: (entry["bytes"], entry["sha256"]) for name, entry in manifest["files"].items()}
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise _corrupt(file, "to be a manifest", f"text that is none ({error!r})") from error
     if schema != SCHEMA:
         remedy = "Read it with the version of pyro_vae that wrote it."

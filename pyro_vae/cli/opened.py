@@ -36,12 +36,18 @@ def open_run(run: Path) -> Opened:
         ValueError: There is no run, or it has no recipe.
         CheckpointError: It has no whole checkpoint.
     """
-    from ..checkpoint import newest, read
+    from ..checkpoint import newest, read, understood
 
     if not run.is_dir() or not ((run / "checkpoints").is_dir() or (run / "config.toml").exists()):
         raise ValueError(f"Expected the folder of a run, with config.toml; got {run}.")
-    _, state = read(newest(run))
-    record = state.get("record")
+    source = newest(run)
+    _, state = read(source)
+    with understood(source):
+        return _opened(run, state)
+
+
+def _opened(run: Path, state: Mapping[str, Any]) -> Opened:
+    record = state["record"]
     if not record:
         raise ValueError(
             f"Expected a run of a recipe; got {run}, which fit() made without one. In Python, "

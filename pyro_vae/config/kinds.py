@@ -6,11 +6,10 @@ itself is named by its dotted path and imported only when it is built.
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, field_validator
 
-Sizes = Annotated[
-    tuple[PositiveInt, ...], BeforeValidator(lambda v: (v,) if isinstance(v, int) else v)
-]
+Size = Annotated[PositiveInt, Field(le=1_000_000)]
+Sizes = Annotated[tuple[Size, ...], BeforeValidator(lambda v: (v,) if isinstance(v, int) else v)]
 
 
 class Settings(BaseModel):
@@ -21,6 +20,15 @@ class Settings(BaseModel):
         allow_inf_nan=False,
         protected_namespaces=(),
     )
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _within_range(cls, value: object) -> object:
+        """Numbers that single precision and 64 bits hold."""
+        bound = 1e30 if isinstance(value, float) else 2**63
+        if isinstance(value, float | int) and abs(value) >= bound:
+            raise ValueError(f"expected a number below {bound:g}")
+        return value
 
 
 class Kind(Settings):
@@ -57,9 +65,9 @@ class Conv(Kind):
     decoder: ClassVar[str] = "pyro_vae.nn.ConvDecoder"
 
     kind: Literal["conv"] = "conv"
-    channels: tuple[PositiveInt, PositiveInt] = (32, 64)
+    channels: tuple[Size, Size] = (32, 64)
     """Channels after the first and after the second halving of the image."""
-    hidden_features: PositiveInt = 256
+    hidden_features: Size = 256
     """Size of the fully connected layer between the image and the latent variable."""
     activation: str = "SiLU"
     """Any activation of torch.nn, by name."""

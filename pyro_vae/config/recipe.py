@@ -14,7 +14,7 @@ from pydantic import (
 )
 
 from .data import Data
-from .kinds import Settings
+from .kinds import Settings, Size
 from .likelihoods import Likelihood
 from .posteriors import MeanFieldNormal, Posterior
 from .priors import Prior, StandardNormal
@@ -124,7 +124,7 @@ class Recipe(Settings):
     """Seeds the parameters, the order of the data and the noise."""
     device: Annotated[str, BeforeValidator(_device)] = "auto"
     """auto, cpu, cuda or cuda:N; auto takes a GPU where there is one."""
-    latent_dim: PositiveInt = 16
+    latent_dim: Size = 16
     """Number of latent features."""
     data: Data
     prior: Prior = StandardNormal()

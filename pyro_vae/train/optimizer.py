@@ -22,7 +22,7 @@ def make_optimizer(settings: Train, *modules: nn.Module) -> Optimizer:
     cls = known.get(settings.optimizer)
     if settings.optimizer in ("LBFGS", "SparseAdam"):
         raise ValueError(
-            "Expected an optimizer that takes one step for one dense gradient; got "
+            "Expected a first-order optimizer, one step for one dense gradient; got "
             f"{settings.optimizer}. Take Adam, AdamW or SGD."
         )
     if cls is None:

@@ -375,6 +375,12 @@ class Run:
         assert self.folder is not None
         source = checkpoint.newest(self.folder)
         tensors, state = checkpoint.read(source)
+        with checkpoint.understood(source):
+            self.take_up(source, tensors, state)
+
+    def take_up(self, source: Path, tensors: Any, state: Mapping[str, Any]) -> None:
+        r"""Takes parameters, optimizer, position and random state from a checkpoint."""
+        assert self.folder is not None
         self.check_same(state)
         checkpoint.load_parameters(self.vae, tensors["model"], source)
         if tensors["objective"]:

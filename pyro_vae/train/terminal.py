@@ -60,7 +60,7 @@ class Bar:
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    r"""Collects the first SIGINT or SIGTERM instead of dying of it; the second one kills."""
+    r"""Collects the first SIGINT, SIGTERM or SIGHUP instead of dying of it; the second kills."""
     received: list[int] = []
 
     def handle(number: int, frame: Any) -> None:
@@ -72,7 +72,8 @@ def stop_signals() -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield received
         return
-    before = {n: signal.signal(n, handle) for n in (signal.SIGINT, signal.SIGTERM)}
+    numbers = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
+    before = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield received
     finally:
