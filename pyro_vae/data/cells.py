@@ -40,13 +40,14 @@ class Cells(NamedTuple):
     numbers: np.ndarray | None
     text: list[str | None]
     order: tuple[str, ...] = ()  # of categories, where the source has one
+    note: str = ""
 
 
 def is_frame(x: Any) -> bool:
     r"""Whether `x` is a DataFrame of pandas or polars, or a table of pyarrow."""
-    return type(x).__module__.split(".")[0] in ("pandas", "polars", "pyarrow") and (
-        hasattr(x, "columns") or hasattr(x, "column_names")
-    )
+    package = type(x).__module__.split(".")[0]
+    names = ("DataFrame", "LazyFrame", "Table")
+    return package in ("pandas", "polars", "pyarrow") and type(x).__name__ in names
 
 
 def read_frame(frame: Any, source: str) -> tuple[np.ndarray, tuple[Column, ...]]:
@@ -79,7 +80,7 @@ def named(frame: Any) -> list[tuple[str, Any]]:
 
 def typed(name: str, column: Any, source: str, options: Any) -> Cells:
     r"""A column that has a type of its own."""
-    order = getattr(getattr(column, "dtype", None), "categories", None)
+    order = _order(column)
     values = np.asarray(column.to_numpy())
     kind = values.dtype.kind
     if kind in "buif" and order is None:
@@ -89,8 +90,7 @@ def typed(name: str, column: Any, source: str, options: Any) -> Cells:
     if kind in "mM":
         days = values.astype(f"{kind}8[us]").astype(np.int64) / 86_400e6
         return Cells(name, np.where(np.isnat(values), np.nan, days), [])
-    objects = [None if value is None or value != value else value for value in values.tolist()]
-    objects = [None if type(v).__name__ in ("NAType", "NaTType") else v for v in objects]
+    objects = [None if _is_missing(value) else value for value in values.tolist()]
     if any(isinstance(value, date) for value in objects):
         since = [np.nan if v is None else _days(v) for v in objects]
         return Cells(name, np.array(since), [])
@@ -139,11 +139,11 @@ def text_columns(lines: Lines, names: list[str], path: Path, options: Any) -> li
     padded = [any(cell and PADDED.fullmatch(cell) for cell in column) for column in columns]
     layout = sum(padded) > 1 and 2 * sum(padded) >= width  # all numbers have leading zeros
     plain = () if layout else [name for name, pad in zip(names, padded) if pad]
-    forced = [*plain, *(options.categories if options else ())]
     found = []
     for j, (name, column) in enumerate(zip(names, columns)):
-        cells = _parse(name, column, lines.decimal, forced)
-        if cells.numbers is None and name not in forced:
+        order = in_order(column, ()) if name in options.categories else ()
+        cells = _parse(name, column, lines.decimal, plain, order)
+        if cells.numbers is None and name not in plain and not order:
             _refuse_mixture(cells, lines, j, path)
         found.append(cells)
     return found
@@ -160,13 +160,14 @@ def _parse(
     if name in forced or order:
         return Cells(name, None, text, order)
     values = np.full(len(text), np.nan)
+    percent = any(text) and all(cell is None or cell.endswith("%") for cell in text)
     for i, cell in enumerate(text):
         if cell is not None:
-            value = number(cell, decimal)
+            value = number(cell.removesuffix("%").rstrip() if percent else cell, decimal)
             if value is None:
                 return Cells(name, None, text)
-            values[i] = value
-    return Cells(name, values, [])
+            values[i] = value / 100 if percent else value
+    return Cells(name, values, [], note=f"column {name}: per cent, as shares" if percent else "")
 
 
 def _refuse_mixture(cells: Cells, lines: Lines, j: int, path: Path) -> None:
@@ -176,10 +177,10 @@ def _refuse_mixture(cells: Cells, lines: Lines, j: int, path: Path) -> None:
     if len(words) < len(there):
         i, cell = words[0]
         raise ValueError(
-            f"Expected a number; got {cell!r} in {path}, line {lines.numbers[i]}, column {j + 1} "
-            f"({cells.name}). If it stands for what is missing, say --data.holes {cell}; take all "
-            f"cells for categories by --data.categories {cells.name}, or leave the column out by "
-            f"--data.drop {cells.name}."
+            f"Expected a number; got {short(cell)!r} in {path}, line {lines.numbers[i]}, column "
+            f"{j + 1} ({cells.name}). For what is missing, say --data.holes {short(cell)}; take "
+            f"all cells for categories by --data.categories {cells.name}, or leave the column out "
+            f"by --data.drop {cells.name}."
         )
 
 
@@ -213,7 +214,7 @@ def values_of(
         if word is not None and word not in codes:
             raise ValueError(
                 f"Expected one of {', '.join(names)} in column {name!r}, as in training; got "
-                f"{word!r} in {source}, row {i}. Say --data.holes {word} when training, or "
+                f"{short(word)!r} in {source}, row {i}. Say --data.holes {word} when training, or "
                 "correct it."
             )
     values = np.array([np.nan if word is None else codes[word] for word in text])
@@ -232,7 +233,7 @@ def _check_categories(
         return
     raise ValueError(
         f"Expected numbers or categories in column {column!r} of {source}; got {len(names)} "
-        f"different texts in {count} rows, such as {next(w for w in text if w)!r}. Leave the "
+        f"different texts in {count} rows, such as {short(next(filter(None, text)))!r}. Leave the "
         f"column out by --data.drop {column}, or as the names of rows by --data.index {column}."
     )
 
@@ -291,3 +292,21 @@ def _too_large(column: str, source: str) -> str:
         f"Expected numbers below 2^53 in column {column!r} of {source}; got larger whole numbers, "
         f"which look like identifiers. Leave the column out by --data.drop {column}."
     )
+
+
+def short(cell: str) -> str:
+    r"""A cell as far as a sentence has room for it."""
+    return cell if len(cell) <= 40 else f"{cell[:37]}..."
+
+
+def _is_missing(value: Any) -> bool:
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, float) and value != value
+
+
+def _order(column: Any) -> Any:
+    r"""The categories of a column in their own order, where its type has some."""
+    if hasattr(getattr(column, "type", None), "index_type"):  # pyarrow
+        return column.unify_dictionaries().chunk(0).dictionary.to_pylist()
+    return getattr(getattr(column, "dtype", None), "categories", None)

@@ -60,7 +60,8 @@ def own(config: File, data_dir: Path | None) -> Dataset:
     config = config.model_copy(update={"range": _scale(splits, config, facts)})
     if "" in splits:
         splits = cut(splits[""], config.valid, config.test, config.seed)
-        if absent := [name for name in ("valid", "test") if not len(splits[name])]:
+        asked = {"valid": config.valid, "test": config.test}
+        if absent := [name for name, size in asked.items() if size and not len(splits[name])]:
             facts.append(f"no rows for {' and '.join(absent)}")
     return Dataset.make(config, splits, "\n".join(facts), content.label)
 

@@ -18,12 +18,14 @@ from .cells import (
     in_order,
     named,
     read_arrow,
+    short,
     text_columns,
     typed,
     values_of,
 )
 from .text import Lines, number, read_lines
 
+YEAR = re.compile(r"(1[89]|20|21)\d\d", re.ASCII)
 LABELS = ("label", "labels", "class", "target", "y")
 ROW_NUMBERS = ("", "unnamed: 0", "id", "index", "idx", "row", "rowid", "row_id", "nr", "no")
 
@@ -91,7 +93,9 @@ def _names(lines: Lines, path: Path, options: Any, facts: list[str]) -> tuple[li
             names[j] = f"{name}.{seen[name] - 1}"
             facts.append(f"two columns are called {name}; one is now {names[j]}")
     if all(number(name) is not None for name in names if name):
-        facts.append("the first line, 0 and on, names the columns (--data.header no: it is data)")
+        facts.append(
+            "the first line, numbers in order, names the columns (--data.header no: it is data)"
+        )
     else:
         facts.append("the first line names the columns")
     return names, True
@@ -102,35 +106,39 @@ def _header(
 ) -> str:
     r"""Decides on the whole first line whether it holds names or data."""
     holes = holes_of(options)
-    there = [cell for cell in first if cell.lower() not in holes]
-    words = [cell for cell in there if number(cell, lines.decimal) is None]
-    if not words:
-        start = first[1:] if first[0] == "" else first
-        counts = [str(j) for j in range(len(start))]
-        others = {cell for row in rest for cell in row}
-        if start == counts and rest and (len(start) > 2 or not others <= {"0", "1"}):
-            return "yes"
+
+    def is_number(cell: str) -> bool:
+        return number(cell, lines.decimal) is not None
+
+    columns = [[row[j] for row in rest if j < len(row)] for j in range(len(first))]
+    there = [j for j, cell in enumerate(first) if cell.lower() not in holes]
+    words = [j for j in there if not is_number(first[j])]
+    counts = [first[j] for j in there if j not in words]
+    below = {cell for j in there if j not in words for cell in columns[j]}
+    if rest and counts and _names_by_numbers(counts, below):
+        return "yes"
+    if not words or not rest:
+        return "no" if counts or not words else "yes"
+    if any(first[j] in columns[j] for j in words):  # a value that comes again
         return "no"
     if len(words) == len(there):
         return "yes"
-    # words and numbers: words stand above words in a datum, above numbers in a line of names
-    if not rest:
-        return "no"
-    above = below = 0
-    for j, cell in enumerate(first):
-        if cell in words:
-            column = [row[j] for row in rest if j < len(row) and row[j].lower() not in holes]
-            numeric = bool(column) and all(number(c, lines.decimal) is not None for c in column)
-            above, below = above + numeric, below + (not numeric)
-    years = all(re.fullmatch(r"(1[89]|20|21)\d\d|\d{1,3}", c) for c in there if c not in words)
-    if above == 0:
-        return "no"
-    if years and not below:
-        return "yes"
-    raise ValueError(
-        f"Expected either names or data in the first line of {path}; got words above numbers and "
-        f"numbers: {', '.join(first[:6])}. Say --data.header yes or no."
-    )
+    for j in words:
+        cells = [cell for cell in columns[j] if cell.lower() not in holes]
+        if cells and all(map(is_number, cells)):  # a word above numbers, beside numbers
+            raise ValueError(
+                f"Expected either names or data in the first line of {path}; got both, as in "
+                f"{', '.join(map(short, first[:6]))}. Say --data.header yes or no."
+            )
+    return "no"
+
+
+def _names_by_numbers(numbers: list[str], below: set[str]) -> bool:
+    r"""Whether numbers are names: 0, 1, 2, ... or years in order, unlike what is below them."""
+    if numbers == [str(j) for j in range(len(numbers))]:
+        return len(numbers) > 2 or not below <= {"0", "1"}
+    years = all(YEAR.fullmatch(cell) for cell in numbers) and len(numbers) > 1
+    return years and numbers == sorted({*numbers}) and not any(map(YEAR.fullmatch, below))
 
 
 def _assemble(
@@ -170,6 +178,7 @@ def _assemble(
     for j, cell in enumerate(cells):
         if not cell.name:
             cells[j] = cell._replace(name=str(j))
+    facts.extend(cell.note for cell in cells if cell.note)
     found = [values_of(cell, source, wanted.get(cell.name), facts) for cell in cells]
     x = np.stack([values for values, _ in found], axis=1)
     columns = tuple(Column(cell.name, names) for cell, (_, names) in zip(cells, found))
@@ -251,7 +260,7 @@ def _labels(
     missing = int((labels < 0).sum())
     facts.append(
         f"{len(classes)} classes: {', '.join(classes[:10])}{' ...' if classes[10:] else ''}"
-        + (f"; {missing} rows have none (-1)" if missing else "")
+        + (f"; -1 where there is none, {missing} times" if missing else "")
     )
     return labels, tuple(classes)
 

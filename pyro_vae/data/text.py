@@ -5,6 +5,7 @@ import gzip
 import re
 import zlib
 from collections.abc import Iterable
+from math import isinf
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -91,7 +92,10 @@ def number(cell: str, decimal: str = ".") -> float | None:
         return float(cell)
     if decimal == "," and "." in cell:
         return float(cell.replace(".", "")) if GROUPED_POINT.fullmatch(cell) else None
-    return float(cell) if NUMBER.fullmatch(cell) else None
+    if not NUMBER.fullmatch(cell):
+        return None
+    value = float(cell)
+    return None if isinf(value) and "f" not in cell.lower() else value  # too many digits
 
 
 def _decode(path: Path, encoding: str, facts: list[str]) -> str:
@@ -162,9 +166,7 @@ def _separator(lines: list[str]) -> str:
 
 def _cells(lines: Iterable[str], separator: str) -> Iterable[tuple[list[str], int]]:
     if separator == " ":
-        for i, line in enumerate(lines, 1):
-            yield line.split(), i
-        return
+        lines = [f"{line.strip()}\n" for line in lines]
     reader = csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True)
     for cells in reader:
         yield cells, reader.line_num
@@ -186,12 +188,13 @@ def _rows(
             f"Expected a table in {path}; got {error}, line {(numbers or [start - 1])[-1] + 1}. "
             "Close every quote."
         ) from None
-    if rows and rows[0][0].startswith("#"):  # comments before the table, or names behind a mark
-        while len(rows) > 1 and rows[0][0].startswith("#") and len(rows[0]) != len(rows[-1]):
-            rows, numbers = rows[1:], numbers[1:]
-        rows[0][0] = rows[0][0].lstrip("#").strip()
-        if separator == " " and not rows[0][0]:
-            rows[0] = rows[0][1:]
+    while rows and rows[0][0].startswith("#"):  # comments above, or names behind a mark
+        names = [rows[0][0].lstrip("#").strip(), *rows[0][1:]]
+        names = names if names[0] or separator != " " else names[1:]
+        if len(rows) == 1 or len(names) == len(rows[-1]):
+            rows[0] = names
+            break
+        rows, numbers = rows[1:], numbers[1:]
     return rows, numbers
 
 

@@ -1,0 +1,228 @@
+"""Tables that people have: every row and column comes in, and each decision is said."""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import pyro_vae as pv
+from pyro_vae.data import as_split
+from pyro_vae.data.text import number
+
+NAN = float("nan")
+
+# what it is; the file; options; x; names of columns; labels; a word of the notes
+READ = [
+    ("a BOM before data", "\ufeff1,2\n3,4\n", {}, [[1, 2], [3, 4]], "01", None, "is data"),
+    ("a hole first", ",2,3\n4,5,6\n", {}, [[NAN, 2, 3], [4, 5, 6]], "012", None, "is data"),
+    ("a question mark first", "?,2\n4,5\n", {}, [[NAN, 2], [4, 5]], "01", None, "holes"),
+    ("nothing but holes first", ",,\n1,2,3\n", {}, [[NAN] * 3, [1, 2, 3]], "012", None, "is data"),
+    ("numbered columns", "0,1,2\n.5,.2,.7\n", {}, [[0.5, 0.2, 0.7]], "012", None, "in order"),
+    ("two numbered columns", "0,1\n.5,.2\n", {}, [[0.5, 0.2]], "01", None, "in order"),
+    ("bits", "0,1\n1,0\n", {}, [[0, 1], [1, 0]], "01", None, "is data"),
+    ("counting data as told", "0,1,2\n3,4,5\n", {"header": "no"}, [[0, 1, 2], [3, 4, 5]], "012", None, "is data"),
+    ("years", "2019,2020\n1,2\n3,4\n", {}, [[1, 2], [3, 4]], ["2019", "2020"], None, "in order"),
+    ("a word and years", "land,2019,2020\nA,1,2\nB,3,4\nA,5,6\n", {}, [[0, 1, 2], [1, 3, 4], [0, 5, 6]], ["land", "2019", "2020"], None, "A 0, B 1"),
+    ("data with words", "5.1,setosa\n4.9,setosa\n6,other\n", {}, [[5.1, 1], [4.9, 1], [6, 0]], "01", None, "is data"),
+    ("words alone, no names", "red,s\nblue,l\nred,l\nblue,s\n", {}, [[1, 1], [0, 0], [1, 0], [0, 1]], "01", None, "is data"),
+    ("pandas' index", ",a\n0,1.5\n1,2.5\n", {}, [[1.5], [2.5]], "a", None, "numbers the rows"),
+    ("a filtered index", ",a\n3,1.5\n9,2.5\n", {}, [[1.5], [2.5]], "a", None, "numbers the rows"),
+    ("an index of text", ",a\ng1,1.5\ng2,2.5\n", {}, [[1.5], [2.5]], "a", None, "numbers the rows"),
+    ("an index as told", "g,a\ng1,1.5\ng2,2.5\n", {"index": "g"}, [[1.5], [2.5]], "a", None, "numbers the rows"),
+    ("an index that is kept", ",a\n0,1.5\n1,2.5\n", {"index": "none"}, [[0, 1.5], [1, 2.5]], "0a", None, ""),
+    ("a column id", "id,a\n1,1.5\n2,2.5\n3,3.5\n", {}, [[1.5], [2.5], [3.5]], "a", None, "column id"),
+    ("time is no index", "t,a\n0,1.5\n1,2.5\n2,3.5\n", {}, [[0, 1.5], [1, 2.5], [2, 3.5]], "ta", None, ""),
+    ("R's row names", '"a" "b"\n"1" 1.5 2\n"2" 2.5 3\n', {}, [[1.5, 2], [2.5, 3]], "ab", None, "spaces"),
+    ("numpy.savetxt", "# a b\n1.0 2.0\n3.0 4.0\n", {}, [[1, 2], [3, 4]], "ab", None, "spaces"),
+    ("columns aligned by spaces", "  1.0   2.0\n 13.0   4.0\n", {}, [[1, 2], [13, 4]], "01", None, "spaces"),
+    ("comments above", "# by X\n# at noon\na,b\n1,2\n", {}, [[1, 2]], "ab", None, ""),
+    ("semicolons, decimal commas", "a;b\n1,5;2,25\n", {}, [[1.5, 2.25]], "ab", None, "decimal comma"),
+    ("points group digits", "a;b\n1.234,5;2\n", {}, [[1234.5, 2]], "ab", None, "decimal comma"),
+    ("commas group digits", 'a,b\n"1,234",2.5\n', {}, [[1234, 2.5]], "ab", None, "thousands"),
+    ("Excel's hint", "sep=;\na;b\n1;2\n", {}, [[1, 2]], "ab", None, "semicolons"),
+    ("tabs", "a\tb\n1\t2\n", {}, [[1, 2]], "ab", None, "tabs"),
+    ("a separator at the end", "a,b,\n1,2,\n3,4,\n", {}, [[1, 2], [3, 4]], "ab", None, "empty last column"),
+    ("old line ends", "a,b\r1,2\r3,4\r", {}, [[1, 2], [3, 4]], "ab", None, ""),
+    ("blank lines", "\n1,2\n\n3,4\n\n", {}, [[1, 2], [3, 4]], "01", None, ""),
+    ("one column", "a\n1\n2\n", {}, [[1], [2]], "a", None, ""),
+    ("one name twice", "a,a\n1,2\n", {}, [[1, 2]], ["a", "a.1"], None, "two columns"),
+    ("own words for holes", "a,b\n-999,2\n.,4\n", {"holes": ["-999", "."]}, [[NAN, 2], [NAN, 4]], "ab", None, "without any value"),
+    ("yes and no", "a,b\nyes,1\n,2\nno,4\nyes,3\n", {}, [[1, 1], [NAN, 2], [0, 4], [1, 3]], "ab", None, "no 0, yes 1"),
+    ("codes with leading zeros", "z,b\n012,1\n912,2\n012,3\n", {}, [[0, 1], [1, 2], [0, 3]], "zb", None, "012 0, 912 1"),
+    ("numbers with leading zeros", "a,b\n001,002\n010,020\n", {}, [[1, 2], [10, 20]], "ab", None, ""),
+    ("categories as told", "a,b\n3,1\n7,2\n", {"categories": ["a"]}, [[0, 1], [1, 2]], "ab", None, "3 0, 7 1"),
+    ("a column left out", "a,b\nx,1\ny,2\n", {"drop": ["a"]}, [[1], [2]], "b", None, "left out as told"),
+    ("per cent", "a,b\n12%,1\n13 %,2\n", {}, [[0.12, 1], [0.13, 2]], "ab", None, "per cent"),
+    ("dates", "d,b\n1970-01-03,1\n1970-02-01T12:00,2\n", {}, [[2, 1], [31.5, 2]], "db", None, "days since"),
+    ("dates with points", "d;b\n13.02.1970;1\n", {}, [[43, 1]], "db", None, "days since"),
+    ("dates with slashes", "d,b\n13/02/1970,1\n01/02/1970,2\n", {}, [[43, 1], [31, 2]], "db", None, "days since"),
+    ("labels", "a,label\n1,0\n2,3\n", {}, [[1], [2]], "a", [0, 3], "label column: label"),
+    ("labels with holes", "a,label\n1,0\n2,\n", {}, [[1], [2]], "a", [0, -1], "missing (-1)"),
+    ("labels of text", "a,class\n1,x\n2,\n3,y\n", {}, [[1], [2], [3]], "a", [0, -1, 1], "2 classes: x, y"),
+    ("real labels", "a,target\n1,2.75\n2,-0.5\n", {}, [[1], [2]], "a", [2.75, -0.5], "real numbers"),
+    ("y beside x", "x,y\n1,2\n3,4\n", {}, [[1, 2], [3, 4]], "xy", None, "feature beside x"),
+    ("y alone", "a,y\n1,2\n3,4\n", {}, [[1], [3]], "a", [2, 4], "label column: y"),
+    ("label as a feature", "a,label\n1,0\n2,1\n", {"label": "none"}, [[1, 0], [2, 1]], ["a", "label"], None, ""),
+    ("a label as told", "a,b\n1,0\n2,1\n", {"label": "b"}, [[1], [2]], "a", [0, 1], ""),
+    ("two columns for labels", "a,label,y\n1,0,5\n2,1,6\n", {}, [[1, 5], [2, 6]], "ay", [0, 1], "y stays a feature"),
+]  # fmt: skip
+
+REFUSED = [
+    ("a misprint", "a,b\n1,2\n3,x\n", {}, r"'x' in .*line 3, column 2 \(b\).*--data.holes x.*--data.drop b"),
+    ("names or data?", "id,2,3\n4,5,6\n", {}, "either names or data.*--data.header"),
+    ("digits of another alphabet", "٣,2\n4,5\n", {}, "either names or data"),
+    ("identifiers", "plate,b\n1_2,2\n1_3,4\n", {}, "numbers or categories in column 'plate'.*--data.index plate"),
+    ("names of people", "n,b\n" + "".join(f"p{i},1\n" for i in range(60)), {}, "60 different texts"),
+    ("large identifiers", "k,b\n12345678901234567,1\n", {}, "identifiers.*--data.drop k"),
+    ("two decimal marks", "a;b\n1,5;2.5\n", {}, "--data.decimal"),
+    ("dates of two readings", "d,b\n01/02/2024,1\n03/04/2024,2\n", {}, "read in one way.*2024-12-31"),
+    ("dates that are none", "d,b\n2024-02-31,1\n", {}, "dates in column 'd'"),
+    ("rows of other lengths", "1,2\n3\n", {}, "Expected 2 columns; got 1 in .*line 2"),
+    ("an open quote", '1,"2\n3,4\n', {}, "Close every quote"),
+    ("a cell without end", "a,b\n" + "1" * 200_000 + ",2\n5,6\n", {}, r"'1{37}\.\.\.'"),
+    ("names alone", "a,b\n", {}, "rows below the names"),
+    ("nothing", "", {}, "empty file"),
+    ("zero bytes", "a,b\n1,\x002\n", {}, "binary"),
+    ("no such label", "a,b\n1,2\n", {"label": "c"}, "columns a, b for data.label; got 'c'"),
+    ("no such column", "a,b\n1,2\n", {"drop": "c"}, "data.drop; got 'c'"),
+    ("another encoding", "a,b\n1,2\n", {"encoding": "klingon"}, "--data.encoding"),
+]  # fmt: skip
+
+
+def read(path, **options):
+    return pv.data.load(pv.config.File(path=path, valid=0, test=0, **options))
+
+
+def in_order(split):
+    order = split.row_numbers.argsort()
+    return split.stored[order], None if split.labels is None else split.labels[order]
+
+
+@pytest.mark.parametrize("case", READ, ids=lambda case: case[0])
+def test_tables_that_are_read(tmp_path, case):
+    _, text, options, x, names, labels, note = case
+    path = tmp_path / "t.csv"
+    path.write_bytes(text.encode())
+    dataset = read(path, **options)
+    found, own = in_order(dataset.train)
+    np.testing.assert_allclose(found, np.array(x, dtype=float), rtol=1e-12)
+    assert [column.name for column in dataset.train.columns] == [*names]
+    assert (None if own is None else own.tolist()) == labels
+    assert note in dataset.notes
+    assert dataset.record()["notes"] == dataset.notes
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=lambda case: case[0])
+def test_tables_that_are_refused(tmp_path, case):
+    _, text, options, words = case
+    path = tmp_path / "t.csv"
+    path.write_bytes(text.encode())
+    with pytest.raises(ValueError, match=words) as error:
+        read(path, **options)
+    assert str(error.value).startswith("Expected") and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "encoding,word",
+    [("utf-16", ""), ("utf-16-le", "utf-16-le"), ("utf-16-be", "utf-16-be"), ("utf-32", ""),
+     ("utf-8-sig", ""), ("cp1252", "cp1252")],
+)  # fmt: skip
+def test_encodings(tmp_path, encoding, word):
+    (tmp_path / "t.csv").write_bytes("größe,b\n1.5,2\n".encode(encoding))
+    dataset = read(tmp_path / "t.csv")
+    assert dataset.train.columns[0].name == "größe" and word in dataset.notes
+    (tmp_path / "t.csv").write_bytes("größe,b\n1.5,2\n".encode("latin-1"))
+    assert read(tmp_path / "t.csv", encoding="latin-1").train.columns[0].name == "größe"
+
+
+@pytest.mark.parametrize("name", ["t.tsv", "t.txt", "t.data", "t.csv.gz"])
+def test_other_names_of_tables(tmp_path, name):
+    content = b"a,b\n1,2\n3,4\n"
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    assert read(tmp_path / name).train.stored.shape == (2, 2)
+
+
+@pytest.mark.parametrize(
+    "cell,decimal,value",
+    [("1_000", ".", None), ("٣", ".", None), ("0x10", ".", None), ("1e3", ".", 1000.0),
+     ("-.5", ".", -0.5), ("5.", ".", 5.0), ("1,5", ".", None), ("1,5", ",", 1.5),
+     ("1.5", ",", None), ("1.234", ",", 1234.0), ("12,34", "1,000", None), ("1,234", "1,000", 1234.0),
+     ("", ".", None), ("+7", ".", 7.0), ("--7", ".", None), ("1 000", ".", None)],
+)  # fmt: skip
+def test_numbers(cell, decimal, value):
+    assert number(cell, decimal) == value
+
+
+def test_data_frames():
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(
+        {
+            "a": [1.5, None, 3],
+            "c": pd.Categorical(["hi", "lo", "hi"], categories=["lo", "hi"]),
+            "d": pd.to_datetime(["1970-01-02", None, "1970-01-03"]),
+            "i": pd.array([1, None, 3], "Int64"),
+            "b": pd.array([True, None, False], "boolean"),
+            "s": ["x", "y", "x"],
+            "label": [0, 1, 2],  # in memory, all columns are features
+        }
+    )
+    wanted = [[1.5, 1, 1, 1, 1, 0, 0], [NAN, 0, NAN, NAN, NAN, 1, 1], [3, 1, 2, 3, 0, 0, 2]]
+    split = as_split(frame)
+    np.testing.assert_array_equal(split.stored, wanted)
+    assert [c.name for c in split.columns] == [*frame.columns]
+    assert split.columns[1].categories == ("lo", "hi")
+    pl = pytest.importorskip("polars")
+    np.testing.assert_array_equal(
+        as_split(pl.from_pandas(frame.drop(columns="c")).lazy()).stored, np.delete(wanted, 1, 1)
+    )
+    counts = as_split(pd.DataFrame({"a": [1, 2], "b": [3, 4]}))
+    assert counts.stored.dtype == torch.int64 and counts.levels == 4
+    with pytest.raises(ValueError, match="nested values"):
+        as_split(pd.DataFrame({"a": [[1], [2]]}))
+    with pytest.raises(ValueError, match="identifiers"):
+        as_split(pd.DataFrame({"a": [2**60 + 1, 2]}))
+    with pytest.raises(ValueError, match="different texts"):
+        as_split(pd.DataFrame({"a": ["x1", "x2"]}))
+
+
+def test_parquet_and_feather(tmp_path):
+    pd, _ = pytest.importorskip("pandas"), pytest.importorskip("pyarrow")
+    frame = pd.DataFrame(
+        {
+            "a": [1.5, None, 3],
+            "c": pd.Categorical(["hi", "lo", "hi"], ["lo", "hi"]),
+            "label": ["u", "v", "u"],
+        }
+    )
+    frame.to_parquet(tmp_path / "t.parquet")
+    frame.to_feather(tmp_path / "t.feather")
+    for name in ("t.parquet", "t.feather"):
+        dataset = read(tmp_path / name)
+        x, labels = in_order(dataset.train)
+        np.testing.assert_array_equal(x, [[1.5, 1], [NAN, 0], [3, 1]])
+        assert labels.tolist() == [0, 1, 0] and dataset.train.classes == ("u", "v")
+        assert dataset.train.columns[1].categories == ("lo", "hi")
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ValueError, match=r"Expected a table in .*bad\.parquet"):
+        read(tmp_path / "bad.parquet")
+
+
+def test_parquet_without_its_reader(tmp_path, monkeypatch):
+    import sys
+
+    (tmp_path / "t.parquet").write_bytes(b"PAR1")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ValueError, match=r"pip install 'pyro_vae\[tables\]'.*CSV"):
+        read(tmp_path / "t.parquet")
+
+
+def test_a_dataset_says_what_was_decided(tmp_path):
+    path = Path(tmp_path / "t.csv")
+    path.write_text("a;class\n1,5;x\n2,5;y\n3,5;x\n")
+    text = str(read(path))
+    assert text.startswith("file: train 3, x of shape (1,)")
+    assert "decimal comma" in text and "label column: class" in text
+    with pytest.raises(ValueError, match=r"did you mean 'mnist'"):
+        pv.data.load("mnits")
