@@ -17,7 +17,7 @@ PRIORS = ["standard-normal", "gaussian-mixture", "vamp", "flow"]
 POSTERIORS = ["mean-field-normal", "full-covariance-normal", "iaf"]
 
 parser = argparse.ArgumentParser(description="Compares priors and posteriors.")
-parser.add_argument("--recipe", default="digits", help="what all pairs share")
+parser.add_argument("--recipe", default="digits-plain", help="what all pairs share")
 parser.add_argument("--priors", nargs="+", default=PRIORS)
 parser.add_argument("--posteriors", nargs="+", default=POSTERIORS)
 parser.add_argument("--num-components", type=int, default=50, help="of mixtures and vamp")

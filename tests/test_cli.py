@@ -18,7 +18,7 @@ SMALL = ["--train.epochs", "3", "--latent-dim", "2", "--likelihood.decoder.hidde
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cli") / "run"
-    assert main(["train", "digits", "--out", str(folder), *SMALL]) == 0
+    assert main(["train", "digits-plain", "--out", str(folder), *SMALL]) == 0
     return folder
 
 
@@ -87,9 +87,9 @@ def test_diagnose_writes_a_page(run, tmp_path, capsys):
 
 
 def test_inspect_shows_a_step(capsys):
-    assert main(["inspect", "digits", "--latent-dim", "3", "--num-data", "4"]) == 0
+    assert main(["inspect", "digits-plain", "--latent-dim", "3", "--num-data", "4"]) == 0
     out = capsys.readouterr().out
-    assert "The ELBO of 4 training data of digits" in out and "nats per datum" in out
+    assert "The ELBO of 4 training data of digits-plain" in out and "nats per datum" in out
     assert out.splitlines()[-1].startswith("Training takes reparameterized: closed-form KL")
     assert [line.split()[:2] for line in out.splitlines()[2:5]] == [
         ["guide", "z"],
@@ -100,7 +100,7 @@ def test_inspect_shows_a_step(capsys):
 
 @pytest.mark.parametrize("count", ["0", "-3"])
 def test_a_count_of_data_is_at_least_one(count, capsys):
-    assert main(["inspect", "digits", "--num-data", count]) == 2
+    assert main(["inspect", "digits-plain", "--num-data", count]) == 2
     assert f"Expected --num-data of at least 1; got {count}." in capsys.readouterr().err
 
 
@@ -110,7 +110,7 @@ def test_compare_runs(run, tmp_path, capsys):
     assert found["difference"] == 0 and found["num_data"] == 297
     other = tmp_path / "bits"
     flags = ["--likelihood.kind", "bernoulli", "--data.binarize", "dynamic", "--train.epochs", "1"]
-    assert main(["train", "digits", "--out", str(other), *flags]) == 0
+    assert main(["train", "digits-plain", "--out", str(other), *flags]) == 0
     capsys.readouterr()
     assert main(["compare", str(run), str(other)]) == 2
     assert "one measure" in capsys.readouterr().err
@@ -185,23 +185,23 @@ def test_loading_gives_the_trained_model(run):
 
 
 def test_a_refused_training_makes_and_deletes_nothing(workdir, capsys):
-    assert main(["train", "digits", "--train.epochs", "1", "--out", "kept"]) == 0
+    assert main(["train", "digits-plain", "--train.epochs", "1", "--out", "kept"]) == 0
     before = sorted(p for p in Path("kept").rglob("*"))
     wrong = ["--train.estimator", "vimco"]
-    assert main(["train", "digits", *wrong, "--out", "kept", "--overwrite"]) == 2
-    assert main(["train", "digits", *wrong, "--out", "new"]) == 2
+    assert main(["train", "digits-plain", *wrong, "--out", "kept", "--overwrite"]) == 2
+    assert main(["train", "digits-plain", *wrong, "--out", "new"]) == 2
     assert sorted(p for p in Path("kept").rglob("*")) == before and not Path("new").exists()
     assert capsys.readouterr().err.count("at least 2 particles") == 2
 
 
 def test_explain(capsys):
     flags = ["--train.estimator", "iwae", "--train.num-particles", "5"]
-    assert main(["explain", "digits", *flags]) == 0
+    assert main(["explain", "digits-plain", *flags]) == 0
     text = capsys.readouterr().out
     assert "x * f - n * softplus(f)" in text and "iwae: importance weighted bound of 5" in text
-    assert main(["explain", "digits", "--latex"]) == 0
+    assert main(["explain", "digits-plain", "--latex"]) == 0
     assert capsys.readouterr().out.startswith(r"\begin{align*}")
-    assert main(["explain", "digits", "--posterior.kind", "bernoulli"]) == 2
+    assert main(["explain", "digits-plain", "--posterior.kind", "bernoulli"]) == 2
     assert (
         "Take the Bernoulli prior, or a posterior on the real numbers" in capsys.readouterr().err
     )
@@ -229,18 +229,18 @@ def test_list_and_show(capsys):
     "args,message",
     [
         (["train", "digts"], "did you mean 'digits'"),
-        (["train", "digits", "--epochs", "3"], "did you mean --train.epochs"),
-        (["train", "digits", "--prior.kind", "vmap"], "did you mean 'vamp'"),
-        (["train", "digits", "--train.lr", "0"], "train.lr"),
-        (["train", "digits", "--likelihood.kind", "bernoulli"], "binarize"),
-        (["train", "digits", "--train.optimizer", "Adm"], "did you mean 'Adam'"),
-        (["train", "digits", "--posterior.encoder.activation", "Tahn"], "Did you mean Tanh"),
+        (["train", "digits-plain", "--epochs", "3"], "did you mean --train.epochs"),
+        (["train", "digits-plain", "--prior.kind", "vmap"], "did you mean 'vamp'"),
+        (["train", "digits-plain", "--train.lr", "0"], "train.lr"),
+        (["train", "digits-plain", "--likelihood.kind", "bernoulli"], "binarize"),
+        (["train", "digits-plain", "--train.optimizer", "Adm"], "did you mean 'Adam'"),
+        (["train", "digits-plain", "--posterior.encoder.activation", "Tahn"], "Did you mean Tanh"),
         (
-            ["train", "digits", "--prior.kind", "vamp", "--prior.num-components", "5000"],
+            ["train", "digits-plain", "--prior.kind", "vamp", "--prior.num-components", "5000"],
             "num-components",
         ),
-        (["train", "digits", "--resume"], "runs/"),
-        (["train", "digits", "--resume", "nowhere"], "nowhere"),
+        (["train", "digits-plain", "--resume"], "runs/"),
+        (["train", "digits-plain", "--resume", "nowhere"], "nowhere"),
         (["evaluate", "nowhere"], "nowhere"),
     ],
 )
@@ -252,15 +252,15 @@ def test_mistakes_get_one_sentence(args, message, workdir, capsys):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_no_gpu_is_said(workdir, capsys):
-    assert main(["train", "digits", "--device", "cuda"]) == 2
+    assert main(["train", "digits-plain", "--device", "cuda"]) == 2
     assert "sees 0" in capsys.readouterr().err and not list(workdir.iterdir())
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_trains_as_the_cpu_does(workdir):
     flags = ["--train.epochs", "20", "--latent-dim", "4"]
-    assert main(["train", "digits", "--device", "cuda", "--out", "gpu", *flags]) == 0
-    assert main(["train", "digits", "--device", "cpu", "--out", "cpu", *flags]) == 0
+    assert main(["train", "digits-plain", "--device", "cuda", "--out", "gpu", *flags]) == 0
+    assert main(["train", "digits-plain", "--device", "cpu", "--out", "cpu", *flags]) == 0
     split = pv.data.load(pv.config.Digits()).test
     gpu, cpu = (float(pv.elbo(pv.load(name), split, 10).mean()) for name in ("gpu", "cpu"))
     assert abs(gpu - cpu) < 3
@@ -268,7 +268,7 @@ def test_a_gpu_trains_as_the_cpu_does(workdir):
 
 def test_a_run_is_not_overwritten_unasked(run, capsys):
     before = sorted(p.name for p in (run / "checkpoints").iterdir())
-    assert main(["train", "digits", "--out", str(run), *SMALL]) == 2
+    assert main(["train", "digits-plain", "--out", str(run), *SMALL]) == 2
     assert "--resume" in capsys.readouterr().err
     assert sorted(p.name for p in (run / "checkpoints").iterdir()) == before
 
@@ -277,7 +277,10 @@ def test_data_that_are_not_there(workdir, capsys, monkeypatch):
     monkeypatch.setenv("PYRO_VAE_DATA", str(workdir / "empty"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(workdir / "cache"))
     assert (
-        main(["train", "digits", "--data.kind", "freyfaces", "--likelihood.kind", "gaussian"]) == 2
+        main(
+            ["train", "digits-plain", "--data.kind", "freyfaces", "--likelihood.kind", "gaussian"]
+        )
+        == 2
     )
     error = capsys.readouterr().err
     assert "freyfaces" in error and str(workdir / "empty") in error

@@ -15,7 +15,7 @@ from pyro_vae.config import (
     validate,
 )
 
-DIGITS = read_recipe("digits")
+DIGITS = read_recipe("digits-plain")
 
 
 @pytest.mark.parametrize("name", recipes())

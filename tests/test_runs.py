@@ -23,7 +23,7 @@ QUICK += ["--posterior.encoder.hidden-features", "8", "--train.epochs", "2"]
 
 
 def train(out, *flags):
-    return main(["train", "digits", "--out", str(out), *QUICK, *flags])
+    return main(["train", "digits-plain", "--out", str(out), *QUICK, *flags])
 
 
 def tree(folder):
@@ -116,7 +116,16 @@ def test_every_writer_asks_for_the_lock(workdir, capsys):
 
 
 def test_two_processes_never_share_a_folder(workdir):
-    command = [sys.executable, "-m", "pyro_vae.cli", "train", "digits", "--out", "one", *QUICK]
+    command = [
+        sys.executable,
+        "-m",
+        "pyro_vae.cli",
+        "train",
+        "digits-plain",
+        "--out",
+        "one",
+        *QUICK,
+    ]
     first = subprocess.Popen([*command, "--train.epochs", "100000"], stderr=subprocess.PIPE)
     for _ in range(600):
         if list(Path("one").glob("checkpoints/step-*")):
@@ -201,7 +210,7 @@ def test_trying_a_batch_changes_nothing(workdir):
 def test_another_training_does_not_go_on(workdir, capsys, flags, word):
     assert train("kept") == 0
     before = tree("kept")
-    for recipe in (["digits"], []):
+    for recipe in (["digits-plain"], []):
         assert main(["train", *recipe, "--resume", "kept", "--train.epochs", "5", *flags]) == 2
         assert word in capsys.readouterr().err
     assert tree("kept").keys() - {"kept/.lock"} == before.keys() - {"kept/.lock"}
@@ -211,7 +220,7 @@ def test_another_training_does_not_go_on(workdir, capsys, flags, word):
 def test_resuming_needs_no_recipe_and_says_when_nothing_is_left(workdir, capsys):
     assert train("kept") == 0
     assert main(["train", "fashion-mnist", "--resume", "kept"]) == 2
-    assert "'digits'; got 'fashion-mnist'" in capsys.readouterr().err
+    assert "'digits-plain'; got 'fashion-mnist'" in capsys.readouterr().err
     assert main(["train", "--resume", "kept"]) == 0
     assert "Nothing left to do: kept has 2 epochs" in capsys.readouterr().out
     assert main(["train", "--resume", "kept", "--train.epochs", "3"]) == 0
@@ -353,7 +362,7 @@ def test_threads_take_turns():
 
 
 def test_a_closed_pipe_saves_and_is_an_error(workdir):
-    command = f"{sys.executable} -m pyro_vae.cli train digits --out run {' '.join(QUICK)}"
+    command = f"{sys.executable} -m pyro_vae.cli train digits-plain --out run {' '.join(QUICK)}"
     script = f"({command} --train.epochs 400 --no-compile; echo $? > code) | head -n 1"
     subprocess.run(["bash", "-c", script], capture_output=True, timeout=120, check=True)
     assert Path("code").read_text().strip() == "141"
@@ -371,4 +380,4 @@ def test_json_is_json(workdir, capsys):
     json.loads(capsys.readouterr().out, parse_constant=refuse)
     assert main(["runs", ".", "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out, parse_constant=refuse)["runs"]
-    assert row["recipe"] == "digits" and row["epochs"] == 2 and "+-" in row["test"]
+    assert row["recipe"] == "digits-plain" and row["epochs"] == 2 and "+-" in row["test"]

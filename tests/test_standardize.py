@@ -120,7 +120,7 @@ def test_from_the_command_line_to_a_table_of_samples(workdir, capsys):
     Path("t.csv").write_text("income;mood\n" + "\n".join(rows))
     flags = ["--data.kind", "file", "--data.path", "t.csv", "--data.standardize", "true"]
     flags += ["--likelihood.kind", "gaussian", "--latent-dim", "2", "--train.epochs", "3"]
-    assert main(["train", "digits", "--out", "run", *flags]) == 0
+    assert main(["train", "digits-plain", "--out", "run", *flags]) == 0
     assert "decimal comma" in capsys.readouterr().out
     vae = pv.load("run")  # the units come from the checkpoint
     assert float(vae.likelihood.shift[0]) == pytest.approx(1e4, abs=500)

@@ -325,7 +325,7 @@ def test_more_epochs_may_be_asked_for(tmp_path):
 
 # --- The process is killed, by a signal or without warning --------------------------------------
 
-CLI = [sys.executable, "-m", "pyro_vae.cli", "train", "digits"]
+CLI = [sys.executable, "-m", "pyro_vae.cli", "train", "digits-plain"]
 FLAGS = [
     "--train.epochs",
     "6",

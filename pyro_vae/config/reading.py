@@ -67,8 +67,8 @@ def read_recipe(name: str | os.PathLike[str]) -> dict[str, Any]:
         )
     if path.suffix.lower() in DATA:
         raise ValueError(
-            f"Expected a recipe; got {path}, a file of data. Write its path behind a recipe, as "
-            f"in digits --data.kind file --data.path {path} --likelihood.kind gaussian."
+            f"Expected a recipe; got {path}, a file of data. For a table, write table --data.path "
+            f"{path}."
         )
     if path.stat().st_size > MAX_RECIPE_BYTES:
         raise ValueError(f"Expected a recipe below 1 MB; got {path}, {path.stat().st_size} bytes.")
