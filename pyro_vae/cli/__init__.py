@@ -23,9 +23,9 @@ def main(argv: list[str] | None = None) -> int:
         from .commands import RUN
 
         if args == ["--version"]:
-            from .. import __version__
+            from importlib.metadata import version
 
-            print(f"pyro_vae {__version__}")
+            print(f"pyro_vae {version('pyro_vae')}")
             return 0
         command, flags = parse(args)
         RUN[type(command)](command, flags)

@@ -187,7 +187,8 @@ def sample(command: arguments.Sample, flags: dict[str, Any]) -> None:
     run = open_run(command.run)
     vae = load(command.run, command.device)
     count = at_least_one(command.num_samples, "--num-samples")
-    save_picture(plot_samples(vae, count, seed=command.seed), command.run, "samples")
+    figure = plot_samples(vae, count, seed=command.seed)
+    save_picture(figure, command.run, "samples", _title(run))
     if command.out is not None:
         x = draw(vae, count, command.what, seed=command.seed).cpu().numpy()
         _write_data(command.out, x, run, {}, command.what)
@@ -198,14 +199,21 @@ def reconstruct(command: arguments.Reconstruct, flags: dict[str, Any]) -> None:
     from ..plot import plot_reconstructions
 
     check_out(command.out)
+    run = open_run(command.run)
     vae, split, _ = _load(command)
+    index = _row_numbers(command, vae, split)
     count = at_least_one(command.num_data)
-    figure = plot_reconstructions(vae, split, count, seed=command.seed)
-    save_picture(figure, command.run, "reconstructions")
+    figure = plot_reconstructions(vae, split, count, index=index, seed=command.seed)
+    save_picture(figure, command.run, "reconstructions", _title(run))
     if command.out is not None:
-        seen = split.freeze(command.seed).take(split.spread(count))
-        x = see(vae, seen, command.what, seed=command.seed).cpu().numpy()
-        _write_data(command.out, x, open_run(command.run), _keys(seen), command.what)
+        rows = split.spread(count)
+        seen = split.freeze(command.seed).take(rows)
+        known: dict[str, Any] = {
+            "seed": command.seed,
+            "index": None if index is None else index[rows],
+        }
+        x = see(vae, seen, command.what, **known).cpu().numpy()
+        _write_data(command.out, x, run, _keys(seen), command.what)
 
 
 def _write_data(out: Path, x: Any, run: Opened, keys: dict[str, Any], what: str) -> None:
@@ -224,9 +232,17 @@ def _write_data(out: Path, x: Any, run: Opened, keys: dict[str, Any], what: str)
 def plot(command: arguments.Plot, flags: dict[str, Any]) -> None:
     from ..plot import plot_run
 
+    run = open_run(command.run)
     vae, split, _ = _load(command)
-    paths = plot_run(vae, split, command.run / "pictures", command.run / "metrics.jsonl")
+    _row_numbers(command, vae, split)
+    metrics = command.run / "metrics.jsonl"
+    paths = plot_run(vae, split, command.run / "pictures", metrics, _title(run))
     print("Pictures: " + ", ".join(map(str, paths)))
+
+
+def _title(run: Opened) -> str:
+    r"""What a picture says of the run that it shows."""
+    return f"{run.path}, recipe {run.recipe.name}, epoch {run.epochs}"
 
 
 def runs(command: arguments.Runs, flags: dict[str, Any]) -> None:

@@ -77,13 +77,13 @@ def _write_table(path: Path, arrays: Mapping[str, Any]) -> None:
         writer.writerows(zip(*columns.values()))
 
 
-def save_picture(figure: Any, run: Path, name: str) -> None:
-    r"""Writes a picture of a run, whole."""
+def save_picture(figure: Any, run: Path, name: str, title: str) -> None:
+    r"""Writes a picture of a run."""
+    from ..plot.run import save
+
     path = run / "pictures" / f"{name}.png"
     path.parent.mkdir(exist_ok=True)
-    partial = path.with_name(f".{name}.partial.png")
-    figure.savefig(partial, dpi=150)
-    partial.replace(path)
+    save(figure, path, title)
     print(f"Picture: {path}")
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from ..data import Split
-from .checks import take
+from .checks import check_rows, take
 from .pure import pure
 
 What = Literal["mean", "sample"]
@@ -31,7 +31,14 @@ def sample(vae: Any, num_samples: int, what: What = "sample", *, seed: int = 0) 
         return _see(vae, vae.prior().expand((num_samples,)).sample(), what)
 
 
-def reconstruct(vae: Any, x: Tensor | Split, what: What = "mean", *, seed: int = 0) -> Tensor:
+def reconstruct(
+    vae: Any,
+    x: Tensor | Split,
+    what: What = "mean",
+    *,
+    index: Tensor | None = None,
+    seed: int = 0,
+) -> Tensor:
     r"""Draws :math:`z \sim q(z \mid x)`, then returns the mean or a sample of :math:`p(x \mid z)`.
 
     Arguments:
@@ -43,9 +50,11 @@ def reconstruct(vae: Any, x: Tensor | Split, what: What = "mean", *, seed: int =
     Returns:
         Data of shape `(B, *x_shape)`.
     """
-    x = take(vae, x).freeze(seed).rows(slice(None))
-    with pure(vae, seed):
-        return _see(vae, vae.posterior(x).sample(), what)
+    check_rows(vae, index)
+    x = take(vae, x, index).freeze(seed).rows(slice(None))
+    with pure(vae, seed) as device:
+        known = () if index is None else (index.to(device),)
+        return _see(vae, vae.posterior(x, *known).sample(), what)
 
 
 def decode(vae: Any, z: Tensor, what: What = "mean", *, seed: int = 0) -> Tensor:
@@ -55,6 +64,7 @@ def decode(vae: Any, z: Tensor, what: What = "mean", *, seed: int = 0) -> Tensor
         vae: The VAE.
         z: Latent variables, of shape `(B, latent_dim)`.
         what: ``"mean"`` or ``"sample"``.
+        index: The row numbers of the data, of shape `(B,)`, for posteriors that want them.
         seed: Seeds the draws.
 
     Returns:

@@ -1,0 +1,180 @@
+r"""Pictures of data and of what the model says data look like."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..data import Split
+from ..evaluate import reconstruct, sample
+from .canvas import (
+    Table,
+    add_bar,
+    is_image,
+    name_columns,
+    new_figure,
+    scale_of,
+    short,
+    show_images,
+    show_table,
+    table_of,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PANELS = 12
+DRAWS = 1000
+
+
+def plot_samples(
+    vae: Any, num_samples: int = 64, *, seed: int = 0, split: Split | None = None
+) -> "Figure":
+    r"""Draws :math:`z \sim p(z)`, then shows means and samples of :math:`p(x \mid z)`.
+
+    Of a table, the distribution of each column is shown: that of samples beside that of the data.
+
+    Arguments:
+        vae: The VAE.
+        num_samples: How many pictures; of a table, 1000 rows are drawn at least.
+        seed: Seeds the draws.
+        split: The data, whose scale and columns the picture then has.
+    """
+    means = sample(vae, num_samples, "mean", seed=seed)
+    if means.dim() == 2:
+        draws = sample(vae, max(DRAWS, num_samples), "sample", seed=seed)
+        return _marginals(draws, split)
+    draws = sample(vae, num_samples, "sample", seed=seed)
+    figure, axes = new_figure(1, 2, (10, 5.4))
+    parts = [
+        (means, "means E[x | z], z from the prior"),
+        (draws, "samples x from p(x | z), same z"),
+    ]
+    _show_parts(figure, axes, parts, means if split is None else _some(split), split, 8)
+    return figure
+
+
+def plot_reconstructions(
+    vae: Any, split: Split, count: int = 10, *, index: Tensor | None = None, seed: int = 0
+) -> "Figure":
+    r"""Shows data, the mean of :math:`p(x \mid z)` at :math:`z \sim q(z \mid x)`, and a sample.
+
+    Arguments:
+        vae: The VAE.
+        split: The data.
+        count: How many of them.
+        index: The row numbers of the data, for posteriors that want them.
+        seed: Seeds the draws.
+    """
+    rows = split.spread(count)
+    x = split.freeze(seed).rows(rows)
+    known: dict[str, Any] = {"seed": seed, "index": None if index is None else index[rows]}
+    parts = [
+        (x, "data x"),
+        (reconstruct(vae, x, "mean", **known), "means E[x | z], z from q(z | x)"),
+        (reconstruct(vae, x, "sample", **known), "samples x from p(x | z), same z"),
+    ]
+    figure, axes = new_figure(3, 1, (10, 4.2 if is_image(x) else 6.4))
+    _show_parts(figure, axes, parts, x, split, count)
+    return figure
+
+
+def plot_correlations(vae: Any, split: Split, *, seed: int = 0) -> "Figure":
+    r"""Shows the correlations between the columns of a table, of data and of samples."""
+    table = table_of(split, split.rows(slice(0, 1)))
+    draws = sample(vae, max(DRAWS, len(split)), "sample", seed=seed)
+    size = min(9.0, 2.5 + 0.3 * len(table.columns))
+    figure, axes = new_figure(1, 2, (2 * size, size))
+    for axis, x, title in zip(axes, (split.rows(slice(None)), draws), ("data", "samples")):
+        shown = axis.imshow(_correlations(x).numpy(), cmap="RdBu_r", vmin=-1, vmax=1)
+        name_columns(axis, table.columns, vertical=True)
+        axis.set_title(f"{title}, {len(x)} rows", fontsize=10)
+    figure.colorbar(shown, ax=axes, label="correlation", shrink=0.7)
+    return figure
+
+
+def _correlations(x: Tensor) -> Tensor:
+    r"""Pearson's correlations over rows where both columns are there; 0 of constant columns."""
+    x = x.double().cpu()
+    there = (~x.isnan()).double()
+    filled = x.nan_to_num(nan=0.0)
+    count = (there.T @ there).clamp(min=1)
+    mean = filled.T @ there / count  # of column i where j is there, too
+    second = filled.square().T @ there / count
+    spread = (second - mean.square()).clamp(min=0).sqrt()
+    covariance = filled.T @ filled / count - mean * mean.T
+    return (covariance / (spread * spread.T)).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _some(split: Split) -> Tensor:
+    return split.freeze(0).rows(split.spread(1000))
+
+
+def _show_parts(
+    figure: "Figure",
+    axes: list["Axes"],
+    parts: list[tuple[Tensor, str]],
+    x: Tensor,
+    split: Split | None,
+    columns: int,
+) -> None:
+    r"""Shows data and what the model makes of them, all on the scale of the data `x`."""
+    if is_image(x):
+        scale = scale_of(x, split)
+        for axis, (pictures, title) in zip(axes, parts):
+            shown = show_images(axis, pictures, scale, title, columns)
+        add_bar(figure, shown, axes, scale, x.shape[1] == 1)
+        return
+    known = split if split is not None and len(split.x_shape) == 1 else None
+    table = table_of(known, x.flatten(1))
+    for axis, (rows, title) in zip(axes, parts):
+        shown = show_table(axis, rows, table, title)
+    figure.colorbar(shown, ax=axes, label="standard deviations from the mean")
+
+
+def _marginals(draws: Tensor, split: Split | None) -> "Figure":
+    r"""The distribution of each column, of data and of samples."""
+    draws = draws.detach().double().cpu()
+    data = None if split is None else split.freeze(0).rows(slice(None)).double().cpu()
+    table = table_of(split, draws)
+    count = min(PANELS, draws.shape[1])
+    rows = -(-count // 4)
+    figure, axes = new_figure(rows, min(4, count), (10, 0.6 + 2.1 * rows))
+    for j, axis in enumerate(axes):
+        if j >= count:
+            axis.set_axis_off()
+            continue
+        _marginal(axis, draws[:, j], None if data is None else data[:, j], table, j)
+    axes[0].legend(fontsize=7, frameon=False)
+    if draws.shape[1] > count:
+        figure.suptitle(f"the first {count} of {draws.shape[1]} columns", fontsize=9)
+    return figure
+
+
+def _marginal(axis: "Axes", draws: Tensor, data: Tensor | None, table: Table, j: int) -> None:
+    column = table.columns[j]
+    parts = [("samples", draws, "tab:orange")]
+    if data is not None:
+        parts.insert(0, ("data", data[~data.isnan()], "tab:blue"))
+    first = parts[0][1]
+    whole = all(bool((values == values.round()).all()) for _, values, _ in parts if len(values))
+    if len(first) == 0:
+        edges = np.linspace(0, 1, 2)
+    elif whole and float(first.max() - first.min()) < 30:
+        low, high = (float(f(values)) for f, values in ((torch.min, first), (torch.max, first)))
+        edges = np.arange(low - 0.5, high + 1.5)
+    else:
+        low, high = (float(torch.quantile(first, q)) for q in (0.0, 1.0))
+        edges = np.linspace(low, high if high > low else low + 1.0, 25)
+    for name, values, colour in parts:
+        inside = values.clamp(float(edges[0]), float(edges[-1])).numpy()  # the rest at the ends
+        weights = np.full(len(inside), 1 / max(1, len(inside)))
+        axis.hist(inside, edges.tolist(), weights=weights, color=colour, alpha=0.5, label=name)
+    axis.set_title(short(column.name, 28), fontsize=8)
+    axis.tick_params(labelsize=7)
+    axis.set_yticks([])
+    if column.categories and len(column.categories) <= 8:
+        names = [short(name, 8) for name in column.categories]
+        axis.set_xticks(range(len(names)), names)

@@ -1,0 +1,261 @@
+r"""Pictures of latent space: maps of data, and walks that never leave its support."""
+
+from math import pi
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..data import Split
+from ..distributions import describe
+from ..evaluate import decode, encode, rate_distortion
+from ..evaluate.pure import pure
+from .canvas import add_bar, is_image, new_figure, scale_of, show_images, show_table, table_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+QUANTILES = (0.01, 0.99)
+ROWS = 2000
+FEATURES = 10
+CATEGORIES = 16
+
+
+class Walk(NamedTuple):
+    r"""Points along which one latent feature changes at a time.
+
+    Attributes:
+        z: The points, of shape `(rows * steps, latent_dim)`.
+        names: A name for each row.
+        steps: How many points a row has.
+        what: What changes along a row.
+        total: How many rows there could be.
+    """
+
+    z: Tensor
+    names: list[str]
+    steps: int
+    what: str
+    total: int
+
+
+def plot_manifold(vae: Any, side: int = 20, *, split: Split | None = None) -> "Figure":
+    r"""Decodes a square of a two-dimensional latent space, by quantiles of the prior's samples."""
+    with pure(vae, 0):
+        z = vae.prior().expand((10_000,)).sample()
+    low, high = torch.quantile(z, z.new_tensor(QUANTILES), dim=0)
+    steps = torch.linspace(0, 1, side, device=z.device, dtype=z.dtype)
+    first = (low[0] + (high[0] - low[0]) * steps).repeat(side)
+    second = (high[1] + (low[1] - high[1]) * steps).repeat_interleave(side)
+    x = decode(vae, torch.stack([first, second], dim=-1))
+    title = "means E[x | z]; z1 to the right, z2 upwards, 1 % to 99 % of the prior"
+    figure, axes = new_figure(1, 1, (8, 8.4))
+    scale = scale_of(x if split is None else _some(split), split)
+    add_bar(figure, show_images(axes[0], x, scale, title, side), axes, scale, x.shape[1] == 1)
+    return figure
+
+
+def plot_traversal(
+    vae: Any, split: Split, steps: int = 11, *, index: Tensor | None = None
+) -> "Figure":
+    r"""Decodes one datum's latent variable while one feature at a time crosses its range.
+
+    Features are ordered by how much the data move them, most first. Real features go from their
+    1 % to their 99 % quantile over data, bits are flipped, of blocks each category is shown, and
+    on the sphere the point goes around a great circle.
+
+    Arguments:
+        vae: The VAE.
+        split: The data; the walks start at the first.
+        steps: How many points a walk has, where that can be chosen.
+        index: The row numbers of the data, for posteriors that want them.
+    """
+    rows = torch.arange(min(ROWS, len(split)))
+    known: dict[str, Any] = {} if index is None else {"index": index[rows]}
+    seen = split.freeze(0).take(rows)
+    walk = _walk(vae, encode(vae, seen, **known).loc, steps)
+    x = decode(vae, walk.z)
+    names = _with_rates(vae, seen, walk, known)
+    start = f"row {int(split.row_numbers[0])}"
+    if split.labels is not None:
+        start += f", label {_label(split, 0)}"
+    shown = f"; {len(walk.names)} of {walk.total} shown" if walk.total > len(walk.names) else ""
+    title = f"means E[x | z] from {start}; in each row {walk.what}{shown}"
+    height = (0.75 if is_image(x) else 0.22 * walk.steps) * len(names) + 0.8
+    figure, axes = new_figure(1, 1, (8.6, min(14.0, height)))
+    if is_image(x):
+        scale = scale_of(_some(split), split)
+        drawn = show_images(axes[0], x, scale, title, walk.steps)
+        add_bar(figure, drawn, axes, scale, x.shape[1] == 1)
+        _name_rows(axes[0], names, x.shape[2] + 1, 0.5 * (x.shape[2] + 1))
+    else:
+        table = table_of(split if len(split.x_shape) == 1 else None, x.flatten(1))
+        drawn = show_table(axes[0], x, table, title, rows="latent step, by feature")
+        figure.colorbar(drawn, ax=axes, label="standard deviations from the mean")
+        _name_rows(axes[0], names, walk.steps, 0.5 * (walk.steps - 1))
+        for row in range(1, len(names)):
+            axes[0].axhline(row * walk.steps - 0.5, color="black", linewidth=0.5)
+    return figure
+
+
+def plot_latent(
+    vae: Any, split: Split, count: int = 5000, *, index: Tensor | None = None
+) -> "Figure":
+    r"""Places posterior means in the plane, by their principal axes if they have more.
+
+    Arguments:
+        vae: The VAE.
+        split: The data.
+        count: How many of them.
+        index: The row numbers of the data, for posteriors that want them.
+    """
+    rows = split.spread(count)
+    known: dict[str, Any] = {} if index is None else {"index": index[rows]}
+    seen = split.freeze(0).take(rows)
+    loc = encode(vae, seen, **known).loc.double().cpu()
+    names = ["z1", "z2"]
+    if loc.shape[1] > 2:
+        centred = loc - loc.mean(0)
+        _, size, directions = torch.linalg.svd(centred, full_matrices=False)
+        shares = size.square() / size.square().sum().clamp(min=1e-30)
+        loc = centred @ directions[:2].T
+        names = [
+            f"{name} principal axis, {float(share):.0%} of the variance"
+            for name, share in zip(("first", "second"), shares)
+        ]
+    if loc.shape[1] < 2:
+        loc = torch.cat([loc, torch.zeros_like(loc)], dim=1)
+    figure, axes = new_figure(1, 1, (6.8, 5.6))
+    _scatter(figure, axes[0], loc, seen)
+    axes[0].set(title=f"means of q(z | x), {len(loc)} data", xlabel=names[0], ylabel=names[1])
+    return figure
+
+
+# --- Walks --------------------------------------------------------------------------------------
+
+
+def _walk(vae: Any, loc: Tensor, steps: int) -> Walk:
+    r"""Rows of points on the support of the prior, as it is evaluated."""
+    with pure(vae, 0):
+        support = vae.prior().support
+    activity = loc.var(0) if len(loc) > 1 else torch.ones_like(loc[0])
+    match describe(support):
+        case "one-hot blocks":
+            return _categories(loc, activity, int(getattr(support, "num_categories", 0)))
+        case "{0, 1}":
+            order = activity.argsort(descending=True)[:FEATURES].tolist()
+            start = (loc[0] > 0.5).to(loc.dtype)
+            z = start.repeat(2 * len(order), 1)
+            for row, feature in enumerate(order):
+                z[2 * row, feature], z[2 * row + 1, feature] = 0.0, 1.0
+            names = [f"z{i + 1}" for i in order]
+            return Walk(z, names, 2, "one bit is 0, then 1", loc.shape[1])
+        case "the unit sphere":
+            return _circles(loc, activity, steps)
+    low, high = torch.quantile(loc, loc.new_tensor(QUANTILES), dim=0)
+    order = activity.argsort(descending=True)[:FEATURES].tolist()
+    z = loc[:1].repeat(len(order) * steps, 1)
+    for row, feature in enumerate(order):
+        z[row * steps : (row + 1) * steps, feature] = torch.linspace(
+            float(low[feature]), float(high[feature]), steps, device=z.device, dtype=z.dtype
+        )
+    names = [f"z{i + 1}" for i in order]
+    return Walk(z, names, steps, "one feature, from its 1 % to its 99 % quantile", loc.shape[1])
+
+
+def _categories(loc: Tensor, activity: Tensor, size: int) -> Walk:
+    blocks = loc.shape[1] // size
+    start = torch.nn.functional.one_hot(loc[0].view(blocks, size).argmax(-1), size).to(loc.dtype)
+    order = activity.view(blocks, size).sum(-1).argsort(descending=True)[:FEATURES].tolist()
+    shown = min(size, CATEGORIES)
+    z = start.repeat(len(order) * shown, 1, 1)
+    for row, block in enumerate(order):
+        for category in range(shown):
+            z[row * shown + category, block] = 0.0
+            z[row * shown + category, block, category] = 1.0
+    names = [f"block {block + 1}" for block in order]
+    what = "one block takes each category" + (f" to {shown}" if shown < size else "")
+    return Walk(z.flatten(1), names, shown, what, blocks)
+
+
+def _circles(loc: Tensor, activity: Tensor, steps: int) -> Walk:
+    start = torch.nn.functional.normalize(loc[0], dim=0)
+    order = activity.argsort(descending=True).tolist()
+    rows, names = [], []
+    angles = torch.linspace(-pi, pi, steps, device=loc.device, dtype=loc.dtype)[:, None]
+    for feature in order[:FEATURES]:
+        axis = torch.zeros_like(start)
+        axis[feature] = 1.0
+        axis = axis - (axis @ start) * start
+        if float(axis.norm()) < 1e-3:
+            continue
+        axis = torch.nn.functional.normalize(axis, dim=0)
+        rows.append(angles.cos() * start + angles.sin() * axis)
+        names.append(f"z{feature + 1}")
+    what = "a great circle, towards one axis and around the sphere"
+    return Walk(torch.cat(rows), names, steps, what, loc.shape[1])
+
+
+def _with_rates(vae: Any, split: Split, walk: Walk, known: dict[str, Any]) -> list[str]:
+    r"""The names of features with their share of the KL term, where it splits by feature."""
+    try:
+        rates = rate_distortion(vae, split, 1, **known).by_feature
+    except (ValueError, NotImplementedError):
+        rates = None
+    if rates is None or not all(name.startswith("z") for name in walk.names):
+        return walk.names
+    return [f"{name}\n{float(rates[int(name[1:]) - 1]):.2f} nats" for name in walk.names]
+
+
+# --- Maps ---------------------------------------------------------------------------------------
+
+
+def _scatter(figure: "Figure", axis: "Axes", points: Tensor, split: Split) -> None:
+    r"""Points in the colours of their labels; grey where a label is missing."""
+    first, second = points[:, 0].numpy(), points[:, 1].numpy()
+    dots: dict[str, Any] = {"s": 6, "linewidths": 0}
+    if split.labels is None:
+        axis.scatter(first, second, **dots)
+        return
+    labels = split.labels.cpu()
+    missing = labels.isnan() if labels.is_floating_point() else labels < 0
+    axis.scatter(first[missing], second[missing], color="0.7", **dots)
+    there = (~missing).numpy()
+    present = labels[~missing].unique().tolist()
+    if not labels.is_floating_point() and len(present) <= 20:
+        import matplotlib
+
+        colours = matplotlib.colormaps["tab10" if len(present) <= 10 else "tab20"]
+        for i, label in enumerate(present):
+            rows = (labels == label).numpy()
+            name = split.classes[label] if label < len(split.classes) else str(label)
+            axis.scatter(first[rows], second[rows], color=colours(i), label=name, **dots)
+        axis.legend(fontsize=7, markerscale=2.5, title="label", title_fontsize=7)
+        return
+    shown = axis.scatter(
+        first[there], second[there], c=labels[~missing].numpy(), cmap="viridis", **dots
+    )
+    figure.colorbar(shown, ax=axis, label="label")
+
+
+def _label(split: Split, row: int) -> str:
+    assert split.labels is not None
+    label = split.labels[row].item()
+    if isinstance(label, int) and 0 <= label < len(split.classes):
+        return split.classes[label]
+    return f"{label:g}"
+
+
+def _name_rows(axis: "Axes", names: list[str], height: float, middle: float) -> None:
+    if not axis.axison:  # a grid of images, which has no use for the other axis
+        axis.set_axis_on()
+        axis.set_xticks([])
+    for side in axis.spines.values():
+        side.set_visible(False)
+    axis.set_yticks([middle + row * height for row in range(len(names))], names, fontsize=7)
+    axis.tick_params(axis="y", length=0)
+
+
+def _some(split: Split) -> Tensor:
+    return split.freeze(0).rows(split.spread(1000))

@@ -1,0 +1,77 @@
+r"""All pictures of a run."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..data import Split
+from ..distributions import describe
+from ..evaluate.pure import pure
+from .canvas import is_image
+from .data import plot_correlations, plot_reconstructions, plot_samples
+from .diagnosis import plot_curves
+from .latent import plot_latent, plot_manifold, plot_traversal
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def plot_run(
+    vae: Any, split: Split, folder: Path, metrics: Path | None = None, title: str = ""
+) -> list[Path]:
+    r"""Draws every picture of a trained VAE into `folder`.
+
+    Arguments:
+        vae: The VAE.
+        split: Data to reconstruct and to place in latent space; those of training for a posterior
+            that has parameters for these alone.
+        folder: Where the pictures go.
+        metrics: A ``metrics.jsonl``, for learning curves.
+        title: What stands above each picture, such as the run and its recipe.
+
+    Returns:
+        The files written, each whole.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, figure in draw_run(vae, split, metrics).items():
+        paths.append(folder / f"{name}.png")
+        save(figure, paths[-1], title)
+    return paths
+
+
+def save(figure: "Figure", path: Path, title: str = "") -> None:
+    r"""Writes a picture under another name first, so that it is whole under its own."""
+    if title and figure.get_suptitle():
+        title = f"{title}; {figure.get_suptitle()}"
+    if title:
+        figure.suptitle(title, fontsize=8, color="0.4")
+    partial = path.with_name(f".{path.stem}.partial.png")
+    figure.savefig(partial, dpi=150)
+    partial.replace(path)
+
+
+def draw_run(vae: Any, split: Split, metrics: Path | None = None) -> "dict[str, Figure]":
+    r"""Draws every picture of a trained VAE, by name."""
+    index = torch.arange(len(split)) if vae.posterior.index else None
+    figures = {
+        "samples": plot_samples(vae, split=split),
+        "reconstructions": plot_reconstructions(vae, split, index=index),
+        "latent": plot_latent(vae, split, index=index),
+    }
+    if len(split.x_shape) == 1:
+        figures["correlations"] = plot_correlations(vae, split)
+    with pure(vae, 0):
+        prior = vae.prior()
+        plane = prior.event_shape == (2,) and describe(prior.support) == "the real numbers"
+    if plane and is_image(split.rows(slice(0, 1))):
+        figures["decoded"] = plot_manifold(vae, split=split)
+    else:
+        figures["decoded"] = plot_traversal(vae, split, index=index)
+    if metrics is not None and metrics.is_file():
+        figures["curves"] = plot_curves(
+            [json.loads(line) for line in metrics.read_text().splitlines()]
+        )
+    return figures
