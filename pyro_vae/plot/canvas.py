@@ -110,6 +110,7 @@ def add_bar(figure: "Figure", shown: Any, axes: list["Axes"], scale: Scale, grey
 def show_table(axis: "Axes", x: Tensor, table: Table, title: str, rows: str = "datum") -> Any:
     r"""Shows rows of a table in standard deviations from the mean; holes are grey."""
     import matplotlib
+    import matplotlib.ticker
 
     cmap = matplotlib.colormaps["RdBu_r"].with_extremes(bad="0.75")
     standardized = table.standardize(x.detach().flatten(1)).numpy()
@@ -118,6 +119,7 @@ def show_table(axis: "Axes", x: Tensor, table: Table, title: str, rows: str = "d
     )
     name_columns(axis, table.columns)
     axis.set(ylabel=rows)
+    axis.yaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
     axis.set_title(title, fontsize=10)
     return shown
 

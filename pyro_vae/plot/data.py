@@ -166,7 +166,8 @@ def _marginal(axis: "Axes", draws: Tensor, data: Tensor | None, table: Table, j:
         low, high = (float(f(values)) for f, values in ((torch.min, first), (torch.max, first)))
         edges = np.arange(low - 0.5, high + 1.5)
     else:
-        low, high = (float(torch.quantile(first, q)) for q in (0.0, 1.0))
+        low = min(float(first.min()), float(torch.quantile(draws, 0.005)))
+        high = max(float(first.max()), float(torch.quantile(draws, 0.995)))
         edges = np.linspace(low, high if high > low else low + 1.0, 25)
     for name, values, colour in parts:
         inside = values.clamp(float(edges[0]), float(edges[-1])).numpy()  # the rest at the ends

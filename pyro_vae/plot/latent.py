@@ -86,16 +86,17 @@ def plot_traversal(
     figure, axes = new_figure(1, 1, (8.6, min(14.0, height)))
     if is_image(x):
         scale = scale_of(_some(split), split)
-        drawn = show_images(axes[0], x, scale, title, walk.steps)
+        drawn = show_images(axes[0], x, scale, "", walk.steps)
         add_bar(figure, drawn, axes, scale, x.shape[1] == 1)
         _name_rows(axes[0], names, x.shape[2] + 1, 0.5 * (x.shape[2] + 1))
     else:
         table = table_of(split if len(split.x_shape) == 1 else None, x.flatten(1))
-        drawn = show_table(axes[0], x, table, title, rows="latent step, by feature")
+        drawn = show_table(axes[0], x, table, "", rows="latent step, by feature")
         figure.colorbar(drawn, ax=axes, label="standard deviations from the mean")
         _name_rows(axes[0], names, walk.steps, 0.5 * (walk.steps - 1))
         for row in range(1, len(names)):
             axes[0].axhline(row * walk.steps - 0.5, color="black", linewidth=0.5)
+    figure.suptitle(title, fontsize=9)
     return figure
 
 

@@ -44,10 +44,8 @@ def plot_run(
 
 def save(figure: "Figure", path: Path, title: str = "") -> None:
     r"""Writes a picture under another name first, so that it is whole under its own."""
-    if title and figure.get_suptitle():
-        title = f"{title}; {figure.get_suptitle()}"
     if title:
-        figure.suptitle(title, fontsize=8, color="0.4")
+        figure.suptitle("\n".join(filter(None, (title, figure.get_suptitle()))), fontsize=8)
     partial = path.with_name(f".{path.stem}.partial.png")
     figure.savefig(partial, dpi=150)
     partial.replace(path)
