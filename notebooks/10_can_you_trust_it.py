@@ -365,11 +365,11 @@ except ValueError as error:
 # 3. Train the digits, read the diagnosis, and follow its advice twice, one thing at a time. Was it right?
 #
 #    ```
-#    pyro-vae train digits --out runs/digits
+#    pyro-vae train digits-plain --out runs/digits
 #    pyro-vae diagnose runs/digits
-#    pyro-vae train digits --out runs/patient --train.patience 10
+#    pyro-vae train digits-plain --out runs/patient --train.patience 10
 #    pyro-vae compare runs/digits runs/patient
-#    pyro-vae train digits --out runs/full --posterior.kind full-covariance-normal
+#    pyro-vae train digits-plain --out runs/full --posterior.kind full-covariance-normal
 #    pyro-vae compare runs/digits runs/full
 #    ```
 #

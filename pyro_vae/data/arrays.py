@@ -75,7 +75,7 @@ def native(array: np.ndarray, source: str) -> np.ndarray:
         dtype = np.dtype(np.float64)
     else:
         dtype = array.dtype.newbyteorder("=")
-    array = np.ascontiguousarray(array, dtype)
+    array = np.asarray(array, dtype, order="C")
     return array if array.flags.writeable else array.copy()
 
 

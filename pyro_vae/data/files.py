@@ -335,6 +335,7 @@ def _meaning(name: str) -> tuple[str, str | None]:
         (('train', 'x'), ('test', 'y'), ('valid', 'x'), ('', None))
     """
     words = [w.lower() for w in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+", name)]
+    words = [part for word in words for part in _parts(word)]
     splits = [SPLITS[word] for word in words if word in SPLITS]
     rest = [word for word in words if word not in SPLITS]
     if len(splits) > 1 or len(rest) > 1 or not words:
@@ -343,6 +344,15 @@ def _meaning(name: str) -> tuple[str, str | None]:
     if not rest:
         return split, "x"
     return split, "x" if rest[0] in X else "y" if rest[0] in LABELS else None
+
+
+def _parts(word: str) -> tuple[str, ...]:
+    r"""A word such as "xtrain" in its two parts."""
+    for split in SPLITS:
+        for role in ({word.removeprefix(split)}, {word.removesuffix(split)}):
+            if role & {*X, *LABELS}:
+                return (split, *role)
+    return (word,)
 
 
 def _counts(array: np.ndarray) -> bool:

@@ -228,7 +228,8 @@ def _check_bending(estimator: str, kl_weight: float, bent: bool, num_particles: 
     if estimator in IMPORTANCE_WEIGHTED and kl_weight != 1:
         raise ValueError(
             f"Expected a KL weight of 1 for {estimator}, whose bound has no KL term; got "
-            f"{kl_weight:g}. Use an estimator of the ELBO."
+            f"{kl_weight:g}. Set train.kl_weight 1 and "
+            "train.kl_warmup_epochs 0, or use an estimator of the ELBO."
         )
     if bent and estimator != "reparameterized":
         raise ValueError(
