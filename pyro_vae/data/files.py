@@ -349,9 +349,9 @@ def _meaning(name: str) -> tuple[str, str | None]:
 def _parts(word: str) -> tuple[str, ...]:
     r"""A word such as "xtrain" in its two parts."""
     for split in SPLITS:
-        for role in ({word.removeprefix(split)}, {word.removesuffix(split)}):
-            if role & {*X, *LABELS}:
-                return (split, *role)
+        for role in (word.removeprefix(split), word.removesuffix(split)):
+            if role != word and role in (*X, *LABELS):
+                return split, role
     return (word,)
 
 
