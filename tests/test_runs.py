@@ -381,3 +381,69 @@ def test_json_is_json(workdir, capsys):
     assert main(["runs", ".", "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out, parse_constant=refuse)["runs"]
     assert row["recipe"] == "digits-plain" and row["epochs"] == 2 and "+-" in row["test"]
+
+
+def test_a_switch_needs_no_value(workdir):
+    np.save("x.npy", 1e4 * np.random.default_rng(0).normal(size=(60, 3)))
+    flags = ["--data.path", "x.npy", "--data.standardize", "--train.epochs", "1"]
+    assert main(["train", "table", "--out", "run", *flags]) == 0
+    assert "standardize = true" in Path("run/config.toml").read_text()
+    assert main(["train", "table", "--train.lr", "--out", "other"]) == 2
+
+
+def test_another_family_does_not_go_on():
+    def make(prior):
+        return pv.VAE(
+            prior,
+            pv.likelihoods.Gaussian(pv.nn.MLP(2, 8, 4)),
+            pv.posteriors.MeanFieldNormal(pv.nn.MLP(4, 8, 4)),
+        )
+
+    x = torch.randn(40, 4)
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        pv.fit(make(pv.priors.StandardNormal(2)), x, epochs=1, out=folder, progress=False)
+        with pytest.raises(ValueError, match="StandardNormal is now Laplace"):
+            vae = make(pv.priors.Laplace(2))
+            pv.fit(vae, x, epochs=2, out=folder, resume=True, progress=False)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: {**state, "record": [1, 2]},
+        lambda state: {**state, "record": {**state["record"], "data": "x"}},
+        lambda state: {**state, "position": 3},
+        lambda state: {},
+        lambda state: [],
+    ],
+)
+def test_checkpoints_of_other_contents_get_a_sentence(workdir, capsys, change):
+    import hashlib
+
+    assert train("run") == 0
+    folder = newest(Path("run"))
+    text = json.dumps(change(json.loads((folder / "state.json").read_text()))).encode()
+    (folder / "state.json").write_bytes(text)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest.pop("sha256")
+    manifest["files"]["state.json"] = {
+        "bytes": len(text),
+        "sha256": hashlib.sha256(text).hexdigest(),
+    }
+
+    def to_json(value):
+        return (json.dumps(value, indent=1) + "\n").encode()
+
+    digest = hashlib.sha256(to_json(manifest)).hexdigest()
+    (folder / "manifest.json").write_bytes(to_json({**manifest, "sha256": digest}))
+    for other in Path("run/checkpoints").iterdir():
+        if other != folder:
+            import shutil
+
+            shutil.rmtree(other)
+    capsys.readouterr()
+    for command in (["evaluate", "run"], ["train", "--resume", "run", "--train.epochs", "9"]):
+        assert main(command) in (2, 4)
+        assert "Expected" in capsys.readouterr().err

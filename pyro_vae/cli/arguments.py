@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 import tyro
 from tyro.conf import Positional, arg
 
-from ..config import Recipe, override, read_recipe, recipes, suggestion, validate
+from ..config import REGISTRY, Recipe, override, read_recipe, recipes, suggestion, validate
+from ..config import Train as TrainSettings
 
 Device = Annotated[str, arg(help="auto, cpu, cuda or cuda:N.")]
 DataDir = Annotated[
@@ -331,6 +332,8 @@ def take_settings(args: list[str], command: Any) -> tuple[list[str], dict[str, A
                 not equals and queue and (not values or _number(queue[0])) and queue[0][:2] != "--"
             ):
                 values.append(queue.pop(0))
+            if not values and key.rpartition(".")[2] in switches():
+                values = ["true"]
             if not values:
                 raise ValueError(f"{flag}: expected a value; got none.")
             flags[key] = _value(values[0]) if len(values) == 1 else [_value(v) for v in values]
@@ -346,6 +349,17 @@ def take_settings(args: list[str], command: Any) -> tuple[list[str], dict[str, A
             )
             raise ValueError(f"{flag}: no such flag{hint}. See pyro-vae train --help.")
     return rest, flags
+
+
+def switches() -> set[str]:
+    r"""The names of settings that are on or off, whose flags need no value."""
+    models = [
+        Recipe,
+        TrainSettings,
+        *(kind for kinds in REGISTRY.values() for kind in kinds.values()),
+    ]
+    fields = [item for model in models for item in model.model_fields.items()]
+    return {name for name, info in fields if info.annotation is bool}
 
 
 def _dotted(model: Any, prefix: str = "") -> list[str]:

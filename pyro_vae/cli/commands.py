@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 from ..config import read_recipe
 from . import arguments, recipes
 from .opened import Opened, data_of, open_run, rows_of, split_of
-from .output import at_least_one, check_out, named_columns, save_picture, to_json, write_arrays
+from .output import (
+    announce,
+    at_least_one,
+    check_out,
+    named_columns,
+    save_picture,
+    to_json,
+    write_arrays,
+)
 
 if TYPE_CHECKING:
     from ..data import Split
@@ -23,6 +31,7 @@ def evaluate(command: arguments.Evaluate, flags: dict[str, Any]) -> None:
     check_out(command.out, (".csv", ".npz"))
     vae, split, name = _load(command)
     index = _row_numbers(command, vae, split)
+    announce(f"Evaluating {len(split)} data by {command.num_samples} samples each.")
     by_datum: dict[str, Any] = {}
     figures = {
         "data": name,
@@ -81,6 +90,10 @@ def diagnose(command: arguments.Diagnose, flags: dict[str, Any]) -> None:
     dataset = data_of(run, command.data_dir, command.split, "train")
     rows = split_of(dataset, command.split)
     rows = take(vae, rows, skip_checks=run.recipe.train.skip_checks)
+    announce(
+        f"Diagnosing {len(rows)} data: importance sampling, annealing, the gap ledger, "
+        "calibration. This takes some minutes."
+    )
     found = ask(
         vae,
         rows,
@@ -121,6 +134,7 @@ def compare(command: arguments.Compare, flags: dict[str, Any]) -> None:
     for record in records[1:]:
         check_comparable(records[0], record, command.split)
     values = []
+    announce(f"Comparing {len(sides)} runs by {command.num_samples} samples per datum.")
     for vae, rows, _ in sides:
         split = take(vae, rows.freeze(command.seed))
         estimate = log_marginal(vae, split, command.num_samples, seed=command.seed)

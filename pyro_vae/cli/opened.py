@@ -61,9 +61,10 @@ def _opened(run: Path, state: Mapping[str, Any]) -> Opened:
             f"{'; '.join(changed)}. The checkpoint's own settings are taken.",
             file=sys.stderr,
         )
-    position = state["position"]
+    position, data = state["position"], dict(record["data"])
+    data |= {"sha256": dict(data["sha256"]), "sizes": dict(data["sizes"])}
     stopped = position["finished"] and position["epoch"] < recipe.train.epochs
-    return Opened(run, recipe, record["data"], position["epoch"], stopped)
+    return Opened(run, recipe, data, position["epoch"], stopped)
 
 
 def differences(old: Any, new: Any, prefix: str = "") -> list[str]:

@@ -2,6 +2,7 @@ r"""What commands write: whole files under the names that were asked for, or non
 
 import csv
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from math import isfinite, isnan
 from pathlib import Path
@@ -98,6 +99,11 @@ def to_json(record: Mapping[str, Any]) -> str:
         return None if isinstance(value, float) and not isfinite(value) else value
 
     return json.dumps(plain(dict(record)), allow_nan=False)
+
+
+def announce(text: str) -> None:
+    r"""Says what takes some seconds from here on, to people."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def at_least_one(count: int, flag: str = "--num-data") -> int:

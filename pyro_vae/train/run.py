@@ -361,6 +361,7 @@ class Run:
                 "settings": self.settings.model_dump(mode="json"),
                 "seed": self.seed,
                 "data": self.fingerprint,
+                "families": self.families(),
                 "compiled": self.compiled,
                 "matrix_products": self.library,
                 "environment": environment(device_of(self.vae)),
@@ -414,6 +415,8 @@ class Run:
             changed.append(f"seed was {state['seed']} and is {self.seed}")
         if state["data"] != self.fingerprint:
             changed.append("the training data differ")
+        for old, new in zip(state.get("families", ()), self.families()):
+            changed += [f"{old} is now {new}"] if old != new else []
         if changed:
             raise ValueError(
                 f"Expected the training that {self.folder} holds; got another one: "
@@ -427,6 +430,11 @@ class Run:
                     "differ from an uninterrupted training.",
                     file=sys.stderr,
                 )
+
+    def families(self) -> list[str]:
+        r"""The classes of the three parts, which parameters alone do not tell."""
+        parts = (self.vae.prior, self.vae.likelihood, self.vae.posterior)
+        return [type(part).__name__ for part in parts]
 
     def names(self) -> list[str]:
         return [
