@@ -353,11 +353,8 @@ def take_settings(args: list[str], command: Any) -> tuple[list[str], dict[str, A
 
 def switches() -> set[str]:
     r"""The names of settings that are on or off, whose flags need no value."""
-    models = [
-        Recipe,
-        TrainSettings,
-        *(kind for kinds in REGISTRY.values() for kind in kinds.values()),
-    ]
+    kinds = [kind for choice in REGISTRY.values() for kind in choice.values()]
+    models: list[Any] = [Recipe, TrainSettings, *kinds]
     fields = [item for model in models for item in model.model_fields.items()]
     return {name for name, info in fields if info.annotation is bool}
 

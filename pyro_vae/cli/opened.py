@@ -61,8 +61,8 @@ def _opened(run: Path, state: Mapping[str, Any]) -> Opened:
             f"{'; '.join(changed)}. The checkpoint's own settings are taken.",
             file=sys.stderr,
         )
-    position, data = state["position"], dict(record["data"])
-    data |= {"sha256": dict(data["sha256"]), "sizes": dict(data["sizes"])}
+    position, data = state["position"], {**record["data"]}
+    data |= {"sha256": {**data["sha256"]}, "sizes": {**data["sizes"]}}
     stopped = position["finished"] and position["epoch"] < recipe.train.epochs
     return Opened(run, recipe, data, position["epoch"], stopped)
 
