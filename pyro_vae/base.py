@@ -70,7 +70,7 @@ class Likelihood(nn.Module, ABC):
         Returns:
             The decoder's output, of shape `(*batch, ...)`.
         """
-        if z.dim() == 2:
+        if z.dim() in (0, 2):
             return self.decoder(z)
         y = self.decoder(z.reshape(-1, z.shape[-1]))
         return y.reshape(*z.shape[:-1], *y.shape[1:])

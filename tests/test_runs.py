@@ -126,7 +126,9 @@ def test_two_processes_never_share_a_folder(workdir):
         "one",
         *QUICK,
     ]
-    first = subprocess.Popen([*command, "--train.epochs", "100000"], stderr=subprocess.PIPE)
+    first = subprocess.Popen(
+        [*command, "--train.epochs", "100000", "--no-compile"], stderr=subprocess.PIPE
+    )
     for _ in range(600):
         if list(Path("one").glob("checkpoints/step-*")):
             break

@@ -87,6 +87,12 @@ def diagnose(command: arguments.Diagnose, flags: dict[str, Any]) -> None:
 
     run = open_run(command.run)
     vae = load(command.run, command.device)
+    if vae.posterior.index:
+        raise ValueError(
+            f"Expected a posterior that takes any data, simulated ones too; got "
+            f"{type(vae.posterior).__name__}. pyro-vae evaluate {command.run} --split train says "
+            "how good it is."
+        )
     dataset = data_of(run, command.data_dir, command.split, "train")
     rows = split_of(dataset, command.split)
     rows = take(vae, rows, skip_checks=run.recipe.train.skip_checks)

@@ -33,9 +33,9 @@ class DataKind(Kind):
 class HeldOut(DataKind):
     """Sets that come as one piece: rows are shuffled by `seed`, then cut."""
 
-    valid: NonNegativeFloat = 0.1
+    valid: NonNegativeInt | NonNegativeFloat = 0.1
     """Rows for validation: a number, or a fraction below 1."""
-    test: NonNegativeFloat = 0.1
+    test: NonNegativeInt | NonNegativeFloat = 0.1
     """Rows for the test: a number, or a fraction below 1."""
 
 
@@ -46,8 +46,8 @@ class Digits(HeldOut):
 
     kind: Literal["digits"] = "digits"
     range: Literal["unit", "levels"] = "levels"
-    valid: NonNegativeFloat = 200
-    test: NonNegativeFloat = 297
+    valid: NonNegativeInt | NonNegativeFloat = 200
+    test: NonNegativeInt | NonNegativeFloat = 297
 
 
 class MNIST(DataKind):
@@ -86,7 +86,7 @@ class Omniglot(DataKind):
 
     kind: Literal["omniglot"] = "omniglot"
     binarize: Literal["no", "dynamic", "fixed", "threshold"] = "dynamic"
-    valid: NonNegativeFloat = 0.1
+    valid: NonNegativeInt | NonNegativeFloat = 0.1
     """Rows of the background set kept for validation: a number, or a fraction below 1."""
 
 
@@ -96,8 +96,8 @@ class FreyFaces(HeldOut):
     target = "pyro_vae.data.sets.frey_faces"
 
     kind: Literal["freyfaces"] = "freyfaces"
-    valid: NonNegativeFloat = 200
-    test: NonNegativeFloat = 200
+    valid: NonNegativeInt | NonNegativeFloat = 200
+    test: NonNegativeInt | NonNegativeFloat = 200
 
 
 class CIFAR10(DataKind):

@@ -141,7 +141,8 @@ def find_file(path: Path, data_dir: Path | None) -> Path:
             return candidate
     raise ValueError(
         f"Expected a file or a folder of pictures; {path} is not there, nor is {path.name} in "
-        f"{', '.join(map(str, places(data_dir)))}. Name it by --data, or its folder by --data-dir."
+        f"{', '.join(map(str, places(data_dir)))}. Name it by "
+        "--data.path (of a run, by --data), or its folder by --data-dir."
     )
 
 
