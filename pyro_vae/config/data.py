@@ -3,7 +3,7 @@ r"""Data sets, by name."""
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, NonNegativeFloat, NonNegativeInt
+from pydantic import BeforeValidator, Field, NonNegativeInt
 
 from .kinds import Kind
 
@@ -12,6 +12,7 @@ def _words(value: object) -> object:
     return tuple(str(word) for word in (value if isinstance(value, list | tuple) else (value,)))
 
 
+Share = Annotated[int | float, Field(ge=0)]
 Name = Annotated[str, BeforeValidator(lambda v: "none" if v is None else str(v))]
 Names = Annotated[tuple[str, ...], BeforeValidator(_words)]
 
@@ -33,9 +34,9 @@ class DataKind(Kind):
 class HeldOut(DataKind):
     """Sets that come as one piece: rows are shuffled by `seed`, then cut."""
 
-    valid: NonNegativeInt | NonNegativeFloat = 0.1
+    valid: Share = 0.1
     """Rows for validation: a number, or a fraction below 1."""
-    test: NonNegativeInt | NonNegativeFloat = 0.1
+    test: Share = 0.1
     """Rows for the test: a number, or a fraction below 1."""
 
 
@@ -46,8 +47,8 @@ class Digits(HeldOut):
 
     kind: Literal["digits"] = "digits"
     range: Literal["unit", "levels"] = "levels"
-    valid: NonNegativeInt | NonNegativeFloat = 200
-    test: NonNegativeInt | NonNegativeFloat = 297
+    valid: Share = 200
+    test: Share = 297
 
 
 class MNIST(DataKind):
@@ -86,7 +87,7 @@ class Omniglot(DataKind):
 
     kind: Literal["omniglot"] = "omniglot"
     binarize: Literal["no", "dynamic", "fixed", "threshold"] = "dynamic"
-    valid: NonNegativeInt | NonNegativeFloat = 0.1
+    valid: Share = 0.1
     """Rows of the background set kept for validation: a number, or a fraction below 1."""
 
 
@@ -96,8 +97,8 @@ class FreyFaces(HeldOut):
     target = "pyro_vae.data.sets.frey_faces"
 
     kind: Literal["freyfaces"] = "freyfaces"
-    valid: NonNegativeInt | NonNegativeFloat = 200
-    test: NonNegativeInt | NonNegativeFloat = 200
+    valid: Share = 200
+    test: Share = 200
 
 
 class CIFAR10(DataKind):

@@ -435,8 +435,8 @@ def read_idx(path: Path) -> np.ndarray:
             dtype = np.dtype(IDX_TYPES[kind])
             shape = struct.unpack(f">{dims}I", file.read(4 * dims))
             size = prod(shape) * dtype.itemsize
-            if zero != 0 or size > MAX_BYTES or size > 1100 * path.stat().st_size:
-                raise ValueError(f"a header that claims {size} bytes")
+            if zero != 0 or dims > 32 or size > MAX_BYTES or size > 1100 * path.stat().st_size:
+                raise ValueError(f"a header that claims {dims} dimensions and {size} bytes")
             body = file.read(size + 1)
     except (struct.error, KeyError, EOFError, OSError, zlib.error, ValueError) as error:
         raise ValueError(f"Expected an IDX file in {path}; got {error!s}.") from None
