@@ -118,3 +118,53 @@ def test_every_setting_has_help():
             walk(kind)
     walk(Recipe)
     walk(Train)
+
+
+def test_a_new_kind_starts_anew_and_says_so():
+    said = []
+    conv = {"likelihood.decoder.kind": "conv", "prior.kind": "vamp", "prior.num_components": 7}
+    recipe = validate(override(DIGITS, conv, said))
+    assert recipe.likelihood.decoder.activation == "SiLU"  # its own default, not the MLP's Tanh
+    assert recipe.prior.num_components == 7
+    assert said == [
+        "likelihood.decoder.kind is now conv; left behind: hidden_features, activation"
+    ]
+    same = validate(override(DIGITS, {"likelihood.decoder.kind": "mlp"}, said))
+    assert same == validate(DIGITS) and len(said) == 1
+
+
+@pytest.mark.parametrize(
+    "flags,words",
+    [
+        ({"prior.knid": "vamp"}, "prior.knid: no such setting (did you mean 'kind'?)"),
+        ({"prior.num_components": 3}, "it belongs to gaussian-mixture, vamp: set prior.kind"),
+        ({"data.path": "x.csv"}, "it belongs to file: set data.kind"),
+        ({"likelihood.kind": "product"}, "likelihood.parts: this setting has no default"),
+        ({"data.valid": "x"}, "data.valid: input should be a valid integer"),
+        ({"name": "../x"}, "name: expected up to 100 letters"),
+        ({"name": "a\nb"}, "name: expected up to 100 letters"),
+        ({"device": "gpu"}, "did you mean 'cuda'?"),
+        ({"train.free_bits": 1e308}, "train.free_bits: expected a number below 1e+30"),
+        ({"likelihood.decoder.hidden_features": 10**19}, "less than or equal to 1000000"),
+        ({"train.epochs": 10**30}, "train.epochs: expected a number below"),
+    ],
+)
+def test_sentences_that_help(flags, words):
+    with pytest.raises(ValueError) as error:
+        validate(override(DIGITS, flags))
+    assert words in str(error.value) and len(str(error.value).splitlines()) == 1
+
+
+def test_control_characters_come_back_from_toml(tmp_path):
+    flags = {"data.kind": "file", "data.path": 'a"b\\c\td\x7f', "data.holes": ["\n", "ü"]}
+    recipe = validate(override(DIGITS, flags))
+    (tmp_path / "r.toml").write_text(to_toml(recipe), encoding="utf-8")
+    assert validate({**read_recipe(tmp_path / "r.toml"), "name": recipe.name}) == recipe
+
+
+def test_what_may_be_set_besides_is_a_comment():
+    text = to_toml(validate(DIGITS), optional=True)
+    assert (
+        "# patience =" in text and "# clip_norm =" in text and "# optimizer_options = {}" in text
+    )
+    assert validate(tomllib.loads(text)) == validate(DIGITS)

@@ -145,7 +145,9 @@ def validate(values: Mapping[str, Any], model: type[Settings] = Recipe) -> Any:
         ) from None
     except ValidationError as error:
         lines = [_line(details, model, values) for details in error.errors()]
-        raise ValueError("\n".join(dict.fromkeys(lines))) from None
+        first = {line.partition(": ")[0]: line for line in reversed(lines)}  # one for a setting
+        kept = [line for line in dict.fromkeys(lines) if line in first.values()]
+        raise ValueError("\n".join(kept)) from None
 
 
 def to_toml(settings: Settings, optional: bool = False) -> str:
@@ -243,6 +245,8 @@ def _resolve(
             if str(step) in choice:
                 fields = dict(choice[str(step)].model_fields)
                 continue  # the tag of a union
+        if path and not isinstance(values, Mapping | list | tuple):
+            continue  # the tag of a type
         path.append(str(step))
         annotation = fields[str(step)].annotation if str(step) in fields else None
         if isinstance(annotation, type) and issubclass(annotation, Settings):
