@@ -66,6 +66,10 @@ READ = [
     ("y alone", "a,y\n1,2\n3,4\n", {}, [[1], [3]], "a", [2, 4], "label column: y"),
     ("label as a feature", "a,label\n1,0\n2,1\n", {"label": "none"}, [[1, 0], [2, 1]], ["a", "label"], None, ""),
     ("a label as told", "a,b\n1,0\n2,1\n", {"label": "b"}, [[1], [2]], "a", [0, 1], ""),
+    ("a misprint in a column left out", "a,b\n1,2\n3,x\n", {"drop": ["b"]}, [[1], [3]], "a", None, ""),
+    ("labels of numbers and words", "a,label\n1,2\n3,x\n", {}, [[1], [3]], "a", [0, 1], "2 classes: 2, x"),
+    ("an index of numbers and words", "k,a\n1,2\nx,3\n", {"index": "k"}, [[2], [3]], "a", None, ""),
+    ("large numbers", "a,b\n1e20,2\n3e21,3\n", {}, [[1e20, 2], [3e21, 3]], "ab", None, ""),
     ("two columns for labels", "a,label,y\n1,0,5\n2,1,6\n", {}, [[1, 5], [2, 6]], "ay", [0, 1], "y stays a feature"),
 ]  # fmt: skip
 

@@ -13,6 +13,7 @@ from .text import Lines, number
 HOLES = ("", "na", "nan", "-nan", "n/a", "#n/a", "<na>", "?", "null", "none", "nat")
 PADDED = re.compile(r"[+-]?0\d+", re.ASCII)
 WHOLE = 2**53  # below, double precision holds every whole number
+LONGEST = 1e19  # identifiers are shorter
 MOST_CATEGORIES = 1000
 FEW_CATEGORIES = 20
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -41,6 +42,7 @@ class Cells(NamedTuple):
     text: list[str | None]
     order: tuple[str, ...] = ()  # of categories, where the source has one
     note: str = ""
+    fault: str = ""  # why it can be no feature
 
 
 def is_frame(x: Any) -> bool:
@@ -83,6 +85,9 @@ def typed(name: str, column: Any, source: str, options: Any) -> Cells:
     order = _order(column)
     values = np.asarray(column.to_numpy())
     kind = values.dtype.kind
+    if options is not None and name in options.categories and kind in "buif":
+        text = text_of(Cells(name, values, []))
+        return Cells(name, None, text, in_order(text, ()))
     if kind in "buif" and order is None:
         if kind in "ui" and values.size and np.abs(values.astype(np.float64)).max() > WHOLE:
             raise ValueError(_too_large(name, source))
@@ -144,7 +149,7 @@ def text_columns(lines: Lines, names: list[str], path: Path, options: Any) -> li
         order = in_order(column, ()) if name in options.categories else ()
         cells = _parse(name, column, lines.decimal, plain, order)
         if cells.numbers is None and name not in plain and not order:
-            _refuse_mixture(cells, lines, j, path)
+            cells = cells._replace(fault=_mixture(cells, lines, j, path))
         found.append(cells)
     return found
 
@@ -170,18 +175,28 @@ def _parse(
     return Cells(name, values, [], note=f"column {name}: per cent, as shares" if percent else "")
 
 
-def _refuse_mixture(cells: Cells, lines: Lines, j: int, path: Path) -> None:
-    r"""Refuses a column with numbers and words: a misprint, or a hole that goes by a name."""
+def _mixture(cells: Cells, lines: Lines, j: int, path: Path) -> str:
+    r"""A sentence about a column with numbers and words: a misprint, or a name for a hole."""
     there = [(i, cell) for i, cell in enumerate(cells.text) if cell is not None]
     words = [(i, cell) for i, cell in there if number(cell, lines.decimal) is None]
-    if len(words) < len(there):
-        i, cell = words[0]
-        raise ValueError(
-            f"Expected a number; got {short(cell)!r} in {path}, line {lines.numbers[i]}, column "
-            f"{j + 1} ({cells.name}). For what is missing, say --data.holes {short(cell)}; take "
-            f"all cells for categories by --data.categories {cells.name}, or leave the column out "
-            f"by --data.drop {cells.name}."
-        )
+    if len(words) == len(there):
+        return ""
+    i, cell = words[0]
+    return (
+        f"Expected a number; got {short(cell)!r} in {path}, line {lines.numbers[i]}, column "
+        f"{j + 1} ({cells.name}). For what is missing, say --data.holes {short(cell)}; take "
+        f"all cells for categories by --data.categories {cells.name}, or leave the column out "
+        f"by --data.drop {cells.name}."
+    )
+
+
+def text_of(cell: Cells) -> list[str | None]:
+    r"""The cells of a column as text, none where there is a hole."""
+    if cell.numbers is None:
+        return cell.text
+    values = cell.numbers.tolist()
+    whole = [int(v) if float(v).is_integer() else v for v in values]
+    return [None if v != v else str(v) for v in whole]
 
 
 def values_of(
@@ -194,15 +209,13 @@ def values_of(
     name = cell.name
     if cell.numbers is not None and not wanted:
         values = cell.numbers.astype(np.float64)
-        if (
-            np.abs(np.nan_to_num(values, posinf=0, neginf=0)).max(initial=0) > WHOLE
-            and (
-                np.nan_to_num(values, posinf=0.5) == np.round(np.nan_to_num(values, posinf=0.5))
-            ).all()
-        ):
+        there = values[np.isfinite(values)]
+        if WHOLE < np.abs(there).max(initial=0) < LONGEST and (there == np.round(there)).all():
             raise ValueError(_too_large(name, source))
         return values, ()
-    text = cell.text or [None if v != v else f"{v:g}" for v in np.asarray(cell.numbers)]
+    if cell.fault and not wanted:
+        raise ValueError(cell.fault)
+    text = text_of(cell)
     if not wanted and (days := _dates(text, name, source)) is not None:
         facts.append(f"column {name}: dates, as days since 1970-01-01")
         return days, ()

@@ -20,6 +20,7 @@ from .cells import (
     read_arrow,
     short,
     text_columns,
+    text_of,
     typed,
     values_of,
 )
@@ -252,7 +253,7 @@ def _labels(
             return np.where(np.isnan(values), -1, values).astype(np.int64), ()
         facts.append(f"labels are real numbers{told}")
         return values, ()
-    text = cell.text or [None if v != v else f"{v:g}" for v in np.asarray(cell.numbers)]
+    text = text_of(cell)
     classes = list(form["classes"] if form else in_order(text, cell.order))
     classes += sorted({t for t in text if t} - {*classes})
     codes = {name: i for i, name in enumerate(classes)}
