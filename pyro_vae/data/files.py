@@ -401,7 +401,7 @@ def _codes(
         array = native(array, str(path))
         found[split] = array.astype(np.int64) if array.dtype.kind == "b" else array
         if array.dtype.kind == "f":
-            there = array[~np.isnan(array)]
+            there = array[~np.isnan(array)].astype(np.float64)
             if ((there == np.round(there)) & (there >= 0) & (there < 2**53)).all():
                 found[split] = np.where(np.isnan(array), -1, array).astype(np.int64)
     kinds = {array.dtype.kind for array in found.values()}
