@@ -168,3 +168,8 @@ def test_what_may_be_set_besides_is_a_comment():
         "# patience =" in text and "# clip_norm =" in text and "# optimizer_options = {}" in text
     )
     assert validate(tomllib.loads(text)) == validate(DIGITS)
+
+
+def test_a_setting_that_is_written_twice():
+    with pytest.raises(ValueError, match="batch_size: set twice"):
+        validate({**DIGITS, "train": {"batch-size": 1, "batch_size": 2}})

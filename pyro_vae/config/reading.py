@@ -179,6 +179,8 @@ def _copy(values: Mapping[str, Any]) -> dict[str, Any]:
     result = {}
     for key, value in values.items():
         key = key.replace("-", "_")
+        if key in result:
+            raise ValueError(f"{key}: set twice, with - and with _; keep one.")
         if isinstance(value, Mapping):
             value = _copy(value)
         elif key == "kind" and isinstance(value, str):
