@@ -383,6 +383,10 @@ def test_json_is_json(workdir, capsys):
     assert main(["runs", ".", "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out, parse_constant=refuse)["runs"]
     assert row["recipe"] == "digits-plain" and row["epochs"] == 2 and "+-" in row["test"]
+    assert main(["evaluate", "run", "--num-samples", "30"]) == 0
+    assert main(["evaluate", "run", "--num-samples", "2"]) == 0
+    kept = json.loads(Path("run/figures.json").read_text())["test"]
+    assert kept["num_importance_samples"] == 30  # figures by more samples stay
 
 
 def test_a_switch_needs_no_value(workdir):

@@ -48,7 +48,7 @@ def evaluate(command: arguments.Evaluate, flags: dict[str, Any]) -> None:
         **(simulated(vae, seed=command.seed) if command.simulated else {}),
     }
     if command.data is None:
-        _keep_figures(command.run, command.split, figures)
+        _keep_figures(open_run(command.run), command.split, figures)
     if command.json:
         if command.out is not None:
             with contextlib.redirect_stdout(sys.stderr):
@@ -327,13 +327,21 @@ def _kept_figures(run: Path) -> dict[str, Any]:
         return {}
 
 
-def _keep_figures(run: Path, split: str, figures: dict[str, Any]) -> None:
-    r"""Keeps the figures of a run's own data, for the table of runs; where nothing can be
-    written, evaluation goes on without."""
-    path = run / "figures.json"
+def _keep_figures(run: Opened, split: str, figures: dict[str, Any]) -> None:
+    r"""Keeps the figures of a run's own data, for the table of runs: those by the most samples.
+
+    Where nothing can be written, evaluation goes on without.
+    """
+    kept = _kept_figures(run.path)
+    known = kept.get(split, {})
+    samples = "num_importance_samples"
+    if known.get("epochs") == run.epochs and known.get(samples, 0) > figures[samples]:
+        return
+    path = run.path / "figures.json"
     partial = path.with_name(".figures.partial.json")
     with contextlib.suppress(OSError):
-        partial.write_text(to_json({**_kept_figures(run), split: figures}) + "\n")
+        text = to_json({**kept, split: {**figures, "epochs": run.epochs}})
+        partial.write_text(text + "\n", encoding="utf-8")
         partial.replace(path)
 
 
