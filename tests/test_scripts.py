@@ -78,13 +78,21 @@ def test_swapping_priors_and_posteriors(tmp_path):
 
 
 LESSONS = sorted((ROOT / "notebooks").glob("*.py"))
+LONG = ("06", "08")  # lessons that take long, of kinds that others have, too
 
 
 def test_there_are_ten_lessons():
     assert [int(path.name[:2]) for path in LESSONS] == list(range(1, 11))
 
 
-@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=[pytest.mark.slow] if path.name[:2] in LONG else [])
+        for path in LESSONS
+    ],
+    ids=lambda path: path.stem,
+)
 def test_a_lesson_runs(path, tmp_path, monkeypatch):
     """Quickly, at small sizes; each lesson asserts what it claims."""
     monkeypatch.setenv("SMOKE", "1")
@@ -92,7 +100,14 @@ def test_a_lesson_runs(path, tmp_path, monkeypatch):
     run(tmp_path, path.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=[pytest.mark.slow] if path.name[:2] in LONG else [])
+        for path in LESSONS
+    ],
+    ids=lambda path: path.stem,
+)
 def test_a_lesson_reads_on_the_web(path):
     """The notebook beside the source has its cells, executed, with pictures, and is small."""
     import jupytext
@@ -111,7 +126,14 @@ def test_a_lesson_reads_on_the_web(path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
-@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=[pytest.mark.slow] if path.name[:2] in LONG else [])
+        for path in LESSONS
+    ],
+    ids=lambda path: path.stem,
+)
 def test_a_lesson_holds_at_full_size(path, seed, tmp_path, monkeypatch):
     monkeypatch.setenv("SEED", str(seed))
     monkeypatch.setenv("MPLBACKEND", "Agg")
