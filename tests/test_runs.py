@@ -137,6 +137,19 @@ def test_nothing_is_made_where_a_file_is(workdir, capsys):
     assert "a file" in capsys.readouterr().err and Path("file").read_text() == "mine"
 
 
+@pytest.mark.parametrize("out", [".", "link", "deep/../run"])
+def test_folders_by_other_names(workdir, monkeypatch, out):
+    (workdir / "run").mkdir()
+    (workdir / "deep").mkdir()
+    (workdir / "link").symlink_to(workdir / "run")
+    if out == ".":
+        monkeypatch.chdir(workdir / "run")
+    assert train(out) == 0
+    assert train(out, "--overwrite", "--seed", "3") == 0
+    assert "seed = 3" in (workdir / "run" / "config.toml").read_text()
+    assert not list(workdir.glob(".*")) and (workdir / "link").is_symlink()
+
+
 def test_fit_gives_the_old_run_back_too(workdir):
     vae = pv.VAE(
         pv.priors.StandardNormal(2),

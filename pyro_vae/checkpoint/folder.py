@@ -22,8 +22,8 @@ class RunFolder:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.aside = path.with_name(f".{path.resolve().name}.replaced")
+        self.path = path.resolve() if path.is_symlink() or not path.name else path
+        self.aside = self.path.with_name(f".{self.path.name}.replaced")
         self.replaces = False
 
     @property

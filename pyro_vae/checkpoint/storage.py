@@ -271,7 +271,7 @@ def newest(run: Path) -> Path:
         return path
     if damage:
         raise CheckpointCorrupt(" ".join(damage))
-    aside = run.with_name(f".{run.resolve().name}.replaced")
+    aside = run.resolve().parent / f".{run.resolve().name}.replaced"
     hint = f" The run that it was to replace is in {aside}: rename it." if aside.exists() else ""
     raise CheckpointError(
         f"Expected a checkpoint in {run / 'checkpoints'}; got none. Train first, or name a "
