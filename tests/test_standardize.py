@@ -154,13 +154,14 @@ def test_columns_have_names_in_a_recipe(workdir):
     assert main(["train", "r.toml", "--out", "other"]) == 2
 
 
-def test_other_files_are_read_as_the_training_data_were(workdir):
+def test_other_files_are_read_as_the_training_data_were(workdir, capsys):
     Path("t.csv").write_text("sex,a\n" + "".join(f"{'fm'[i % 2]},{i}.5\n" for i in range(40)))
     dataset = pv.data.load("t.csv")
     form = dataset.record()["form"]
     Path("u.csv").write_text("note,a,sex\nhello,7.5,m\nyou,8.5,m\n")
     split = pv.data.whole_file(Path("u.csv"), dataset.config, "test", form)
     assert split.rows(slice(None)).tolist() == [[1.0, 7.5], [1.0, 8.5]]
+    assert "not in the training data: note" in capsys.readouterr().err
     Path("u.csv").write_text("a,sex\n7.5,x\n")
     with pytest.raises(ValueError, match="one of f, m.*got 'x'"):
         pv.data.whole_file(Path("u.csv"), dataset.config, "test", form)

@@ -96,7 +96,8 @@ REFUSED = [
 
 
 def read(path, **options):
-    return pv.data.load(pv.config.File(path=path, valid=0, test=0, **options))
+    quiet = options.pop("quiet", False)
+    return pv.data.load(pv.config.File(path=path, valid=0, test=0, **options), quiet=quiet)
 
 
 def in_order(split):
@@ -222,10 +223,12 @@ def test_parquet_without_its_reader(tmp_path, monkeypatch):
         read(tmp_path / "t.parquet")
 
 
-def test_a_dataset_says_what_was_decided(tmp_path):
+def test_a_dataset_says_what_was_decided(tmp_path, capsys):
     path = Path(tmp_path / "t.csv")
     path.write_text("a;class\n1,5;x\n2,5;y\n3,5;x\n")
     text = str(read(path))
+    assert "data: label column: class" in capsys.readouterr().err
+    assert repr(read(path)) == text and read(path, quiet=True) and not capsys.readouterr().out
     assert text.startswith("file: train 3, x of shape (1,)")
     assert "decimal comma" in text and "label column: class" in text
     with pytest.raises(ValueError, match=r"did you mean 'mnist'"):

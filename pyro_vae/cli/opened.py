@@ -111,7 +111,7 @@ def data_of(run: Opened, data_dir: Path | None, *splits: str) -> "Dataset":
     """
     from .. import data
 
-    dataset = data.load(run.recipe.data, data_dir)
+    dataset = data.load(run.recipe.data, data_dir, quiet=True)
     known = run.data.get("sha256", {})
     found = dataset.record()
     asked = [name for name in (splits or (*known, *found["sha256"])) if name != "all"] or [*known]
@@ -147,7 +147,7 @@ def rows_of(
     rules: dict[str, Any] = {"binarize": kind.binarize, "seed": kind.seed}
     if kind.range != "auto":
         rules["range"] = kind.range
-    dataset = sets.load(validate(rules, known), data_dir)
+    dataset = sets.load(validate(rules, known), data_dir, quiet=True)
     return split_of(dataset, split), dataset.name
 
 

@@ -45,7 +45,7 @@ def train(command: arguments.Train, flags: dict[str, Any]) -> None:
     device = find_device(recipe.device)
     if before is None:
         recipe = _whole_path(recipe, command.data_dir)
-        dataset = data.load(recipe.data, command.data_dir)
+        dataset = data.load(recipe.data, command.data_dir, quiet=True)
         recipe = resolve_columns(recipe, dataset.train)
     else:
         dataset = data_of(before, command.data_dir)
@@ -210,5 +210,5 @@ def _built(command: Any, flags: dict[str, Any]) -> tuple[Recipe, Any, "Split"]:
     from ..build import build_vae
 
     recipe = validate(override(read_recipe(command.recipe), flags))
-    train = data.load(recipe.data, command.data_dir).train
+    train = data.load(recipe.data, command.data_dir, quiet=True).train
     return recipe, build_vae(recipe, train.x_shape, train.scale, train), train

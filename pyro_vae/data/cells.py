@@ -1,6 +1,7 @@
 r"""Columns of a table, from text or from a type of their own: numbers, dates, categories."""
 
 import re
+import sys
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -64,8 +65,11 @@ def read_frame(frame: Any, source: str) -> tuple[np.ndarray, tuple[Column, ...]]
     if all(cell.numbers is not None for cell in cells):  # whole numbers stay whole
         x = np.stack([np.asarray(cell.numbers) for cell in cells], axis=1)
         return x, tuple(Column(cell.name) for cell in cells)
-    found = [values_of(cell, source, (), []) for cell in cells]
+    facts: list[str] = []
+    found = [values_of(cell, source, (), facts) for cell in cells]
     columns = tuple(Column(cell.name, names) for cell, (_, names) in zip(cells, found))
+    for fact in facts:
+        print(f"{source}: {fact}", file=sys.stderr)
     return np.stack([values for values, _ in found], axis=1), columns
 
 

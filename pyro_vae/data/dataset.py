@@ -1,6 +1,7 @@
 r"""A data set: its splits, and the record of where they come from."""
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -14,7 +15,7 @@ from ..randomness import stream
 from .split import Split, fingerprint
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dataset:
     r"""The splits of a data set, made ready by the rules of its kind."""
 
@@ -47,7 +48,7 @@ class Dataset:
             ready[name] = split.freeze(stream(config.seed, name)) if once else split
         return Dataset(config, ready, notes, label)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         sizes = ", ".join(f"{name} {len(split)}" for name, split in self.splits.items())
         head = f"{self.name}: {sizes}, x of shape {self.train.x_shape}"
         return "\n".join([head, *(f"  {note}" for note in self.notes.splitlines())])
@@ -167,15 +168,22 @@ def rows(number: float, count: int) -> int:
     return int(number * count) if number < 1 else int(number)
 
 
-def load(config: DataKind | str | Path, data_dir: Path | None = None, **options: Any) -> Dataset:
+def load(
+    config: DataKind | str | Path,
+    data_dir: Path | None = None,
+    *,
+    quiet: bool = False,
+    **options: Any,
+) -> Dataset:
     r"""Returns the data set that `config` names.
 
-    What was decided about a file is in ``Dataset.notes``, and printed by ``print(dataset)``.
+    What was decided about a file is said, a line each, and kept in ``Dataset.notes``.
 
     Arguments:
         config: A kind of data, such as ``config.MNIST(binarize="dynamic")``; or the name of one
             (``"mnist"``), or a file.
         data_dir: Where to look first; else the folder ``PYRO_VAE_DATA``, then the user's cache.
+        quiet: Says nothing.
         options: Settings of the kind, where `config` is a name or a file.
 
     Raises:
@@ -190,7 +198,16 @@ def load(config: DataKind | str | Path, data_dir: Path | None = None, **options:
         )
     kind: Any = config
     module, _, name = kind.target.rpartition(".")
-    return getattr(import_module(module), name)(kind, data_dir)
+    dataset: Dataset = getattr(import_module(module), name)(kind, data_dir)
+    if kind.kind == "file" and not quiet:
+        say(dataset.notes.splitlines())
+    return dataset
+
+
+def say(facts: Iterable[str]) -> None:
+    r"""Tells people what was decided about data."""
+    for fact in facts:
+        print(f"data: {fact}", file=sys.stderr)
 
 
 def _kind_of(name: str | Path, options: Mapping[str, Any]) -> Any:

@@ -18,7 +18,7 @@ import torch
 from ..config import File
 from .arrays import native
 from .cells import Column
-from .dataset import Dataset, cut
+from .dataset import Dataset, cut, say
 from .pictures import SPLITS, read_pictures
 from .places import places
 from .split import Split, as_split
@@ -89,6 +89,7 @@ def whole_file(path: Path, like: Any, name: str, form: Mapping[str, Any] | None 
         options = options.model_copy(update={"range": form["range"]})
         for key, split in splits.items():
             splits[key] = _as_before(split, form, options)
+    say((*content.facts, *facts))
     made = Dataset.make(options, {("test" if k == "" else k): s for k, s in splits.items()})
     if name == "all" or "" in splits:
         return made.all()
