@@ -375,7 +375,7 @@ def uninterrupted(tmp_path_factory):
     "number,code",
     [
         (signal.SIGKILL, -9),
-        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
         pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
     ],
 )
