@@ -12,7 +12,8 @@ import numpy as np
 from .text import Lines, number
 
 HOLES = ("", "na", "nan", "-nan", "n/a", "#n/a", "<na>", "?", "null", "none", "nat")
-PADDED = re.compile(r"[+-]?0\d+", re.ASCII)
+PADDED = re.compile(r"^[+-]?0\d+$", re.ASCII | re.MULTILINE)
+OTHER_CHARACTERS = re.compile(r"[^0-9eE+\-.\n]")
 WHOLE = 2**53  # below, double precision holds every whole number
 LONGEST = 1e19  # identifiers are shorter
 MOST_CATEGORIES = 1000
@@ -145,7 +146,7 @@ def text_columns(lines: Lines, names: list[str], path: Path, options: Any) -> li
     columns = [
         [None if cell.lower() in holes else cell for cell in column] for column in zip(*lines.rows)
     ]
-    padded = [any(cell and PADDED.fullmatch(cell) for cell in column) for column in columns]
+    padded = [bool(PADDED.search("\n".join(filter(None, column)))) for column in columns]
     layout = sum(padded) > 1 and 2 * sum(padded) >= width  # all numbers have leading zeros
     plain = () if layout else [name for name, pad in zip(names, padded) if pad]
     found = []
@@ -168,6 +169,9 @@ def _parse(
     r"""A column of text, as numbers where every cell that is there is one."""
     if name in forced or order:
         return Cells(name, None, text, order)
+    values = _plain_numbers(text) if decimal == "." else None
+    if values is not None:
+        return Cells(name, values, [])
     values = np.full(len(text), np.nan)
     percent = any(text) and all(cell is None or cell.endswith("%") for cell in text)
     for i, cell in enumerate(text):
@@ -177,6 +181,24 @@ def _parse(
                 return Cells(name, None, text)
             values[i] = value / 100 if percent else value
     return Cells(name, values, [], note=f"column {name}: per cent, as shares" if percent else "")
+
+
+def _plain_numbers(text: list[str | None]) -> np.ndarray | None:
+    r"""What :func:`number` makes of all cells, at once, where they are of the commonest kind."""
+    there = [cell for cell in text if cell is not None]
+    if OTHER_CHARACTERS.search("\n".join(there)):
+        return None
+    try:
+        found = np.fromiter(map(float, there), np.float64, len(there))
+    except ValueError:
+        return None
+    if np.isinf(found).any():  # too many digits
+        return None
+    if len(there) == len(text):
+        return found
+    values = np.full(len(text), np.nan)
+    values[[cell is not None for cell in text]] = found
+    return values
 
 
 def _mixture(cells: Cells, lines: Lines, j: int, path: Path) -> str:

@@ -3,6 +3,7 @@ r"""Tables written as text: encoding, separator, decimal mark. What is found is 
 import csv
 import gzip
 import re
+import sys
 import zlib
 from collections.abc import Iterable
 from math import isinf
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 MAX_BYTES = 4 << 30
+LARGE = 30_000_000  # takes longer than three seconds
 SAMPLE = 100  # lines from which a separator is told
 MARKS = {
     b"\xef\xbb\xbf": "utf-8-sig",
@@ -108,6 +110,8 @@ def _decode(path: Path, encoding: str, facts: list[str]) -> str:
                 raw = file.read(MAX_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"Expected a table in {path}; got {error}.") from None
+    if len(raw) > LARGE:
+        print(f"Reading {path}, {len(raw) / 1e6:.0f} MB of text.", file=sys.stderr, flush=True)
     if len(raw) > MAX_BYTES:
         raise ValueError(f"Expected a table below 4 GB in {path}; save it as .npy or .parquet.")
     try:
