@@ -247,6 +247,10 @@ def test_npz_with_splits(tmp_path):
         train_labels=np.arange(40),
     )
     data = own(tmp_path / "s.npz", binarize="dynamic")
+    assert (len(data.train), len(data.valid), len(data.test)) == (36, 4, 20)
+    assert sorted(torch.cat([data.train.row_numbers, data.valid.row_numbers])) == [*range(40)]
+    assert "4 of 40 training rows validate" in data.notes
+    data = own(tmp_path / "s.npz", binarize="dynamic", valid=0)
     assert (len(data.train), data.valid, len(data.test)) == (40, None, 20)
     assert (
         data.train.binarize == "dynamic" and data.test.binarize == "no" and data.test.levels == 1

@@ -56,10 +56,11 @@ def train(command: arguments.Train, flags: dict[str, Any]) -> None:
     for note in dataset.notes.splitlines() if before is None else ():
         print(f"data: {note}")
     print(f"{recipe.name} on {device}, {len(dataset.train)} data, into {out}", flush=True)
-    valid = dataset.valid
-    if valid is not None and (why := _no_validation(vae)):
-        print(f"No validation: {why}.")
-        valid = None
+    valid, settings = dataset.valid, recipe.train.model_dump()
+    if why := _no_validation(vae) or ("there are no rows for it" if valid is None else ""):
+        early = "" if recipe.train.patience is None else ", so that training does not stop early"
+        print(f"No validation: {why}{early}.")
+        valid = settings["patience"] = None
     history = fit(
         vae,
         dataset.train,
@@ -78,7 +79,7 @@ def train(command: arguments.Train, flags: dict[str, Any]) -> None:
             "config.toml": to_toml(recipe),
             "data.json": json.dumps(dataset.record(), indent=2) + "\n",
         },
-        **recipe.train.model_dump(),
+        **settings,
     )
     print(
         f"Trained {history['epoch'][-1]} epochs in {history['seconds'][-1]:.0f} s. "

@@ -63,7 +63,19 @@ def own(config: File, data_dir: Path | None) -> Dataset:
         asked = {"valid": config.valid, "test": config.test}
         if absent := [name for name, size in asked.items() if size and not len(splits[name])]:
             facts.append(f"no rows for {' and '.join(absent)}")
+    elif "valid" not in splits:
+        splits |= _held_out(splits["train"], config, facts)
     return Dataset.make(config, splits, "\n".join(facts), content.label)
+
+
+def _held_out(train: Split, config: File, facts: list[str]) -> dict[str, Split]:
+    r"""Rows of a training set that validate, drawn by `seed`, where a file has none for that."""
+    parts = cut(train, config.valid, 0, config.seed)
+    if len(parts["valid"]):
+        facts.append(
+            f"{len(parts['valid'])} of {len(train)} training rows validate (--data.valid 0: none)"
+        )
+    return {"train": parts["train"], "valid": parts["valid"]}
 
 
 def whole_file(path: Path, like: Any, name: str, form: Mapping[str, Any] | None = None) -> Split:

@@ -33,7 +33,8 @@ class Vamp(Prior):
             raise ValueError(
                 "Expected a posterior whose density can be asked anywhere and at any input, as "
                 f"the VampPrior sums it over pseudo-inputs; got {type(posterior).__name__}. "
-                "Choose MeanFieldNormal, FullCovarianceNormal or IAF."
+                "Choose MeanFieldNormal, FullCovarianceNormal or IAF, or another prior, such as "
+                "StandardNormal."
             )
         if (passes := len(pseudo_inputs) * posterior.passes) > MANY_PASSES:
             warnings.warn(
