@@ -168,8 +168,22 @@ def test_other_files_are_read_as_the_training_data_were(workdir, capsys):
     Path("u.csv").write_text("a\n7.5\n")
     with pytest.raises(ValueError, match="none called sex"):
         pv.data.whole_file(Path("u.csv"), dataset.config, "test", form)
+    Path("u.csv").write_text("gender,age\nm,7.5\n")  # other names are other columns
+    with pytest.raises(ValueError, match="none called sex, a"):
+        pv.data.whole_file(Path("u.csv"), dataset.config, "test", form)
+    Path("u.csv").write_text("m,7.5\nf,2.5\nm,1\n")  # no names: by their places
+    split = pv.data.whole_file(Path("u.csv"), dataset.config, "test", form)
+    assert split.rows(slice(0, 2)).tolist() == [[1.0, 7.5], [0.0, 2.5]]
     np.save("p.npy", np.random.default_rng(0).integers(0, 200, (30, 4, 4)).astype("u1"))
     pictures = pv.data.load(config.File(path="p.npy"))
     np.save("q.npy", np.full((3, 4, 4), 9, "u1"))
     other = pv.data.whole_file(Path("q.npy"), pictures.config, "test", pictures.record()["form"])
     assert float(other.rows(slice(0, 1)).max()) == pytest.approx(9 / 255)
+
+
+def test_codes_are_no_real_numbers(workdir):
+    Path("t.csv").write_text("sex,a\n" + "".join(f"{'fm'[i % 2]},{i}.5\n" for i in range(40)))
+    split = pv.data.load("t.csv", valid=0, test=0).train
+    vae = build_vae(recipe({"kind": "gaussian"}), (2,), 1.0, split)
+    with pytest.warns(UserWarning, match="codes of categories for real numbers, in sex"):
+        pv.fit(vae, split, epochs=1, progress=False)

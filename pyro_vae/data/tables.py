@@ -275,11 +275,11 @@ def _as_before(
 ) -> tuple[list[Cells], dict[str, tuple[str, ...] | None]]:
     r"""The columns that another table had, in its order, with its codes."""
     wanted = {name: tuple(categories) or None for name, categories in form["columns"]}
-    if not header or not {c.name for c in cells} & {*wanted}:
+    if not header or all(name.isdigit() for name in wanted):  # by their places
         if len(cells) != len(wanted):
             raise ValueError(
                 f"Expected the {len(wanted)} columns of the training data in {source}; got "
-                f"{len(cells)} without their names. Give the names in the first line."
+                f"{len(cells)}. Give the same columns in the same order."
             )
         return [cell._replace(name=name) for cell, name in zip(cells, wanted)], wanted
     by_name = {cell.name: cell for cell in cells}

@@ -16,7 +16,8 @@ DRAWS = 100
 
 
 def unit_warning(vae: Any, split: Split) -> str | None:
-    r"""A sentence where the scale of real data is far from that of the model's predictions.
+    r"""A sentence where the scale of real data is far from that of the model's predictions, or
+    where codes of categories are taken for real numbers.
 
     Scales of pixels or standardized columns are near 1, and so are those that networks start
     with. Columns in the thousands are fitted for hours before sigma has found them, and a shared
@@ -30,6 +31,12 @@ def unit_warning(vae: Any, split: Split) -> str | None:
         law = vae.likelihood(vae.prior().expand((DRAWS,)).sample())
         if not same(support_of(vae.likelihood, law), constraints.real):
             return None
+        if coded := [column.name for column in split.columns if column.categories]:
+            return (
+                f"{type(vae.likelihood).__name__} takes the codes of categories for real numbers, "
+                f"in {', '.join(coded[:5])}. Take a product of likelihoods, with bernoulli or "
+                "categorical for these columns, or leave them out (data.drop)."
+            )
         element = law
         while hasattr(element, "base_dist"):
             element = element.base_dist
