@@ -154,7 +154,7 @@ def _assemble(
     known = {cell.name for cell in cells}
     for option in ("label", "index"):
         name = getattr(options, option)
-        if name not in ("auto", "none", *known) and not (form and option == "label"):
+        if name not in ("auto", "none", *known) and not form:
             raise ValueError(_no_column(f"data.{option}", name, known, source))
     for option in ("drop", "categories"):
         for name in getattr(options, option):
@@ -164,13 +164,17 @@ def _assemble(
     if dropped := [c.name for c in cells if c.name in options.drop]:
         facts.append(f"left out as told: {', '.join(dropped)}")
     cells = [cell for cell in cells if cell.name not in options.drop]
-    cells = _without_row_numbers(cells, header, options, facts)
+    if form:
+        cells = _renamed(cells, form, header, source)
+    else:
+        cells = _without_row_numbers(cells, header, options, facts)
     label = form["label"] if form else _label(cells, options, facts)
     target = next((cell for cell in cells if cell.name == label), None)
     cells = [cell for cell in cells if cell is not target]
     wanted: dict[str, tuple[str, ...] | None] = {cell.name: None for cell in cells}
     if form:
-        cells, wanted = _as_before(cells, form, header, source, facts)
+        wanted = {name: tuple(categories) or None for name, categories in form["columns"]}
+        cells = _as_before(cells, wanted, source, facts)
     if not cells:
         raise ValueError(
             f"Expected columns of features in {source}; got {total} columns and none left. See "
@@ -266,31 +270,39 @@ def _labels(
     return labels, tuple(classes)
 
 
+def _renamed(
+    cells: list[Cells], form: Mapping[str, Any], header: bool, source: str
+) -> list[Cells]:
+    r"""Columns by the names of the training data, where one of the two files has no names."""
+    names = [name for name, _ in form["columns"]]
+    if all(name.isdigit() for name in names):
+        return [cell._replace(name=str(j)) for j, cell in enumerate(cells)]
+    if header:
+        return cells
+    if len(cells) != len(names):
+        raise ValueError(
+            f"Expected the {len(names)} columns of the training data in {source}; got "
+            f"{len(cells)} without names. Give the names in the first line."
+        )
+    return [cell._replace(name=name) for cell, name in zip(cells, names)]
+
+
 def _as_before(
     cells: list[Cells],
-    form: Mapping[str, Any],
-    header: bool,
+    wanted: Mapping[str, tuple[str, ...] | None],
     source: str,
     facts: list[str],
-) -> tuple[list[Cells], dict[str, tuple[str, ...] | None]]:
-    r"""The columns that another table had, in its order, with its codes."""
-    wanted = {name: tuple(categories) or None for name, categories in form["columns"]}
-    if not header or all(name.isdigit() for name in wanted):  # by their places
-        if len(cells) != len(wanted):
-            raise ValueError(
-                f"Expected the {len(wanted)} columns of the training data in {source}; got "
-                f"{len(cells)}. Give the same columns in the same order."
-            )
-        return [cell._replace(name=name) for cell, name in zip(cells, wanted)], wanted
+) -> list[Cells]:
+    r"""The columns that the training data had, in their order."""
     by_name = {cell.name: cell for cell in cells}
     if missing := [name for name in wanted if name not in by_name]:
         raise ValueError(
             f"Expected the columns of the training data in {source}; got none called "
-            f"{', '.join(missing)}. Add what is not known as empty cells."
+            f"{', '.join(missing[:10])}. Add what is not known as empty cells."
         )
-    if extra := [name for name in by_name if name not in wanted]:
+    if extra := [name or "one without a name" for name in by_name if name not in wanted]:
         facts.append(f"left out, as they were not in the training data: {', '.join(extra)}")
-    return [by_name[name] for name in wanted], wanted
+    return [by_name[name] for name in wanted]
 
 
 def _tell_holes(x: np.ndarray, columns: Sequence[Column], facts: list[str]) -> None:
