@@ -192,6 +192,15 @@ def test_divergence_stops_with_finite_parameters():
     assert all(p.isfinite().all() for p in model.parameters())
 
 
+@pytest.mark.slow
+def test_a_compiled_training_that_diverges_blames_the_rate():
+    """Infinite losses of the program and of its graph are alike."""
+    model = vae()
+    with pytest.raises(NumericsError, match="got loss inf.*Lower train.lr"):
+        pv.fit(model, torch.randn(64, D), epochs=50, batch_size=8, lr=1e20, compile="yes", **QUIET)
+    assert all(p.isfinite().all() for p in model.parameters())
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_bad_data_are_refused_before_the_first_step(bad):
     x = torch.randn(20, D)
