@@ -456,3 +456,19 @@ def test_checkpoints_of_other_contents_get_a_sentence(workdir, capsys, change):
     for command in (["evaluate", "run"], ["train", "--resume", "run", "--train.epochs", "9"]):
         assert main(command) in (2, 4)
         assert "Expected" in capsys.readouterr().err
+
+
+def test_parameters_that_are_not_finite_are_refused(workdir, capsys):
+    from pyro_vae.checkpoint import read, save
+
+    assert train("run") == 0
+    tensors, state = read(newest(Path("run")))
+    name = next(iter(tensors["model"]))
+    for group in ("model", "best"):
+        if name in tensors[group]:
+            tensors[group][name].view(-1)[0] = torch.nan
+    save(Path("run"), 10_000, tensors, state)
+    assert main(["evaluate", "run"]) == 4
+    assert f"finite parameters in run/checkpoints/step-00010000; got others in {name}" in (
+        capsys.readouterr().err
+    )
