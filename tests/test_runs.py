@@ -53,7 +53,7 @@ def test_what_is_refused_leaves_the_old_run(workdir, flags, code):
     assert train("kept") == 0
     before = tree("kept")
     assert train("kept", "--overwrite", *flags) == code
-    assert tree("kept") == before and not list(workdir.glob(".*replaced"))
+    assert tree("kept") == before and not list(workdir.rglob(".replaced"))
 
 
 def test_a_training_that_fails_before_its_first_checkpoint_gives_the_old_run_back(
@@ -67,38 +67,90 @@ def test_a_training_that_fails_before_its_first_checkpoint_gives_the_old_run_bac
 
     monkeypatch.setattr("pyro_vae.train.run.Run.step", broken)
     assert train("kept", "--overwrite") == 6
-    assert tree("kept") == before and not list(workdir.glob(".*replaced"))
+    assert tree("kept") == before and not list(workdir.rglob(".replaced"))
 
 
 def test_the_old_run_goes_when_the_new_one_has_a_checkpoint(workdir, capsys):
     assert train("kept") == 0
     assert train("kept", "--overwrite", "--seed", "5") == 0
     assert "seed = 5" in Path("kept/config.toml").read_text()
-    assert not list(workdir.glob(".*replaced"))
+    assert not list(workdir.rglob(".replaced"))
     assert train("kept") == 2
     assert "--overwrite" in capsys.readouterr().err
 
 
-def test_a_killed_replacement_is_undone(workdir, capfd):
-    """What kill -9 leaves between moving the old run aside and the first checkpoint."""
+def set_aside(count):
+    """What kill -9 leaves when `count` files of the old run have been moved aside."""
+    from pyro_vae.checkpoint.folder import CHECKPOINTS, OWN
+
+    names = [name for name in (*OWN, CHECKPOINTS) if (Path("kept") / name).exists()]
+    Path("kept/.replaced").mkdir()
+    for name in names[:count]:
+        (Path("kept") / name).rename(Path("kept/.replaced") / name)
+    return len(names)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4])
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_killed_replacement_is_undone(workdir, capfd, count, resume):
     assert train("kept") == 0
-    before = tree("kept/checkpoints")
-    Path("kept").rename(".kept.replaced")
-    Path("kept/checkpoints/.tmp-5-1").mkdir(parents=True)
-    Path("kept/config.toml").write_text("")
-    assert main(["evaluate", "kept"]) == 4
-    assert ".kept.replaced" in capfd.readouterr().err
-    RunFolder(Path("kept")).recover()
+    before = tree("kept")
+    total = set_aside(count)
+    if count == total:
+        Path("kept/checkpoints/.tmp-5-1").mkdir(parents=True)
+        Path("kept/config.toml").write_text("")
+        assert main(["evaluate", "kept"]) == 4
+        assert "train --resume kept finds it" in capfd.readouterr().err
+    if resume:
+        assert main(["train", "--resume", "kept"]) == 0
+    else:
+        RunFolder(Path("kept")).recover()
     assert "again the run" in capfd.readouterr().err
-    assert tree("kept/checkpoints") == before and not Path(".kept.replaced").exists()
+    assert tree("kept") == before
 
 
 def test_a_finished_replacement_is_not_undone(workdir):
     assert train("kept") == 0
-    Path(".kept.replaced").mkdir()
     before = tree("kept")
+    old = Path("kept/.replaced/checkpoints/step-1")
+    old.mkdir(parents=True)
     RunFolder(Path("kept")).recover()
-    assert tree("kept") == before and not Path(".kept.replaced").exists()
+    assert tree("kept") == before and not Path("kept/.replaced").exists()
+
+
+@pytest.mark.parametrize("out", ["kept", "."])
+def test_files_of_others_are_left_alone(workdir, out):
+    """A user's table, notes and other runs in the folder survive a replacement."""
+    assert train("other") == 0 and train(out) == 0
+    mine = {"mine.csv": "1,2", "notes/thesis.tex": "words", "data": "x"}
+    for name, text in mine.items():
+        Path(out, name).parent.mkdir(exist_ok=True)
+        Path(out, name).write_text(text)
+    before = tree("other")
+    assert train(out, "--overwrite", "--seed", "3") == 0
+    assert {name: Path(out, name).read_text() for name in mine} == mine
+    assert tree("other") == before and "seed = 3" in Path(out, "config.toml").read_text()
+
+
+@pytest.mark.parametrize("name", ["config.toml", "metrics.jsonl", "data.json"])
+@pytest.mark.parametrize("flags", [[], ["--overwrite"]])
+def test_files_that_only_look_like_a_run_are_refused(workdir, capsys, name, flags):
+    Path("mine").mkdir()
+    Path("mine", name).write_text("title = 'mine'")
+    assert train("mine", *flags) == 2
+    assert f"{name} is of something else" in capsys.readouterr().err
+    assert Path("mine", name).read_text() == "title = 'mine'"
+
+
+def test_outputs_never_overwrite_the_data(workdir, capsys):
+    Path("t.csv").write_text("a,b\n" + "".join(f"{i % 7}.5,{i % 5}.25\n" for i in range(60)))
+    flags = ["--data.path", "t.csv", "--train.epochs", "1"]
+    assert main(["train", "table", "--out", "run", *flags]) == 0
+    before = Path("t.csv").read_bytes()
+    for command in ("evaluate", "encode", "sample", "reconstruct"):
+        assert main([command, "run", "--out", "t.csv"]) == 2, command
+        assert "would overwrite them" in capsys.readouterr().err
+    assert Path("t.csv").read_bytes() == before
 
 
 def test_every_writer_asks_for_the_lock(workdir, capsys):
@@ -147,7 +199,7 @@ def test_folders_by_other_names(workdir, monkeypatch, out):
     assert train(out) == 0
     assert train(out, "--overwrite", "--seed", "3") == 0
     assert "seed = 3" in (workdir / "run" / "config.toml").read_text()
-    assert not list(workdir.glob(".*")) and (workdir / "link").is_symlink()
+    assert not list(workdir.rglob(".replaced")) and (workdir / "link").is_symlink()
 
 
 def test_fit_gives_the_old_run_back_too(workdir):

@@ -8,39 +8,36 @@ from pathlib import Path
 
 from .storage import RunLocked, lock
 
-MARKS = ("config.toml", "metrics.jsonl", "checkpoints")
+OWN = ("config.toml", "data.json", "metrics.jsonl", "figures.json", "diagnosis.html", "pictures")
+CHECKPOINTS = "checkpoints"
 
 
 class RunFolder:
     r"""The folder that a training writes to.
 
-    A run that is to be replaced is moved aside, as ``.NAME.replaced`` beside it, and deleted when
-    the new one has its first checkpoint. If the new one fails before, it is put back.
+    What belongs to a run that is to be replaced is moved aside, into ``.replaced`` in its folder,
+    and deleted when the new one has its first checkpoint. If the new one fails before, it is put
+    back. Files that no run writes stay where they are.
 
     Arguments:
         path: The folder.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path.resolve() if path.is_symlink() or not path.name else path
-        self.aside = self.path.with_name(f".{self.path.name}.replaced")
+        self.path = path
+        self.aside = path / ".replaced"
         self.replaces = False
 
     @property
     def holds_training(self) -> bool:
         r"""Whether there are checkpoints that a new training would mix with."""
-        return any((self.path / "checkpoints").glob("step-*"))
-
-    @property
-    def holds_run(self) -> bool:
-        r"""Whether anything of a run is there."""
-        return any((self.path / mark).exists() for mark in MARKS)
+        return any((self.path / CHECKPOINTS).glob("step-*"))
 
     def check_free(self, overwrite: bool) -> None:
         r"""Makes sure, before anything is computed, that a training may write here.
 
         Raises:
-            ValueError: A run is there and is not to be replaced, or a file.
+            ValueError: A run is there and is not to be replaced, or files that no run wrote.
             RunLocked: Another process writes to the run.
         """
         check_folder(self.path)
@@ -50,22 +47,29 @@ class RunFolder:
                 f"Expected a folder without a run; got {self.path}, which holds one. Continue it "
                 f"with --resume {self.path}, choose another --out, or replace it with --overwrite."
             )
-        if self.holds_run:
+        if (self.path / ".lock").exists():
             with lock(self.path):
-                pass
+                return
+        foreign = [name for name in OWN if (self.path / name).exists()]
+        if foreign and not self.holds_training:
+            raise ValueError(
+                f"Expected a folder for the run; got {self.path}, where {', '.join(foreign)} is "
+                "of something else and would be overwritten. Choose another --out."
+            )
 
     def recover(self) -> None:
-        r"""Puts back a run that was moved aside by a training that was killed before it had a
-        checkpoint, and deletes one whose successor has some."""
+        r"""Puts back what a training that was killed had moved aside before its first checkpoint,
+        and deletes it where the new run has one."""
         if not self.aside.is_dir():
             return
-        if self.holds_training:
-            shutil.rmtree(self.aside)
-            return
-        if self.holds_run:
-            with lock(self.path):  # somebody may be about to write its first checkpoint
-                pass
-        self._put_back()
+        with lock(self.path):  # somebody may be about to write that checkpoint
+            if not (self.aside / CHECKPOINTS).exists():  # it was killed while it moved files
+                self._move_back(replace=False)
+            elif self.holds_training:
+                self._delete_aside()
+                return
+            else:
+                self._move_back(replace=True)
         print(
             f"{self.path} is again the run that an interrupted training was to replace.",
             file=sys.stderr,
@@ -73,14 +77,20 @@ class RunFolder:
 
     def open(self, stack: ExitStack, files: Mapping[str, str], overwrite: bool) -> None:
         r"""Makes the folder, locks it until `stack` is closed, and writes `files` into it."""
-        if overwrite and self.holds_run:
-            stack.enter_context(lock(self.path))
-            self.path.rename(self.aside)
-            self.replaces = True
         self.path.mkdir(parents=True, exist_ok=True)
         stack.enter_context(lock(self.path))
-        (self.path / "metrics.jsonl").unlink(missing_ok=True)
-        self.write(files)
+        try:
+            if overwrite and self.holds_training:
+                self.replaces = True
+                self.aside.mkdir()
+                for name in (*OWN, CHECKPOINTS):  # checkpoints last: they tell that all is moved
+                    if (self.path / name).exists():
+                        (self.path / name).rename(self.aside / name)
+            (self.path / "metrics.jsonl").unlink(missing_ok=True)
+            self.write(files)
+        except BaseException:
+            self.failed()
+            raise
 
     def write(self, files: Mapping[str, str]) -> None:
         r"""Writes texts into the folder, each whole."""
@@ -93,17 +103,38 @@ class RunFolder:
         r"""Says that a checkpoint is written: what was replaced can go."""
         if self.replaces:
             self.replaces = False
-            shutil.rmtree(self.aside, ignore_errors=True)
+            self._delete_aside()
 
     def failed(self) -> None:
         r"""Says that training ended before its first checkpoint: what was replaced comes back."""
         if self.replaces:
             self.replaces = False
-            self._put_back()
+            self._move_back(replace=(self.aside / CHECKPOINTS).exists())
 
-    def _put_back(self) -> None:
-        shutil.rmtree(self.path, ignore_errors=True)
-        self.aside.rename(self.path)
+    def _move_back(self, replace: bool) -> None:
+        r"""Moves what is aside to its place; with `replace`, over files of the new run.
+
+        Whenever it is killed, what is still aside is the old run's, and may be moved again.
+        """
+        for name in (*OWN, CHECKPOINTS):
+            if (self.aside / name).exists():
+                if replace:
+                    _delete(self.path / name)
+                if not (self.path / name).exists():
+                    (self.aside / name).rename(self.path / name)
+        shutil.rmtree(self.aside, ignore_errors=True)
+
+    def _delete_aside(self) -> None:
+        for name in (*OWN, CHECKPOINTS):  # checkpoints last: what is left is known for the old run
+            _delete(self.aside / name)
+        shutil.rmtree(self.aside, ignore_errors=True)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def check_folder(path: Path) -> None:

@@ -271,8 +271,9 @@ def newest(run: Path) -> Path:
         return path
     if damage:
         raise CheckpointCorrupt(" ".join(damage))
-    aside = run.resolve().parent / f".{run.resolve().name}.replaced"
-    hint = f" The run that it was to replace is in {aside}: rename it." if aside.exists() else ""
+    hint = ""
+    if (run / ".replaced").exists():
+        hint = f" The run that it was to replace is there: pyro-vae train --resume {run} finds it."
     raise CheckpointError(
         f"Expected a checkpoint in {run / 'checkpoints'}; got none. Train first, or name a "
         f"folder that `train` has written.{hint}"

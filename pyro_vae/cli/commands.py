@@ -14,6 +14,7 @@ from .output import (
     announce,
     at_least_one,
     check_out,
+    check_spares,
     named_columns,
     save_picture,
     to_json,
@@ -29,6 +30,7 @@ def evaluate(command: arguments.Evaluate, flags: dict[str, Any]) -> None:
     from ..evaluate.diagnosis import simulated
 
     check_out(command.out, (".csv", ".npz"))
+    _check_spares(command)
     vae, split, name = _load(command)
     index = _row_numbers(command, vae, split)
     announce(f"Evaluating {len(split)} data by {command.num_samples} samples each.")
@@ -192,6 +194,7 @@ def encode(command: arguments.Encode, flags: dict[str, Any]) -> None:
     from ..evaluate import encode as moments_of
 
     check_out(command.out, (".npz", ".csv"))
+    _check_spares(command)
     vae, split, _ = _load(command)
     moments = moments_of(vae, split, index=_row_numbers(command, vae, split))
     arrays = {k: v.cpu().numpy() for k, v in moments._asdict().items()}
@@ -204,6 +207,7 @@ def sample(command: arguments.Sample, flags: dict[str, Any]) -> None:
     from ..plot import plot_samples
 
     check_out(command.out)
+    _check_spares(command)
     run = open_run(command.run)
     vae = load(command.run, command.device)
     count = at_least_one(command.num_samples, "--num-samples")
@@ -219,6 +223,7 @@ def reconstruct(command: arguments.Reconstruct, flags: dict[str, Any]) -> None:
     from ..plot import plot_reconstructions
 
     check_out(command.out)
+    _check_spares(command)
     run = open_run(command.run)
     vae, split, _ = _load(command)
     index = _row_numbers(command, vae, split)
@@ -258,6 +263,13 @@ def plot(command: arguments.Plot, flags: dict[str, Any]) -> None:
     metrics = command.run / "metrics.jsonl"
     paths = plot_run(vae, split, command.run / "pictures", metrics, _title(run))
     print("Pictures: " + ", ".join(map(str, paths)))
+
+
+def _check_spares(command: Any) -> None:
+    r"""Refuses to write over the data of the run, or over those that are asked for."""
+    kind = open_run(command.run).recipe.data
+    sources = [getattr(kind, "path", None), getattr(command, "data", None)]
+    check_spares(command.out, *(source for source in sources if source is not None))
 
 
 def _title(run: Opened) -> str:

@@ -26,6 +26,20 @@ def check_out(out: Path | None, suffixes: Sequence[str] = SUFFIXES) -> None:
         raise ValueError(f"Expected --out as a file {' or '.join(suffixes)}; got {out}.")
 
 
+def check_spares(out: Path | None, *sources: Any) -> None:
+    r"""Refuses to write over the data themselves.
+
+    Raises:
+        ValueError: `out` is one of these files, or lies in one of these folders.
+    """
+    for source in sources if out is not None else ():
+        place, file = Path(source).resolve(), Path(str(out)).resolve()
+        if place == file or (place.is_dir() and place in file.parents):
+            raise ValueError(
+                f"Expected --out beside the data; got {out}, which would overwrite them."
+            )
+
+
 def write_arrays(out: Path, arrays: Mapping[str, Any]) -> None:
     r"""Writes arrays of one length as .npz, as a table .csv, or the first alone as .npy.
 

@@ -97,11 +97,14 @@ def _new_recipe(command: arguments.Train, flags: dict[str, Any]) -> Recipe:
 
 def _to_resume(command: arguments.Train) -> Opened:
     r"""The run to go on with."""
+    from ..checkpoint import RunFolder
+
     name = validate(read_recipe(command.recipe)).name if command.recipe else None
     out = newest_run(name) if command.resume == "newest" else Path(str(command.resume))
     if command.overwrite or (command.out is not None and command.out.resolve() != out.resolve()):
         wrong = "--overwrite" if command.overwrite else f"--out {command.out}"
         raise ValueError(f"Expected --resume {out} to go on in its own folder; got {wrong}, too.")
+    RunFolder(out).recover()
     found = open_run(out)
     if name is not None and name != found.recipe.name:
         raise ValueError(
