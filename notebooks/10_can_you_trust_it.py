@@ -309,7 +309,7 @@ assert z_score(covered["noise too small", "prior"], levels).max() < -4.3
 assert z_score(covered["true model", "posterior"], levels).min() > 4.3
 
 # %% [markdown]
-# The true model holds what it says, within the errors; with too little noise it is overconfident at every level.
+# The shares of the true model agree with their levels, within 4.3 errors; with too little noise it is overconfident at every level.
 # Given the posterior, $z$ has already seen $x$, so even a true model covers more. So compare two models under one
 # `given`, and with their levels only under the prior.
 #

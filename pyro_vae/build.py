@@ -18,6 +18,7 @@ from .data import Split, moments
 from .likelihoods.location_scale import LocationScale
 from .models import VAE
 from .nn import Divide, Observed, Standardize
+from .precision import default_dtype
 from .randomness import apart
 
 
@@ -42,8 +43,10 @@ def build_vae(
     Raises:
         ValueError: The parts do not fit each other or the data.
     """
-    units = find_units(train, x_shape) if recipe.data.standardize else None
-    with apart(torch.device("cpu"), recipe.seed):
+    double = recipe.train.precision == "float64"
+    dtype = torch.float64 if double else torch.get_default_dtype()
+    with apart(torch.device("cpu"), recipe.seed), default_dtype(dtype):
+        units = find_units(train, x_shape) if recipe.data.standardize else None
         likelihood = build_likelihood(recipe.likelihood, recipe.latent_dim, x_shape, train, units)
         size = len(train) if train is not None else num_data
         posterior = build_posterior(recipe, x_shape, scale, likelihood.missing, size, units)
@@ -142,14 +145,18 @@ def build_likelihood(
         return _likelihood(kind, latent_dim, x_shape, known, units)
     size = sum(len(part.columns) for part in kind.parts)
     if x_shape != (size,):
+        taken = {column for part in kind.parts for column in part.columns}
+        names = [] if train is None else [column.name for column in train.columns]
+        left = [name for j, name in enumerate(names) if j not in taken]
+        which = f"; {', '.join(map(repr, left[:20]))} are in none" if left else ""
         raise ValueError(
             f"Expected the parts of the likelihood to have all columns of x, of shape {x_shape}; "
-            f"got {size} columns."
+            f"got {size} columns{which}. Give them a part, or leave them out by --data.drop."
         )
-    names = () if train is None else tuple(column.name for column in train.columns)
+    known_names = () if train is None else tuple(column.name for column in train.columns)
     parts = []
     for part in kind.parts:
-        columns = [_column(column, names) for column in part.columns]
+        columns = [_column(column, known_names) for column in part.columns]
         if max(columns) >= size:
             raise ValueError(f"Expected columns below {size}; got {max(columns)}.")
         start, unit = (
@@ -260,7 +267,12 @@ def find_device(name: str) -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"Expected a device auto, cpu, cuda or cuda:N; got {name!r}.") from None
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(f"Expected a device auto, cpu, cuda or cuda:N; got {name!r}.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ValueError(
             f"Expected a GPU for device {name!r}; torch {torch.__version__} sees "

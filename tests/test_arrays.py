@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, Tenso
 import pyro_vae as pv
 from pyro_vae import config
 from pyro_vae.data import as_split
-from pyro_vae.data.files import _meaning
+from pyro_vae.data.archives import _meaning
 
 X = np.arange(12).reshape(4, 3)
 
@@ -333,3 +333,64 @@ def test_decoders_of_one_batch_dimension_work_everywhere():
     one = torch.stack([vae.likelihood(part).mean for part in z])
     torch.testing.assert_close(vae.likelihood(z).mean, one)
     assert vae.likelihood(torch.randn(2)).mean.shape == (1, 4, 4)
+
+
+def test_numbers_that_stand_for_holes(tmp_path):
+    np.save(tmp_path / "x.npy", np.array([[1.0, -999], [2, 3], [-999, 4]]))
+    config = pv.config.File(path=tmp_path / "x.npy", holes=-999, valid=0, test=0)
+    dataset = pv.data.load(config, quiet=True)
+    assert int(dataset.train.stored.isnan().sum()) == 2
+    with pytest.raises(ValueError, match="data.label, but an array knows holes"):
+        pv.data.load(config.model_copy(update={"label": "y"}))
+
+
+def test_labels_of_an_archive_as_told(tmp_path):
+    np.savez(tmp_path / "d.npz", x=np.eye(4), y=np.arange(4), kind=np.array([1, 1, 0, 0]))
+    for label, found in (("auto", {0, 1, 2, 3}), ("kind", {0, 1}), ("none", None)):
+        config = pv.config.File(path=tmp_path / "d.npz", label=label, valid=0, test=0)
+        labels = pv.data.load(config, quiet=True).train.labels
+        assert (None if labels is None else {*labels.tolist()}) == found
+
+
+@pytest.mark.parametrize(
+    ("train", "other", "words", "scaled"),
+    [
+        (np.random.rand(9, 4, 4), np.full((3, 4, 4), 200, np.uint8), "bytes up to 200", None),
+        (np.full((9, 4, 4), 255, np.uint8), np.full((3, 4, 4), 0.5), None, 0.5),
+        (np.full((9, 4, 4), 255, np.uint8), np.full((3, 4, 4), 51.0), None, 0.2),
+        (np.full((9, 4, 4), 255, np.uint8), np.full((3, 4, 4), 51.5), "from 51.5 to 51.5", None),
+    ],
+)  # fmt: skip
+def test_other_units_are_not_taken_in_silence(tmp_path, train, other, words, scaled):
+    np.save(tmp_path / "a.npy", train)
+    np.save(tmp_path / "b.npy", other)
+    dataset = pv.data.load(tmp_path / "a.npy", quiet=True)
+    args = tmp_path / "b.npy", dataset.config, "test", dataset.form()
+    if words:
+        with pytest.raises(ValueError, match=words):
+            pv.data.whole_file(*args)
+    else:
+        split, _ = pv.data.whole_file(*args)
+        np.testing.assert_allclose(split.rows(slice(0, 1)), scaled)
+
+
+def test_odd_outputs_are_no_two_parameters():
+    vae = pv.VAE(
+        pv.priors.StandardNormal(2),
+        pv.likelihoods.Gaussian(pv.nn.MLP(2, [4], 3)),
+        pv.posteriors.MeanFieldNormal(pv.nn.MLP(3, [4], 3)),
+    )
+    with pytest.raises(ValueError, match="even number of outputs"):
+        pv.fit(vae, torch.randn(8, 3), epochs=1, progress=False)
+
+
+def test_counts_and_order_of_arguments():
+    for bad in (-2, 0, 2.5, True):
+        with pytest.raises(ValueError, match="latent_dim as a whole number"):
+            pv.priors.StandardNormal(bad)
+    vae = pv.exact.linear_gaussian(dim=3, latent_dim=1, sigma=0.5)
+    x = torch.randn(4, 3)
+    with pytest.raises(ValueError, match="num_samples as a whole number"):
+        pv.log_marginal(vae, x, num_samples=-1)
+    with pytest.raises(ValueError, match="the model first"):
+        pv.fit(x, vae)

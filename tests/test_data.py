@@ -21,7 +21,8 @@ from torch.distributions import constraints
 import pyro_vae as pv
 from pyro_vae import config
 from pyro_vae.data import Split, as_split, check, fingerprint, load, moments
-from pyro_vae.data.files import read, read_idx
+from pyro_vae.data.archives import read_idx
+from pyro_vae.data.files import read
 
 GREY = torch.randint(
     256, (500, 1, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
@@ -168,7 +169,7 @@ def test_refusals_do_not_depend_on_validation_or_asserts():
 
 
 def test_mapped_arrays_are_read_by_rows(tmp_path, monkeypatch):
-    import pyro_vae.data.files as files
+    import pyro_vae.data.archives as files
 
     np.save(tmp_path / "x.npy", GREY.numpy())
     monkeypatch.setattr(files, "MAP_BYTES", 100)

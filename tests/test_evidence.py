@@ -271,5 +271,5 @@ def test_the_light_is_green_where_the_number_is_right():
 def test_numbers_are_checked(numbers):
     vae, _, x = exact_vae(count=3)
     names = dict(zip(("num_temperatures", "num_chains", "num_leapfrogs"), numbers))
-    with pytest.raises(ValueError, match="at least one temperature"):
+    with pytest.raises(ValueError, match="whole number of at least 1"):
         pv.ais(vae, x, **names)

@@ -12,7 +12,17 @@ import pyro_vae
 
 ROOT = Path(pyro_vae.__file__).parent
 LAYERS = [
-    ["config", "params", "nn", "transforms", "distributions", "data", "randomness"],
+    [
+        "config",
+        "params",
+        "nn",
+        "transforms",
+        "distributions",
+        "data",
+        "randomness",
+        "precision",
+        "counted",
+    ],
     ["base"],
     ["priors", "likelihoods", "posteriors"],
     ["models"],

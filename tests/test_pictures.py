@@ -138,3 +138,14 @@ def test_broken_and_missing_pictures(tmp_path):
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n123")
     with pytest.raises(ValueError, match=r"Expected a picture in .*a\.png"):
         read(tmp_path)
+
+
+def test_pictures_that_are_left_out_and_classes_that_are_not_known(tmp_path):
+    for name in ("train/cat/a.png", "train/dog/b.png", "test/c.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.zeros((2, 2), np.uint8)).save(tmp_path / name)
+    (tmp_path / "train" / "d.heic").write_bytes(b"?")
+    dataset = pv.data.load(tmp_path, valid=0, quiet=True)
+    assert dataset.train.classes == ("cat", "dog")
+    assert dataset.test.labels.tolist() == [-1]
+    assert "1 pictures in none (-1)" in dataset.notes and "(.heic)" in dataset.notes

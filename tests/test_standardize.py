@@ -159,7 +159,7 @@ def test_other_files_are_read_as_the_training_data_were(workdir, capsys):
     dataset = pv.data.load("t.csv")
     form = dataset.record()["form"]
     Path("u.csv").write_text("note,a,sex\nhello,7.5,m\nyou,8.5,m\n")
-    split = pv.data.whole_file(Path("u.csv"), dataset.config, "test", form)
+    split, _ = pv.data.whole_file(Path("u.csv"), dataset.config, "test", form)
     assert split.rows(slice(None)).tolist() == [[1.0, 7.5], [1.0, 8.5]]
     assert "not in the training data: note" in capsys.readouterr().err
     Path("u.csv").write_text("a,sex\n7.5,x\n")
@@ -172,19 +172,23 @@ def test_other_files_are_read_as_the_training_data_were(workdir, capsys):
     with pytest.raises(ValueError, match="none called sex, a"):
         pv.data.whole_file(Path("u.csv"), dataset.config, "test", form)
     Path("u.csv").write_text("m,7.5\nf,2.5\nm,1\n")  # no names: by their places
-    split = pv.data.whole_file(Path("u.csv"), dataset.config, "test", form)
+    split, _ = pv.data.whole_file(Path("u.csv"), dataset.config, "test", form)
     assert split.rows(slice(0, 2)).tolist() == [[1.0, 7.5], [0.0, 2.5]]
     Path("n.csv").write_text("".join(f"{i},{i * 7 % 5},{i / 3},{i % 2}\n" for i in range(20)))
     nameless = pv.data.load("n.csv", label="3")  # the first column numbers the rows
     assert [column.name for column in nameless.train.columns] == ["1", "2"]
     Path("o.csv").write_text("4,2,9.5,1\n9,1,8.5,0\n")
-    other = pv.data.whole_file(Path("o.csv"), nameless.config, "test", nameless.record()["form"])
+    other, _ = pv.data.whole_file(
+        Path("o.csv"), nameless.config, "test", nameless.record()["form"]
+    )
     assert other.rows(slice(None)).tolist() == [[2.0, 9.5], [1.0, 8.5]]
     assert other.labels.tolist() == [1, 0]
     np.save("p.npy", np.random.default_rng(0).integers(0, 200, (30, 4, 4)).astype("u1"))
     pictures = pv.data.load(config.File(path="p.npy"))
     np.save("q.npy", np.full((3, 4, 4), 9, "u1"))
-    other = pv.data.whole_file(Path("q.npy"), pictures.config, "test", pictures.record()["form"])
+    other, _ = pv.data.whole_file(
+        Path("q.npy"), pictures.config, "test", pictures.record()["form"]
+    )
     assert float(other.rows(slice(0, 1)).max()) == pytest.approx(9 / 255)
 
 

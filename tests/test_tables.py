@@ -29,8 +29,8 @@ READ = [
     ("words alone, no names", "red,s\nblue,l\nred,l\nblue,s\n", {}, [[1, 1], [0, 0], [1, 0], [0, 1]], "01", None, "is data"),
     ("pandas' index", ",a\n0,1.5\n1,2.5\n", {}, [[1.5], [2.5]], "a", None, "numbers the rows"),
     ("a filtered index", ",a\n3,1.5\n9,2.5\n", {}, [[1.5], [2.5]], "a", None, "numbers the rows"),
-    ("an index of text", ",a\ng1,1.5\ng2,2.5\n", {}, [[1.5], [2.5]], "a", None, "numbers the rows"),
-    ("an index as told", "g,a\ng1,1.5\ng2,2.5\n", {"index": "g"}, [[1.5], [2.5]], "a", None, "numbers the rows"),
+    ("an index of text", ",a\ng1,1.5\ng2,2.5\n", {}, [[1.5], [2.5]], "a", None, "names the rows"),
+    ("an index as told", "g,a\ng1,1.5\ng2,2.5\n", {"index": "g"}, [[1.5], [2.5]], "a", None, "names the rows"),
     ("an index that is kept", ",a\n0,1.5\n1,2.5\n", {"index": "none"}, [[0, 1.5], [1, 2.5]], "0a", None, ""),
     ("a column id", "id,a\n1,1.5\n2,2.5\n3,3.5\n", {}, [[1.5], [2.5], [3.5]], "a", None, "column id"),
     ("time is no index", "t,a\n0,1.5\n1,2.5\n2,3.5\n", {}, [[0, 1.5], [1, 2.5], [2, 3.5]], "ta", None, ""),
@@ -233,3 +233,113 @@ def test_a_dataset_says_what_was_decided(tmp_path, capsys):
     assert "decimal comma" in text and "label column: class" in text
     with pytest.raises(ValueError, match=r"did you mean 'mnist'"):
         pv.data.load("mnits")
+
+
+LARGE = "t,a\n" + "".join(f"{1_700_000_000 + 60 * i},{i % 7}\n" for i in range(40))
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "x", "names", "note"),
+    [
+        ("a,b\n-999.0,2\n1,-999\n", {"holes": -999}, [[NAN, 2], [1, NAN]], "ab", "holes: a 1, b 1"),
+        ("a,b\n1,2\n3,4\n", {"holes": "x"}, [[1, 2], [3, 4]], "ab", "nothing is 'x'"),
+        ("a,c\n1,NA\n2,NO\n3,NA\n", {"usual_holes": False}, [[1, 0], [2, 1], [3, 0]], "ac", "NA 0"),
+        (",a\n7,1.5\n3,2.5\n9,0.5\n", {}, [[1.5], [2.5], [0.5]], "a", "numbers the rows"),
+        ("id,a\n7,1.5\n3,2.5\n9,0.5\n", {}, [[1.5], [2.5], [0.5]], "a", "column id"),
+        ("a\n0,5\n1,5\n1,7\n", {}, [[0.5], [1.5], [1.7]], "a", "decimal comma"),
+        ("0,1\n4,5\n2,7\n", {}, [[0, 1], [4, 5], [2, 7]], "01", "first line is data"),
+        ("0\n1.5\n2.5\n", {}, [[1.5], [2.5]], "0", "names the columns"),
+        ("0\n3\n2\n", {}, [[0], [3], [2]], "0", "first line is data"),
+        ("a,a\n1,2\n3,4\n", {}, [[1, 2], [3, 4]], ["a", "a.1"], "one is now a.1"),
+        ("a,b\nx,1,2\ny,3,4\n", {}, [[1, 2], [3, 4]], "ab", "one cell more"),
+    ],
+)  # fmt: skip
+def test_what_is_found_and_said(tmp_path, text, options, x, names, note):
+    path = tmp_path / "t.csv"
+    path.write_text(text)
+    dataset = read(path, **options)
+    np.testing.assert_array_equal(in_order(dataset.train)[0], np.array(x, float))
+    assert [column.name for column in dataset.train.columns] == [*names]
+    assert note in dataset.notes
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "options", "words"),
+    [
+        ("t.csv", "city,b\nParis, France,0.5\nParis, Texas,1.5\n", {}, "Quote cells that hold"),
+        ("t.csv", "a,i\n1,12345678901234567890\n2,12345678901234567891\n", {}, "identifiers"),
+        ("t.csv", "a,b\n1,2\n3,4\n", {"array": "x"}, "data.array, but a table"),
+        ("t.csv", "a,b\n1,2\n3,4\n", {"label": "a", "drop": ("a",)}, "same in data.drop"),
+        ("t.csv", "a,b\n1,2\n3,4\n", {"separator": "ab"}, "one character"),
+    ],
+)
+def test_what_is_refused_in_a_sentence(tmp_path, name, text, options, words):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=words):
+        read(tmp_path / name, **options)
+
+
+def test_large_numbers_are_not_rounded_in_silence(workdir):
+    from pyro_vae.cli import main
+
+    Path("t.csv").write_text(LARGE)
+    flags = ["--data.path", "t.csv", "--train.epochs", "1", "--data.standardize", "true"]
+    assert main(["train", "table", *flags, "--out", "r"]) == 2 and not Path("r").exists()
+    assert main(["train", "table", *flags, "--out", "r", "--train.precision", "float64"]) == 0
+    assert main(["evaluate", "r", "--num-samples", "10"]) == 0
+    with pytest.raises(ValueError, match=r"'t' .*tells apart|tells apart.*'t'"):
+        vae = pv.build.build_vae(pv.checkpoint.load_recipe("r"), (2,), 1.0, None).float()
+        pv.elbo(vae, read(Path("t.csv"), quiet=True).train)
+
+
+def table_vae(dim, latent_dim=2):
+    return pv.VAE(
+        pv.priors.StandardNormal(latent_dim),
+        pv.likelihoods.Gaussian(pv.nn.MLP(latent_dim, [4], dim)),
+        pv.posteriors.MeanFieldNormal(pv.nn.MLP(dim, [4], 2 * latent_dim)),
+    )
+
+
+def test_data_frames_keep_the_codes_of_training(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    train = pandas.DataFrame({"a": [0.5, 1.5, 2.5, 0.1], "c": ["u", "v", "w", "u"]})
+    other = pandas.DataFrame({"c": ["w", "w"], "extra": [1, 2], "a": [1.0, 2.0]})
+    vae = table_vae(2)
+    with pytest.raises(ValueError, match="trained on no DataFrame"):
+        pv.elbo(vae, other)
+    with pytest.warns(UserWarning, match="codes of categories"):
+        pv.fit(vae, train, epochs=1, progress=False, out=tmp_path / "r")
+    codes = torch.tensor([[1.0, 2.0], [2.0, 2.0]])
+    torch.testing.assert_close(pv.elbo(vae, other), pv.elbo(vae, codes))
+    again = pv.load(tmp_path / "r", vae=table_vae(2))
+    torch.testing.assert_close(pv.elbo(again, other), pv.elbo(vae, codes))
+    with pytest.raises(ValueError, match="as in training; got 'x'"):
+        pv.elbo(vae, other.assign(c=["x", "u"]))
+    with pytest.raises(ValueError, match="got none called c"):
+        pv.elbo(vae, other[["a"]])
+
+
+def test_types_of_data_frames():
+    pandas = pytest.importorskip("pandas")
+    import datetime
+
+    split = pv.data.as_split(pandas.DataFrame({"z": ["01", "02", "01"], "b": [1, 2, 3]}))
+    assert split.columns[0].categories == ("01", "02")
+    for bad, words in (
+        ({"a": ["1.5", "2.5", "oops"]}, "got 'oops' in .*row 2"),
+        ({"a": [datetime.time(1), datetime.time(2)]}, "type time"),
+        ({"a": [1 + 2j, 2j]}, "type complex"),
+        ({"a": pandas.period_range("2024-01", periods=2, freq="M")}, "type Period"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            pv.data.as_split(pandas.DataFrame(bad))
+
+
+def test_an_index_in_parquet_is_no_feature(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"a": [0.5, 1.5, 2.5]}, index=[7, 3, 9])
+    frame.to_parquet(tmp_path / "t.parquet")
+    assert [c.name for c in read(tmp_path / "t.parquet").train.columns] == ["a"]
+    frame.index = pandas.date_range("2024-01-01", periods=3)
+    frame.to_parquet(tmp_path / "t.parquet")
+    assert [c.name for c in read(tmp_path / "t.parquet").train.columns] == ["a"]

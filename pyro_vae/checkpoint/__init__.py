@@ -8,9 +8,11 @@ import torch
 
 from ..build import build_vae, find_device
 from ..config import Recipe, validate
+from ..data import Column
 from ..models import VAE
 from .folder import RunFolder
 from .state import (
+    environment,
     get_rng_state,
     load_parameters,
     pack_optimizer,
@@ -34,6 +36,7 @@ __all__ = [
     "CheckpointError",
     "RunFolder",
     "RunLocked",
+    "environment",
     "get_rng_state",
     "load",
     "load_parameters",
@@ -85,6 +88,7 @@ def load(run: str | os.PathLike[str], device: str = "auto", *, vae: Any = None) 
     if floats:  # whatever the default dtype is now
         vae = vae.to(floats[0])
     load_parameters(vae, parameters, source)
+    vae.columns = tuple(Column(name, tuple(codes)) for name, codes in state.get("columns", ()))
     return vae.to(find_device(device)).eval()
 
 

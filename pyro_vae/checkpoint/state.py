@@ -138,3 +138,9 @@ def set_rng_state(tensors: Mapping[str, Tensor], device: torch.device) -> None:
     torch.set_rng_state(tensors["cpu"].cpu())
     if device.type == "cuda" and "cuda" in tensors:
         torch.cuda.set_rng_state(tensors["cuda"].cpu(), device)
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    r"""What a bit-for-bit continuation needs to be the same."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    return {"torch": torch.__version__, "threads": torch.get_num_threads(), "device": name}

@@ -6,6 +6,8 @@ Nothing here imports torch before a command runs, so that help is quick.
 import contextlib
 import os
 import sys
+import warnings
+from typing import Any
 
 __all__ = ["main"]
 
@@ -19,6 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     """
     args = sys.argv[1:] if argv is None else argv
     try:
+        warnings.showwarning = _show_warning
         from .arguments import parse
         from .commands import RUN
 
@@ -49,6 +52,11 @@ def main(argv: list[str] | None = None) -> int:
         print(f"pyro-vae: {error}", file=sys.stderr)
         return code
     return 0
+
+
+def _show_warning(message: Any, category: Any, *place: Any, **known: Any) -> None:
+    r"""A warning as its sentence, without the line of code that it comes from."""
+    print(f"warning: {message}", file=sys.stderr)
 
 
 def exit_code(error: Exception) -> int | None:

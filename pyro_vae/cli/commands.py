@@ -4,6 +4,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,14 +31,16 @@ def evaluate(command: arguments.Evaluate, flags: dict[str, Any]) -> None:
     from ..evaluate.diagnosis import simulated
 
     check_out(command.out, (".csv", ".npz"))
+    check_out(command.kept, (".npz",), "--kept")
+    at_least_one(command.num_samples, "--num-samples")
     _check_spares(command)
-    vae, split, name = _load(command)
+    vae, split, name, which = _load(command)
     index = _row_numbers(command, vae, split)
     announce(f"Evaluating {len(split)} data by {command.num_samples} samples each.")
     by_datum: dict[str, Any] = {}
     figures = {
         "data": name,
-        "split": command.split,
+        "split": which,
         **figures_of(
             vae,
             split,
@@ -60,9 +63,9 @@ def evaluate(command: arguments.Evaluate, flags: dict[str, Any]) -> None:
     if command.out is not None:
         write_arrays(command.out, {**_keys(split), **by_datum})
     print(
-        f"{name}, {command.split}, {figures['num_data']} data, in nats per datum:\n"
-        f"  ELBO      {figures['elbo']:10.3f} +- {figures['elbo_se']:.3f}\n"
-        f"  log p(x)  {figures['log_marginal']:10.3f} +- {figures['log_marginal_se']:.3f}"
+        f"{name}, {which}, {figures['num_data']} data, in nats per datum:\n"
+        f"  ELBO      {_mean(figures['elbo'], figures['elbo_se'])}\n"
+        f"  log p(x)  {_mean(figures['log_marginal'], figures['log_marginal_se'])}"
         f"  (Monte Carlo +- {figures['log_marginal_mc_se']:.3f}, "
         f"{figures['num_importance_samples']} samples, median ESS {figures['ess_median']:.0f})"
     )
@@ -76,9 +79,15 @@ def evaluate(command: arguments.Evaluate, flags: dict[str, Any]) -> None:
         print(f"  {count} simulated data, whose mean log p(x) lies between")
         for name in ("elbo", "eubo"):
             value, error = figures[f"simulated_{name}"], figures[f"simulated_{name}_se"]
-            print(f"  {name.upper():10s}{value:10.3f} +- {error:.3f}")
+            print(f"  {name.upper():10s}{_mean(value, error)}")
     if "not_a_density" in figures:
         print(f"  Not a density: {figures['not_a_density']}")
+
+
+def _mean(value: Any, error: Any) -> str:
+    r"""A mean with its standard error, which a single datum has not."""
+    known = error is not None and isfinite(error)
+    return f"{value:10.3f} +- " + (f"{error:.3f}" if known else "unknown, of one datum")
 
 
 def diagnose(command: arguments.Diagnose, flags: dict[str, Any]) -> None:
@@ -87,6 +96,7 @@ def diagnose(command: arguments.Diagnose, flags: dict[str, Any]) -> None:
     from ..evaluate import diagnose as ask
     from ..evaluate.checks import take
 
+    check_out(command.html, (".html", ".htm"), "--html")
     run = open_run(command.run)
     vae = load(command.run, command.device)
     if vae.posterior.index:
@@ -106,7 +116,7 @@ def diagnose(command: arguments.Diagnose, flags: dict[str, Any]) -> None:
         vae,
         rows,
         dataset.train,
-        num_samples=command.num_samples,
+        num_samples=at_least_one(command.num_samples, "--num-samples"),
         num_data=at_least_one(command.num_data),
         num_temperatures=command.num_temperatures,
         num_steps=command.num_steps,
@@ -129,6 +139,7 @@ def compare(command: arguments.Compare, flags: dict[str, Any]) -> None:
     from ..evaluate import compare as difference
     from ..evaluate.checks import take
 
+    at_least_one(command.num_samples, "--num-samples")
     if len(command.runs) < 2:
         raise ValueError(f"Expected two or more runs to compare; got {len(command.runs)}.")
     sides = []
@@ -195,7 +206,7 @@ def encode(command: arguments.Encode, flags: dict[str, Any]) -> None:
 
     check_out(command.out, (".npz", ".csv"))
     _check_spares(command)
-    vae, split, _ = _load(command)
+    vae, split, *_ = _load(command)
     moments = moments_of(vae, split, index=_row_numbers(command, vae, split))
     arrays = {k: v.cpu().numpy() for k, v in moments._asdict().items()}
     write_arrays(command.out, {**arrays, **_keys(split)})
@@ -225,7 +236,7 @@ def reconstruct(command: arguments.Reconstruct, flags: dict[str, Any]) -> None:
     check_out(command.out)
     _check_spares(command)
     run = open_run(command.run)
-    vae, split, _ = _load(command)
+    vae, split, *_ = _load(command)
     index = _row_numbers(command, vae, split)
     count = at_least_one(command.num_data)
     figure = plot_reconstructions(vae, split, count, index=index, seed=command.seed)
@@ -246,7 +257,7 @@ def _write_data(out: Path, x: Any, run: Opened, keys: dict[str, Any], what: str)
     from ..data import Column
 
     columns = [Column(n, tuple(c)) for n, c in run.data.get("form", {}).get("columns", ())]
-    if out.suffix == ".csv" and columns:
+    if out.suffix.lower() == ".csv" and columns:
         if what == "mean":  # means of codes are no categories
             columns = [Column(column.name) for column in columns]
         write_arrays(out, {**keys, **named_columns(x, columns)})
@@ -258,7 +269,7 @@ def plot(command: arguments.Plot, flags: dict[str, Any]) -> None:
     from ..plot import plot_run
 
     run = open_run(command.run)
-    vae, split, _ = _load(command)
+    vae, split, *_ = _load(command)
     _row_numbers(command, vae, split)
     metrics = command.run / "metrics.jsonl"
     paths = plot_run(vae, split, command.run / "pictures", metrics, _title(run))
@@ -357,15 +368,16 @@ def _keep_figures(run: Opened, split: str, figures: dict[str, Any]) -> None:
         partial.replace(path)
 
 
-def _load(command: Any) -> tuple[Any, "Split", str]:
-    r"""The VAE of a run, the rows asked for, and what the data are called."""
+def _load(command: Any) -> tuple[Any, "Split", str, str]:
+    r"""The VAE of a run, the rows asked for, and what data and split are called."""
     from ..checkpoint import load
     from ..evaluate.checks import take
 
     run = open_run(command.run)
     vae = load(command.run, command.device)
-    split, name = rows_of(run, command.split, getattr(command, "data", None), command.data_dir)
-    return vae, take(vae, split, skip_checks=run.recipe.train.skip_checks), name
+    data = getattr(command, "data", None)
+    split, name, which = rows_of(run, command.split, data, command.data_dir)
+    return vae, take(vae, split, skip_checks=run.recipe.train.skip_checks), name, which
 
 
 def _row_numbers(command: Any, vae: Any, split: "Split") -> Any:

@@ -43,10 +43,10 @@ def open_run(run: Path) -> Opened:
     source = newest(run)
     _, state = read(source)
     with understood(source):
-        return _opened(run, state)
+        return _recorded(run, state)
 
 
-def _opened(run: Path, state: Mapping[str, Any]) -> Opened:
+def _recorded(run: Path, state: Mapping[str, Any]) -> Opened:
     record = state["record"]
     if not record:
         raise ValueError(
@@ -62,7 +62,6 @@ def _opened(run: Path, state: Mapping[str, Any]) -> Opened:
             file=sys.stderr,
         )
     position, data = state["position"], {**record["data"]}
-    data |= {"sha256": {**data["sha256"]}, "sizes": {**data["sizes"]}}
     stopped = position["finished"] and position["epoch"] < recipe.train.epochs
     return Opened(run, recipe, data, position["epoch"], stopped)
 
@@ -114,10 +113,10 @@ def data_of(run: Opened, data_dir: Path | None, *splits: str) -> "Dataset":
     dataset = data.load(run.recipe.data, data_dir, quiet=True)
     known = run.data.get("sha256", {})
     found = dataset.record()
-    asked = [name for name in (splits or (*known, *found["sha256"])) if name != "all"] or [*known]
+    wanted = [name for name in splits if name != "all"] or [*known, *found["sha256"]]
     changed = [
         f"{name} had {run.data['sizes'].get(name, 0)} rows, now {found['sizes'].get(name, 0)}"
-        for name in dict.fromkeys(asked)
+        for name in dict.fromkeys(wanted)
         if known.get(name) != found["sha256"].get(name)
     ]
     if changed:
@@ -132,23 +131,25 @@ def data_of(run: Opened, data_dir: Path | None, *splits: str) -> "Dataset":
 
 def rows_of(
     run: Opened, split: str, data: str | None, data_dir: Path | None
-) -> tuple["Split", str]:
-    r"""The rows of the run's data, of another known set, or of a file, read as the run's were."""
+) -> tuple["Split", str, str]:
+    r"""The rows of the run's data, of another known set, or of a file, read as the run's were;
+    with the names of data and split."""
     from .. import data as sets
 
     kind = run.recipe.data
     if data is None:
         dataset = data_of(run, data_dir, split)
-        return split_of(dataset, split), dataset.name
+        return split_of(dataset, split), dataset.name, split
     known = REGISTRY["data"].get(data.replace("_", "-"))
     if known is None or data == "file":
         path = sets.find_file(Path(data), data_dir)
-        return sets.whole_file(path, kind, split, run.data.get("form")), data
+        rows, which = sets.whole_file(path, kind, split, run.data.get("form"))
+        return rows, data, which
     rules: dict[str, Any] = {"binarize": kind.binarize, "seed": kind.seed}
     if kind.range != "auto":
         rules["range"] = kind.range
     dataset = sets.load(validate(rules, known), data_dir, quiet=True)
-    return split_of(dataset, split), dataset.name
+    return split_of(dataset, split), dataset.name, split
 
 
 def split_of(dataset: "Dataset", name: str) -> "Split":

@@ -14,16 +14,18 @@ if TYPE_CHECKING:
 SUFFIXES = (".npz", ".npy", ".csv")
 
 
-def check_out(out: Path | None, suffixes: Sequence[str] = SUFFIXES) -> None:
+def check_out(out: Path | None, suffixes: Sequence[str] = SUFFIXES, flag: str = "--out") -> None:
     r"""Refuses, before anything is computed, a file that could not be written as it is named.
 
     Raises:
-        ValueError: The suffix is another, or there is a folder of this name.
+        ValueError: The suffix is another, there is a folder of this name, or none for it.
     """
     if out is None:
         return
-    if out.suffix not in suffixes or out.is_dir():
-        raise ValueError(f"Expected --out as a file {' or '.join(suffixes)}; got {out}.")
+    if out.suffix.lower() not in suffixes or out.is_dir():
+        raise ValueError(f"Expected {flag} as a file {' or '.join(suffixes)}; got {out}.")
+    if not out.parent.is_dir():
+        raise ValueError(f"Expected a folder {out.parent} for {flag} {out}; make it first.")
 
 
 def check_spares(out: Path | None, *sources: Any) -> None:
@@ -49,9 +51,9 @@ def write_arrays(out: Path, arrays: Mapping[str, Any]) -> None:
 
     partial = out.with_name(f".{out.stem}.partial{out.suffix}")
     try:
-        if out.suffix == ".npz":
+        if out.suffix.lower() == ".npz":
             np.savez(partial, **arrays)
-        elif out.suffix == ".npy":
+        elif out.suffix.lower() == ".npy":
             np.save(partial, next(iter(arrays.values())))
         else:
             _write_table(partial, arrays)

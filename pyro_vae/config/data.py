@@ -3,7 +3,7 @@ r"""Data sets, by name."""
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, NonNegativeInt
+from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt
 
 from .kinds import Kind
 
@@ -12,7 +12,13 @@ def _words(value: object) -> object:
     return tuple(str(word) for word in (value if isinstance(value, list | tuple) else (value,)))
 
 
-Share = Annotated[int | float, Field(ge=0)]
+def _rows(value: float) -> float:
+    if value > 1 and value != int(value):
+        raise ValueError("Expected a whole number of rows, or a share below 1.")
+    return value
+
+
+Share = Annotated[int | float, Field(ge=0), AfterValidator(_rows)]
 Name = Annotated[str, BeforeValidator(lambda v: "none" if v is None else str(v))]
 Names = Annotated[tuple[str, ...], BeforeValidator(_words)]
 
@@ -143,7 +149,9 @@ class File(HeldOut):
     categories: Names = ()
     """Columns of categories, whatever their values look like."""
     holes: Names = ()
-    """Words for missing values, besides empty cells, NA, NaN, ?, null and none."""
+    """Words and numbers for missing values, besides empty cells and the usual words."""
+    usual_holes: bool = True
+    """Whether NA, NaN, ?, null and none are words for missing values."""
     separator: str = "auto"
     """What separates columns."""
     decimal: Literal["auto", ".", ",", "1,000"] = "auto"

@@ -109,8 +109,9 @@ class Train(Settings):
     """Trains on data outside of the likelihood's support, too: figures are then no densities."""
     compile: Literal["auto", "yes", "no"] = "auto"
     """Steps run as one compiled graph; auto does so if there are 10,000 or more."""
-    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
-    """Of matrix products: tf32 on a GPU only; bfloat16 by autocast. Evaluation is float32."""
+    precision: Literal["float32", "float64", "tf32", "bfloat16"] = "float32"
+    """float64: model and data in double precision. Of matrix products alone: tf32 on a GPU,
+    bfloat16 by autocast, evaluation then is float32."""
     checkpoint_steps: PositiveInt | None = None
     """Steps between checkpoints, besides those after epochs, at most one a second."""
 

@@ -33,7 +33,9 @@ def plain(x: Any, source: str) -> tuple[Tensor | np.memmap, Tensor | None]:
     if isinstance(x, str | bytes | dict | set) or not (
         hasattr(x, "__array__") or isinstance(x, list | tuple)
     ):
-        hint = " Read it first: pv.data.load(pv.config.File(path=...))" if _is_path(x) else ""
+        hint = " Read it first: pv.data.load(path)." if _is_path(x) else ""
+        if hasattr(x, "splits"):
+            hint = " Give one of its splits, such as dataset.train."
         raise ValueError(
             f"Expected numbers of shape (N, *x_shape) in {source}: a tensor, an array, a "
             f"DataFrame, a Dataset or a DataLoader; got an object of type {type(x).__name__}."

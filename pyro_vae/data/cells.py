@@ -2,7 +2,7 @@ r"""Columns of a table, from text or from a type of their own: numbers, dates, c
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,11 +13,14 @@ from .text import Lines, number
 
 HOLES = ("", "na", "nan", "-nan", "n/a", "#n/a", "<na>", "?", "null", "none", "nat")
 PADDED = re.compile(r"^[+-]?0\d+$", re.ASCII | re.MULTILINE)
+ENDLESS = re.compile(r"^[+-]?\d{17,40}$", re.ASCII | re.MULTILINE)
 OTHER_CHARACTERS = re.compile(r"[^0-9eE+\-.\n]")
 WHOLE = 2**53  # below, double precision holds every whole number
-LONGEST = 1e19  # identifiers are shorter
+LONGEST = 1e19  # above, whole numbers are no identifiers but measured
 MOST_CATEGORIES = 1000
 FEW_CATEGORIES = 20
+DATES = "column {}: dates, as days since 1970-01-01"
+SPANS = "column {}: spans of time, as days"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ISO_DATE = re.compile(
     r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:?\d\d)?)?", re.ASCII
@@ -54,27 +57,122 @@ def is_frame(x: Any) -> bool:
     return package in ("pandas", "polars", "pyarrow") and type(x).__name__ in names
 
 
-def read_frame(frame: Any, source: str) -> tuple[np.ndarray, tuple[Column, ...]]:
+def read_frame(
+    frame: Any, source: str, like: Sequence[Column] | None = None
+) -> tuple[np.ndarray, tuple[Column, ...]]:
     r"""Returns all columns of a DataFrame (pandas, polars, pyarrow) as features, with names.
+
+    Arguments:
+        frame: The table.
+        source: What errors call it.
+        like: Columns of another table, those wanted, with their codes.
 
     Raises:
         ValueError: A column holds neither numbers, dates nor categories.
     """
-    cells = [typed(name, column, source, None) for name, column in named(frame)]
+    facts: list[str] = []
+    cells = typed_columns(frame, source, None, facts)
     if not cells:
         raise ValueError(f"Expected columns in {source}; got a table without any.")
-    if all(cell.numbers is not None for cell in cells):  # whole numbers stay whole
+    known = {column.name: column.categories for column in like or ()}
+    if known:
+        cells = picked(cells, [*known], source, facts)
+    if not facts and all(cell.numbers is not None for cell in cells):  # whole numbers stay whole
         x = np.stack([np.asarray(cell.numbers) for cell in cells], axis=1)
         return x, tuple(Column(cell.name) for cell in cells)
-    facts: list[str] = []
-    found = [values_of(cell, source, (), facts) for cell in cells]
+    found = [values_of(cell, source, known.get(cell.name, ()), facts) for cell in cells]
+    if like is not None and not known and any(names for _, names in found):
+        raise ValueError(
+            f"Expected numbers in {source}, or text whose codes are known from training; got "
+            "text, and a model trained on no DataFrame. Train it on one, or code the text first."
+        )
     columns = tuple(Column(cell.name, names) for cell, (_, names) in zip(cells, found))
     for fact in facts:
         print(f"{source}: {fact}", file=sys.stderr)
     return np.stack([values for values, _ in found], axis=1), columns
 
 
-def named(frame: Any) -> list[tuple[str, Any]]:
+def picked(
+    cells: list[Cells], wanted: Sequence[str], source: str, facts: list[str]
+) -> list[Cells]:
+    r"""The columns that the training data had, in their order."""
+    by_name = {cell.name: cell for cell in cells}
+    if missing := [name for name in wanted if name not in by_name]:
+        raise ValueError(
+            f"Expected the columns of the training data in {source}; got none called "
+            f"{', '.join(missing[:10])}. Add what is not known as empty cells."
+        )
+    if extra := [name or "one without a name" for name in by_name if name not in wanted]:
+        facts.append(f"left out, as they were not in the training data: {', '.join(extra)}")
+    return [by_name[name] for name in wanted]
+
+
+class Holes:
+    r"""Words and numbers that stand for a missing value, and which of one's own were met."""
+
+    def __init__(self, options: Any) -> None:
+        own = () if options is None else options.holes
+        standard = options is None or options.usual_holes
+        self.words = {*(HOLES if standard else ("",)), *(str(word).lower() for word in own)}
+        self.numbers = {value: word for word in own if (value := number(str(word))) is not None}
+        self.own = {str(word).lower(): word for word in own}
+        self.met: set[str] = set()
+
+    def has(self, cell: str, decimal: str = ".") -> bool:
+        word = cell.lower()
+        if word in self.words:
+            if word in self.own:
+                self.met.add(self.own[word])
+            return True
+        value = number(cell, decimal) if self.numbers else None
+        if value is None or value not in self.numbers:
+            return False
+        self.met.add(self.numbers[value])
+        return True
+
+    def dug(self, values: np.ndarray) -> np.ndarray:
+        r"""Numbers, with NaN where one stands for a missing value."""
+        there = np.isin(values, [*self.numbers]) if self.numbers else np.array(False)
+        if not there.any():
+            return values
+        self.met |= {word for value, word in self.numbers.items() if (values == value).any()}
+        real = values.dtype if values.dtype.kind == "f" else np.float64
+        return np.where(there, np.nan, values.astype(real))
+
+    def tell(self, facts: list[str]) -> None:
+        if idle := [word for word in self.own.values() if word not in self.met]:
+            facts.append(f"holes: nothing is {', '.join(map(repr, idle))}")
+
+
+def distinct(names: Sequence[str], facts: list[str]) -> list[str]:
+    r"""Names of columns, each of which is there once."""
+    found: list[str] = []
+    for name in names:
+        count, free = 0, name
+        while free in found and name:
+            count += 1
+            free = f"{name}.{count}"
+        if count:
+            facts.append(f"two columns are called {name}; one is now {free}")
+        found.append(free)
+    return found
+
+
+def typed_columns(frame: Any, source: str, options: Any, facts: list[str]) -> list[Cells]:
+    r"""The columns of a DataFrame or of a table of pyarrow."""
+    columns = _named(frame)
+    names = distinct([name for name, _ in columns], facts)
+    holes = Holes(options)
+    chosen = () if options is None else options.categories
+    cells = []
+    for name, (_, column) in zip(names, columns):
+        cells.append(_typed(name, column, source, holes, name in chosen))
+    holes.tell(facts)
+    facts.extend(cell.note for cell in cells if cell.note)
+    return [cell._replace(note="") for cell in cells]
+
+
+def _named(frame: Any) -> list[tuple[str, Any]]:
     if hasattr(frame, "collect_schema") and hasattr(frame, "collect"):  # polars, lazy
         frame = frame.collect()
     if hasattr(frame, "column_names"):
@@ -85,12 +183,14 @@ def named(frame: Any) -> list[tuple[str, Any]]:
     return [(name, frame.iloc[:, j]) for j, name in enumerate(names)]
 
 
-def typed(name: str, column: Any, source: str, options: Any) -> Cells:
+def _typed(name: str, column: Any, source: str, holes: Holes, chosen: bool) -> Cells:
     r"""A column that has a type of its own."""
     order = _order(column)
     values = np.asarray(column.to_numpy())
     kind = values.dtype.kind
-    if options is not None and name in options.categories and kind in "buif":
+    if kind in "buif":
+        values = holes.dug(values)
+    if chosen and kind in "buif":
         text = text_of(Cells(name, values, []))
         return Cells(name, None, text, in_order(text, ()))
     if kind in "buif" and order is None:
@@ -99,21 +199,41 @@ def typed(name: str, column: Any, source: str, options: Any) -> Cells:
         return Cells(name, values, [])
     if kind in "mM":
         days = values.astype(f"{kind}8[us]").astype(np.int64) / 86_400e6
-        return Cells(name, np.where(np.isnat(values), np.nan, days), [])
+        days = np.where(np.isnat(values), np.nan, days)
+        told = DATES if kind == "M" else SPANS
+        return Cells(name, days, [], note=told.format(name))
     objects = [None if _is_missing(value) else value for value in values.tolist()]
     if any(isinstance(value, date) for value in objects):
         since = [np.nan if v is None else _days(v) for v in objects]
-        return Cells(name, np.array(since), [])
+        return Cells(name, np.array(since), [], note=DATES.format(name))
     if any(isinstance(v, list | dict | tuple | np.ndarray | bytes) for v in objects):
         raise ValueError(
             f"Expected numbers, dates or text in column {name!r} of {source}; got nested values. "
             "Leave it out, or give its elements columns of their own."
         )
     if not any(isinstance(value, str) for value in objects) and order is None:
-        return Cells(name, np.array([np.nan if v is None else float(v) for v in objects]), [])
-    holes = holes_of(options)
-    text = [None if v is None or str(v).strip().lower() in holes else str(v) for v in objects]
-    return _parse(name, text, ".", (), () if order is None else tuple(map(str, order)))
+        try:
+            numbers = np.array([np.nan if v is None else float(v) for v in objects])
+        except (TypeError, ValueError, OverflowError):
+            kinds = sorted({type(value).__name__ for value in objects if value is not None})
+            raise ValueError(
+                f"Expected numbers, dates or text in column {name!r} of {source}; got values of "
+                f"type {', '.join(kinds)}. Leave it out, or turn it into numbers."
+            ) from None
+        return Cells(name, holes.dug(numbers), [])
+    text = [None if v is None or holes.has(str(v).strip()) else str(v).strip() for v in objects]
+    if order is not None or chosen:
+        names = tuple(map(str, order)) if order is not None else in_order(text, ())
+        return Cells(name, None, text, names)
+    joined = "\n".join(filter(None, text))
+    if ENDLESS.search(joined):
+        return Cells(name, None, text, fault=_too_large(name, source))
+    if PADDED.search(joined):
+        return Cells(name, None, text)
+    cells = _parse(name, text, ".", ())
+    if cells.numbers is None:
+        return cells._replace(fault=_mixture(cells, ".", lambda i: f"{source}, row {i}", name))
+    return cells
 
 
 def read_arrow(path: Path) -> Any:
@@ -142,19 +262,29 @@ def text_columns(lines: Lines, names: list[str], path: Path, options: Any) -> li
             )
     if not lines.rows:
         raise ValueError(f"Expected rows below the names in {path}; got none.")
-    holes = holes_of(options)
+    holes = Holes(options)
     columns = [
-        [None if cell.lower() in holes else cell for cell in column] for column in zip(*lines.rows)
+        [None if holes.has(cell, lines.decimal) else cell for cell in column]
+        for column in zip(*lines.rows)
     ]
-    padded = [bool(PADDED.search("\n".join(filter(None, column)))) for column in columns]
+    holes.tell(lines.facts)
+    joined = ["\n".join(filter(None, column)) for column in columns]
+    padded = [bool(PADDED.search(column)) for column in joined]
     layout = sum(padded) > 1 and 2 * sum(padded) >= width  # all numbers have leading zeros
     plain = () if layout else [name for name, pad in zip(names, padded) if pad]
     found = []
     for j, (name, column) in enumerate(zip(names, columns)):
         order = in_order(column, ()) if name in options.categories else ()
+        if ENDLESS.search(joined[j]) and not order:
+            found.append(Cells(name, None, column, fault=_too_large(name, str(path))))
+            continue
         cells = _parse(name, column, lines.decimal, plain, order)
         if cells.numbers is None and name not in plain and not order:
-            cells = cells._replace(fault=_mixture(cells, lines, j, path))
+
+            def place(i: int, j: int = j) -> str:
+                return f"{path}, line {lines.numbers[i]}, column {j + 1}"
+
+            cells = cells._replace(fault=_mixture(cells, lines.decimal, place, name))
         found.append(cells)
     return found
 
@@ -201,18 +331,17 @@ def _plain_numbers(text: list[str | None]) -> np.ndarray | None:
     return values
 
 
-def _mixture(cells: Cells, lines: Lines, j: int, path: Path) -> str:
+def _mixture(cells: Cells, decimal: str, place: Callable[[int], str], name: str) -> str:
     r"""A sentence about a column with numbers and words: a misprint, or a name for a hole."""
     there = [(i, cell) for i, cell in enumerate(cells.text) if cell is not None]
-    words = [(i, cell) for i, cell in there if number(cell, lines.decimal) is None]
+    words = [(i, cell) for i, cell in there if number(cell, decimal) is None]
     if len(words) == len(there):
         return ""
     i, cell = words[0]
     return (
-        f"Expected a number; got {short(cell)!r} in {path}, line {lines.numbers[i]}, column "
-        f"{j + 1} ({cells.name}). For what is missing, say --data.holes {short(cell)}; take "
-        f"all cells for categories by --data.categories {cells.name}, or leave the column out "
-        f"by --data.drop {cells.name}."
+        f"Expected a number; got {short(cell)!r} in {place(i)} ({name}). For what is missing, say "
+        f"--data.holes {short(cell)}; take all cells for categories by --data.categories {name}, "
+        f"or leave the column out by --data.drop {name}."
     )
 
 
@@ -243,7 +372,7 @@ def values_of(
         raise ValueError(cell.fault)
     text = text_of(cell)
     if not wanted and (days := _dates(text, name, source)) is not None:
-        facts.append(f"column {name}: dates, as days since 1970-01-01")
+        facts.append(DATES.format(name))
         return days, ()
     names = tuple(wanted) if wanted else in_order(text, cell.order)
     if not wanted and not cell.order:
@@ -252,9 +381,9 @@ def values_of(
     for i, word in enumerate(text):
         if word is not None and word not in codes:
             raise ValueError(
-                f"Expected one of {', '.join(names)} in column {name!r}, as in training; got "
-                f"{short(word)!r} in {source}, row {i}. Say --data.holes {word} when training, or "
-                "correct it."
+                f"Expected one of {', '.join(names[:20])} in column {name!r}, as in training; got "
+                f"{short(word)!r} in {source}, row {i}. Write it as one of these, leave the cell "
+                "empty, or train on data that have it."
             )
     values = np.array([np.nan if word is None else codes[word] for word in text])
     told = ", ".join(f"{c} {i}" for i, c in enumerate(names[:8]))
@@ -319,11 +448,6 @@ def _days(when: date) -> float:
 
 def in_order(text: Sequence[str | None], order: Sequence[str]) -> tuple[str, ...]:
     return tuple(order) or tuple(sorted({word for word in text if word is not None}))
-
-
-def holes_of(options: Any) -> frozenset[str]:
-    own = () if options is None else options.holes
-    return frozenset((*HOLES, *(str(word).lower() for word in own)))
 
 
 def _too_large(column: str, source: str) -> str:

@@ -5,7 +5,13 @@ from typing import Any
 
 import numpy as np
 
+from .arrays import MAX_BYTES
+
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+OTHERS = (
+    ".heic", ".heif", ".avif", ".jp2", ".jxl", ".ppm", ".pgm", ".pbm", ".tga", ".ico", ".svg",
+    ".dcm", ".nii", ".raw", ".cr2", ".nef", ".dng", ".psd", ".jfif", ".apng",
+)  # fmt: skip
 SPLITS = {
     "train": "train",
     "training": "train",
@@ -16,7 +22,6 @@ SPLITS = {
     "test": "test",
     "testing": "test",
 }
-MAX_BYTES = 8 << 30
 
 
 def read_pictures(
@@ -39,6 +44,14 @@ def read_pictures(
     files = [path for path in every if not _hidden(path.relative_to(folder))]
     if len(files) < len(every):
         facts.append(f"left out: {len(every) - len(files)} hidden files")
+    strange = [
+        p
+        for p in folder.rglob("*")
+        if p.suffix.lower() in OTHERS and not _hidden(p.relative_to(folder))
+    ]
+    if strange:
+        kinds = sorted({p.suffix.lower() for p in strange})
+        facts.append(f"left out: {len(strange)} pictures of other formats ({', '.join(kinds)})")
     if not files:
         others = sorted({p.name for p in folder.iterdir() if p.is_file()})[:3]
         hint = f" It has {', '.join(others)}: name a file to read it." if others else ""
@@ -50,18 +63,21 @@ def read_pictures(
         for page in own:
             x.append(pictures[page])
             owners.append(place)
-    named = sorted({name for _, name in owners})
-    if len(named) > 1:
+    named = sorted({name for _, name in owners} - {"."}) or ["."]
+    if named != ["."]:
+        loose = sum(name == "." for _, name in owners)
         facts.append(
             f"{len(named)} classes, by folder: {', '.join(named[:10])}"
             f"{' ...' if named[10:] else ''}"
+            + (f"; {loose} pictures in none (-1)" if loose else "")
         )
+    codes = {name: i for i, name in enumerate(named)}
     found: dict[str, np.ndarray] = {}
     labels: dict[str, np.ndarray] = {}
     for split in dict.fromkeys(split for split, _ in owners):
         rows = [i for i, (own, _) in enumerate(owners) if own == split]
         found[split] = np.stack([x[i] for i in rows])
-        labels[split] = np.array([named.index(owners[i][1]) for i in rows])
+        labels[split] = np.array([codes.get(owners[i][1], -1) for i in rows])
     if "" not in found:
         sizes = ", ".join(f"{name} {len(rows)}" for name, rows in found.items())
         facts.append(f"splits by folder: {sizes}")

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from .. import config as kinds
+from .archives import read_idx
 from .dataset import Dataset, cut, hold_out
-from .files import read_idx
 from .places import cache, find, present, verify
 from .split import Split
 from .vision import torchvision

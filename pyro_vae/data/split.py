@@ -1,7 +1,7 @@
 r"""Data as they are stored, and the rule that turns them into x."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ Range = Literal["unit", "levels"]
 CPU = torch.device("cpu")
 ROWS_AT_ONCE = 4096
 FINGERPRINT_BYTES = 64_000_000
+SHARE_OF_SD = 1e-3  # steps between neighbours that a distribution does not feel
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def _pick(values: Tensor, index: Tensor | slice) -> Tensor:
     return values[index.to(values.device) if isinstance(index, Tensor) else index]
 
 
-def as_split(x: Any, source: str = "data") -> Split:
+def as_split(x: Any, source: str = "data", like: Sequence[Column] | None = None) -> Split:
     r"""Returns `x` as a :class:`Split` whose values are taken as they are, never rescaled.
 
     Arguments:
@@ -147,6 +148,8 @@ def as_split(x: Any, source: str = "data") -> Split:
             dense, masked elements NaN), a DataFrame whose every column is a feature (text becomes
             codes), a Dataset or DataLoader of pairs `(x, label)` or of `x` alone, nested lists.
         source: What errors call the data.
+        like: The columns of the table that a model was trained on, which a DataFrame has to have:
+            they are taken by name, and text by their codes. Without any, text is refused.
 
     Raises:
         ValueError: `x` is no array of numbers with at least one row.
@@ -155,7 +158,7 @@ def as_split(x: Any, source: str = "data") -> Split:
         return x
     columns: tuple[Column, ...] = ()
     if is_frame(x):
-        x, columns = read_frame(x, source)
+        x, columns = read_frame(x, source, like)
     array, labels = plain(x, source)
     if array.ndim < 2 or 0 in array.shape:
         raise ValueError(
@@ -226,7 +229,34 @@ def check(split: Split, support: Constraint, family: str, missing: bool = False)
         as_grey = replace(split, binarize="no", range="unit")
         _check_rows(as_grey, constraints.unit_interval, "Binarization", False, split)
         split = Split(torch.tensor([[0.0], [1.0]]), source=split.source)
+    else:
+        _check_spacing(split)
     _check_rows(split, support, family, missing, split)
+
+
+def _check_spacing(split: Split) -> None:
+    r"""Refuses numbers whose differences are lost between neighbours of single precision."""
+    dtype = split.dtype or torch.get_default_dtype()
+    if str(split.stored.dtype).rpartition(".")[2] not in ("float64", "int32", "int64"):
+        return
+    if dtype is torch.float64 or (split.range == "unit" and split.levels):
+        return
+    exact = replace(split, dtype=torch.float64)
+    highest = torch.stack([x.abs().nan_to_num(0, 0, 0).amax(0) for x in exact.chunks()]).amax(0)
+    spacing = highest * torch.finfo(dtype).eps
+    mean, spread = moments(exact)
+    lost = (spacing > SHARE_OF_SD * spread) & (spread > 0)
+    if not lost.any():
+        return
+    place = lost.nonzero()[0].tolist()
+    name = f"column {split.columns[place[0]].name!r}" if split.columns else f"position {place}"
+    at, sd, step = (float(values[tuple(place)]) for values in (mean, spread, spacing))
+    raise ValueError(
+        f"Expected values that single precision tells apart; got {name} of {split.source} around "
+        f"{at:.6g} with standard deviation {sd:.3g}, where neighbours lie {step:.2g} apart. "
+        "Subtract a constant from it first (count time from its start), or compute in double: "
+        "--train.precision float64 (in Python, vae.double())."
+    )
 
 
 def _check_rows(

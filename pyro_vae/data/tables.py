@@ -14,21 +14,24 @@ from .cells import (
     WHOLE,
     Cells,
     Column,
-    holes_of,
+    Holes,
+    distinct,
     in_order,
-    named,
+    picked,
     read_arrow,
     short,
     text_columns,
     text_of,
-    typed,
+    typed_columns,
     values_of,
 )
 from .text import Lines, number, read_lines
 
 YEAR = re.compile(r"(1[89]|20|21)\d\d", re.ASCII)
 LABELS = ("label", "labels", "class", "target", "y")
-ROW_NUMBERS = ("", "unnamed: 0", "id", "index", "idx", "row", "rowid", "row_id", "nr", "no")
+NAMELESS = ("", "unnamed: 0", "__index_level_0__")  # what readers call an index
+IDS = ("id", "index", "idx", "row", "rowid", "row_id")
+COUNTERS = ("nr", "no")
 
 
 class Table(NamedTuple):
@@ -63,9 +66,8 @@ def read_table(path: Path, options: Any, form: Mapping[str, Any] | None = None) 
         ValueError: Naming file, line and column, and what to do.
     """
     if path.suffix.lower() in (".parquet", ".feather", ".arrow"):
-        frame = read_arrow(path)
-        cells = [typed(name, column, str(path), options) for name, column in named(frame)]
         facts: list[str] = []
+        cells = typed_columns(read_arrow(path), str(path), options, facts)
         header = True
     else:
         lines = read_lines(path, options)
@@ -78,21 +80,24 @@ def read_table(path: Path, options: Any, form: Mapping[str, Any] | None = None) 
 def _names(lines: Lines, path: Path, options: Any, facts: list[str]) -> tuple[list[str], bool]:
     r"""The names of the columns, taken from the first line where it holds names."""
     first, rest = lines.rows[0], lines.rows[1:]
-    short = bool(rest) and all(len(row) == len(first) + 1 for row in rest)
+    named_rows = bool(rest) and all(len(row) == len(first) + 1 for row in rest)
     header = options.header
     if header == "auto":
-        header = "yes" if short else _header(first, rest, lines, path, options)
+        header = "yes" if named_rows else _header(first, rest, lines, path, options)
     if header == "no":
         facts.append("the first line is data; columns are called by their numbers, from 0")
         return [str(j) for j in range(len(first))], False
     del lines.rows[0], lines.numbers[0]
-    names = ["", *first] if short else list(first)
-    seen: dict[str, int] = {}
-    for j, name in enumerate(names):
-        seen[name] = seen.get(name, 0) + 1
-        if seen[name] > 1 and name:
-            names[j] = f"{name}.{seen[name] - 1}"
-            facts.append(f"two columns are called {name}; one is now {names[j]}")
+    if named_rows:
+        if len({row[0] for row in rest}) < len(rest):
+            raise ValueError(
+                f"Expected {len(first)} cells, as many as there are names in {path}; got "
+                f"{len(first) + 1} in every line, and the first name no rows, as some come again. "
+                "Quote cells that hold the separator, or name every column."
+            )
+        facts.append("lines have one cell more than there are names: the first names the row")
+        first = ["", *first]
+    names = distinct(first, facts)
     if all(number(name) is not None for name in names if name):
         facts.append(
             "the first line, numbers in order, names the columns (--data.header no: it is data)"
@@ -106,16 +111,16 @@ def _header(
     first: list[str], rest: list[list[str]], lines: Lines, path: Path, options: Any
 ) -> str:
     r"""Decides on the whole first line whether it holds names or data."""
-    holes = holes_of(options)
+    holes = Holes(options)
 
     def is_number(cell: str) -> bool:
         return number(cell, lines.decimal) is not None
 
     columns = [[row[j] for row in rest if j < len(row)] for j in range(len(first))]
-    there = [j for j, cell in enumerate(first) if cell.lower() not in holes]
+    there = [j for j, cell in enumerate(first) if not holes.has(cell)]
     words = [j for j in there if not is_number(first[j])]
     counts = [first[j] for j in there if j not in words]
-    below = {cell for j in there if j not in words for cell in columns[j]}
+    below = {cell for j in there if j not in words for cell in columns[j] if not holes.has(cell)}
     if rest and counts and _names_by_numbers(counts, below):
         return "yes"
     if not words or not rest:
@@ -125,7 +130,7 @@ def _header(
     if len(words) == len(there):
         return "yes"
     for j in words:
-        cells = [cell for cell in columns[j] if cell.lower() not in holes]
+        cells = [cell for cell in columns[j] if not holes.has(cell)]
         if cells and all(map(is_number, cells)):  # a word above numbers, beside numbers
             raise ValueError(
                 f"Expected either names or data in the first line of {path}; got both, as in "
@@ -137,7 +142,8 @@ def _header(
 def _names_by_numbers(numbers: list[str], below: set[str]) -> bool:
     r"""Whether numbers are names: 0, 1, 2, ... or years in order, unlike what is below them."""
     if numbers == [str(j) for j in range(len(numbers))]:
-        return len(numbers) > 2 or not below <= {"0", "1"}
+        fractions = all("." in cell or "," in cell or "e" in cell.lower() for cell in below)
+        return len(numbers) > 2 or (bool(below) and fractions)
     years = all(YEAR.fullmatch(cell) for cell in numbers) and len(numbers) > 1
     return years and numbers == sorted({*numbers}) and not any(map(YEAR.fullmatch, below))
 
@@ -152,6 +158,11 @@ def _assemble(
 ) -> Table:
     r"""Columns as features and labels, by the options or by the form of another table."""
     known = {cell.name for cell in cells}
+    if options.label in options.drop and not form:
+        raise ValueError(
+            f"Expected a label column that is not left out; got data.label {options.label!r} and "
+            "the same in data.drop. Labels are no feature anyway: say --data.label alone."
+        )
     for option in ("label", "index"):
         name = getattr(options, option)
         if name not in ("auto", "none", *known) and not form:
@@ -174,7 +185,7 @@ def _assemble(
     wanted: dict[str, tuple[str, ...] | None] = {cell.name: None for cell in cells}
     if form:
         wanted = {name: tuple(categories) or None for name, categories in form["columns"]}
-        cells = _as_before(cells, wanted, source, facts)
+        cells = picked(cells, [*wanted], source, facts)
     if not cells:
         raise ValueError(
             f"Expected columns of features in {source}; got {total} columns and none left. See "
@@ -183,6 +194,7 @@ def _assemble(
     for j, cell in enumerate(cells):
         if not cell.name:
             cells[j] = cell._replace(name=str(j))
+            facts.append(f"a column without a name is called {j}, its place from 0")
     facts.extend(cell.note for cell in cells if cell.note)
     found = [values_of(cell, source, wanted.get(cell.name), facts) for cell in cells]
     x = np.stack([values for values, _ in found], axis=1)
@@ -205,24 +217,31 @@ def _without_row_numbers(
         if options.index != "auto":
             chosen = cell.name == options.index
         else:
-            named = cell.name.lower() in ROW_NUMBERS if header else j == 0
-            chosen = named and len(cells) > 1 and _counts(cell)
+            named = cell.name.lower() in (*NAMELESS, *IDS, *COUNTERS) if header else j == 0
+            chosen = named and len(cells) > 1 and _numbers_rows(cell)
         if chosen:
             name = f"column {cell.name}" if cell.name else "the column without a name"
-            facts.append(f"left out: {name}, which numbers the rows (--data.index none keeps it)")
+            does = "names" if cell.numbers is None else "numbers"
+            facts.append(f"left out: {name}, which {does} the rows (--data.index none keeps it)")
             return cells[:j] + cells[j + 1 :]
     return cells
 
 
-def _counts(cell: Cells) -> bool:
-    r"""Whether a column counts the rows, or is nameless and has another value in each."""
+def _numbers_rows(cell: Cells) -> bool:
+    r"""Whether a column counts the rows, or has another value in each as an index has."""
+    name = cell.name.lower()
     if cell.numbers is None:
-        return not cell.name and None not in cell.text and len({*cell.text}) == len(cell.text)
+        every = None not in cell.text and len({*cell.text}) == len(cell.text)
+        return name in NAMELESS and every
     steps = np.diff(cell.numbers)
-    if cell.name.lower() not in ("", "unnamed: 0"):
-        return len(steps) > 1 and cell.numbers[0] in (0, 1) and bool((steps == 1).all())
+    if len(steps) > 1 and cell.numbers[0] in (0, 1) and bool((steps == 1).all()):
+        return True
+    every = len(steps) > 0 and len(np.unique(cell.numbers)) == len(cell.numbers)
+    every = every and not np.isnan(cell.numbers).any()
+    if name in NAMELESS:
+        return every
     whole = bool((cell.numbers == np.round(cell.numbers)).all())
-    return len(steps) > 0 and whole and bool((steps > 0).all())
+    return name in IDS and every and whole and len(steps) > 1
 
 
 def _label(cells: list[Cells], options: Any, facts: list[str]) -> str | None:
@@ -285,24 +304,6 @@ def _renamed(
             f"{len(cells)} without names. Give the names in the first line."
         )
     return [cell._replace(name=name) for cell, name in zip(cells, names)]
-
-
-def _as_before(
-    cells: list[Cells],
-    wanted: Mapping[str, tuple[str, ...] | None],
-    source: str,
-    facts: list[str],
-) -> list[Cells]:
-    r"""The columns that the training data had, in their order."""
-    by_name = {cell.name: cell for cell in cells}
-    if missing := [name for name in wanted if name not in by_name]:
-        raise ValueError(
-            f"Expected the columns of the training data in {source}; got none called "
-            f"{', '.join(missing[:10])}. Add what is not known as empty cells."
-        )
-    if extra := [name or "one without a name" for name in by_name if name not in wanted]:
-        facts.append(f"left out, as they were not in the training data: {', '.join(extra)}")
-    return [by_name[name] for name in wanted]
 
 
 def _tell_holes(x: np.ndarray, columns: Sequence[Column], facts: list[str]) -> None:

@@ -56,10 +56,15 @@ def read_lines(path: Path, options: Any) -> Lines:
     elif options.separator == "auto":
         separator = _separator(lines)
     else:
-        separator = options.separator.encode().decode("unicode_escape")
-        if len(separator) != 1:
-            raise ValueError(f"Expected data.separator of one character; got {separator!r}.")
-    if separator != ",":
+        separator = {"\\t": "\t", "tab": "\t", "space": " "}.get(
+            options.separator, options.separator
+        )
+        if len(separator) != 1 or separator in '"\r\n':
+            raise ValueError(
+                "Expected data.separator of one character (or tab, space) that is no quote; got "
+                f"{options.separator!r}."
+            )
+    if separator != "," and any(separator in line for line in lines):
         facts.append(f"columns are separated by {SEPARATORS.get(separator, repr(separator))}")
     rows, numbers = _rows(lines, separator, path, start)
     if not rows:
@@ -160,12 +165,22 @@ def _separator(lines: list[str]) -> str:
         if usual < 2:
             continue
         header = len(rows[0][0])
+        if separator == "," and header == 1 and _decimals(sample[1:]):
+            return ";"  # one column of numbers with decimal commas
         share = widths.count(usual) / len(widths)
         if share == 1.0 and header in (usual, usual - 1):  # R leaves row names without a name
             return separator
         if share > max(0.5, uneven[1]):
             uneven = (separator, share)
     return uneven[0] or ","
+
+
+def _decimals(lines: list[str]) -> bool:
+    r"""Whether lines below a single name are numbers with decimal commas, not numbered rows."""
+    if not all(DECIMAL_COMMA.fullmatch(line.strip()) for line in lines):
+        return False
+    first = [line.strip().partition(",")[0] for line in lines]
+    return not any(first == [str(i + k) for i in range(len(first))] for k in (0, 1))
 
 
 def _cells(lines: Iterable[str], separator: str) -> Iterable[tuple[list[str], int]]:
@@ -182,11 +197,11 @@ def _rows(
     rows, numbers = [], []
     csv.field_size_limit(1 << 30)
     try:
-        for cells, number in _cells([line + "\n" for line in lines], separator):
+        for cells, line in _cells([line + "\n" for line in lines], separator):
             cells = [cell.strip() for cell in cells]
             if any(cells) or (cells and len(cells) > 1):
                 rows.append(cells)
-                numbers.append(number + start - 1)
+                numbers.append(line + start - 1)
     except csv.Error as error:
         raise ValueError(
             f"Expected a table in {path}; got {error}, line {(numbers or [start - 1])[-1] + 1}. "

@@ -8,7 +8,7 @@ from .discretized_logistic import DiscretizedLogistic
 from .flow import Flow
 from .mixture import DiagonalNormalMixture, Mixture
 from .relaxed import RelaxedOneHots, StraightThrough
-from .scales import bounded, scale_of
+from .scales import bounded, halves, scale_of
 from .sphere import HypersphereUniform, VonMisesFisher
 from .support import ByColumn, describe, elementwise, inside, open_unit_interval, same, support_of
 from .zero_inflated import ZeroInflated
@@ -37,6 +37,7 @@ __all__ = [
     "bounded",
     "describe",
     "elementwise",
+    "halves",
     "inside",
     "open_unit_interval",
     "same",

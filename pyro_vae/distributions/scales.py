@@ -15,6 +15,21 @@ def bounded(log_scale: Tensor) -> Tensor:
     return log_scale.clamp(LOWEST, HIGHEST)
 
 
+def halves(outputs: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    r"""Returns the outputs of a network for two parameters, one after the other in `dim`.
+
+    Raises:
+        ValueError: Their number is odd.
+    """
+    if outputs.dim() == 0 or outputs.shape[dim] % 2:
+        raise ValueError(
+            f"Expected an even number of outputs, for two parameters, in dimension {dim}; got "
+            f"shape {tuple(outputs.shape)}. Give the network two outputs for each element."
+        )
+    first, second = outputs.chunk(2, dim=dim)
+    return first, second
+
+
 def scale_of(log_scale: Tensor) -> Tensor:
     r"""Returns :math:`\sigma` of :func:`bounded` :math:`\log \sigma`."""
     return bounded(log_scale).exp()

@@ -10,6 +10,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
+from ..counted import counted
 from ..data import Split, as_split
 from ..objectives.base import sample_sites
 from .checks import check_rows, take
@@ -57,6 +58,7 @@ class Sandwich(NamedTuple):
     x: Tensor
 
 
+@counted
 def ais(
     vae: Any,
     x: Tensor | np.ndarray | Split,
@@ -104,7 +106,6 @@ def ais(
             number is not positive.
     """
     vae = as_program(vae)
-    _check_numbers(num_temperatures, num_chains, num_leapfrogs)
     with pure(vae, seed):
         split = take(vae, x, index, skip_checks=skip_checks)
         if start == "guide":
@@ -117,6 +118,7 @@ def ais(
     return Annealed(*(torch.cat(field) for field in zip(*chunks)))
 
 
+@counted
 def bdmc(
     vae: Any,
     num_data: int = 100,
@@ -152,7 +154,6 @@ def bdmc(
         Both bounds, and the data.
     """
     vae = as_program(vae)
-    _check_numbers(num_temperatures, num_chains, num_leapfrogs)
     with pure(vae, seed):
         values, x = simulate(vae, num_data)
         split = as_split(x)
@@ -323,11 +324,3 @@ def _wants_rows(vae: Any) -> bool:
 def _summary(log_weights: Tensor, acceptance: Tensor) -> Annealed:
     total, squares = log_weights.logsumexp(0), (2 * log_weights).logsumexp(0)
     return Annealed(*figures(total, squares, len(log_weights)), acceptance.mean(0))
-
-
-def _check_numbers(*numbers: int) -> None:
-    if min(numbers) < 1:
-        raise ValueError(
-            "Expected at least one temperature, chain and leapfrog step; got "
-            f"{', '.join(map(str, numbers))}."
-        )

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..counted import counted
 from ..data import Split
 from .checks import take
 from .pure import pure
@@ -42,6 +43,7 @@ class PredictiveCheck(NamedTuple):
     p_value: float
 
 
+@counted
 def predictive_check(
     vae: Any,
     x: Tensor | np.ndarray | Split,
@@ -104,6 +106,7 @@ def predictive_check(
     return checks
 
 
+@counted
 def interval_coverage(
     vae: Any,
     x: Tensor | np.ndarray | Split,

@@ -45,7 +45,8 @@ def take(
         ValueError: A datum has another shape, is not finite or lies outside the support; or the
             two programs do not weigh their latent variables alike.
     """
-    split, parts = as_split(x, source), ("prior", "likelihood", "posterior")
+    split = as_split(x, source, getattr(vae, "columns", ()))
+    parts = ("prior", "likelihood", "posterior")
     split = replace(split, dtype=dtype_of(vae))
     is_vae = all(hasattr(vae, part) for part in parts)
     key = " ".join(str(id(getattr(vae, part))) for part in parts) if is_vae else ""

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..counted import counted
 from ..data import Split, as_split
 from ..randomness import stream
 
@@ -37,6 +38,7 @@ def independent_pixels(train: Tensor | Split, test: Tensor | Split) -> Tensor:
     return log_p.gather(0, tested).sum(1)
 
 
+@counted
 def bernoulli_mixture(
     train: Tensor | Split,
     test: Tensor | Split,
@@ -79,6 +81,7 @@ def bernoulli_mixture(
     return (_bernoulli(_bits(test), means) + weights.log()).logsumexp(1)
 
 
+@counted
 def ppca(train: Tensor | Split, test: Tensor | Split, latent_dim: int) -> Tensor:
     r"""Returns :math:`\log p(x)` of probabilistic PCA at its maximum likelihood.
 
@@ -99,6 +102,7 @@ def ppca(train: Tensor | Split, test: Tensor | Split, latent_dim: int) -> Tensor
     return _gaussian(_reals(test) - mean, w, noise.expand(len(values)))
 
 
+@counted
 def factor_analysis(
     train: Tensor | Split, test: Tensor | Split, latent_dim: int, num_steps: int = 200
 ) -> Tensor:

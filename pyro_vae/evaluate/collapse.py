@@ -9,6 +9,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
+from ..counted import counted
 from ..data import Split
 from ..objectives.base import sample_sites, weigh
 from ..objectives.kl import kl_by_feature
@@ -71,6 +72,7 @@ class Rate(NamedTuple):
     by_feature: Tensor | None
 
 
+@counted
 def rate_distortion(
     vae: Any,
     x: Tensor | np.ndarray | Split,

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 from torch.distributions import constraints
 
+from ..counted import counted
 from ..data import Split
 from ..distributions.support import same
 from ..randomness import stream
@@ -96,6 +97,7 @@ class Diagnosis(NamedTuple):
         return {**record, "advice": self.advice, "notes": self.notes}
 
 
+@counted
 def diagnose(
     vae: Any,
     test: Split,
@@ -190,6 +192,7 @@ def classical_references(vae: Any, train: Split, test: Split) -> dict[str, Tenso
     return found
 
 
+@counted
 def simulated(vae: Any, num_data: int = 2000, *, seed: int = 0) -> dict[str, float]:
     r"""ELBO and EUBO of simulated data, between which their mean :math:`\log p(x)` lies.
 

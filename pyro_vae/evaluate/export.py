@@ -9,6 +9,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
+from ..counted import counted
 from ..data import Split
 from ..objectives.base import density, sample_sites
 from .checks import check_rows, take
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from xarray import DataTree
 
 
+@counted
 def to_datatree(
     vae: Any,
     x: Tensor | np.ndarray | Split,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..base import Posterior
+from ..counted import counted
 from ..data import Split
 from ..distributions import IndependentBernoulli
 from ..distributions.discrete import OneHots
@@ -135,6 +136,7 @@ class Ledger(NamedTuple):
         return "\n".join(lines)
 
 
+@counted
 def gap_ledger(
     vae: Any,
     x: Tensor | np.ndarray | Split,

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from ..counted import counted
 from ..data import Split
 from .checks import check_rows, take
 from .pure import pure
@@ -15,6 +16,7 @@ from .pure import pure
 What = Literal["mean", "sample"]
 
 
+@counted
 def sample(vae: Any, num_samples: int, what: What = "sample", *, seed: int = 0) -> Tensor:
     r"""Draws :math:`z \sim p(z)`, then returns the mean or a sample of :math:`p(x \mid z)`.
 

@@ -12,6 +12,7 @@ from pyro.infer import MCMC, NUTS
 from pyro.ops.stats import effective_sample_size, split_gelman_rubin
 from torch import Tensor
 
+from ..counted import counted
 from ..data import Split
 from ..objectives.base import sample_sites
 from .checks import check_rows, take
@@ -45,6 +46,7 @@ class Gold(NamedTuple):
     ess: Tensor
 
 
+@counted
 def gold_posterior(
     vae: Any,
     x: Tensor | np.ndarray | Split,

@@ -7,12 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..counted import counted
 from ..objectives.base import Objective
 from .checks import check_rows, take
 from .program import as_program
 from .pure import pure
 
 
+@counted
 def gradients(
     vae: Any,
     objective: Objective,

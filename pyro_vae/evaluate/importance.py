@@ -12,6 +12,7 @@ import pyro
 import torch
 from torch import Tensor
 
+from ..counted import counted
 from ..data import Split, fingerprint
 from ..objectives.base import weigh
 from ..randomness import reseed, stream
@@ -86,6 +87,7 @@ class LogMarginal(NamedTuple):
         )
 
 
+@counted
 def log_marginal(
     vae: Any,
     x: Tensor | np.ndarray | Split,
@@ -148,6 +150,7 @@ def log_marginal(
     return done.result()
 
 
+@counted
 def elbo(
     vae: Any,
     x: Tensor | np.ndarray | Split,
@@ -186,6 +189,7 @@ def elbo(
         )
 
 
+@counted
 def log_weights(
     vae: Any,
     split: Split,
@@ -202,8 +206,6 @@ def log_weights(
     Yields:
         For each chunk of rows, an iterator over tensors of shape `(k, b)` in double precision.
     """
-    if num_samples < 1:
-        raise ValueError(f"Expected at least one sample; got num_samples = {num_samples}.")
     if getattr(getattr(vae, "posterior", None), "density", "anywhere") == "none":
         raise ValueError(
             f"Expected a posterior with a density; got {type(vae.posterior).__name__}, a point. "

@@ -8,6 +8,7 @@ import pyro
 import torch
 from torch import nn
 
+from ..precision import default_dtype
 from ..randomness import apart, stream
 
 
@@ -34,17 +35,6 @@ def pure(vae: nn.Module, seed: int) -> Iterator[torch.device]:
     finally:
         for module, training in flags:
             module.training = training
-
-
-@contextmanager
-def default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    r"""Sets torch's default dtype for a while, which new tensors inside have."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 def dtype_of(vae: nn.Module) -> torch.dtype:

@@ -10,6 +10,7 @@ from pyro import poutine
 from pyro.distributions import Delta
 from torch import Tensor
 
+from ..counted import counted
 from ..objectives.base import density, sample_sites, traces
 from .annealed import simulate
 from .checks import check_rows
@@ -74,6 +75,7 @@ class Calibration(NamedTuple):
         return f"latent feature {place}" if place < dim else QUANTITIES[place - dim]
 
 
+@counted
 def sbc(
     vae: Any, num_simulations: int = 500, num_draws: int = 99, *, seed: int = 0
 ) -> Calibration:
@@ -141,6 +143,7 @@ def sbc(
     )
 
 
+@counted
 def eubo(vae: Any, num_data: int = 500, *, seed: int = 0) -> tuple[Tensor, Tensor]:
     r"""Bounds :math:`\log p(x)` of simulated data from above, beside the ELBO of the same data.
 

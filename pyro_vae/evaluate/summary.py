@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ..counted import counted
 from ..data import Split
 from .checks import take
 from .importance import LogMarginal, elbo, log_marginal
@@ -15,6 +16,7 @@ from .trust import trust
 from .unconstrained import Unconstrained
 
 
+@counted
 def evaluate(
     vae: Any,
     split: Split,
@@ -66,6 +68,7 @@ def evaluate(
     }
 
 
+@counted
 def figures_of(
     vae: Any, split: Split, bound: Tensor, estimate: LogMarginal, num_samples: int
 ) -> dict[str, float | int | str]:

@@ -25,7 +25,7 @@ class Beta(Likelihood):
     link = "logit"
 
     def forward(self, z: Tensor) -> dist.Distribution:
-        logit, raw = self.decode(z).chunk(2, dim=-self.event_dim)
+        logit, raw = distributions.halves(self.decode(z), -self.event_dim)
         concentration = softplus(raw) + 1e-2
         low, high = logit.neg().sigmoid() * concentration, logit.sigmoid() * concentration
         return distributions.Beta(high + 1e-4, low + 1e-4).to_event(self.event_dim)

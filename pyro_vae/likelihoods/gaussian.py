@@ -6,7 +6,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from ..distributions import scale_of
+from ..distributions import halves, scale_of
 from .location_scale import LocationScale
 
 
@@ -65,6 +65,6 @@ class Gaussian(LocationScale):
         loc: Tensor = self.decode(z)
         log_scale: Tensor = self.log_scale
         if self.sigma == "per-element":
-            loc, log_scale = loc.chunk(2, dim=-self.event_dim)
+            loc, log_scale = halves(loc, -self.event_dim)
         loc, scale = self.in_units_of_x(loc, scale_of(log_scale))
         return dist.Normal(loc, scale).to_event(self.event_dim)

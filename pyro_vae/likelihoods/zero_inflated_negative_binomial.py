@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from ..base import Likelihood
-from ..distributions import NegativeBinomial, ZeroInflated
+from ..distributions import NegativeBinomial, ZeroInflated, halves
 
 
 class ZeroInflatedNegativeBinomial(Likelihood):
@@ -33,6 +33,6 @@ class ZeroInflatedNegativeBinomial(Likelihood):
         self.log_count = nn.Parameter(torch.tensor(log(total_count)))
 
     def forward(self, z: Tensor) -> dist.Distribution:
-        log_mean, gate = self.decode(z).chunk(2, dim=-self.event_dim)
+        log_mean, gate = halves(self.decode(z), -self.event_dim)
         counts = NegativeBinomial(log_mean, self.log_count)
         return ZeroInflated(counts, gate).to_event(self.event_dim)

@@ -27,6 +27,9 @@ class VAE(nn.Module):
         likelihood: The likelihood :math:`p(x \mid z)`.
         posterior: The amortized posterior :math:`q(z \mid x)`.
 
+    Attributes:
+        columns: The columns of the table that it was trained on, by which DataFrames are read.
+
     Raises:
         ValueError: One of them is a class, a distribution, or has another role.
 
@@ -40,6 +43,8 @@ class VAE(nn.Module):
         >>> vae.model(batch_size=3).shape
         torch.Size([3, 5])
     """
+
+    columns: tuple[Any, ...] = ()
 
     def __init__(self, prior: Prior, likelihood: Likelihood, posterior: Posterior) -> None:
         super().__init__()

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..counted import counted
 from ..data import Split
 from ..evaluate import reconstruct, sample
 from .canvas import (
@@ -29,6 +30,7 @@ PANELS = 12
 DRAWS = 1000
 
 
+@counted
 def plot_samples(
     vae: Any, num_samples: int = 64, *, seed: int = 0, split: Split | None = None
 ) -> "Figure":

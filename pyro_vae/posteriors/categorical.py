@@ -2,6 +2,7 @@ import pyro.distributions as dist
 from torch import Tensor, nn
 
 from ..base import Posterior
+from ..counted import counted
 from ..distributions import OneHots
 from ..distributions.discrete import OneHotsConstraint, check_blocks
 
@@ -18,6 +19,7 @@ class Categorical(Posterior):
     reparameterized = False
     enumerable = True
 
+    @counted
     def __init__(
         self, encoder: nn.Module, latent_dim: int, num_categories: int | None = None
     ) -> None:

@@ -4,6 +4,7 @@ import pyro.distributions as dist
 from torch import Tensor, nn
 
 from ..base import Posterior
+from ..distributions import halves
 
 
 class CommittedRateNormal(Posterior):
@@ -30,7 +31,7 @@ class CommittedRateNormal(Posterior):
         self.low, self.high = rate_roots(rate)
 
     def forward(self, x: Tensor) -> dist.Distribution:
-        shift, gate = self.encoder(x).chunk(2, dim=-1)
+        shift, gate = halves(self.encoder(x), -1)
         scale = self.low + (self.high - self.low) * gate.sigmoid()
         least = 2 * self.rate + 1 + 2 * scale.log() - scale.square()
         distance = least.clamp(min=1e-12).sqrt() + nn.functional.softplus(shift)

@@ -3,6 +3,7 @@ import torch
 from torch import Tensor, nn
 
 from ..base import Posterior
+from ..counted import counted
 from ..distributions import scale_of
 
 
@@ -21,6 +22,7 @@ class FullCovarianceNormal(Posterior):
         latent_dim: The number of latent features.
     """
 
+    @counted
     def __init__(self, encoder: nn.Module, latent_dim: int) -> None:
         super().__init__(encoder)
         self.latent_dim = latent_dim

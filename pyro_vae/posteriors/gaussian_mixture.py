@@ -2,6 +2,7 @@ import pyro.distributions as dist
 from torch import Tensor, nn
 
 from ..base import Posterior
+from ..counted import counted
 from ..distributions import DiagonalNormalMixture, scale_of
 
 
@@ -22,6 +23,7 @@ class GaussianMixture(Posterior):
         num_components: The number of components.
     """
 
+    @counted
     def __init__(self, encoder: nn.Module, latent_dim: int, num_components: int = 4) -> None:
         super().__init__(encoder)
         self.num_components = num_components

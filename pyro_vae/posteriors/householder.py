@@ -3,6 +3,7 @@ from torch import Tensor, nn
 
 from .. import transforms
 from ..base import Posterior
+from ..counted import counted
 from ..distributions import Flow, scale_of
 
 
@@ -23,6 +24,7 @@ class Householder(Posterior):
         latent_dim: The number of latent features.
     """
 
+    @counted
     def __init__(self, encoder: nn.Module, latent_dim: int) -> None:
         super().__init__(encoder)
         self.latent_dim = latent_dim

@@ -2,7 +2,7 @@ import pyro.distributions as dist
 from torch import Tensor
 
 from ..base import Posterior
-from ..distributions import scale_of
+from ..distributions import halves, scale_of
 
 
 class Laplace(Posterior):
@@ -16,5 +16,5 @@ class Laplace(Posterior):
     """
 
     def forward(self, x: Tensor) -> dist.Distribution:
-        loc, log_scale = self.encoder(x).chunk(2, dim=-1)
+        loc, log_scale = halves(self.encoder(x), -1)
         return dist.Laplace(loc, scale_of(log_scale)).to_event(1)

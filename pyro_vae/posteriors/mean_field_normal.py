@@ -2,7 +2,7 @@ import pyro.distributions as dist
 from torch import Tensor
 
 from ..base import Posterior
-from ..distributions import scale_of
+from ..distributions import halves, scale_of
 
 
 class MeanFieldNormal(Posterior):
@@ -18,5 +18,5 @@ class MeanFieldNormal(Posterior):
     """
 
     def forward(self, x: Tensor) -> dist.Distribution:
-        loc, log_scale = self.encoder(x).chunk(2, dim=-1)
+        loc, log_scale = halves(self.encoder(x), -1)
         return dist.Normal(loc, scale_of(log_scale)).to_event(1)

@@ -4,6 +4,7 @@ import pyro.distributions as dist
 from torch import Tensor, nn
 
 from ..base import Posterior
+from ..counted import counted
 from ..distributions import Flow, scale_of
 from ..nn import MADE
 from ..transforms import Autoregressive, Spline
@@ -29,6 +30,7 @@ class NeuralSpline(Posterior):
         context_features: The size of the context.
     """
 
+    @counted
     def __init__(
         self,
         encoder: nn.Module,

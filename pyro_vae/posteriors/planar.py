@@ -3,6 +3,7 @@ from torch import Tensor, nn
 
 from .. import transforms
 from ..base import Posterior
+from ..counted import counted
 from ..distributions import Flow, scale_of
 
 
@@ -23,6 +24,7 @@ class Planar(Posterior):
         num_transforms: The number of transforms.
     """
 
+    @counted
     def __init__(self, encoder: nn.Module, latent_dim: int, num_transforms: int = 4) -> None:
         super().__init__(encoder)
         self.sizes = [latent_dim, latent_dim] + [latent_dim, latent_dim, 1] * num_transforms

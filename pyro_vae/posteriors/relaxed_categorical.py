@@ -4,6 +4,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from ..base import Posterior
+from ..counted import counted
 from ..distributions import OneHots, RelaxedOneHots, StraightThrough
 from ..distributions.discrete import OneHotsConstraint, check_blocks
 
@@ -26,6 +27,7 @@ class RelaxedCategorical(Posterior):
         straight_through: Whether samples are rounded.
     """
 
+    @counted
     def __init__(
         self,
         encoder: nn.Module,

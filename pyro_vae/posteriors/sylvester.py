@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from .. import transforms
 from ..base import Posterior
+from ..counted import counted
 from ..distributions import Flow, scale_of
 
 
@@ -27,6 +28,7 @@ class Sylvester(Posterior):
         num_reflections: The number of reflections in each Q.
     """
 
+    @counted
     def __init__(
         self,
         encoder: nn.Module,

@@ -4,6 +4,7 @@ from torch import nn
 from torch.distributions import constraints
 
 from ..base import Prior
+from ..counted import counted
 from ..distributions import IndependentBernoulli
 
 
@@ -21,6 +22,7 @@ class Bernoulli(Prior):
 
     support = constraints.boolean
 
+    @counted
     def __init__(self, latent_dim: int, learned: bool = False) -> None:
         super().__init__()
         self.logits = nn.Parameter(torch.zeros(latent_dim), requires_grad=learned)

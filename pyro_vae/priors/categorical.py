@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from ..base import Prior
+from ..counted import counted
 from ..distributions import OneHots
 from ..distributions.discrete import OneHotsConstraint, check_blocks
 
@@ -24,6 +25,7 @@ class Categorical(Prior):
         torch.Size([6])
     """
 
+    @counted
     def __init__(
         self, latent_dim: int, num_categories: int | None = None, learned: bool = False
     ) -> None:

@@ -7,6 +7,7 @@ from torch import nn
 
 from .. import distributions
 from ..base import Prior
+from ..counted import counted
 from ..nn import MADE
 from ..transforms import Autoregressive, GatedAffine, Spline
 
@@ -30,6 +31,7 @@ class Flow(Prior):
         transform: ``"affine"`` or ``"spline"``, of single features.
     """
 
+    @counted
     def __init__(
         self,
         latent_dim: int,

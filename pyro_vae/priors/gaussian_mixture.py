@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from ..base import Prior
+from ..counted import counted
 from ..distributions import Mixture, scale_of
 
 
@@ -20,6 +21,7 @@ class GaussianMixture(Prior):
             :math:`\mathcal{N}(0, I)`.
     """
 
+    @counted
     def __init__(self, latent_dim: int, num_components: int = 10) -> None:
         super().__init__()
         self.logits = nn.Parameter(torch.zeros(num_components))

@@ -4,6 +4,7 @@ from pyro.distributions import constraints
 
 from .. import distributions
 from ..base import Prior
+from ..counted import counted
 
 
 class HypersphereUniform(Prior):
@@ -19,6 +20,7 @@ class HypersphereUniform(Prior):
 
     support = constraints.sphere
 
+    @counted
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
         self.loc: torch.Tensor

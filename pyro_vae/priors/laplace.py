@@ -2,6 +2,7 @@ import pyro.distributions as dist
 import torch
 
 from ..base import Prior
+from ..counted import counted
 
 
 class Laplace(Prior):
@@ -19,6 +20,7 @@ class Laplace(Prior):
         torch.Size([3])
     """
 
+    @counted
     def __init__(self, latent_dim: int, scale: float = 1.0) -> None:
         super().__init__()
         self.loc: torch.Tensor

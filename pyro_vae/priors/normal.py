@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from ..base import Prior
+from ..counted import counted
 from ..distributions import scale_of
 
 
@@ -27,6 +28,7 @@ class Normal(Prior):
         [0.0, 3.0]
     """
 
+    @counted
     def __init__(
         self,
         latent_dim: int,

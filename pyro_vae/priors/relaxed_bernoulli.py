@@ -4,6 +4,7 @@ from torch import nn
 from torch.distributions import constraints
 
 from ..base import Prior
+from ..counted import counted
 from ..distributions import IndependentBernoulli
 
 
@@ -24,6 +25,7 @@ class RelaxedBernoulli(Prior):
 
     support = constraints.unit_interval
 
+    @counted
     def __init__(self, latent_dim: int, temperature: float = 0.5, learned: bool = False) -> None:
         super().__init__()
         self.logits = nn.Parameter(torch.zeros(latent_dim), requires_grad=learned)

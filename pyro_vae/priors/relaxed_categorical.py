@@ -4,6 +4,7 @@ from torch import nn
 from torch.distributions import constraints
 
 from ..base import Prior
+from ..counted import counted
 from ..distributions import OneHots, RelaxedOneHots
 from ..distributions.discrete import check_blocks
 
@@ -26,6 +27,7 @@ class RelaxedCategorical(Prior):
 
     support = constraints.unit_interval
 
+    @counted
     def __init__(
         self,
         latent_dim: int,

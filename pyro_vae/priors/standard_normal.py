@@ -2,6 +2,7 @@ import pyro.distributions as dist
 import torch
 
 from ..base import Prior
+from ..counted import counted
 
 
 class StandardNormal(Prior):
@@ -19,6 +20,7 @@ class StandardNormal(Prior):
         torch.Size([3])
     """
 
+    @counted
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
         self.loc: torch.Tensor

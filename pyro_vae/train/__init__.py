@@ -13,10 +13,12 @@ import torch
 
 from .. import checkpoint
 from ..config import Train, validate
+from ..data import Dataset, as_split
 from ..evaluate.checks import check_start, take
-from ..evaluate.pure import default_dtype, device_of, dtype_of
+from ..evaluate.pure import device_of, dtype_of
 from ..evaluate.units import unit_warning
 from ..objectives import plan, planned
+from ..precision import default_dtype
 from ..randomness import apart, reseed
 from .curve import rate_distortion_curve
 from .optimizer import make_optimizer
@@ -79,6 +81,10 @@ def fit(
         CheckpointError: A checkpoint could not be written or read.
     """
     settings: Train = validate(options, Train)
+    if not isinstance(vae, torch.nn.Module):
+        raise ValueError(
+            f"Expected fit(vae, data), the model first; got {type(vae).__name__} in its place."
+        )
     folder = None if out is None else checkpoint.RunFolder(Path(out))
     if folder is not None and not resume:
         folder.check_free(overwrite)
@@ -94,9 +100,21 @@ def fit(
         )
     device = device_of(vae)
     skip = settings.skip_checks
+    if settings.precision == "float64" and dtype_of(vae) is not torch.float64:
+        raise ValueError(
+            "Expected a model in double precision with precision='float64'; got one in "
+            f"{dtype_of(vae)}. Call vae.double() first."
+        )
+    if isinstance(data, Dataset):
+        raise ValueError(
+            "Expected the rows to train on; got a whole data set. Give dataset.train, and "
+            "valid=dataset.valid."
+        )
+    data = as_split(data, "training data")
     train = take(vae, data, skip_checks=skip, source="training data")
     held_out = None
     if valid is not None:
+        valid = as_split(valid, "validation data", data.columns)
         held_out = take(vae, valid, skip_checks=skip, source="validation data").freeze(seed)
     if not train.violation:
         check_start(vae, train)
@@ -105,6 +123,7 @@ def fit(
             warnings.warn(told, stacklevel=2)
     with apart(device, seed):  # networks of baselines start the same every time
         chosen = plan(vae, train.rows(slice(0, 2)), **planned(settings))
+    vae.columns = data.columns
     objective = chosen.objective.to(device)
     optimizer = make_optimizer(settings, vae, objective)
     if progress:

@@ -8,10 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..counted import counted
 from ..data import Split
 from ..evaluate import Rate, rate_distortion
 
 
+@counted
 def rate_distortion_curve(
     vae: Any,
     train: Tensor | np.ndarray | Split,

@@ -23,14 +23,14 @@ from ..evaluate import CollapseWatch, active_units, elbo
 from ..evaluate.collapse import ACTIVE
 from ..evaluate.pure import device_of
 from ..objectives import ELBO, Objective, scale_kl, track_sigma
-from .schedule import Schedule
+from .schedule import Schedule, compiles, lone_rows
 from .terminal import Bar, leave
 
 if TYPE_CHECKING:
     from ..compile import FusedStep
 
 STEPS_UNREAD = 100  # on a GPU: reading the figures of a step waits for it
-STEPS_TO_COMPILE = 10_000  # fewer are done before a compiler is
+FAR = 10  # times the first loss: training has made things worse
 ROWS_WATCHED = 1000  # whose posterior means tell which latent units are alive
 SECONDS_BETWEEN_CHECKPOINTS = 1.0  # after epochs; it decides nothing but what a crash may lose
 
@@ -94,12 +94,13 @@ class Run:
         self.sigma = track_sigma(vae.likelihood)
         self.relaxed = [m for m in vae.modules() if "temperature" in dict(m.named_buffers())]
         self.fingerprint = fingerprint(data)
-        self.joins = _joins(vae, len(data), settings.batch_size)
+        self.joins = lone_rows(vae, len(data), settings.batch_size)
         self.steps_per_epoch = math.ceil(len(data) / settings.batch_size) - self.joins
         self.schedule = Schedule(settings, self.steps_per_epoch)
         self.position, self.history = Position(), History()
         self.watch = CollapseWatch()
         self.best: dict[str, Tensor] = {}
+        self.first_loss: float | None = None
         self.weighs_kl = settings.kl_weight != 1 or settings.kl_warmup_epochs > 0
         self.compiled = compiles(settings, self.steps_per_epoch)
         self.library: Any = None
@@ -122,6 +123,7 @@ class Run:
         while not at.finished and at.epoch < self.settings.epochs:
             self.epoch()
         at.finished = True
+        self.warn_of_rise()
         self.save()
         if self.best:
             self.vae.load_state_dict(self.best)
@@ -172,7 +174,8 @@ class Run:
         rows = torch.arange(min(self.settings.batch_size, len(self.data)))
         batch = self.batches(rows.to(device_of(self.vae)))[0]
         capacity = self.schedule.capacity(0)
-        self.losses(self.data.rows(batch), batch, self.schedule.kl_weight(0), capacity)
+        weight = self.schedule.kl_weight(0)
+        self.first_loss = float(self.losses(self.data.rows(batch), batch, weight, capacity)[0])
         self.optimizer.zero_grad()
         self.vae.load_state_dict(before)
         self.objective.load_state_dict(other)
@@ -306,6 +309,19 @@ class Run:
         if warning is not None:
             self.log({"step": at.step, "epoch": at.epoch, "warning": warning})
 
+    def warn_of_rise(self) -> None:
+        r"""Says so where training ended far above where it began."""
+        losses = self.history["loss"]
+        if self.first_loss is None or not losses:
+            return
+        if losses[-1] > self.first_loss + FAR * (1 + abs(self.first_loss)):
+            told = (
+                f"The loss ended at {losses[-1]:.3g} nats per datum, far above the "
+                f"{self.first_loss:.3g} at the start. Lower train.lr, or set train.clip_norm."
+            )
+            at = self.position
+            self.log({"step": at.step, "epoch": at.epoch, "warning": told})
+
     def activity(self) -> Tensor:
         r"""The variance of the posterior mean of each latent unit over some training data."""
         rows = self.data.spread(ROWS_WATCHED)
@@ -364,8 +380,9 @@ class Run:
                 "families": self.families(),
                 "compiled": self.compiled,
                 "matrix_products": self.library,
-                "environment": environment(device_of(self.vae)),
+                "environment": checkpoint.environment(device_of(self.vae)),
                 "record": self.record,
+                "columns": [[name, list(codes)] for name, codes in self.data.columns],
             },
         )
         self.saved = time.monotonic()
@@ -422,7 +439,7 @@ class Run:
                 f"Expected the training that {self.folder} holds; got another one: "
                 f"{'; '.join(changed)}. Only epochs may change."
             )
-        here = environment(device_of(self.vae))
+        here = checkpoint.environment(device_of(self.vae))
         for key, there in state["environment"].items():
             if here.get(key) != there:
                 print(
@@ -443,33 +460,3 @@ class Run:
             for name, p in module.named_parameters()
             if p.requires_grad
         ]
-
-
-def _joins(vae: Any, count: int, batch_size: int) -> int:
-    r"""How many rows are left over that could not be normalized over the batch: one or none.
-
-    Raises:
-        ValueError: Every batch is of one row.
-    """
-    normalizes = any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in vae.modules())
-    if not normalizes:
-        return 0
-    if min(count, batch_size) == 1:
-        raise ValueError(
-            f"Expected batches of two or more rows with a network that normalizes over the batch; "
-            f"got batch_size {batch_size} and {count} rows. Raise batch_size, or take LayerNorm."
-        )
-    return int(count % batch_size == 1)
-
-
-def compiles(settings: Train, steps_per_epoch: int) -> bool:
-    r"""Decides from the recipe alone whether steps are compiled."""
-    if settings.compile == "auto":
-        return settings.epochs * steps_per_epoch >= STEPS_TO_COMPILE
-    return settings.compile == "yes"
-
-
-def environment(device: torch.device) -> dict[str, Any]:
-    r"""What a bit-for-bit continuation needs to be the same."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-    return {"torch": torch.__version__, "threads": torch.get_num_threads(), "device": name}

@@ -1,9 +1,14 @@
 r"""What changes from step to step: learning rate, KL weight, capacity, temperature."""
 
 import math
+from typing import Any
+
+import torch
 
 from ..config import Train
 from ..objectives import cycle, fall, warm_up
+
+STEPS_TO_COMPILE = 10_000  # fewer are done before a compiler is
 
 
 class Schedule:
@@ -49,3 +54,27 @@ class Schedule:
             return start
         steps = settings.temperature_epochs * self.per_epoch
         return fall(step, steps, start, settings.final_temperature)
+
+
+def lone_rows(vae: Any, count: int, batch_size: int) -> int:
+    r"""How many rows are left over that could not be normalized over the batch: one or none.
+
+    Raises:
+        ValueError: Every batch is of one row.
+    """
+    normalizes = any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in vae.modules())
+    if not normalizes:
+        return 0
+    if min(count, batch_size) == 1:
+        raise ValueError(
+            f"Expected batches of two or more rows with a network that normalizes over the batch; "
+            f"got batch_size {batch_size} and {count} rows. Raise batch_size, or take LayerNorm."
+        )
+    return int(count % batch_size == 1)
+
+
+def compiles(settings: Train, steps_per_epoch: int) -> bool:
+    r"""Decides from the recipe alone whether steps are compiled."""
+    if settings.compile == "auto":
+        return settings.epochs * steps_per_epoch >= STEPS_TO_COMPILE
+    return settings.compile == "yes"

@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping
+from math import isfinite
 from typing import Any
 
 from tqdm import tqdm
@@ -48,10 +49,13 @@ class Bar:
                 tqdm.write(f"epoch {row['epoch']}: {row['warning']}", file=sys.stderr)
             return
         if "elbo" in row:
-            text = f"validation ELBO {row['elbo']:.2f} +- {row['elbo_se']:.2f} nats"
+            error = row["elbo_se"]
+            told = f" +- {error:.2f}" if error is not None and isfinite(error) else ""
+            text = f"validation ELBO {row['elbo']:.2f}{told} nats"
         else:
             terms = [f"{name} {row[name]:.2f}" for name in ("loss", "kl") if name in row]
-            text = f"epoch {row['epoch']}/{self.epochs}  {'  '.join(terms)} nats per datum"
+            told = f"{'  '.join(terms)} nats per datum" if terms else "no step was finite"
+            text = f"epoch {row['epoch']}/{self.epochs}  {told}"
         if self.bar is not None:
             self.bar.set_postfix_str(text)
         elif self.enabled and (row["epoch"] % self.every == 0 or row["epoch"] == self.epochs):

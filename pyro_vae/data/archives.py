@@ -1,0 +1,259 @@
+r"""Arrays in files: .npy, .npz of any names, IDX. Headers are checked, nothing is executed."""
+
+import gzip
+import io
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping
+from math import prod
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..config import File
+from .arrays import MAX_BYTES, native
+from .cells import Column
+from .pictures import SPLITS
+
+MAP_BYTES = 1 << 30
+MAX_RATIO = 200
+X = ("x", "images", "image", "img", "data", "inputs", "features", "samples")
+LABELS = ("labels", "label", "y", "target", "targets", "class", "classes")
+IDX_TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
+
+
+class Content(NamedTuple):
+    r"""What a file holds: `x` as one piece (``""``) or by split, labels alike, and decisions."""
+
+    x: dict[str, Any]
+    labels: dict[str, Any] = {}  # noqa: RUF012
+    columns: tuple[Column, ...] = ()
+    label: str | None = None
+    classes: tuple[str, ...] = ()
+    facts: tuple[str, ...] = ()
+
+
+def read_npy(path: Path) -> np.ndarray:
+    r"""Reads an array; one above 1 GiB is mapped into memory and read by rows."""
+    try:
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError, SyntaxError) as error:
+        raise ValueError(f"Expected an array of numbers in {path}; got {error}.") from None
+    return mapped if mapped.nbytes > MAP_BYTES else np.array(mapped)
+
+
+def read_npz(path: Path, config: File) -> Content:
+    r"""Reads data and labels from an archive, as one piece or by split, whatever their names say.
+
+    Names are read as a split (train, val, test), a role (x, images, data; y, labels) or both, in
+    any order: ``x``, ``x_train``, ``testImages``, ``train_labels``.
+
+    Raises:
+        ValueError: The archive is damaged, or its names leave open what the data are.
+    """
+    arrays = _members(path)
+    if not arrays:
+        raise ValueError(f"Expected an array x in {path}; got none.")
+    if {"format", "shape", "data"} <= {*arrays}:
+        return Content({"": _sparse(arrays, path)}, facts=("a sparse matrix is made dense",))
+    told = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+    remedy = f"Say which by --data.array; the arrays are {told}."
+    x: dict[str, str] = {}
+    y: dict[str, str] = {}
+    others = []
+    if config.label not in ("auto", "none", *arrays):
+        raise ValueError(f"Expected an array of labels {config.label!r} in {path}; got {told}.")
+    for name in arrays:
+        split, role = _meaning(name)
+        if config.label != "auto" and role == "y":
+            role = None
+        if name == config.label:
+            split, role = "", "y"
+        place = x if role == "x" else y if role == "y" else None
+        if config.array is not None and name == config.array:
+            split, place = "", x
+        elif config.array is not None and place is x:
+            place = None
+        if place is None:
+            others.append(name)
+        elif split in place:
+            raise ValueError(f"Expected one array of data in {path}; got several. {remedy}")
+        else:
+            place[split] = name
+    ids = [name for name in others if _is_index(arrays[name])]
+    if not x and config.array is None and len(others) == len(ids) + 1:
+        x[""] = next(name for name in others if name not in ids)
+        others = ids
+    if not x or (config.array is not None and config.array not in x.values()):
+        raise ValueError(f"Expected an array of data called x in {path}; got none. {remedy}")
+    if "" in x and len(x) > 1:
+        if "train" in x:
+            raise ValueError(
+                f"Expected data as one piece or by split in {path}; got both. {remedy}"
+            )
+        x["train"] = x.pop("")
+        y |= {"train": y.pop("")} if "" in y else {}
+    used = [name for split, name in y.items() if split in x]
+    facts = [f"data: {', '.join(x.values())}" + (f"; labels: {', '.join(used)}" if used else "")]
+    if unused := [*others, *(name for split, name in y.items() if split not in x)]:
+        facts.append(f"not used: {', '.join(unused)}")
+    labels, classes = _codes({s: arrays[n] for s, n in y.items() if s in x}, path, facts)
+    order = ("", "train", "valid", "test")
+    data: dict[str, Any] = {split: arrays[x[split]] for split in order if split in x}
+    return Content(data, labels, classes=classes, facts=tuple(facts))
+
+
+def _members(path: Path) -> dict[str, np.ndarray]:
+    r"""The arrays of an archive, each after its header has been found honest."""
+    arrays = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
+            declared, packed = sum(info.file_size for info in members), path.stat().st_size
+            if declared > MAX_BYTES or (declared > 100_000_000 and declared > MAX_RATIO * packed):
+                raise ValueError(f"{declared} bytes packed into {packed}: no honest archive")
+            for info in members:
+                with archive.open(info) as file:
+                    array = _npy(file, info.file_size)
+                arrays[info.filename.removesuffix(".npy")] = array
+    except (
+        ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, SyntaxError,
+        NotImplementedError, RuntimeError,
+    ) as error:  # fmt: skip
+        raise ValueError(f"Expected arrays of numbers in {path}; got {error}.") from None
+    return arrays
+
+
+def _npy(file: Any, size: int) -> np.ndarray:
+    version = np.lib.format.read_magic(file)
+    header = getattr(np.lib.format, f"read_array_header_{version[0]}_0", None)
+    if header is None:
+        raise ValueError(f"an array of version {version}")
+    shape, order, dtype = header(file)
+    if dtype.hasobject:
+        raise ValueError("an array of Python objects, which could run code")
+    count = prod(shape) * dtype.itemsize
+    if count != size - file.tell() or min(shape, default=1) < 0:
+        raise ValueError(f"a header that claims {count} bytes of {size}")
+    array = np.frombuffer(bytearray(file.read()), dtype)
+    return array.reshape(shape, order="F" if order else "C")
+
+
+def _meaning(name: str) -> tuple[str, str | None]:
+    r"""The split and the role that the name of an array tells.
+
+    Example:
+        >>> _meaning("x_train"), _meaning("testLabels"), _meaning("val"), _meaning("counts")
+        (('train', 'x'), ('test', 'y'), ('valid', 'x'), ('', None))
+    """
+    words = [w.lower() for w in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+", name)]
+    words = [part for word in words for part in _parts(word)]
+    splits = [SPLITS[word] for word in words if word in SPLITS]
+    rest = [word for word in words if word not in SPLITS]
+    if len(splits) > 1 or len(rest) > 1 or not words:
+        return "", None
+    split = splits[0] if splits else ""
+    if not rest:
+        return split, "x"
+    return split, "x" if rest[0] in X else "y" if rest[0] in LABELS else None
+
+
+def _parts(word: str) -> tuple[str, ...]:
+    r"""A word such as "xtrain" in its two parts."""
+    for split in SPLITS:
+        for role in (word.removeprefix(split), word.removesuffix(split)):
+            if role != word and role in (*X, *LABELS):
+                return split, role
+    return (word,)
+
+
+def _is_index(array: np.ndarray) -> bool:
+    r"""Whether an array is one column that numbers the rows, or names each of them."""
+    column = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
+    if column.ndim != 1 or len(column) < 2:
+        return False
+    if column.dtype.kind in "SU":
+        return len(np.unique(column)) == len(column)
+    return column.dtype.kind in "iu" and bool((np.diff(column.astype(np.int64)) == 1).all())
+
+
+def _codes(
+    labels: Mapping[str, np.ndarray], path: Path, facts: list[str]
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    r"""Labels of shape `(N,)`: text as codes of its sorted names, one-hot rows as their places."""
+    found: dict[str, np.ndarray] = {}
+    for split, array in labels.items():
+        if array.ndim == 2 and array.shape[1] == 1:
+            array = array[:, 0]
+        elif array.ndim == 2 and array.dtype.kind in "buif":
+            hot = np.isin(array, (0, 1)).all() and (array.sum(1) == 1).all()
+            if hot:
+                array = array.argmax(1)
+                facts.append("one-hot labels become classes")
+        if array.ndim != 1:
+            facts.append(f"labels of shape {array.shape} are not used")
+            return {}, ()
+        found[split] = array
+    if any(array.dtype.kind in "SU" for array in found.values()):
+        text = {
+            split: array.astype(str) if array.dtype.kind != "S" else np.char.decode(array, "utf-8")
+            for split, array in found.items()
+        }
+        classes = sorted(set(np.concatenate([*text.values()]).tolist()) - {""})
+        codes = {name: i for i, name in enumerate(classes)}
+        facts.append(f"{len(classes)} classes: {', '.join(classes[:10])}")
+        return (
+            {s: np.array([codes.get(t, -1) for t in a.tolist()]) for s, a in text.items()},
+            tuple(classes),
+        )
+    for split, array in found.items():
+        if array.dtype.kind not in "buif":
+            raise ValueError(f"Expected labels as numbers or text in {path}; got {array.dtype}.")
+        array = native(array, str(path))
+        found[split] = array.astype(np.int64) if array.dtype.kind == "b" else array
+        if array.dtype.kind == "f":
+            there = array[~np.isnan(array)].astype(np.float64)
+            if ((there == np.round(there)) & (there >= 0) & (there < 2**53)).all():
+                found[split] = np.where(np.isnan(array), -1, array).astype(np.int64)
+    kinds = {array.dtype.kind for array in found.values()}
+    if len(kinds) > 1:
+        found = {split: array.astype(np.float64) for split, array in found.items()}
+    return found, ()
+
+
+def _sparse(arrays: Mapping[str, np.ndarray], path: Path) -> np.ndarray:
+    r"""A matrix that :func:`scipy.sparse.save_npz` wrote."""
+    from scipy import sparse
+
+    size = int(np.prod(arrays["shape"].astype(float))) * arrays["data"].dtype.itemsize
+    if size > MAX_BYTES:
+        raise ValueError(f"Expected a matrix that is below 8 GB when dense in {path}; got {size}.")
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    buffer.seek(0)
+    try:
+        return sparse.load_npz(buffer).toarray()
+    except (ValueError, NotImplementedError, KeyError, IndexError) as error:
+        raise ValueError(f"Expected a sparse matrix in {path}; got {error}.") from None
+
+
+def read_idx(path: Path) -> np.ndarray:
+    r"""Reads an IDX file, compressed or not, after its header has been found honest."""
+    opener: Any = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rb") as file:
+            zero, kind, dims = struct.unpack(">HBB", file.read(4))
+            dtype = np.dtype(IDX_TYPES[kind])
+            shape = struct.unpack(f">{dims}I", file.read(4 * dims))
+            size = prod(shape) * dtype.itemsize
+            if zero != 0 or dims > 32 or size > MAX_BYTES or size > 1100 * path.stat().st_size:
+                raise ValueError(f"a header that claims {dims} dimensions and {size} bytes")
+            body = file.read(size + 1)
+    except (struct.error, KeyError, EOFError, OSError, zlib.error, ValueError) as error:
+        raise ValueError(f"Expected an IDX file in {path}; got {error!s}.") from None
+    if len(body) != size:
+        raise ValueError(f"Expected {size} bytes of data in {path}; got another number.")
+    return np.frombuffer(body, dtype).reshape(shape).astype(dtype.newbyteorder("="))
