@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # what editors and type checkers see
     from . import plot as plot
     from . import posteriors as posteriors
     from . import priors as priors
+    from . import programs as programs
     from . import report as report
     from .build import build_vae as build_vae
     from .checkpoint import load as load
@@ -61,6 +62,7 @@ _MODULES = [
     "plot",
     "posteriors",
     "priors",
+    "programs",
     "report",
 ]
 _HOMES = {

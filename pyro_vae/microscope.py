@@ -10,11 +10,9 @@ from pyro.distributions import MaskedDistribution
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
-from .evaluate.program import as_program
-from .evaluate.pure import device_of
 from .mistakes import Case, first_mistake
-from .objectives.base import sample_sites
 from .objectives.planner import name as name_of
+from .programs import as_program, device_of, sample_sites
 from .randomness import apart
 
 

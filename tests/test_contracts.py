@@ -40,7 +40,7 @@ from pyro_vae.config import ESTIMATORS, REGISTRY
 from pyro_vae.data import as_split
 from pyro_vae.distributions import describe
 from pyro_vae.evaluate.checks import check_data
-from pyro_vae.objectives.base import density, traces, weigh
+from pyro_vae.programs import density, traces, weigh
 
 PAIRS = pairs()
 ALLOWED = [triple for triple in PAIRS if refusal(triple) is None]

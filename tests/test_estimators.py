@@ -38,7 +38,7 @@ from pyro_vae.objectives import (
     kl_divergence,
     scale_kl,
 )
-from pyro_vae.objectives.base import traces
+from pyro_vae.programs import traces
 
 pytestmark = pytest.mark.usefixtures("float64")
 COPIES, RUNS = 1000, 100  # 10^5 samples of a gradient

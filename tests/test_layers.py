@@ -23,7 +23,7 @@ LAYERS = [
         "precision",
         "counted",
     ],
-    ["base"],
+    ["base", "programs"],
     ["priors", "likelihoods", "posteriors"],
     ["models"],
     ["objectives", "compile", "build", "exact"],

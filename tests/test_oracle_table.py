@@ -29,7 +29,7 @@ from pyro_vae.objectives import (
     Renyi,
     ScoreFunction,
 )
-from pyro_vae.objectives.base import Terms, density, sample_sites, traces
+from pyro_vae.programs import Terms, density, sample_sites, traces
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -51,7 +51,7 @@ def collusion(vae):
 def test_bits_and_noise_are_independent(monkeypatch):
     vae = copying_vae()
     assert abs(collusion(vae)) < bound(1)
-    for module in (pv.evaluate.importance, pv.evaluate.pure, pv.data.split):
+    for module in (pv.evaluate.importance, pv.programs.state, pv.data.split):
         monkeypatch.setattr(module, "stream", lambda seed, *purpose: seed)
     assert collusion(vae) > 5 * bound(1)  # the twin: one stream for both
 

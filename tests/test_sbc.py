@@ -136,7 +136,7 @@ def test_the_bound_from_above_is_the_closed_form(kind):
     vae, exact, _ = exact_vae(kind)
     vae = shifted(vae, loc=0.3, log_scale=-0.2)
     upper, lower = eubo(vae, 20_000)
-    with pv.evaluate.pure.pure(vae, 0):
+    with pv.programs.undisturbed(vae, 0):
         _, x = pv.evaluate.annealed.simulate(vae, 20_000)
     truth = exact.marginal.log_prob(x)
     p, q = exact.posterior(x), vae.posterior(x)

@@ -1,5 +1,6 @@
 r"""Evaluation: one file per question, and nothing changes by asking.  (layer 5)"""
 
+from ..programs import prior_guide
 from .annealed import Annealed, Sandwich, ais, bdmc
 from .calibration import PredictiveCheck, interval_coverage, predictive_check
 from .classical import bernoulli_mixture, factor_analysis, independent_pixels, ppca
@@ -20,7 +21,6 @@ from .gold import Gold, c2st, gold_posterior
 from .gradients import gradients
 from .importance import LogMarginal, elbo, log_marginal
 from .latent import Encoding, encode
-from .program import prior_guide
 from .sbc import Calibration, eubo, sbc
 from .summary import describe, evaluate, z_score
 from .trust import Trust, trust

@@ -12,13 +12,10 @@ from torch import Tensor
 
 from ..counted import counted
 from ..data import Split, as_split
-from ..objectives.base import sample_sites
+from ..programs import Start, Unconstrained, as_program, sample_sites, undisturbed
 from .checks import check_rows, take
 from .importance import ELEMENTS_AT_ONCE, figures
-from .program import as_program
-from .pure import pure
 from .staged import Staged
-from .unconstrained import Start, Unconstrained
 
 ACCEPTANCE = 0.65  # the best acceptance rate of Hamiltonian moves (Neal, 2011, Sec. 5.4.4)
 ADAPTATION = 0.1  # how fast the pilot's step sizes move
@@ -106,7 +103,7 @@ def ais(
             number is not positive.
     """
     vae = as_program(vae)
-    with pure(vae, seed):
+    with undisturbed(vae, seed):
         split = take(vae, x, index, skip_checks=skip_checks)
         if start == "guide":
             check_rows(vae, index)
@@ -154,7 +151,7 @@ def bdmc(
         Both bounds, and the data.
     """
     vae = as_program(vae)
-    with pure(vae, seed):
+    with undisturbed(vae, seed):
         values, x = simulate(vae, num_data)
         split = as_split(x)
         path = Path(vae, split, num_temperatures, num_chains, num_leapfrogs, start)

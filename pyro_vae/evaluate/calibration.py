@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ..counted import counted
 from ..data import Split
+from ..programs import undisturbed
 from .checks import take
-from .pure import pure
 
 ROWS_AT_ONCE = 500
 
@@ -76,7 +76,7 @@ def predictive_check(
     Raises:
         ValueError: A statistic is not finite.
     """
-    with pure(vae, seed):
+    with undisturbed(vae, seed):
         split = take(vae, x).freeze(seed)
         observed = {
             name: _averaged(s, split.chunks(ROWS_AT_ONCE)) for name, s in statistics.items()
@@ -136,7 +136,7 @@ def interval_coverage(
     """
     inside = {level: 0.0 for level in levels}
     total = 0
-    with pure(vae, seed):
+    with undisturbed(vae, seed):
         split = take(vae, x).freeze(seed)
         for part in split.chunks(ROWS_AT_ONCE):
             below, ties = torch.zeros_like(part), torch.zeros_like(part)

@@ -15,10 +15,17 @@ from torch import Tensor
 from ..data import Split, as_split, check
 from ..distributions import describe, elementwise, support_of
 from ..mistakes import first_mistake
-from ..objectives.alike import note_rows, rows_differ, weights_differ
-from ..objectives.base import sample_sites, weigh
 from ..objectives.planner import check_supports
-from .pure import device_of, dtype_of, pure
+from ..programs import (
+    device_of,
+    dtype_of,
+    note_rows,
+    rows_differ,
+    sample_sites,
+    undisturbed,
+    weigh,
+    weights_differ,
+)
 
 ELEMENTS_AT_ONCE = 1_000_000
 
@@ -72,7 +79,7 @@ def _in_words(vae: Any, split: Split) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, TypeError, AttributeError, IndexError, NotImplementedError) as error:
-        with pure(vae, 0) as device:
+        with undisturbed(vae, 0) as device:
             x = split.to(device).rows(slice(0, 3))
             known = {"index": torch.arange(len(x), device=device)} if vae.posterior.index else {}
             told = first_mistake(vae, x, **known)
@@ -91,7 +98,7 @@ def check_data(vae: Any, split: Split) -> None:
     Raises:
         ValueError: A datum has another shape, is not finite or lies outside the support.
     """
-    with pure(vae, 0) as device:
+    with undisturbed(vae, 0) as device:
         expected = tuple(vae.model(batch_size=1).shape[1:])
         if expected != tuple(split.x_shape):
             raise ValueError(
@@ -122,7 +129,7 @@ def check_start(vae: Any, split: Split) -> None:
     Raises:
         ValueError: A parameter is out of its range, or the ELBO is not finite.
     """
-    with pure(vae, 0) as device:
+    with undisturbed(vae, 0) as device:
         rows = split.to(device).rows(slice(0, 2))
         index = torch.arange(len(rows), device=device)
         with pyro.validation_enabled(not vae.likelihood.missing):
@@ -144,7 +151,7 @@ def check_program(vae: Any, split: Split, index: Tensor | None = None) -> None:
             differ between the programs.
     """
     size = max(1, ELEMENTS_AT_ONCE // max(1, prod(split.x_shape)))
-    with pure(vae, 0) as device:
+    with undisturbed(vae, 0) as device:
         split = split.to(device)
         for start in range(0, len(split), size):
             x = split.rows(slice(start, start + size))

@@ -11,12 +11,10 @@ from torch import Tensor
 
 from ..counted import counted
 from ..data import Split
-from ..objectives.base import sample_sites, weigh
 from ..objectives.kl import kl_by_feature
+from ..programs import as_program, sample_sites, undisturbed, weigh
 from .checks import check_rows, take
 from .latent import encode
-from .program import as_program
-from .pure import pure
 
 ACTIVE = 0.01
 r"""The variance of the posterior mean over data above which a unit is active."""
@@ -97,7 +95,7 @@ def rate_distortion(
     vae = as_program(vae)
     check_rows(vae, index)
     rates, distortions, sites, features = [], [], [], []
-    with pure(vae, seed) as device:
+    with undisturbed(vae, seed) as device:
         split = take(vae, x, index)
         for start in range(0, len(split), ROWS_AT_ONCE):
             rows = slice(start, start + ROWS_AT_ONCE)
@@ -186,7 +184,7 @@ def information(
             f"{type(vae.posterior).__name__} is known at its own samples only."
         )
     check_rows(vae, index)
-    with pure(vae, seed) as device:
+    with undisturbed(vae, seed) as device:
         split = take(vae, x, index)
         count = min(max_data, len(split))
         rows = split.rows(slice(0, count))

@@ -11,10 +11,8 @@ from torch import Tensor
 
 from ..counted import counted
 from ..data import Split
-from ..objectives.base import density, sample_sites
+from ..programs import as_program, density, sample_sites, undisturbed
 from .checks import check_rows, take
-from .program import as_program
-from .pure import pure
 
 if TYPE_CHECKING:
     from xarray import DataTree
@@ -68,7 +66,7 @@ def to_datatree(
     vae = as_program(vae)
     check_rows(vae, index)
     groups: dict[str, dict[str, Tensor]] = {}
-    with pure(vae, seed) as device:
+    with undisturbed(vae, seed) as device:
         x = take(vae, x, index).freeze(seed).rows(slice(None))
         known = {} if index is None else {"index": index.to(device)}
         with pyro.plate("particles", num_samples, dim=-2):

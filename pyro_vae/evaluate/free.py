@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from ..base import Posterior
 from ..models import VAE
 from ..posteriors import FullCovarianceNormal, MeanFieldNormal, PerDatum, Planar
-from .program import Program
-from .unconstrained import Unconstrained
+from ..programs import Program, Unconstrained
 
 PLANAR_TRANSFORMS = 8
 SAMPLES_TO_START = 256

@@ -14,17 +14,14 @@ from ..data import Split
 from ..distributions import IndependentBernoulli
 from ..distributions.discrete import OneHots
 from ..objectives import plan
-from ..objectives.base import weigh
 from ..posteriors import FullCovarianceNormal, Householder, LowRankNormal, MeanFieldNormal
+from ..programs import Unconstrained, as_program, undisturbed, weigh
 from ..randomness import stream
 from .checks import check_rows, take
 from .coordinates import ascend, expected, joint_table
 from .free import free_program, starting_values
 from .importance import ELEMENTS_AT_ONCE, elbo, log_marginal
-from .program import as_program
-from .pure import pure
 from .staged import Staged
-from .unconstrained import Unconstrained
 
 ROUNDS = 5
 ENOUGH = 0.02  # nats: what may be left
@@ -200,7 +197,7 @@ def gap_ledger(
     check_rows(vae, index)
     optima: dict[str, Tensor] = {}
     rises: dict[str, Rise] = {}
-    with pure(vae, seed) as device:
+    with undisturbed(vae, seed) as device:
         split = take(vae, x, index, skip_checks=skip_checks).freeze(seed)
         every = torch.arange(len(split), device=device)
         some = split.rows(every[:2]), None if index is None else index[:2]

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ..counted import counted
 from ..data import Split
+from ..programs import undisturbed
 from .checks import check_rows, take
-from .pure import pure
 
 What = Literal["mean", "sample"]
 
@@ -29,7 +29,7 @@ def sample(vae: Any, num_samples: int, what: What = "sample", *, seed: int = 0) 
     Returns:
         Data of shape `(num_samples, *x_shape)`.
     """
-    with pure(vae, seed):
+    with undisturbed(vae, seed):
         return _see(vae, vae.prior().expand((num_samples,)).sample(), what)
 
 
@@ -54,7 +54,7 @@ def reconstruct(
     """
     check_rows(vae, index)
     x = take(vae, x, index).freeze(seed).rows(slice(None))
-    with pure(vae, seed) as device:
+    with undisturbed(vae, seed) as device:
         known = () if index is None else (index.to(device),)
         return _see(vae, vae.posterior(x, *known).sample(), what)
 
@@ -72,7 +72,7 @@ def decode(vae: Any, z: Tensor, what: What = "mean", *, seed: int = 0) -> Tensor
     Returns:
         Data of shape `(B, *x_shape)`.
     """
-    with pure(vae, seed) as device:
+    with undisturbed(vae, seed) as device:
         return _see(vae, z.to(device), what)
 
 

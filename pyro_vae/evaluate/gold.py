@@ -14,11 +14,8 @@ from torch import Tensor
 
 from ..counted import counted
 from ..data import Split
-from ..objectives.base import sample_sites
+from ..programs import Unconstrained, as_program, sample_sites, undisturbed
 from .checks import check_rows, take
-from .program import as_program
-from .pure import pure
-from .unconstrained import Unconstrained
 
 FOLDS = 5
 
@@ -78,7 +75,7 @@ def gold_posterior(
     vae = as_program(vae)
     check_rows(vae, index)
     rows = []
-    with pure(vae, seed) as device:
+    with undisturbed(vae, seed) as device:
         split = take(vae, x, index).freeze(seed)
         for i in range(len(split)):
             datum = split.rows(slice(i, i + 1))

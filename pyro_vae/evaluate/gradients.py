@@ -9,9 +9,8 @@ from torch import Tensor, nn
 
 from ..counted import counted
 from ..objectives.base import Objective
+from ..programs import as_program, undisturbed
 from .checks import check_rows, take
-from .program import as_program
-from .pure import pure
 
 
 @counted
@@ -68,7 +67,7 @@ def gradients(
     chosen = [p for p in given if p.requires_grad]
     if not chosen:
         raise ValueError("Expected parameters that require gradients; got none.")
-    with pure(program, seed) as device, torch.enable_grad():
+    with undisturbed(program, seed) as device, torch.enable_grad():
         objective, draws = objective.to(device), []
         for _ in range(num_draws):
             loss = objective(program.model, program.guide, x.to(device), **known).loss

@@ -14,14 +14,12 @@ from torch import Tensor
 
 from ..counted import counted
 from ..data import Split, fingerprint
-from ..objectives.base import weigh
+from ..programs import as_program, device_of, undisturbed, weigh
 from ..randomness import reseed, stream
 from .checks import check_rows, take
 from .interval import NORMAL, interval
 from .listed import evidence
 from .pareto import pareto_shape
-from .program import as_program
-from .pure import device_of, pure
 from .staged import Staged
 
 FEWEST = 25  # samples, of which the largest fifth is a tail
@@ -138,7 +136,7 @@ def log_marginal(
     """
     vae = as_program(vae)
     tail = min(num_samples // 5, ceil(3 * sqrt(num_samples)))
-    with pure(vae, seed):
+    with undisturbed(vae, seed):
         split = take(vae, x, index, skip_checks=skip_checks)
         summed = evidence(vae, split, index)
         if summed is not None:
@@ -179,7 +177,7 @@ def elbo(
         ValueError: As :func:`log_marginal`.
     """
     vae = as_program(vae)
-    with pure(vae, seed):
+    with undisturbed(vae, seed):
         split = take(vae, x, index, skip_checks=skip_checks)
         return torch.cat(
             [

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from ..data import Split
+from ..programs import undisturbed
 from .checks import check_rows, take
-from .pure import pure
 
 ROWS_AT_ONCE = 1000
 NUM_SAMPLES = 256
@@ -40,7 +40,7 @@ def encode(
     check_rows(vae, index)
     split = take(vae, x, index)
     locs, scales = [], []
-    with pure(vae, seed) as device:
+    with undisturbed(vae, seed) as device:
         for start in range(0, len(split), ROWS_AT_ONCE):
             rows = slice(start, start + ROWS_AT_ONCE)
             x = split.rows(rows)

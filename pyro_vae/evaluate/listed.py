@@ -9,7 +9,7 @@ from pyro import poutine
 from torch import Tensor
 
 from ..data import Split
-from ..objectives.base import density, sample_sites
+from ..programs import density, sample_sites
 
 MAX_STATES = 2**16
 ELEMENTS_AT_ONCE = 1_000_000

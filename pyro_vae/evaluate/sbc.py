@@ -11,11 +11,9 @@ from pyro.distributions import Delta
 from torch import Tensor
 
 from ..counted import counted
-from ..objectives.base import density, sample_sites, traces
+from ..programs import as_program, density, sample_sites, traces, undisturbed
 from .annealed import simulate
 from .checks import check_rows
-from .program import as_program
-from .pure import pure
 
 ROWS_AT_ONCE = 500
 NULL_DRAWS = 10_000
@@ -118,7 +116,7 @@ def sbc(
             f"{num_simulations} and {num_draws}."
         )
     check_rows(vae, None)
-    with pure(vae, seed):
+    with undisturbed(vae, seed):
         truth, x = simulate(vae, num_simulations)
         parts = [
             _of_rows(vae, x[rows], {n: v[rows] for n, v in truth.items()}, num_draws)
@@ -182,7 +180,7 @@ def eubo(vae: Any, num_data: int = 500, *, seed: int = 0) -> tuple[Tensor, Tenso
             f"is; got {type(vae.posterior).__name__}, which has it for {density_of}."
         )
     check_rows(vae, None)
-    with pure(vae, seed):
+    with undisturbed(vae, seed):
         truth, x = simulate(vae, num_data)
         upper, lower = [], []
         for rows in torch.arange(num_data, device=x.device).split(ROWS_AT_ONCE):

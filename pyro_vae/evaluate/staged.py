@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .pure import device_of
+from ..programs import device_of
 
 ELEMENTS_TO_COMPILE = 2e9
 r"""How many numbers p(x | z) must have, over all calls, before a compiler is done sooner."""

@@ -9,11 +9,10 @@ from torch import Tensor
 
 from ..counted import counted
 from ..data import Split
+from ..programs import Unconstrained, undisturbed
 from .checks import take
 from .importance import LogMarginal, elbo, log_marginal
-from .pure import pure
 from .trust import trust
-from .unconstrained import Unconstrained
 
 
 @counted
@@ -95,7 +94,7 @@ def _can_anneal(vae: Any, split: Split, index: Tensor | None) -> bool:
     r"""Whether there is a path along which to anneal: the latent variables are continuous."""
     known = {} if index is None else {"index": index[:2]}
     try:
-        with pure(vae, 0):
+        with undisturbed(vae, 0):
             Unconstrained(vae, split.rows(slice(0, 2)), **known)
     except ValueError:
         return False

@@ -9,7 +9,7 @@ from torch.distributions import constraints
 
 from ..data import Split, moments
 from ..distributions import same, support_of
-from .pure import pure
+from ..programs import undisturbed
 
 FAR = 10**2.5  # half of the way, in logarithms, from 10^2 to 10^3
 DRAWS = 100
@@ -27,7 +27,7 @@ def unit_warning(vae: Any, split: Split) -> str | None:
         vae: The VAE, as it starts.
         split: The training data.
     """
-    with pure(vae, 0):
+    with undisturbed(vae, 0):
         law = vae.likelihood(vae.prior().expand((DRAWS,)).sample())
         if not same(support_of(vae.likelihood, law), constraints.real):
             return None

@@ -12,8 +12,7 @@ from pyro import poutine
 from pyro.infer import Trace_ELBO
 from torch import Tensor
 
-from ..objectives.alike import note_rows
-from ..objectives.base import Sites, sample_sites
+from ..programs import Sites, note_rows, sample_sites
 
 
 class Run(NamedTuple):

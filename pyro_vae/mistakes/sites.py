@@ -1,7 +1,6 @@
 r"""Sites of model and guide that do not fit each other, or the data."""
 
-from ..objectives.alike import rows_differ, weights_differ
-from ..objectives.base import sample_sites
+from ..programs import rows_differ, sample_sites, weights_differ
 from .case import Case, of_failures
 from .words import depth, forgotten_event, listed, plates
 

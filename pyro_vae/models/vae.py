@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from ..base import Likelihood, Posterior, Prior
-from ..params import show_parameters
+from ..programs import show_parameters
 
 ROLES = {"prior": Prior, "likelihood": Likelihood, "posterior": Posterior}
 

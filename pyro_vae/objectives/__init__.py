@@ -1,6 +1,7 @@
 r"""Objectives: what training maximizes, and handlers that bend it.  (layer 4)"""
 
-from .base import Objective, Terms
+from ..programs import Terms
+from .base import Objective
 from .dreg import DReG
 from .elbo import ELBO
 from .enumeration import Enumeration

@@ -6,8 +6,9 @@ from typing import Any, Literal
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
-from .base import Objective, Sites, Terms, check_gradients, traces
-from .kl import equal, kl_by_feature, kl_divergence
+from ..programs import Sites, Terms, check_gradients, equal, traces
+from .base import Objective
+from .kl import kl_by_feature, kl_divergence
 
 
 class ELBO(Objective):

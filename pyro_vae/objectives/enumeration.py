@@ -7,7 +7,8 @@ import pyro
 from pyro import poutine
 from torch import Tensor
 
-from .base import Objective, Terms, check_gradients, check_plates, density, sample_sites
+from ..programs import Terms, check_gradients, check_plates, density, sample_sites
+from .base import Objective
 
 
 class Enumeration(Objective):

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
+from ..programs import density, traces
 from ..randomness import apart
-from .base import density, traces
 from .kl import WRAPPERS, kl_divergence
 from .planner import IMPORTANCE_WEIGHTED, Plan, name, plan
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from .base import Objective, Terms
+from ..programs import Terms
+from .base import Objective
 
 
 class IWAE(Objective):

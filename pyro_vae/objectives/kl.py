@@ -7,6 +7,8 @@ import torch
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
+from ..programs import equal
+
 WRAPPERS = (dist.MaskedDistribution, dist.ExpandedDistribution)
 MOMENTS = (dist.MultivariateNormal, dist.LowRankMultivariateNormal)
 
@@ -73,12 +75,3 @@ def _plain(d: Any) -> Any:
     while isinstance(d, dist.ExpandedDistribution):
         d = d.base_dist
     return d
-
-
-def equal(a: Any, b: Any) -> bool:
-    r"""Whether two scales or masks, numbers or tensors, are the same."""
-    if a is b:
-        return True
-    if isinstance(a, Tensor) or isinstance(b, Tensor):
-        return a is not None and b is not None and bool(torch.as_tensor(a == b).all())
-    return bool(a == b)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ..nn import MLP
-from .base import Objective, Terms
+from ..programs import Terms
+from .base import Objective
 
 
 class ScoreFunction(Objective):

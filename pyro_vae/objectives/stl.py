@@ -5,7 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
-from .base import Objective, Terms
+from ..programs import Terms
+from .base import Objective
 
 
 class STL(Objective):

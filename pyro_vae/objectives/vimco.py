@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .base import Objective, Terms
+from ..programs import Terms
+from .base import Objective
 
 
 class VIMCO(Objective):

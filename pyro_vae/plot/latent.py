@@ -9,7 +9,7 @@ from torch import Tensor
 from ..data import Split
 from ..distributions import describe
 from ..evaluate import decode, encode, rate_distortion
-from ..evaluate.pure import pure
+from ..programs import undisturbed
 from .canvas import add_bar, is_image, new_figure, scale_of, show_images, show_table, table_of
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Walk(NamedTuple):
 
 def plot_manifold(vae: Any, side: int = 20, *, split: Split | None = None) -> "Figure":
     r"""Decodes a square of a two-dimensional latent space, by quantiles of the prior's samples."""
-    with pure(vae, 0):
+    with undisturbed(vae, 0):
         z = vae.prior().expand((10_000,)).sample()
     low, high = torch.quantile(z, z.new_tensor(QUANTILES), dim=0)
     steps = torch.linspace(0, 1, side, device=z.device, dtype=z.dtype)
@@ -138,7 +138,7 @@ def plot_latent(
 
 def _walk(vae: Any, loc: Tensor, steps: int) -> Walk:
     r"""Rows of points on the support of the prior, as it is evaluated."""
-    with pure(vae, 0):
+    with undisturbed(vae, 0):
         support = vae.prior().support
     activity = loc.var(0) if len(loc) > 1 else torch.ones_like(loc[0])
     match describe(support):

@@ -8,7 +8,7 @@ import torch
 
 from ..data import Split
 from ..distributions import describe
-from ..evaluate.pure import pure
+from ..programs import undisturbed
 from .canvas import is_image
 from .data import plot_correlations, plot_reconstructions, plot_samples
 from .diagnosis import plot_curves
@@ -61,7 +61,7 @@ def draw_run(vae: Any, split: Split, metrics: Path | None = None) -> "dict[str, 
     }
     if len(split.x_shape) == 1:
         figures["correlations"] = plot_correlations(vae, split)
-    with pure(vae, 0):
+    with undisturbed(vae, 0):
         prior = vae.prior()
         plane = prior.event_shape == (2,) and describe(prior.support) == "the real numbers"
     if plane and is_image(split.rows(slice(0, 1))):

@@ -15,10 +15,10 @@ from .. import checkpoint
 from ..config import Train, validate
 from ..data import Dataset, as_split
 from ..evaluate.checks import check_start, take
-from ..evaluate.pure import device_of, dtype_of
 from ..evaluate.units import unit_warning
 from ..objectives import plan, planned
 from ..precision import default_dtype
+from ..programs import device_of, dtype_of
 from ..randomness import apart, reseed
 from .curve import rate_distortion_curve
 from .optimizer import make_optimizer

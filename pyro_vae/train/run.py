@@ -21,8 +21,8 @@ from ..config import Train
 from ..data import Split, fingerprint
 from ..evaluate import CollapseWatch, active_units, elbo
 from ..evaluate.collapse import ACTIVE
-from ..evaluate.pure import device_of
 from ..objectives import ELBO, Objective, scale_kl, track_sigma
+from ..programs import device_of
 from .schedule import Schedule, compiles, lone_rows
 from .terminal import Bar, leave
 

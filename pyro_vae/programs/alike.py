@@ -7,7 +7,7 @@ from pyro import poutine
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from .kl import equal
+from .tracing import equal
 
 
 class note_rows(Messenger):

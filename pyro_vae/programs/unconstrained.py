@@ -13,8 +13,8 @@ from torch.distributions.constraints import Constraint
 from torch.distributions.transforms import ComposeTransform, IndependentTransform
 
 from ..distributions.support import describe
-from ..objectives.base import density, sample_sites
 from .program import prior_guide
+from .tracing import density, sample_sites
 
 Start = Literal["prior", "guide"]
 

@@ -13,7 +13,7 @@ from ..randomness import apart, stream
 
 
 @contextmanager
-def pure(vae: nn.Module, seed: int) -> Iterator[torch.device]:
+def undisturbed(vae: nn.Module, seed: int) -> Iterator[torch.device]:
     r"""Evaluates `vae` in evaluation mode, without gradients, with random numbers of its own.
 
     Pyro's validation is off inside: supports and shapes are checked once, before.

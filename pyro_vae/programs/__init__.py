@@ -1,0 +1,51 @@
+r"""Running any pair of model and guide: traces, weights, latents on the line.  (layer 1)
+
+Whoever trains or evaluates stands on this room, and asks programs, not their parts.
+"""
+
+from .alike import note_rows, rows_differ, weights_differ
+from .params import show_parameters
+from .paths import detach_samples, gate_samples, reduce
+from .program import Program, as_program, prior_guide
+from .state import device_of, dtype_of, undisturbed
+from .tracing import (
+    Sites,
+    check_gradients,
+    check_plates,
+    density,
+    equal,
+    sample_sites,
+    traces,
+)
+from .unconstrained import Start, Unconstrained, bijection
+from .weights import Gradient, Terms, Weights, weigh
+
+__all__ = [
+    "Gradient",
+    "Program",
+    "Sites",
+    "Start",
+    "Terms",
+    "Unconstrained",
+    "Weights",
+    "as_program",
+    "bijection",
+    "check_gradients",
+    "check_plates",
+    "density",
+    "detach_samples",
+    "device_of",
+    "dtype_of",
+    "equal",
+    "gate_samples",
+    "note_rows",
+    "prior_guide",
+    "reduce",
+    "rows_differ",
+    "sample_sites",
+    "show_parameters",
+    "traces",
+    "undisturbed",
+    "weigh",
+    "weights_differ",
+]
