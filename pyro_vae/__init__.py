@@ -25,6 +25,8 @@ if TYPE_CHECKING:  # what editors and type checkers see
     from . import priors as priors
     from . import programs as programs
     from . import report as report
+    from .base import Net as Net
+    from .base import Sites as Sites
     from .build import build_vae as build_vae
     from .checkpoint import load as load
     from .compile import CompiledSVI as CompiledSVI
@@ -67,6 +69,8 @@ _MODULES = [
 ]
 _HOMES = {
     "CompiledSVI": "compile",
+    "Net": "base",
+    "Sites": "base",
     "VAE": "models",
     "ais": "evaluate",
     "bdmc": "evaluate",

@@ -1,11 +1,13 @@
 r"""The grammar: a VAE is a prior, a likelihood and a posterior.  (layer 1)
 
-Each is a module whose ``forward`` returns a distribution with its full event shape. What others
-may ask of a family stands in its class attributes; nothing else is read.
+Each is a factor, or a product of factors. A factor is a module whose ``forward`` returns a
+distribution with its full event shape, given what it names. What others may ask of a family
+stands in its class attributes; nothing else is read.
 """
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal, Self
 
 from pyro.distributions import Distribution
 from torch import Tensor, nn
@@ -20,7 +22,48 @@ r"""What takes the mean of :math:`x` to the decoder's first output; ``"centred"`
 [-1, 1], and ``"none"`` says that there is no such function."""
 
 
-class Prior(nn.Module, ABC):
+class Factor(nn.Module):
+    r"""One factor of a model or guide: a conditional distribution, or a tensor that is computed.
+
+    Attributes:
+        parents: The names of what it is given: sites and nets before it, or what the data bring.
+            None stands for what its role is given: a prior nothing, a likelihood all latent
+            variables, a posterior `x`.
+    """
+
+    parents: tuple[str, ...] | None = None
+
+    def given(self, *parents: str) -> Self:
+        r"""Names what the factor is given, and returns the factor itself.
+
+        Several values reach its network as one tuple; :class:`pyro_vae.nn.Join` takes it.
+
+        Example:
+            >>> import pyro_vae as pv
+            >>> pv.posteriors.MeanFieldNormal(pv.nn.MLP(2, [8], 2 * 4)).given("z2").parents
+            ('z2',)
+        """
+        self.parents = parents
+        return self
+
+
+class Net(Factor):
+    r"""Creates a node without noise: its network returns a tensor, which is no random variable.
+
+    Arguments:
+        net: A network of what the node is given.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, values: Any) -> Tensor:
+        r"""Returns the tensor, of shape `(*batch, ...)`."""
+        return self.net(values)
+
+
+class Prior(Factor, ABC):
     r"""Abstract prior :math:`p(z)`. Define ``forward``.
 
     Attributes:
@@ -37,7 +80,7 @@ class Prior(nn.Module, ABC):
         """
 
 
-class Likelihood(nn.Module, ABC):
+class Likelihood(Factor, ABC):
     r"""Abstract likelihood :math:`p(x \mid z)`. Define ``forward``.
 
     Arguments:
@@ -70,7 +113,7 @@ class Likelihood(nn.Module, ABC):
         Returns:
             The decoder's output, of shape `(*batch, ...)`.
         """
-        if z.dim() in (0, 2):
+        if not isinstance(z, Tensor) or z.dim() in (0, 2):  # several values: Join's to flatten
             return self.decoder(z)
         y = self.decoder(z.reshape(-1, z.shape[-1]))
         return y.reshape(*z.shape[:-1], *y.shape[1:])
@@ -86,7 +129,7 @@ class Likelihood(nn.Module, ABC):
         """
 
 
-class Posterior(nn.Module, ABC):
+class Posterior(Factor, ABC):
     r"""Abstract amortized posterior :math:`q(z \mid x)`. Define ``forward``.
 
     Arguments:
@@ -122,3 +165,93 @@ class Posterior(nn.Module, ABC):
         Returns:
             A distribution with ``batch_shape`` `batch` and ``event_shape`` `(latent_dim,)`.
         """
+
+
+class Sites(nn.ModuleDict):
+    r"""Creates a product of factors, :math:`\prod_s p(s \mid \text{parents of } s)`, in order.
+
+    A conditional prior is a family of posteriors: both are conditional distributions of a network.
+    The attributes are those of a single factor, for all together.
+
+    Arguments:
+        factors: The factors by the name of their site, in the order of sampling.
+        named: More of them.
+
+    Raises:
+        ValueError: There are none, or a name is one of a method of modules.
+
+    Example:
+        >>> import pyro_vae as pv
+        >>> prior = pv.Sites(
+        ...     z2=pv.priors.StandardNormal(2),
+        ...     z1=pv.posteriors.MeanFieldNormal(pv.nn.MLP(2, [8], 2 * 4)).given("z2"),
+        ... )
+        >>> prior.reparameterized, list(prior)
+        (True, ['z2', 'z1'])
+    """
+
+    def __init__(self, factors: Mapping[str, Factor] | None = None, /, **named: Factor) -> None:
+        super().__init__()
+        every = {**(factors or {}), **named}
+        if not every:
+            raise ValueError("Expected factors by the name of their site; got none.")
+        for name, factor in every.items():
+            if not isinstance(factor, Factor):
+                raise ValueError(
+                    f"Expected factors: priors, likelihoods, posteriors or pv.Net(network); got "
+                    f"{type(factor).__name__} as {name!r}."
+                )
+            if hasattr(self, name) or not name.isidentifier():
+                raise ValueError(
+                    f"Expected names of sites such as z1; got {name!r}, which "
+                    f"{'is no name' if not name.isidentifier() else 'modules use themselves'}."
+                )
+            self[name] = factor
+
+    def laws(self) -> dict[str, Any]:
+        r"""The factors that are distributions, by name."""
+        return {name: factor for name, factor in self.items() if not isinstance(factor, Net)}
+
+    def _each(self, name: str, default: Any) -> list[Any]:
+        return [getattr(factor, name, default) for factor in self.laws().values()]
+
+    @property
+    def support(self) -> Constraint:
+        r"""That of `x` in a likelihood, else that of the last site."""
+        laws = self.laws()
+        return laws["x"].support if "x" in laws else [*laws.values()][-1].support
+
+    @property
+    def missing(self) -> bool:
+        return any(self._each("missing", False))
+
+    @property
+    def reparameterized(self) -> bool:
+        return all(self._each("reparameterized", True))
+
+    @property
+    def enumerable(self) -> bool:
+        return any(self._each("enumerable", False))
+
+    @property
+    def index(self) -> bool:
+        return any(self._each("index", False))
+
+    @property
+    def density(self) -> Density:
+        found = self._each("density", "anywhere")
+        return next((d for d in ("none", "own samples") if d in found), "anywhere")
+
+    @property
+    def link(self) -> Link:
+        laws = self.laws()
+        return laws["x"].link if "x" in laws else "none"
+
+    @property
+    def passes(self) -> int:
+        return sum(self._each("passes", 1))
+
+
+def factors_of(part: nn.Module, name: str) -> list[tuple[str, Any]]:
+    r"""The factors of a part by the names of their sites; a single one is the site `name`."""
+    return [*part.items()] if isinstance(part, Sites) else [(name, part)]

@@ -80,7 +80,7 @@ class Exact:
             )
         linear = layers[0]
         self.w, self.b = linear.weight.detach().clone(), linear.bias.detach().clone()
-        self.variance = vae.likelihood.log_scale.detach().exp() ** 2  # type: ignore[operator]
+        self.variance = vae.likelihood.log_scale.detach().exp() ** 2
         dim, latent_dim = self.w.shape
         eye = torch.eye(latent_dim, dtype=self.w.dtype, device=self.w.device)
         noise = self.variance * torch.eye(dim, dtype=self.w.dtype, device=self.w.device)
@@ -108,7 +108,7 @@ class Exact:
 
     def set_posterior(self, vae: VAE) -> None:
         r"""Gives the encoder of `vae` the exact posterior, or its best diagonal approximation."""
-        linear: Any = vae.posterior.encoder.layers[0]  # type: ignore[index]
+        linear: Any = vae.posterior.encoder.layers[0]
         size = len(self.covariance)
         gain = self.covariance @ self.w.T / self.variance
         with torch.no_grad():

@@ -444,7 +444,7 @@ def refusal(situation: str, estimator: str) -> str | None:
     """What is to be said where the bound has no such estimator."""
     if situation in DISCRETE and estimator in PATHWISE:
         return "Expected reparameterized latent sites"
-    if estimator == "enumeration" and situation not in ("one bit", "masks of a latent alone"):
+    if estimator == "enumeration" and situation not in DISCRETE:
         return "Expected (one latent site to list|a latent variable whose values can be listed)"
     if estimator == "score function, neural" and situation == "a global variable":
         return "Take the average baseline"

@@ -73,6 +73,8 @@ class Train(Settings):
     """Times it does so, each time rising half of a cycle; the cycles fill kl_warmup_epochs."""
     free_bits: NonNegativeFloat = 0.0
     """Nats below which the KL term of a latent feature costs nothing."""
+    free_bits_per: Literal["feature", "site"] = "feature"
+    """What has these nats free: each latent feature, or each latent site."""
     capacity: NonNegativeFloat | None = None
     """Nats that the KL term is drawn to, instead of to zero, with kl_weight as the force."""
     capacity_epochs: NonNegativeFloat = 0.0
@@ -93,6 +95,8 @@ class Train(Settings):
     """The order of the Renyi bound."""
     baseline: Literal["average", "neural", "none"] = "average"
     """The baseline of the score function: a running mean, a network, or none."""
+    supervision: NonNegativeFloat = 0.0
+    """The weight of log q(y | x) where y is known, for enumeration."""
     final_temperature: PositiveFloat | None = None
     """Where the temperature of relaxed families ends."""
     temperature_epochs: NonNegativeFloat = 0.0

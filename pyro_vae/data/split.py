@@ -2,7 +2,7 @@ r"""Data as they are stored, and the rule that turns them into x."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -45,6 +45,8 @@ class Split:
             all there, in order.
         columns: The columns of a table.
         classes: What the labels 0, 1, ... are called.
+        known: What model and guide take besides `x`, by name: conditions, values of other sites
+            (NaN where they are not known), row numbers; each has a row for every datum.
         checked: For which model the data were checked last.
         violation: What that check found, where data are evaluated all the same.
     """
@@ -60,6 +62,7 @@ class Split:
     numbers: Tensor | None = None
     columns: tuple[Column, ...] = ()
     classes: tuple[str, ...] = ()
+    known: dict[str, Tensor] = field(default_factory=dict)
     checked: str = ""
     violation: str = ""
 
@@ -87,6 +90,36 @@ class Split:
             return (p > 0.5).to(p.dtype)
         return (torch.rand_like(p) < p).to(p.dtype)
 
+    def known_at(self, index: Tensor | slice) -> dict[str, Any]:
+        r"""Returns what is known of the rows `index` besides `x`, by name."""
+        dtype = self.dtype or torch.get_default_dtype()
+        rows = {name: _pick(value, index) for name, value in self.known.items()}
+        return {n: v.to(dtype) if v.is_floating_point() else v for n, v in rows.items()}
+
+    def batch(self, index: Tensor | slice) -> tuple[Tensor, dict[str, Any]]:
+        r"""Returns `x` of the rows `index`, and what else is known of them."""
+        return self.rows(index), self.known_at(index)
+
+    def knowing(self, **known: Any) -> "Split":
+        r"""Returns the split with more that is known of its data, a row for each.
+
+        Raises:
+            ValueError: It is no tensor or array, or has another number of rows.
+        """
+        found = dict(self.known)
+        for name, value in known.items():
+            if value is None:
+                continue
+            array, _ = plain(value, name)
+            tensor = array if isinstance(array, Tensor) else torch.from_numpy(np.array(array))
+            if tensor.dim() == 0 or len(tensor) != len(self):
+                raise ValueError(
+                    f"Expected {name} with a row for each of {len(self)} data in {self.source}; "
+                    f"got {tuple(tensor.shape)}."
+                )
+            found[name] = tensor.to(self.device)
+        return replace(self, known=found, checked="") if known else self
+
     def take(self, index: Tensor | slice) -> "Split":
         r"""Returns the split of the rows `index`; a slice of a mapped array stays mapped."""
         mapped = isinstance(index, slice) and not isinstance(self.stored, Tensor)
@@ -95,6 +128,7 @@ class Split:
             stored=self.stored[index] if mapped else self._stored_rows(index),
             labels=None if self.labels is None else _pick(self.labels, index),
             numbers=_pick(self.row_numbers, index),
+            known={name: _pick(value, index) for name, value in self.known.items()},
         )
 
     @property
@@ -108,9 +142,10 @@ class Split:
 
     def to(self, device: torch.device) -> "Split":
         r"""Returns the split on `device`: a tensor moves as a whole, a mapped array by rows."""
+        known = {name: value.to(device) for name, value in self.known.items()}
         if isinstance(self.stored, Tensor):
-            return replace(self, stored=self.stored.to(device), device=device)
-        return replace(self, device=device)
+            return replace(self, stored=self.stored.to(device), device=device, known=known)
+        return replace(self, device=device, known=known)
 
     def freeze(self, seed: int) -> "Split":
         r"""Returns the split with bits drawn once by `seed`, where they were drawn at visits."""
@@ -140,7 +175,9 @@ def _pick(values: Tensor, index: Tensor | slice) -> Tensor:
     return values[index.to(values.device) if isinstance(index, Tensor) else index]
 
 
-def as_split(x: Any, source: str = "data", like: Sequence[Column] | None = None) -> Split:
+def as_split(
+    x: Any, source: str = "data", like: Sequence[Column] | None = None, **known: Any
+) -> Split:
     r"""Returns `x` as a :class:`Split` whose values are taken as they are, never rescaled.
 
     Arguments:
@@ -150,12 +187,14 @@ def as_split(x: Any, source: str = "data", like: Sequence[Column] | None = None)
         source: What errors call the data.
         like: The columns of the table that a model was trained on, which a DataFrame has to have:
             they are taken by name, and text by their codes. Without any, text is refused.
+        known: What model and guide take besides, a row for each datum: conditions, values of
+            other sites with NaN where they are not known, row numbers as `index`.
 
     Raises:
         ValueError: `x` is no array of numbers with at least one row.
     """
     if isinstance(x, Split):
-        return x
+        return x.knowing(**known)
     columns: tuple[Column, ...] = ()
     if is_frame(x):
         x, columns = read_frame(x, source, like)
@@ -177,7 +216,7 @@ def as_split(x: Any, source: str = "data", like: Sequence[Column] | None = None)
         source=source,
         device=device,
         columns=columns,
-    )
+    ).knowing(**known)
 
 
 def moments(split: Split) -> tuple[Tensor, Tensor]:
@@ -197,7 +236,7 @@ def moments(split: Split) -> tuple[Tensor, Tensor]:
 
 
 def fingerprint(split: Split) -> str:
-    r"""Returns the SHA-256 of shape, dtype and stored bytes.
+    r"""Returns the SHA-256 of shape, dtype and stored bytes, and of what else is known.
 
     Of a memory-mapped array above 64 MB, evenly spaced rows of about that size stand for all.
     """
@@ -210,6 +249,9 @@ def fingerprint(split: Split) -> str:
         digest.update(
             np.ascontiguousarray(stored[start : start + ROWS_AT_ONCE * step : step]).data
         )
+    for name, value in sorted(split.known.items()):
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        digest.update(np.ascontiguousarray(value.cpu().numpy()).data)
     return digest.hexdigest()
 
 

@@ -6,6 +6,7 @@ from .counts import Beta, Binomial, NegativeBinomial, Poisson, StudentT
 from .discrete import IndependentBernoulli, Levels, OneHots
 from .discretized_logistic import DiscretizedLogistic
 from .flow import Flow
+from .known import Known
 from .mixture import DiagonalNormalMixture, Mixture
 from .relaxed import RelaxedOneHots, StraightThrough
 from .scales import bounded, halves, scale_of
@@ -24,6 +25,7 @@ __all__ = [
     "Flow",
     "HypersphereUniform",
     "IndependentBernoulli",
+    "Known",
     "Levels",
     "Mixture",
     "NegativeBinomial",

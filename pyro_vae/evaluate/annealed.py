@@ -1,6 +1,6 @@
 r"""How likely are the data? Annealed importance sampling, and a bound from either side."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from math import log, prod
 from typing import Any, NamedTuple
@@ -11,8 +11,16 @@ from pyro import poutine
 from torch import Tensor
 
 from ..counted import counted
-from ..data import Split, as_split
-from ..programs import Start, Unconstrained, as_program, sample_sites, undisturbed
+from ..data import Split
+from ..programs import (
+    Start,
+    Unconstrained,
+    as_program,
+    device_of,
+    dtype_of,
+    sample_sites,
+    undisturbed,
+)
 from .checks import check_rows, take
 from .importance import ELEMENTS_AT_ONCE, figures
 from .staged import Staged
@@ -64,9 +72,9 @@ def ais(
     num_chains: int = 4,
     num_leapfrogs: int = 10,
     start: Start = "prior",
-    index: Tensor | None = None,
     seed: int = 0,
     skip_checks: bool = False,
+    **known: Any,
 ) -> Annealed:
     r"""Estimates :math:`\log p(x)` of each datum by annealed importance sampling.
 
@@ -91,9 +99,10 @@ def ais(
         num_chains: The number of chains per datum, whose weights are averaged.
         num_leapfrogs: The number of leapfrog steps in a move.
         start: ``"prior"``, or ``"guide"`` where its density may be asked of any value.
-        index: The row numbers of the data, of shape `(B,)`, for posteriors that want them.
         seed: Seeds the chains.
         skip_checks: As in :func:`pyro_vae.log_marginal`.
+        known: What the programs take besides, a row for each datum: row numbers as `index`,
+            conditions, values of other sites.
 
     Returns:
         The estimate, its error, effective number of chains and acceptance, each of shape `(B,)`.
@@ -104,13 +113,13 @@ def ais(
     """
     vae = as_program(vae)
     with undisturbed(vae, seed):
-        split = take(vae, x, index, skip_checks=skip_checks)
+        split = take(vae, x, known, skip_checks=skip_checks)
         if start == "guide":
-            check_rows(vae, index)
+            check_rows(vae, split.known)
         path = Path(vae, split, num_temperatures, num_chains, num_leapfrogs, start)
         chunks = [
-            _summary(*path.anneal(path.sizes(x, known), path.draw(x, known), x, known))
-            for x, known in path.chunks(split, index)
+            _summary(*path.anneal(path.sizes(x, more), path.draw(x, more), x, more))
+            for x, more in path.chunks(split)
         ]
     return Annealed(*(torch.cat(field) for field in zip(*chunks)))
 
@@ -125,6 +134,7 @@ def bdmc(
     num_leapfrogs: int = 10,
     start: Start = "prior",
     seed: int = 0,
+    **known: Any,
 ) -> Sandwich:
     r"""Bounds :math:`\log p(x)` of simulated data from both sides (bidirectional Monte Carlo).
 
@@ -146,35 +156,48 @@ def bdmc(
         num_leapfrogs: The number of leapfrog steps in a move.
         start: ``"prior"``, or ``"guide"``.
         seed: Seeds data and chains.
+        known: Conditions, a row for each of `num_data` data.
 
     Returns:
         Both bounds, and the data.
     """
     vae = as_program(vae)
     with undisturbed(vae, seed):
-        values, x = simulate(vae, num_data)
-        split = as_split(x)
+        values, split = simulate(vae, num_data, known)
         path = Path(vae, split, num_temperatures, num_chains, num_leapfrogs, start)
         exact = path.latents.join({name: value[None] for name, value in values.items()})
         lower, upper, done = [], [], 0
-        for data, known in path.chunks(split, None):
+        for data, more in path.chunks(split):
             ends = exact[:, done : done + len(data)].expand(num_chains, -1, -1)
-            sizes = path.sizes(data, known)
-            forward, _ = path.anneal(sizes, path.draw(data, known), data, known)
-            back, _ = path.anneal(sizes, ends, data, known, backwards=True)
+            sizes = path.sizes(data, more)
+            forward, _ = path.anneal(sizes, path.draw(data, more), data, more)
+            back, _ = path.anneal(sizes, ends, data, more, backwards=True)
             lower.append(forward.logsumexp(0) - log(num_chains))
             upper.append(log(num_chains) - back.logsumexp(0))
             done += len(data)
-    return Sandwich(torch.cat(lower), torch.cat(upper), x)
+    return Sandwich(torch.cat(lower), torch.cat(upper), split.rows(slice(None)))
 
 
-def simulate(vae: Any, num_data: int) -> tuple[dict[str, Tensor], Tensor]:
-    r"""Draws latent variables and data from the model: the values of its sites, and `x`."""
-    trace = poutine.trace(vae.model).get_trace(batch_size=num_data)
+def simulate(
+    vae: Any, num_data: int, known: Mapping[str, Any] | None = None
+) -> tuple[dict[str, Tensor], Split]:
+    r"""Draws latent variables and data from the model.
+
+    Returns:
+        The values of its latent sites; and `x`, with conditions and the values of other observed
+        sites as what is known.
+    """
+    device, dtype = device_of(vae), dtype_of(vae)
+    given = {n: torch.as_tensor(v).to(device, dtype) for n, v in (known or {}).items()}
+    trace = poutine.trace(vae.model).get_trace(batch_size=num_data, **given)
     x = trace.nodes["_RETURN"]["value"]
-    given = sample_sites(poutine.trace(poutine.replay(vae.model, trace=trace)).get_trace(x))
-    latent = {name: site["value"] for name, site in given.items() if not site["is_observed"]}
-    return latent, x
+    others = [name for name in getattr(vae, "observed", ()) if name != "x"]
+    seen = {**given, **{name: trace.nodes[name]["value"] for name in others}}
+    again = poutine.trace(poutine.replay(vae.model, trace=trace)).get_trace(x, **seen)
+    sites = sample_sites(again)
+    latent = {name: site["value"] for name, site in sites.items() if not site["is_observed"]}
+    split = Split(x, device=x.device, dtype=dtype, source="simulated data", known=seen)
+    return latent, split
 
 
 class Path:
@@ -191,19 +214,16 @@ class Path:
     ) -> None:
         self.num_chains, self.num_leapfrogs, self.start = num_chains, num_leapfrogs, start
         self.betas = schedule(num_temperatures).tolist()
-        index = {"index": torch.arange(2)[: len(split)]} if _wants_rows(vae) else {}
-        self.latents = Unconstrained(vae, split.rows(slice(0, 2)), **index)
+        x, known = split.batch(slice(0, 2))
+        self.latents = Unconstrained(vae, x, **known)
         elements = float(num_temperatures) * num_leapfrogs * num_chains
         self.evaluate = Staged(self.densities, vae, elements * len(split) * prod(split.x_shape))
 
-    def chunks(
-        self, split: Split, index: Tensor | None
-    ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+    def chunks(self, split: Split) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
         r"""Yields data, and what goes with them, as many as memory allows at a time."""
         rows = max(1, ELEMENTS_AT_ONCE // (prod(split.x_shape) * self.num_chains))
         for start in range(0, len(split), rows):
-            x = split.rows(slice(start, start + rows))
-            yield x, {} if index is None else {"index": index[start : start + rows].to(x.device)}
+            yield split.batch(slice(start, start + rows))
 
     def draw(self, x: Tensor, known: dict[str, Tensor]) -> Tensor:
         r"""Draws from the start, of shape `(C, B, dim)`."""
@@ -312,10 +332,6 @@ def schedule(num_temperatures: int, delta: float = 4.0) -> np.ndarray:
     """
     curve = 1 / (1 + np.exp(-delta * np.linspace(-1, 1, num_temperatures + 1)))
     return (curve - curve[0]) / (curve[-1] - curve[0])
-
-
-def _wants_rows(vae: Any) -> bool:
-    return bool(getattr(getattr(vae, "posterior", None), "index", False))
 
 
 def _summary(log_weights: Tensor, acceptance: Tensor) -> Annealed:

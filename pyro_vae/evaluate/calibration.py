@@ -1,6 +1,6 @@
 r"""Does the model make such data? Statistics and intervals of what it predicts."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -9,8 +9,9 @@ from torch import Tensor
 
 from ..counted import counted
 from ..data import Split
-from ..programs import undisturbed
+from ..programs import as_program, sample_sites, undisturbed
 from .checks import take
+from .generate import replicated
 
 ROWS_AT_ONCE = 500
 
@@ -52,6 +53,7 @@ def predictive_check(
     *,
     given: Literal["prior", "posterior"] = "prior",
     seed: int = 0,
+    **known: Any,
 ) -> dict[str, PredictiveCheck]:
     r"""Compares statistics of the data with those of data that the model makes.
 
@@ -69,6 +71,8 @@ def predictive_check(
         given: Their latent variables come from the ``"prior"``, as those of new data do, or from
             the ``"posterior"`` of each datum.
         seed: Seeds the replications.
+        known: What the programs take besides, a row for each datum: row numbers as `index`,
+            conditions, values of other sites.
 
     Returns:
         The result for each statistic.
@@ -76,16 +80,17 @@ def predictive_check(
     Raises:
         ValueError: A statistic is not finite.
     """
+    vae = as_program(vae)
     with undisturbed(vae, seed):
-        split = take(vae, x).freeze(seed)
+        split = take(vae, x, known).freeze(seed)
         observed = {
             name: _averaged(s, split.chunks(ROWS_AT_ONCE)) for name, s in statistics.items()
         }
         replicated: dict[str, list[float]] = {name: [] for name in statistics}
         for _ in range(num_replications):
             made = [
-                torch.where(part.isnan(), part, _replicate(vae, part, given))
-                for part in split.chunks(ROWS_AT_ONCE)
+                torch.where(part.isnan(), part, _replicate(vae, part, more, given))
+                for part, more in _batches(split)
             ]
             for name, statistic in statistics.items():
                 replicated[name].append(_averaged(statistic, made))
@@ -115,6 +120,7 @@ def interval_coverage(
     *,
     given: Literal["prior", "posterior"] = "posterior",
     seed: int = 0,
+    **known: Any,
 ) -> dict[float, float]:
     r"""Returns how often predictive intervals hold the elements of `x`.
 
@@ -130,18 +136,21 @@ def interval_coverage(
         num_draws: The number of draws for each datum.
         given: Where the latent variables come from, as in :func:`predictive_check`.
         seed: Seeds the draws.
+        known: What the programs take besides, a row for each datum: row numbers as `index`,
+            conditions, values of other sites.
 
     Returns:
         The share of elements inside, for each level.
     """
     inside = {level: 0.0 for level in levels}
     total = 0
+    vae = as_program(vae)
     with undisturbed(vae, seed):
-        split = take(vae, x).freeze(seed)
-        for part in split.chunks(ROWS_AT_ONCE):
+        split = take(vae, x, known).freeze(seed)
+        for part, more in _batches(split):
             below, ties = torch.zeros_like(part), torch.zeros_like(part)
             for _ in range(num_draws):
-                draw = _replicate(vae, part, given)
+                draw = _replicate(vae, part, more, given)
                 below += (draw < part).to(part.dtype)
                 ties += (draw == part).to(part.dtype)
             place = (below + torch.rand_like(ties) * (ties + 1)) / (num_draws + 1)
@@ -153,11 +162,13 @@ def interval_coverage(
     return {level: count / total for level, count in inside.items()}
 
 
-def _replicate(vae: Any, x: Tensor, given: str) -> Tensor:
-    if given not in ("prior", "posterior"):
-        raise ValueError(f"Expected 'prior' or 'posterior'; got {given!r}.")
-    z = vae.prior().expand((len(x),)).sample() if given == "prior" else vae.posterior(x).sample()
-    return vae.likelihood(z).sample()
+def _batches(split: Split) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+    for start in range(0, len(split), ROWS_AT_ONCE):
+        yield split.batch(slice(start, start + ROWS_AT_ONCE))
+
+
+def _replicate(vae: Any, x: Tensor, known: Mapping[str, Tensor], given: str) -> Tensor:
+    return sample_sites(replicated(vae, x, known, given))["x"]["value"]
 
 
 def _averaged(statistic: Statistic, parts: Any) -> float:

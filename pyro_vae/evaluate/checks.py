@@ -1,6 +1,6 @@
 r"""Do data and model fit each other? The door through which data enter training and evaluation."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from math import isfinite, prod
@@ -19,10 +19,16 @@ from ..objectives.planner import check_supports
 from ..programs import (
     device_of,
     dtype_of,
+    family_of,
+    guide_name,
+    is_vae,
     note_rows,
+    refused,
     rows_differ,
     sample_sites,
+    traces,
     undisturbed,
+    wants_rows,
     weigh,
     weights_differ,
 )
@@ -33,7 +39,7 @@ ELEMENTS_AT_ONCE = 1_000_000
 def take(
     vae: Any,
     x: Tensor | np.ndarray | Split,
-    index: Tensor | None = None,
+    known: Mapping[str, Any] | None = None,
     *,
     skip_checks: bool = False,
     source: str = "data",
@@ -43,28 +49,32 @@ def take(
     Arguments:
         vae: A VAE, or a program.
         x: The data, of shape `(B, *x_shape)`.
-        index: The row numbers of the data, for posteriors that want them.
+        known: What model and guide take besides, beside what a split knows itself: row numbers,
+            conditions, values of other sites.
         skip_checks: Whether data are taken all the same. What is wrong with them then stands in
             ``Split.violation``, figures about them are of no density, and nobody asks again.
         source: What errors call the data.
 
     Raises:
-        ValueError: A datum has another shape, is not finite or lies outside the support; or the
-            two programs do not weigh their latent variables alike.
+        ValueError: A datum has another shape, is not finite or lies outside the support; what is
+            known is not what the programs take; or they do not weigh their latent variables alike.
     """
-    split = as_split(x, source, getattr(vae, "columns", ()))
-    parts = ("prior", "likelihood", "posterior")
+    split = as_split(x, source, getattr(vae, "columns", ())).knowing(**(known or {}))
     split = replace(split, dtype=dtype_of(vae))
-    is_vae = all(hasattr(vae, part) for part in parts)
-    key = " ".join(str(id(getattr(vae, part))) for part in parts) if is_vae else ""
+    if "index" in split.known and refused(vae, ["index"]):  # row numbers for who wants them
+        split = replace(split, known={n: v for n, v in split.known.items() if n != "index"})
+    if told := refused(vae, split.known):
+        raise ValueError(told)
+    parts = ("prior", "likelihood", "posterior")
+    key = " ".join(str(id(getattr(vae, part))) for part in parts) if is_vae(vae) else ""
     if not key or split.checked != key:
         violation = ""
         try:
-            if is_vae:
+            if key:
                 with _in_words(vae, split):
                     check_data(vae, split)
             else:
-                check_program(vae, split, index)
+                check_program(vae, split)
         except ValueError as error:
             if not skip_checks:
                 raise
@@ -80,8 +90,7 @@ def _in_words(vae: Any, split: Split) -> Iterator[None]:
         yield
     except (RuntimeError, TypeError, AttributeError, IndexError, NotImplementedError) as error:
         with undisturbed(vae, 0) as device:
-            x = split.to(device).rows(slice(0, 3))
-            known = {"index": torch.arange(len(x), device=device)} if vae.posterior.index else {}
+            x, known = _few(vae, split.to(device), 3)
             told = first_mistake(vae, x, **known)
         raise ValueError(
             told
@@ -90,37 +99,84 @@ def _in_words(vae: Any, split: Split) -> Iterator[None]:
         ) from error
 
 
+def _few(vae: Any, split: Split, count: int) -> tuple[Tensor, dict[str, Any]]:
+    r"""Some data with what is known of them, any row numbers where none are."""
+    rows = slice(0, count)
+    x, known = split.rows(rows), split.known_at(rows)
+    if wants_rows(vae):
+        known.setdefault("index", torch.arange(len(x), device=x.device))
+    return x, known
+
+
 def check_data(vae: Any, split: Split) -> None:
-    r"""Checks every datum against a VAE: its shape, and the support of the likelihood.
+    r"""Checks every datum against a VAE: its shape, and the support of the likelihood; and what
+    is known besides against the supports of its sites.
 
     Data that may have holes are checked here alone: Pyro's own check knows no missing elements.
 
     Raises:
-        ValueError: A datum has another shape, is not finite or lies outside the support.
+        ValueError: A datum has another shape, is not finite or lies outside the support; or what
+            is known is not what factors are given.
     """
     with undisturbed(vae, 0) as device:
-        expected = tuple(vae.model(batch_size=1).shape[1:])
+        split = split.to(device)
+        x, known = _few(vae, split, 2)
+        expected = tuple(vae.model(**known).shape[1:])
         if expected != tuple(split.x_shape):
             raise ValueError(
                 f"Expected x of shape (N, {', '.join(map(str, expected))}), as the likelihood's "
                 f"event shape says; got (N, {', '.join(map(str, split.x_shape))}) in "
                 f"{split.source}."
             )
-        p, likelihood = vae.prior(), vae.likelihood
-        law = likelihood(p.expand((2,)).sample())
-        support = support_of(likelihood, law)
-        check(split, support, type(likelihood).__name__, likelihood.missing)
-        rows = split.to(device).rows(slice(0, 2))
-        index = torch.arange(len(rows), device=device)
-        q = vae.posterior(rows, index) if vae.posterior.index else vae.posterior(rows)
-        check_supports(vae.prior, vae.posterior, p, q)
-        if q.event_shape != p.event_shape or q.batch_shape != rows.shape[:1]:
-            told = first_mistake(vae, rows, **({"index": index} if vae.posterior.index else {}))
-            raise ValueError(
-                told
-                or f"Expected z of shape {tuple(p.event_shape)} for each datum, as the prior "
-                f"says; got {tuple(q.shape())} of {len(rows)} data from the posterior."
-            )
+        q, p = traces(vae.model, vae.guide, x, 1, **known)
+        for name, site in q.items():
+            prior, posterior = (family_of(vae, role, name) for role in ("prior", "posterior"))
+            if name not in p or prior is None:
+                continue
+            here, there = site["fn"], p[name]["fn"]
+            check_supports(prior, posterior, there, getattr(here, "base", here))
+            if here.event_shape != there.event_shape or here.batch_shape != x.shape[:1]:
+                raise ValueError(
+                    first_mistake(vae, x, **known)
+                    or f"Expected {name} of shape {tuple(there.event_shape)} for each datum, as "
+                    f"the prior says; got {tuple(here.shape())} of {len(x)} data from the "
+                    "posterior."
+                )
+        for name, site in p.items():
+            family = family_of(vae, "likelihood", name)
+            if family is None:
+                continue
+            support, missing = support_of(family, site["fn"]), getattr(family, "missing", False)
+            seen = split if name == "x" else _of_site(split, name)
+            if seen is not None:
+                check(seen, support, type(family).__name__, missing)
+        for name, site in p.items():
+            if name in split.known and not site["is_observed"]:
+                _check_known(split.known[name], name, site["fn"], split.source)
+
+
+def _of_site(split: Split, name: str) -> Split | None:
+    r"""What is known of another observed site, as data."""
+    value = split.known.get(name)
+    if value is None:
+        return None
+    return Split(value, dtype=split.dtype, source=f"{name} of {split.source}", device=split.device)
+
+
+def _check_known(value: Tensor, name: str, law: Any, source: str) -> None:
+    r"""Refuses values of a latent site that it cannot have; rows with NaN are not known."""
+    if value.shape[1:] != law.event_shape:
+        raise ValueError(
+            f"Expected {name} of shape (N, {', '.join(map(str, law.event_shape))}) in {source}; "
+            f"got {tuple(value.shape)}. Give classes as one-hot rows, NaN where not known."
+        )
+    there = value[~value.reshape(len(value), -1).isnan().any(1)]
+    good = law.support.check(there) if len(there) else torch.ones(0, dtype=torch.bool)
+    if not bool(good.all()):
+        raise ValueError(
+            f"Expected values of {name} in {describe(law.support)} in {source}; got "
+            f"{there[~good.reshape(len(there), -1).all(1)][0].tolist()}."
+        )
 
 
 def check_start(vae: Any, split: Split) -> None:
@@ -129,11 +185,11 @@ def check_start(vae: Any, split: Split) -> None:
     Raises:
         ValueError: A parameter is out of its range, or the ELBO is not finite.
     """
+    missing = getattr(getattr(vae, "likelihood", None), "missing", False)
     with undisturbed(vae, 0) as device:
-        rows = split.to(device).rows(slice(0, 2))
-        index = torch.arange(len(rows), device=device)
-        with pyro.validation_enabled(not vae.likelihood.missing):
-            weights = weigh(vae.model, vae.guide, rows, 1, index=index)
+        x, known = _few(vae, split.to(device), 2)
+        with pyro.validation_enabled(not missing and not split.known):
+            weights = weigh(vae.model, vae.guide, x, 1, **known)
     bound = float(weights.log_weights.mean())
     if not isfinite(bound):
         raise ValueError(
@@ -142,7 +198,7 @@ def check_start(vae: Any, split: Split) -> None:
         )
 
 
-def check_program(vae: Any, split: Split, index: Tensor | None = None) -> None:
+def check_program(vae: Any, split: Split) -> None:
     r"""Checks what a program observes of every datum against the support at its site, and that
     model and guide weigh latent variables alike.
 
@@ -154,8 +210,7 @@ def check_program(vae: Any, split: Split, index: Tensor | None = None) -> None:
     with undisturbed(vae, 0) as device:
         split = split.to(device)
         for start in range(0, len(split), size):
-            x = split.rows(slice(start, start + size))
-            known = {} if index is None else {"index": index[start : start + size].to(device)}
+            x, known = split.batch(slice(start, start + size))
             rows = note_rows()
             q = poutine.trace(vae.guide).get_trace(x, **known)
             p = poutine.trace(poutine.replay(rows(vae.model), trace=q)).get_trace(x, **known)
@@ -197,11 +252,10 @@ def _outside(name: str, site: Any, start: int, source: str) -> str | None:
     )
 
 
-def check_rows(vae: Any, index: Tensor | None) -> None:
+def check_rows(vae: Any, known: Mapping[str, Any]) -> None:
     r"""Refuses data without row numbers where the posterior has parameters by row."""
-    posterior = getattr(vae, "posterior", None)
-    if index is None and getattr(posterior, "index", False):
+    if known.get("index") is None and wants_rows(vae) and is_vae(vae):
         raise ValueError(
-            f"Expected row numbers of training data, for which alone {type(posterior).__name__} "
+            f"Expected row numbers of training data, for which alone {guide_name(vae)} "
             "has parameters; got none. Give index=, or evaluate the training data."
         )

@@ -5,14 +5,23 @@ from math import ceil, log
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyro
 import torch
 from pyro import poutine
 from torch import Tensor
 
 from ..counted import counted
 from ..data import Split
-from ..objectives.kl import kl_by_feature
-from ..programs import as_program, sample_sites, undisturbed, weigh
+from ..objectives.kl import closed_sites, kl_by_feature
+from ..programs import (
+    as_program,
+    density,
+    density_of,
+    guide_name,
+    sample_sites,
+    undisturbed,
+    weigh,
+)
 from .checks import check_rows, take
 from .latent import encode
 
@@ -25,7 +34,7 @@ OUTSIDE = 0.01
 
 
 def active_units(
-    vae: Any, x: Tensor | np.ndarray | Split, *, index: Tensor | None = None, seed: int = 0
+    vae: Any, x: Tensor | np.ndarray | Split, *, seed: int = 0, **known: Any
 ) -> Tensor:
     r"""Returns the activity of each latent unit; a unit above 0.01 is called active.
 
@@ -39,13 +48,14 @@ def active_units(
     Arguments:
         vae: The VAE.
         x: The data, of shape `(B, *x_shape)`.
-        index: The row numbers of the data, of shape `(B,)`, for posteriors that want them.
         seed: Seeds samples, where a posterior's mean has no closed form.
+        known: What the programs take besides, a row for each datum: row numbers as `index`,
+            conditions, values of other sites.
 
     Returns:
         The activities, of shape `(latent_dim,)`.
     """
-    return encode(vae, x, index=index, seed=seed).loc.var(0)
+    return encode(vae, x, seed=seed, **known).loc.var(0)
 
 
 class Rate(NamedTuple):
@@ -76,8 +86,8 @@ def rate_distortion(
     x: Tensor | np.ndarray | Split,
     num_samples: int = 10,
     *,
-    index: Tensor | None = None,
     seed: int = 0,
+    **known: Any,
 ) -> Rate:
     r"""Splits minus the ELBO into rate and distortion, and the rate into its parts.
 
@@ -89,26 +99,26 @@ def rate_distortion(
         vae: A VAE, or a pair of Pyro model and guide.
         x: The data, of shape `(B, *x_shape)`.
         num_samples: The number of samples per datum.
-        index: The row numbers of the data, of shape `(B,)`, for posteriors that want them.
         seed: Seeds the samples.
+        known: What the programs take besides, a row for each datum: row numbers as `index`,
+            conditions, values of other sites.
     """
     vae = as_program(vae)
-    check_rows(vae, index)
     rates, distortions, sites, features = [], [], [], []
-    with undisturbed(vae, seed) as device:
-        split = take(vae, x, index)
+    with undisturbed(vae, seed):
+        split = take(vae, x, known)
+        check_rows(vae, split.known)
         for start in range(0, len(split), ROWS_AT_ONCE):
-            rows = slice(start, start + ROWS_AT_ONCE)
-            x = split.rows(rows)
-            known: dict[str, Any] = {} if index is None else {"index": index[rows].to(device)}
+            x, more = split.batch(slice(start, start + ROWS_AT_ONCE))
             for _ in range(num_samples):
-                weights = weigh(vae.model, vae.guide, x, 1, **known)
+                weights = weigh(vae.model, vae.guide, x, 1, **more)
                 rates.append((weights.posterior - weights.prior)[0])
                 distortions.append(-weights.likelihood[0])
-            q, p = _sites(vae, x, known)
+            q, p = _sites(vae, x, more)
             sites.append({n: _kl(q[n], p[n], len(x)) for n in reversed(p) if n in q})
+            closed = closed_sites(q, p)
             by_feature = [
-                kl_by_feature(q[n]["fn"], p[n]["fn"], q[n]["value"], exact=True)
+                kl_by_feature(q[n]["fn"], p[n]["fn"], q[n]["value"], exact=closed[n])
                 for n in q
                 if n in p
             ]
@@ -160,8 +170,8 @@ def information(
     x: Tensor | np.ndarray | Split,
     max_data: int = 2000,
     *,
-    index: Tensor | None = None,
     seed: int = 0,
+    **known: Any,
 ) -> Information:
     r"""Splits the rate into what `z` tells of `x` and what prior and aggregate posterior differ.
 
@@ -172,43 +182,63 @@ def information(
         vae: The VAE. Its posterior's density may be asked of any value.
         x: The data, of shape `(B, *x_shape)`.
         max_data: So many data, the first, stand for all; their pairs are what is computed.
-        index: The row numbers of the data, of shape `(B,)`, for posteriors that want them.
         seed: Seeds the samples.
+        known: What the programs take besides, a row for each datum: row numbers as `index`,
+            conditions, values of other sites.
 
     Raises:
-        ValueError: The posterior's density is known at its own samples only.
+        ValueError: The posterior's density is known at its own samples only, or the model is
+            about data under a condition.
     """
-    if vae.posterior.density != "anywhere":
+    vae = as_program(vae)
+    if density_of(vae) != "anywhere":
         raise ValueError(
             "Expected a posterior whose density may be asked of any value; that of "
-            f"{type(vae.posterior).__name__} is known at its own samples only."
+            f"{guide_name(vae)} is known at its own samples only."
         )
-    check_rows(vae, index)
     with undisturbed(vae, seed) as device:
-        split = take(vae, x, index)
+        split = take(vae, x, known)
+        check_rows(vae, split.known)
+        if others := [name for name in split.known if name != "index"]:
+            raise ValueError(
+                f"Expected a model of x alone, as the aggregate posterior is over all data; got "
+                f"one that is given {', '.join(others)}."
+            )
         count = min(max_data, len(split))
-        rows = split.rows(slice(0, count))
-        known = () if index is None else (index[:count].to(device),)
-        q = vae.posterior(rows, *known)
-        prior = vae.prior()
-        z, imagined = q.sample(), prior.expand((count,)).sample()
-        own = q.log_prob(z)
+        rows, more = split.batch(slice(0, count))
+        q, p = _sites(vae, rows, more)
+        _check_alone(q)
+        z = {name: site["value"] for name, site in q.items() if name in p}
+        drawn = poutine.trace(vae.model).get_trace(batch_size=count)
+        imagined = {n: s["value"] for n, s in sample_sites(drawn).items() if n in z}
+        own = torch.stack([density(site) for site in q.values()]).sum(0)
+        prior = torch.stack([density(p[name]) for name in z]).sum(0)
+        size = max(1, PAIRS_AT_ONCE // (count * sum(v[0].numel() for v in z.values())))
 
-        def density(z: Tensor) -> Tensor:
-            size = max(1, PAIRS_AT_ONCE // (count * z.shape[-1]))
-            parts = [q.log_prob(part[:, None]) for part in z.split(size)]
+        def pairs_of(values: dict[str, Tensor]) -> Tensor:
+            parts = []
+            for some in torch.arange(count, device=device).split(size):
+                at = {
+                    n: v[some][:, None].expand(-1, count, *v.shape[1:]) for n, v in values.items()
+                }
+                with pyro.plate("particles", len(some), dim=-2), poutine.condition(data=at):
+                    sites = sample_sites(poutine.trace(vae.guide).get_trace(rows, **more))
+                log_q = torch.stack([density(s).expand(len(some), count) for s in sites.values()])
+                parts.append(log_q.sum(0))
             return torch.cat(parts)  # (N of z, N of x)
 
-        pairs = density(z)
+        pairs = pairs_of(z)
         aggregate = pairs.logsumexp(1) - log(count)
-        others = pairs.masked_fill(torch.eye(count, dtype=torch.bool, device=device), -torch.inf)
-        typical = others.logsumexp(1).sort().values[ceil(OUTSIDE * count) - 1]
-        outside = density(imagined).logsumexp(1) < typical
+        others_only = pairs.masked_fill(
+            torch.eye(count, dtype=torch.bool, device=device), -torch.inf
+        )
+        typical = others_only.logsumexp(1).sort().values[ceil(OUTSIDE * count) - 1]
+        outside = pairs_of(imagined).logsumexp(1) < typical
         return Information(
             (own - aggregate).mean(),
-            (aggregate - prior.log_prob(z)).mean(),
+            (aggregate - prior).mean(),
             log(count),
-            outside.to(z.dtype).mean(),
+            outside.to(rows.dtype).mean(),
         )
 
 
@@ -262,6 +292,13 @@ class CollapseWatch:
 
 
 # --- Parts --------------------------------------------------------------------------------------
+
+
+def _check_alone(q: dict[str, Any]) -> None:
+    r"""Refuses a guide of auxiliary variables, whose density is no sum over sites."""
+    for name, site in q.items():
+        if site["infer"].get("is_auxiliary"):
+            raise ValueError(f"Expected a guide of the model's latent variables; got {name!r}.")
 
 
 def _sites(vae: Any, x: Tensor, known: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

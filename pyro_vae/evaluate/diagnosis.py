@@ -3,12 +3,15 @@ r"""How good, how sure, what limits it, what to try: one model, all questions.""
 from math import prod, sqrt
 from typing import Any, NamedTuple
 
+import torch
+from pyro import poutine
 from torch import Tensor
 from torch.distributions import constraints
 
 from ..counted import counted
 from ..data import Split
 from ..distributions.support import same
+from ..programs import as_program, family_of, sample_sites, undisturbed
 from ..randomness import stream
 from .advice import advise
 from .annealed import ais
@@ -125,7 +128,8 @@ def diagnose(
     Raises:
         ValueError: The posterior has no density, or parameters for its training data only.
     """
-    check_rows(vae, None)
+    vae = as_program(vae)
+    check_rows(vae, {})
     notes: list[str] = []
     test, train = test.freeze(seed), train.freeze(stream(seed, "training data"))
     few, seen = (split.spread(num_data) for split in (test, train))
@@ -161,9 +165,15 @@ def diagnose(
         "information": told,
         "activity": active_units(vae, test, seed=seed),
         "calibration": _allowed(
-            notes, "Simulation-based calibration", lambda: sbc(vae, seed=seed)
+            notes,
+            "Simulation-based calibration",
+            lambda: sbc(vae, seed=seed, **_few(vae, test, 500)),
         ),
-        "simulated": _allowed(notes, "The bound from above", lambda: simulated(vae, seed=seed)),
+        "simulated": _allowed(
+            notes,
+            "The bound from above",
+            lambda: simulated(vae, seed=seed, **_few(vae, test, 2000)),
+        ),
     }
     return Diagnosis(
         **parts, advice=advise({**parts, "classical": classical, "vae": vae}), notes=notes
@@ -175,10 +185,12 @@ def classical_references(vae: Any, train: Split, test: Split) -> dict[str, Tenso
 
     Nothing where the likelihood allows holes in the data, or real data lie in part of the line.
     """
-    likelihood = vae.likelihood
-    if likelihood.missing:
+    likelihood = family_of(vae, "likelihood", "x")
+    if likelihood is None or likelihood.missing or vae.conditions or len(vae.observed) > 1:
         return {}
-    latent_dim = vae.prior().event_shape[0]
+    with undisturbed(vae, 0):
+        sites = sample_sites(poutine.trace(vae.model).get_trace(batch_size=1))
+    latent_dim = sum(sites[name]["fn"].event_shape.numel() for name in vae.latents)
     found: dict[str, Tensor] = {}
     if likelihood.support.is_discrete:
         found["independent elements"] = independent_pixels(train, test)
@@ -193,7 +205,7 @@ def classical_references(vae: Any, train: Split, test: Split) -> dict[str, Tenso
 
 
 @counted
-def simulated(vae: Any, num_data: int = 2000, *, seed: int = 0) -> dict[str, float]:
+def simulated(vae: Any, num_data: int = 2000, *, seed: int = 0, **known: Any) -> dict[str, float]:
     r"""ELBO and EUBO of simulated data, between which their mean :math:`\log p(x)` lies.
 
     Returns:
@@ -203,13 +215,20 @@ def simulated(vae: Any, num_data: int = 2000, *, seed: int = 0) -> dict[str, flo
     Raises:
         ValueError: As :func:`eubo`.
     """
-    upper, lower = eubo(vae, num_data, seed=seed)
+    upper, lower = eubo(vae, num_data, seed=seed, **known)
     values = {"simulated_elbo": lower, "simulated_eubo": upper, "jeffreys": upper - lower}
     record: dict[str, float] = {"simulated_num_data": num_data}
     for name, each in values.items():
         record[name] = float(each.mean())
         record[f"{name}_se"] = float(each.std()) / sqrt(num_data)
     return record
+
+
+def _few(vae: Any, split: Split, count: int) -> dict[str, Any]:
+    r"""Conditions for so many simulated data: those of the data, again and again."""
+    rows = torch.arange(count) % len(split)
+    known = split.known_at(rows)
+    return {name: known[name] for name in getattr(vae, "conditions", ()) if name in known}
 
 
 def _allowed(notes: list[str], name: str, question: Any) -> Any:

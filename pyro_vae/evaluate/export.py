@@ -13,6 +13,7 @@ from ..counted import counted
 from ..data import Split
 from ..programs import as_program, density, sample_sites, undisturbed
 from .checks import check_rows, take
+from .generate import replicated
 
 if TYPE_CHECKING:
     from xarray import DataTree
@@ -29,8 +30,8 @@ def to_datatree(
     prior: bool = True,
     coords: Mapping[str, Sequence[Any]] | None = None,
     dims: Mapping[str, Sequence[str]] | None = None,
-    index: Tensor | None = None,
     seed: int = 0,
+    **known: Any,
 ) -> "DataTree":
     r"""Draws from guide and model, in the groups that ArviZ knows.
 
@@ -48,8 +49,9 @@ def to_datatree(
             when it is called as ``model(batch_size=B)``.
         coords: The values along dimensions.
         dims: The names of dimensions of a site, after ``chain``, ``draw`` and ``datum``.
-        index: The row numbers of the data, of shape `(B,)`, for posteriors that want them.
         seed: Seeds the draws.
+        known: What the programs take besides, a row for each datum: row numbers as `index`,
+            conditions, values of other sites.
 
     Returns:
         The groups ``posterior``, ``sample_stats``, ``observed_data`` and those asked for.
@@ -64,11 +66,11 @@ def to_datatree(
             "Expected xarray, which the extra `bayes` installs: pip install 'pyro_vae[bayes]'."
         ) from None
     vae = as_program(vae)
-    check_rows(vae, index)
     groups: dict[str, dict[str, Tensor]] = {}
-    with undisturbed(vae, seed) as device:
-        x = take(vae, x, index).freeze(seed).rows(slice(None))
-        known = {} if index is None else {"index": index.to(device)}
+    with undisturbed(vae, seed):
+        split = take(vae, x, known).freeze(seed)
+        check_rows(vae, split.known)
+        x, known = split.batch(slice(None))
         with pyro.plate("particles", num_samples, dim=-2):
             q = poutine.trace(vae.guide).get_trace(x, **known)
             p = poutine.trace(poutine.replay(vae.model, trace=q)).get_trace(x, **known)
@@ -87,7 +89,7 @@ def to_datatree(
             groups["posterior_predictive"] = drawn
         if prior:
             with pyro.plate("particles", num_samples, dim=-2):
-                trace = poutine.trace(vae.model).get_trace(batch_size=len(x))
+                trace = replicated(vae, x, known, "prior")
             values = {name: site["value"] for name, site in sample_sites(trace).items()}
             groups["prior"] = {name: values[name] for name in latent}
             groups["prior_predictive"] = {name: values[name] for name in observed}
@@ -102,9 +104,9 @@ def to_datatree(
     def dataset(values: Mapping[str, Tensor], lead: tuple[str, ...]) -> Any:
         arrays = {name: named(name, value, lead) for name, value in values.items()}
         used = {dim for names, _ in arrays.values() for dim in names}
-        known = {dim: range(s) for n, a in arrays.values() for dim, s in zip(n, a.shape)}
+        sizes = {dim: range(s) for n, a in arrays.values() for dim, s in zip(n, a.shape)}
         chosen = {k: v for k, v in (coords or {}).items() if k in used}
-        return Dataset(arrays, coords={**known, **chosen})
+        return Dataset(arrays, coords={**sizes, **chosen})
 
     lead = ("chain", "draw", "datum")
     tree = {name: dataset(values, lead) for name, values in groups.items()}

@@ -6,12 +6,13 @@ from typing import Any
 import pyro
 import pyro.distributions as dist
 import torch
+from pyro import poutine
 from torch import Tensor, nn
 
 from ..base import Posterior
 from ..models import VAE
 from ..posteriors import FullCovarianceNormal, MeanFieldNormal, PerDatum, Planar
-from ..programs import Program, Unconstrained
+from ..programs import Program, Unconstrained, sample_sites
 
 PLANAR_TRANSFORMS = 8
 SAMPLES_TO_START = 256
@@ -29,7 +30,7 @@ class FreeGuide(nn.Module):
         super().__init__()
         self.latents, self.posterior = latents, posterior
 
-    def guide(self, x: Tensor, *, index: Tensor) -> None:
+    def guide(self, x: Tensor, *, index: Tensor, **known: Any) -> None:
         r"""Samples them on the real line, and maps them to where the model wants them."""
         with pyro.plate(self.latents.plate, len(x)):
             q = self.posterior(x, index)
@@ -45,7 +46,7 @@ def starting_values(
     vae: Any,
     x: Tensor,
     family: str,
-    index: Tensor | None,
+    known: dict[str, Any],
     before: Any = None,
     rows: Tensor | None = None,
 ) -> Tensor:
@@ -53,14 +54,15 @@ def starting_values(
 
     The guide is that of `vae`, or of the program `before`, which knows the data by their `rows`.
     """
-    known = {} if index is None else {"index": index}
     if family == "own":
         posterior = vae.posterior
-        encoded = posterior.family.encoder(index) if posterior.index else posterior.encoder(x)
-        return encoded.detach()
+        if posterior.index:
+            return posterior.family.encoder(known["index"]).detach()
+        values = [{"x": x, **known}[name] for name in posterior.parents or ("x",)]
+        return posterior.encoder(values[0] if len(values) == 1 else tuple(values)).detach()
     if before is not None:
         assert rows is not None
-        vae, known = before, {"index": rows}
+        vae, known = before, {**known, "index": rows}
     latents = Unconstrained(vae, x, **known)
     loc, covariance = moments(vae, latents, x, known)
     log_scale = covariance.diagonal(dim1=-2, dim2=-1).log() / 2
@@ -92,7 +94,10 @@ def moments(
     if free is not None:
         q = free.posterior(x, known["index"])
     elif isinstance(getattr(vae, "posterior", None), Posterior) and latents.identical:
-        q = vae.posterior(x, **known) if vae.posterior.index else vae.posterior(x)
+        sites = sample_sites(poutine.trace(vae.guide).get_trace(x, **known))
+        q = sites[vae.latents[0]]["fn"]
+        while isinstance(q, dist.ExpandedDistribution):
+            q = q.base_dist
     else:
         q = None
     if isinstance(q, dist.Independent) and isinstance(q.base_dist, dist.Normal):
@@ -104,7 +109,7 @@ def moments(
 
 
 def free_program(
-    vae: Any, x: Tensor, family: str, values: Tensor, index: Tensor | None
+    vae: Any, x: Tensor, family: str, values: Tensor, known: dict[str, Any]
 ) -> tuple[Any, Tensor]:
     r"""Returns a program whose guide has `values` as the parameters of its rows, and these.
 
@@ -113,7 +118,7 @@ def free_program(
         x: Some of its data, of shape `(B, *x_shape)`, that show the latent variables.
         family: The name of a family; ``"own"`` is that of a VAE's posterior.
         values: Its parameters, of shape `(N, num_outputs)`.
-        index: The row numbers of `x`, for posteriors that want them.
+        known: What is known of `x` besides.
     """
     rows, outputs = values.shape
     table = nn.Embedding(rows, outputs, device=values.device, dtype=values.dtype)
@@ -123,7 +128,6 @@ def free_program(
         own._modules = {**original._modules, "encoder": table}
         program: Any = VAE(vae.prior, vae.likelihood, PerDatum(own))
     else:
-        known = {} if index is None else {"index": index}
         latents = Unconstrained(vae, x, **known)
         kinds: dict[str, Posterior] = {
             "mean-field": MeanFieldNormal(table),
@@ -131,8 +135,17 @@ def free_program(
             "planar": Planar(table, latents.dim, PLANAR_TRANSFORMS),
         }
         guide = FreeGuide(latents, PerDatum(kinds[family]))
-        program = Program(lambda x, index=None: vae.model(x), guide.guide)
+        program = Program(_without_rows(vae), guide.guide)
         program.__dict__["free"] = guide
         program.owners.append(vae if isinstance(vae, nn.Module) else nn.Identity())
     table.weight.data.copy_(values)  # PerDatum drew others
     return program, table.weight
+
+
+def _without_rows(vae: Any) -> Any:
+    r"""The model of a program, for callers whose `index` numbers other rows."""
+
+    def model(x: Tensor | None = None, *, index: Tensor | None = None, **known: Any) -> Any:
+        return vae.model(x, **known)
+
+    return model

@@ -15,7 +15,7 @@ from ..distributions import IndependentBernoulli
 from ..distributions.discrete import OneHots
 from ..objectives import plan
 from ..posteriors import FullCovarianceNormal, Householder, LowRankNormal, MeanFieldNormal
-from ..programs import Unconstrained, as_program, undisturbed, weigh
+from ..programs import Unconstrained, as_program, is_vae, undisturbed, weigh
 from ..randomness import stream
 from .checks import check_rows, take
 from .coordinates import ascend, expected, joint_table
@@ -144,9 +144,9 @@ def gap_ledger(
     num_particles: int = 8,
     num_samples: int = 1000,
     lr: float = 0.02,
-    index: Tensor | None = None,
     seed: int = 0,
     skip_checks: bool = False,
+    **known: Any,
 ) -> Ledger:
     r"""Splits the gap between ELBO and :math:`\log p(x)` into its causes.
 
@@ -177,41 +177,44 @@ def gap_ledger(
         num_particles: The number of samples per datum in a step.
         num_samples: The number of samples per datum that bounds are measured with.
         lr: The learning rate at the start; it falls to zero along a cosine.
-        index: The row numbers of the data, of shape `(B,)`, for posteriors that want them.
         seed: Seeds the samples.
         skip_checks: As in :func:`pyro_vae.log_marginal`.
+        known: What the programs take besides, a row for each datum: row numbers as `index`,
+            conditions, values of other sites.
 
     Returns:
-        The ledger.
+        The ledger. A model of several latent sites has no family of its own: its gaps are
+        against mean-field ones.
 
     Raises:
         ValueError: A family is unknown, ``"own"`` is asked of a program without an encoder, or
             latent variables are discrete and another family than ``"own"`` is asked for.
     """
     vae = as_program(vae)
-    if "own" in (families or ()) and not _is_vae(vae):
+    if "own" in (families or ()) and not _has_own(vae):
+        what = "several latent sites" if is_vae(vae) else "a model and a guide"
         raise ValueError(
-            "Expected a VAE, whose encoder says what the parameters of its own family are; got a "
-            'model and a guide. Take "mean-field" or "full-covariance".'
+            "Expected a VAE with one latent site, whose encoder says what the parameters of its "
+            f'own family are; got {what}. Take "mean-field" or "full-covariance".'
         )
-    check_rows(vae, index)
     optima: dict[str, Tensor] = {}
     rises: dict[str, Rise] = {}
     with undisturbed(vae, seed) as device:
-        split = take(vae, x, index, skip_checks=skip_checks).freeze(seed)
+        split = take(vae, x, known, skip_checks=skip_checks).freeze(seed)
+        check_rows(vae, split.known)
         every = torch.arange(len(split), device=device)
-        some = split.rows(every[:2]), None if index is None else index[:2]
-        families = families or default_families(vae, *some)
-        amortized = _bound(vae, split, num_samples, index, seed)
+        families = families or default_families(vae, *split.batch(every[:2]))
+        amortized = _bound(vae, split, num_samples, seed)
         before: Any = None
         for family in families:
             values = torch.cat(
                 [
-                    starting_values(vae, split.rows(rows), family, _at(index, rows), before, rows)
+                    starting_values(vae, x, family, more, before, rows)
                     for rows in every.split(_rows_at_once(split, num_particles))
+                    for x, more in [split.batch(rows)]
                 ]
             )
-            search = _Search(vae, split, family, index, num_particles, num_samples, seed)
+            search = _Search(vae, split, family, num_particles, num_samples, seed)
             values, rises[family] = search.run(values, num_steps, lr)
             free, bound = search.measure(values, seed)
             for smaller, other in {"own": amortized, **optima}.items():
@@ -219,9 +222,8 @@ def gap_ledger(
                     bound = torch.maximum(bound, other)
             optima[family], before = bound, free
         if log_p is None:
-            estimate = log_marginal(
-                free, split, 5 * num_samples, index=every, seed=seed, skip_checks=True
-            )
+            own_rows = split.knowing(index=every)
+            estimate = log_marginal(free, own_rows, 5 * num_samples, seed=seed, skip_checks=True)
             log_p = estimate.log_marginal
     return Ledger(log_p.to(amortized), amortized, optima, rises)
 
@@ -234,12 +236,11 @@ class _Search:
         vae: Any,
         split: Split,
         family: str,
-        index: Tensor | None,
         num_particles: int,
         num_samples: int,
         seed: int,
     ) -> None:
-        self.vae, self.split, self.family, self.index = vae, split, family, index
+        self.vae, self.split, self.family = vae, split, family
         self.num_particles, self.num_samples, self.seed = num_particles, num_samples, seed
         self.every = torch.arange(len(split), device=split.device)
 
@@ -272,8 +273,10 @@ class _Search:
             return None
         parts = []
         for rows in self.every.split(SUMMED_AT_ONCE):
-            x = self.split.rows(rows)
-            program, _ = free_program(self.vae, x, "own", values[rows], _at(self.index, rows))
+            x, known = self.split.batch(rows)
+            if [*known] not in ([], ["index"]):  # joint values are listed for x alone
+                return None
+            program, _ = free_program(self.vae, x, "own", values[rows], known)
             program.eval()  # relaxed posteriors are what they relax
             q = program.posterior(x, torch.arange(len(x), device=x.device))
             found = ascend(program, q, x)
@@ -284,33 +287,36 @@ class _Search:
 
     def measure(self, values: Tensor, seed: int) -> tuple[Any, Tensor]:
         r"""Returns the program of some values and its bound for every datum."""
-        some = self.every[:2]
-        x, index = self.split.rows(some), _at(self.index, some)
-        free, _ = free_program(self.vae, x, self.family, values, index)
-        return free, _bound(free, self.split, self.num_samples, self.every, seed)
+        x, known = self.split.batch(self.every[:2])
+        free, _ = free_program(self.vae, x, self.family, values, known)
+        return free, _bound(free, self.split.knowing(index=self.every), self.num_samples, seed)
 
     def optimize(self, values: Tensor, rows: Tensor, num_steps: int, lr: float) -> Tensor:
         r"""Returns better parameters for some rows, a row for each."""
-        x, num_particles = self.split.rows(rows), self.num_particles
-        program, parameters = free_program(self.vae, x, self.family, values, _at(self.index, rows))
-        every = torch.arange(len(x), device=x.device)
+        num_particles = self.num_particles
+        x, known = self.split.batch(rows)
+        program, parameters = free_program(self.vae, x, self.family, values, known)
+        known["index"] = torch.arange(len(x), device=x.device)
         objective = None
         if self.family == "own":  # relaxed posteriors are evaluated as what they relax
-            q = program.posterior(x[:2], every[:2])
+            first = {name: value[:2] for name, value in known.items()}
+            q = program.posterior(x[:2], first["index"])
+            options: dict[str, Any] = {"known": first}
             if program.posterior.enumerable and q.has_enumerate_support:
-                objective = plan(program, x[:2], "enumeration").objective
+                objective = plan(program, x[:2], "enumeration", **options).objective
             else:
                 estimator = "auto" if q.has_rsample else "score-function"
-                chosen = plan(program, x[:2], estimator, num_particles=num_particles)
-                objective = chosen.objective
+                options["num_particles"] = num_particles
+                objective = plan(program, x[:2], estimator, **options).objective
 
-        def loss(x: Tensor, every: Tensor) -> list[Tensor]:
+        def loss(x: Tensor, **known: Tensor) -> list[Tensor]:
+            more: dict[str, Any] = {**known}
             with torch.enable_grad():
                 if objective is None:
-                    weights = weigh(program.model, program.guide, x, num_particles, index=every)
+                    weights = weigh(program.model, program.guide, x, num_particles, **more)
                     value = -weights.log_weights.mean()
                 else:
-                    value = objective(program.model, program.guide, x, index=every).loss
+                    value = objective(program.model, program.guide, x, **more).loss
                 return [torch.autograd.grad(value * len(x), parameters)[0]]
 
         gradient = Staged(loss, program, float(num_steps) * num_particles * x.numel())
@@ -318,28 +324,26 @@ class _Search:
         late = torch.zeros_like(parameters)
         for step in range(num_steps):
             adam.param_groups[0]["lr"] = lr * (1 + cos(pi * step / num_steps)) / 2
-            parameters.grad = gradient(x, every)[0]
+            parameters.grad = gradient(x, **known)[0]
             adam.step()
             if step >= num_steps // 2:  # the noise of late steps averages out
                 late += parameters.detach() / (num_steps - num_steps // 2)
         return late
 
 
-def _bound(
-    program: Any, split: Split, num_samples: int, index: Tensor | None, seed: int
-) -> Tensor:
+def _bound(program: Any, split: Split, num_samples: int, seed: int) -> Tensor:
     r"""The ELBO of each datum; a sum, where the values of the posterior can be listed."""
-    if _is_vae(program):
+    if _has_own(program) and [*split.known] in ([], ["index"]):
         posterior, parts = program.posterior, []
         for rows in torch.arange(len(split), device=split.device).split(SUMMED_AT_ONCE):
-            x, known = split.rows(rows), _at(index, rows)
-            q = posterior(x, known) if posterior.index else posterior(x)
+            x, known = split.batch(rows)
+            q = posterior(x, known["index"]) if posterior.index else posterior(x)
             if not isinstance(q, IndependentBernoulli | OneHots) or not q.has_enumerate_support:
                 break
             parts.append(expected(q, *joint_table(program, q, x)))
         else:
             return torch.cat(parts)
-    return elbo(program, split, num_samples, index=index, seed=seed, skip_checks=True)
+    return elbo(program, split, num_samples, seed=seed, skip_checks=True)
 
 
 def _better(best: Tensor, bound: Tensor, new: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
@@ -352,10 +356,6 @@ def _se(values: Tensor) -> float:
     return float(values.std()) / len(values) ** 0.5 if len(values) > 1 else 0.0
 
 
-def _at(index: Tensor | None, rows: Tensor) -> Tensor | None:
-    return None if index is None else index.to(rows.device)[rows]
-
-
 def _contains(vae: Any, smaller: str, family: str) -> bool:
     r"""Whether each member of a family is one of another: Normals, of richer covariance."""
     posterior = getattr(vae, "posterior", None)
@@ -365,17 +365,18 @@ def _contains(vae: Any, smaller: str, family: str) -> bool:
     return smaller == "own" and isinstance(posterior, NORMALS) and family == "full-covariance"
 
 
-def default_families(vae: Any, x: Tensor, index: Tensor | None) -> tuple[str, ...]:
+def default_families(vae: Any, x: Tensor, known: dict[str, Any]) -> tuple[str, ...]:
     r"""The family of a VAE's posterior, and full covariance where latent variables are real."""
-    first = "own" if _is_vae(vae) else "mean-field"
+    first = "own" if _has_own(vae) else "mean-field"
     try:
-        Unconstrained(vae, x, **({} if index is None else {"index": index}))
+        Unconstrained(vae, x, **known)
     except ValueError:
         return (first,)
     return first, "full-covariance"
 
 
-def _is_vae(vae: Any) -> bool:
+def _has_own(vae: Any) -> bool:
+    r"""Whether there is one family whose parameters an encoder gives."""
     return isinstance(getattr(vae, "posterior", None), Posterior)
 
 

@@ -4,80 +4,172 @@ A *mean* is :math:`\mathbb{E}[x \mid z]`, the smooth picture that papers show; a
 draw from :math:`p(x \mid z)`, what the model says data look like.
 """
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
+import torch
+from pyro import poutine
+from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ..counted import counted
 from ..data import Split
-from ..programs import undisturbed
+from ..programs import as_program, dtype_of, sample_sites, undisturbed
 from .checks import check_rows, take
 
 What = Literal["mean", "sample"]
 
 
 @counted
-def sample(vae: Any, num_samples: int, what: What = "sample", *, seed: int = 0) -> Tensor:
+def sample(
+    vae: Any, num_samples: int, what: What = "sample", *, seed: int = 0, **known: Any
+) -> Tensor:
     r"""Draws :math:`z \sim p(z)`, then returns the mean or a sample of :math:`p(x \mid z)`.
 
     Arguments:
-        vae: The VAE.
+        vae: A VAE, or a pair of Pyro model and guide; the model draws data when it is called as
+            ``model(batch_size=num_samples)``.
         num_samples: How many data.
         what: ``"mean"`` or ``"sample"``.
         seed: Seeds the draws; mean and sample of one seed share their :math:`z`.
+        known: Conditions, and values of latent sites that are not to be drawn: one for all data,
+            or a row for each; NaN where it is to be drawn.
 
     Returns:
         Data of shape `(num_samples, *x_shape)`.
+
+    Raises:
+        ValueError: A condition is missing, or has another number of rows.
     """
-    with undisturbed(vae, seed):
-        return _see(vae, vae.prior().expand((num_samples,)).sample(), what)
+    vae = as_program(vae)
+    with undisturbed(vae, seed) as device:
+        given = {n: _rows(n, v, num_samples).to(device, dtype_of(vae)) for n, v in known.items()}
+        latents = getattr(vae, "latents", ())
+        fixed = {n: v for n, v in given.items() if n in latents}
+        rest = {n: v for n, v in given.items() if n not in latents}
+        with _Set(fixed):
+            return _see(poutine.trace(vae.model).get_trace(batch_size=num_samples, **rest), what)
 
 
 def reconstruct(
-    vae: Any,
-    x: Tensor | Split,
-    what: What = "mean",
-    *,
-    index: Tensor | None = None,
-    seed: int = 0,
+    vae: Any, x: Tensor | Split, what: What = "mean", *, seed: int = 0, **known: Any
 ) -> Tensor:
     r"""Draws :math:`z \sim q(z \mid x)`, then returns the mean or a sample of :math:`p(x \mid z)`.
 
     Arguments:
-        vae: The VAE.
+        vae: A VAE, or a pair of Pyro model and guide.
         x: The data, of shape `(B, *x_shape)`.
         what: ``"mean"`` or ``"sample"``.
         seed: Seeds the draws; mean and sample of one seed share their :math:`z`.
+        known: What the programs take besides, a row for each datum: row numbers as `index`,
+            conditions, values of other sites.
 
     Returns:
         Data of shape `(B, *x_shape)`.
     """
-    check_rows(vae, index)
-    x = take(vae, x, index).freeze(seed).rows(slice(None))
-    with undisturbed(vae, seed) as device:
-        known = () if index is None else (index.to(device),)
-        return _see(vae, vae.posterior(x, *known).sample(), what)
+    vae = as_program(vae)
+    split = take(vae, x, known).freeze(seed)
+    check_rows(vae, split.known)
+    x, more = split.batch(slice(None))
+    with undisturbed(vae, seed):
+        return _see(replicated(vae, x, more, "posterior"), what)
 
 
-def decode(vae: Any, z: Tensor, what: What = "mean", *, seed: int = 0) -> Tensor:
+def decode(vae: Any, z: Tensor, what: What = "mean", *, seed: int = 0, **known: Any) -> Tensor:
     r"""Returns the mean or a sample of :math:`p(x \mid z)`.
 
     Arguments:
-        vae: The VAE.
-        z: Latent variables, of shape `(B, latent_dim)`.
+        vae: A VAE.
+        z: Latent variables, of shape `(B, latent_dim)`: of several sites, all of them joined as
+            :func:`pyro_vae.encode` joins them, or the first site alone, the others being drawn.
         what: ``"mean"`` or ``"sample"``.
-        index: The row numbers of the data, of shape `(B,)`, for posteriors that want them.
         seed: Seeds the draws.
+        known: Conditions, a row for each datum.
 
     Returns:
         Data of shape `(B, *x_shape)`.
     """
+    vae = as_program(vae)
     with undisturbed(vae, seed) as device:
-        return _see(vae, z.to(device), what)
+        given = {n: torch.as_tensor(v).to(device, dtype_of(vae)) for n, v in known.items()}
+        with poutine.condition(data=split_sites(vae, z.to(device), given)):
+            return _see(poutine.trace(vae.model).get_trace(batch_size=len(z), **given), what)
 
 
-def _see(vae: Any, z: Tensor, what: What) -> Tensor:
+def split_sites(vae: Any, z: Tensor, known: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    r"""Returns the values of latent sites from those joined, or of the first site alone.
+
+    Raises:
+        ValueError: They are neither.
+    """
+    trace = poutine.trace(vae.model).get_trace(batch_size=len(z), **known)
+    sites = {n: s for n, s in sample_sites(trace).items() if n in latent_names(vae, trace)}
+    shapes = {n: s["fn"].event_shape for n, s in sites.items()}
+    first = next(iter(shapes))
+    sizes = [shape.numel() for shape in shapes.values()]
+    if z.shape[1:] == shapes[first]:
+        return {first: z}
+    if z.dim() != 2 or z.shape[1] != sum(sizes):
+        told = ", ".join(f"{n} {tuple(shape)}" for n, shape in shapes.items())
+        raise ValueError(
+            f"Expected latent variables of the sites {told}, joined as encode joins them, or "
+            f"those of {first} alone; got shape {tuple(z.shape)}."
+        )
+    parts = z.split(sizes, 1)
+    return {n: part.reshape(len(z), *shapes[n]) for n, part in zip(shapes, parts)}
+
+
+def latent_names(vae: Any, trace: Any) -> tuple[str, ...]:
+    r"""The latent sites of a model that drew its data: all but what it returns."""
+    if hasattr(vae, "latents"):
+        return tuple(vae.latents)
+    seen = trace.nodes["_RETURN"]["value"]
+    sites = sample_sites(trace)
+    return tuple(n for n, s in sites.items() if s["value"] is not seen and n != "x")
+
+
+def replicated(vae: Any, x: Tensor, known: Mapping[str, Any], given: str) -> poutine.Trace:
+    r"""The trace of a model that draws data like `x` anew, with latent variables from the
+    ``"prior"``, or from the ``"posterior"`` of each datum."""
+    if given not in ("prior", "posterior"):
+        raise ValueError(f"Expected 'prior' or 'posterior'; got {given!r}.")
+    observed = getattr(vae, "observed", ("x",))
+    outside = {n: v for n, v in known.items() if n not in observed}
+    if given == "prior":
+        return poutine.trace(vae.model).get_trace(batch_size=len(x), **outside)
+    q = poutine.trace(vae.guide).get_trace(x, **known)
+    model = poutine.replay(vae.model, trace=q)
+    return poutine.trace(model).get_trace(batch_size=len(x), **outside)
+
+
+class _Set(Messenger):
+    r"""Sets latent sites to values, where these are known."""
+
+    def __init__(self, values: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.values = values
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        if msg["name"] in self.values:
+            value = self.values[msg["name"]]
+            msg["value"] = torch.where(value.isnan(), msg["value"], value)
+
+
+def _rows(name: str, value: Any, count: int) -> Tensor:
+    r"""A value for all data, or one for each."""
+    tensor = torch.as_tensor(value)
+    if tensor.dim() and len(tensor) == count:
+        return tensor
+    if tensor.dim() < 2:
+        return tensor.expand(count, *tensor.shape)
+    raise ValueError(
+        f"Expected {name} as one value or {count} rows; got shape {tuple(tensor.shape)}."
+    )
+
+
+def _see(trace: Any, what: What) -> Tensor:
     if what not in ("mean", "sample"):
         raise ValueError(f"Expected 'mean' or 'sample'; got {what!r}.")
-    likelihood = vae.likelihood(z)
-    return likelihood.mean if what == "mean" else likelihood.sample()
+    sites = sample_sites(trace)
+    site = sites["x"] if "x" in sites else [*sites.values()][-1]
+    return site["fn"].mean if what == "mean" else site["value"]

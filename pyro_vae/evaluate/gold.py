@@ -50,8 +50,8 @@ def gold_posterior(
     num_samples: int = 1000,
     *,
     num_warmup: int = 300,
-    index: Tensor | None = None,
     seed: int = 0,
+    **known: Any,
 ) -> Gold:
     r"""Samples :math:`p(z \mid x)` by NUTS on the same Pyro model, and compares the guide.
 
@@ -66,23 +66,23 @@ def gold_posterior(
         x: A few data, of shape `(B, *x_shape)`; each has a chain of its own.
         num_samples: The number of draws of each chain.
         num_warmup: The number of steps before them, in which step sizes are found.
-        index: The row numbers of the data, of shape `(B,)`, for posteriors that want them.
         seed: Seeds the chains.
+        known: What the programs take besides, a row for each datum: row numbers as `index`,
+            conditions, values of other sites.
 
     Raises:
         ValueError: A latent variable is discrete or has a support without a bijection.
     """
     vae = as_program(vae)
-    check_rows(vae, index)
     rows = []
-    with undisturbed(vae, seed) as device:
-        split = take(vae, x, index).freeze(seed)
+    with undisturbed(vae, seed):
+        split = take(vae, x, known).freeze(seed)
+        check_rows(vae, split.known)
         for i in range(len(split)):
-            datum = split.rows(slice(i, i + 1))
-            known = {} if index is None else {"index": index[i : i + 1].to(device)}
-            latents = Unconstrained(vae, datum, **known)
-            chain = _nuts(vae, datum, known, latents, num_samples, num_warmup)
-            guide = latents.draw(num_samples, "guide", datum, **known)[:, 0]
+            datum, more = split.batch(slice(i, i + 1))
+            latents = Unconstrained(vae, datum, **more)
+            chain = _nuts(vae, datum, more, latents, num_samples, num_warmup)
+            guide = latents.draw(num_samples, "guide", datum, **more)[:, 0]
             rows.append(_compare(chain, guide, seed))
     stacked = [torch.stack(field) for field in zip(*rows)]
     return Gold(stacked[0].transpose(0, 1), *stacked[1:])

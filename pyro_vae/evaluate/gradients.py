@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..counted import counted
 from ..objectives.base import Objective
-from ..programs import as_program, undisturbed
+from ..programs import as_program, is_vae, undisturbed
 from .checks import check_rows, take
 
 
@@ -21,8 +21,8 @@ def gradients(
     num_draws: int = 100,
     *,
     parameters: Iterable[nn.Parameter] | None = None,
-    index: Tensor | None = None,
     seed: int = 0,
+    **known: Any,
 ) -> Tensor:
     r"""Draws an estimator's gradient again and again, for its mean and its variance.
 
@@ -40,8 +40,9 @@ def gradients(
         x: The data, of shape `(B, *x_shape)`.
         num_draws: The number of draws.
         parameters: In what to differentiate, by default all parameters that are trained.
-        index: The row numbers of the data, of shape `(B,)`, for posteriors that want them.
         seed: Seeds the samples.
+        known: What the programs take besides, a row for each datum: row numbers as `index`,
+            conditions, values of other sites.
 
     Returns:
         The gradients in nats per datum, of shape `(num_draws, P)` with `P` the number of elements
@@ -59,10 +60,9 @@ def gradients(
         torch.Size([100, 4])
     """
     program, objective = as_program(vae), deepcopy(objective)
-    check_rows(program, index)
-    if hasattr(program, "likelihood"):
-        take(program, x, index)
-    known = {} if index is None else {"index": index}
+    check_rows(program, known)
+    if is_vae(program):
+        x, known = take(program, x, known).batch(slice(None))
     given = program.parameters() if parameters is None else parameters
     chosen = [p for p in given if p.requires_grad]
     if not chosen:

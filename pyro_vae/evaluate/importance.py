@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..counted import counted
 from ..data import Split, fingerprint
-from ..programs import as_program, device_of, undisturbed, weigh
+from ..programs import as_program, density_of, device_of, guide_name, undisturbed, weigh
 from ..randomness import reseed, stream
 from .checks import check_rows, take
 from .interval import NORMAL, interval
@@ -91,10 +91,10 @@ def log_marginal(
     x: Tensor | np.ndarray | Split,
     num_samples: int = 500,
     *,
-    index: Tensor | None = None,
     seed: int = 0,
     kept: str | os.PathLike[str] | None = None,
     skip_checks: bool = False,
+    **known: Any,
 ) -> LogMarginal:
     r"""Estimates :math:`\log p(x)` of each datum by importance sampling from the guide.
 
@@ -118,13 +118,14 @@ def log_marginal(
             :func:`pyro_vae.evaluate.prior_guide` as the guide this is naive Monte Carlo.
         x: The data, of shape `(B, *x_shape)`.
         num_samples: The number of samples :math:`K` per datum.
-        index: The row numbers of the data, of shape `(B,)`, for posteriors that want them.
         seed: Seeds the samples.
         kept: A file ``.npz`` that keeps the rows that are done. If it is there, of the same
             parameters, data, samples and seed, the rest is done and the result is that of an
             uninterrupted call.
         skip_checks: Takes data that the likelihood's support does not hold, too. The figure then
             is no log density.
+        known: What the programs take besides, a row for each datum: row numbers as `index`,
+            conditions, values of other sites.
 
     Returns:
         The estimate, its error, effective sample size, tail shape and rise, each of shape `(B,)`.
@@ -137,13 +138,13 @@ def log_marginal(
     vae = as_program(vae)
     tail = min(num_samples // 5, ceil(3 * sqrt(num_samples)))
     with undisturbed(vae, seed):
-        split = take(vae, x, index, skip_checks=skip_checks)
-        summed = evidence(vae, split, index)
+        split = take(vae, x, known, skip_checks=skip_checks)
+        summed = evidence(vae, split)
         if summed is not None:
             nothing, many = torch.zeros_like(summed), torch.full_like(summed, torch.inf)
             return LogMarginal(summed, nothing, many, nothing / 0, nothing, summed, summed, many)
-        done = _Kept(kept, vae, split, num_samples, index, seed)
-        for weights in log_weights(vae, split, num_samples, index, seed, skip=done.rows):
+        done = _Kept(kept, vae, split, num_samples, seed)
+        for weights in log_weights(vae, split, num_samples, seed, skip=done.rows):
             done.add(_summary(weights, num_samples, tail))
     return done.result()
 
@@ -154,9 +155,9 @@ def elbo(
     x: Tensor | np.ndarray | Split,
     num_samples: int = 1,
     *,
-    index: Tensor | None = None,
     seed: int = 0,
     skip_checks: bool = False,
+    **known: Any,
 ) -> Tensor:
     r"""Estimates the evidence lower bound of each datum.
 
@@ -166,9 +167,10 @@ def elbo(
         vae: A VAE, or a pair of Pyro model and guide.
         x: The data, of shape `(B, *x_shape)`.
         num_samples: The number of samples :math:`K` per datum.
-        index: The row numbers of the data, of shape `(B,)`, for posteriors that want them.
         seed: Seeds the samples.
         skip_checks: As in :func:`log_marginal`.
+        known: What the programs take besides, a row for each datum: row numbers as `index`,
+            conditions, values of other sites.
 
     Returns:
         The bound in nats, of shape `(B,)`.
@@ -178,11 +180,11 @@ def elbo(
     """
     vae = as_program(vae)
     with undisturbed(vae, seed):
-        split = take(vae, x, index, skip_checks=skip_checks)
+        split = take(vae, x, known, skip_checks=skip_checks)
         return torch.cat(
             [
                 torch.stack([w.sum(0) for w in weights]).sum(0) / num_samples
-                for weights in log_weights(vae, split, num_samples, index, seed)
+                for weights in log_weights(vae, split, num_samples, seed)
             ]
         )
 
@@ -192,7 +194,6 @@ def log_weights(
     vae: Any,
     split: Split,
     num_samples: int,
-    index: Tensor | None = None,
     seed: int = 0,
     *,
     skip: int = 0,
@@ -204,12 +205,12 @@ def log_weights(
     Yields:
         For each chunk of rows, an iterator over tensors of shape `(k, b)` in double precision.
     """
-    if getattr(getattr(vae, "posterior", None), "density", "anywhere") == "none":
+    if density_of(vae) == "none":
         raise ValueError(
-            f"Expected a posterior with a density; got {type(vae.posterior).__name__}, a point. "
+            f"Expected a posterior with a density; got {guide_name(vae)}, a point. "
             "log p(x) exists all the same: use AIS from the prior (pyro_vae.ais)."
         )
-    check_rows(vae, index)
+    check_rows(vae, split.known)
     at_once = max(1, ELEMENTS_AT_ONCE // prod(split.x_shape))
     samples = min(num_samples, max(1, at_once // min(len(split), 100)))
     rows = max(1, at_once // samples)
@@ -223,8 +224,7 @@ def log_weights(
             continue
         part = (start,) if start else ()
         reseed(split.device, stream(seed, "evaluation", *part))
-        x = split.rows(slice(start, start + rows))
-        known = {} if index is None else {"index": index[start : start + rows].to(x.device)}
+        x, known = split.batch(slice(start, start + rows))
         yield (
             staged(x, min(samples, num_samples - done), **known)[0]
             for done in range(0, num_samples, samples)
@@ -286,7 +286,6 @@ class _Kept:
         vae: Any,
         split: Split,
         num_samples: int,
-        index: Tensor | None,
         seed: int,
     ) -> None:
         self.path = None if path is None else Path(path)
@@ -296,9 +295,8 @@ class _Kept:
             return
         rules = (split.binarize, split.levels, split.range, num_samples, seed)
         digest = sha256(f"{fingerprint(split)} {rules}".encode())
-        rows = [] if index is None else [index]
         stored = [value for _, value in sorted(pyro.get_param_store().items())]
-        for tensor in [*rows, *vae.state_dict().values(), *stored]:
+        for tensor in [*vae.state_dict().values(), *stored]:
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         self.about = digest.hexdigest()
         if self.path.is_file():

@@ -4,14 +4,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from pyro import poutine
 from torch import Tensor
 
 from ..data import Split
-from ..programs import undisturbed
+from ..programs import as_program, sample_sites, undisturbed
 from .checks import check_rows, take
 
 ROWS_AT_ONCE = 1000
 NUM_SAMPLES = 256
+NUM_PATHS = 16
 
 
 class Encoding(NamedTuple):
@@ -21,34 +23,89 @@ class Encoding(NamedTuple):
     scale: Tensor
 
 
-def encode(
-    vae: Any, x: Tensor | np.ndarray | Split, *, index: Tensor | None = None, seed: int = 0
-) -> Encoding:
+def encode(vae: Any, x: Tensor | np.ndarray | Split, *, seed: int = 0, **known: Any) -> Encoding:
     r"""Returns mean and standard deviation of :math:`q(z \mid x)` for each datum.
 
-    Where they have no closed form, as in flows, they are those of 256 samples.
+    Where they have no closed form, as in flows, they are those of 256 samples. Several latent
+    sites are joined in the order of the model, each as a vector (:func:`encode_sites` has them
+    one by one).
 
     Arguments:
-        vae: The VAE.
+        vae: A VAE, or a pair of Pyro model and guide.
         x: The data, of shape `(B, *x_shape)`.
-        index: The row numbers of the data, of shape `(B,)`, for posteriors that want them.
         seed: Seeds those samples, and the bits of data that are binarized at every visit.
+        known: What the programs take besides, a row for each datum: row numbers as `index`,
+            conditions, values of other sites.
 
     Returns:
         The moments ``loc`` and ``scale``, each of shape `(B, latent_dim)`.
     """
-    check_rows(vae, index)
-    split = take(vae, x, index)
-    locs, scales = [], []
-    with undisturbed(vae, seed) as device:
+    sites = encode_sites(vae, x, seed=seed, **known)
+    if len(sites) == 1:
+        return next(iter(sites.values()))
+    locs, scales = zip(*((part.loc.flatten(1), part.scale.flatten(1)) for part in sites.values()))
+    return Encoding(torch.cat(locs, -1), torch.cat(scales, -1))
+
+
+def encode_sites(
+    vae: Any, x: Tensor | np.ndarray | Split, *, seed: int = 0, **known: Any
+) -> dict[str, Encoding]:
+    r"""Returns mean and standard deviation of each latent site given :math:`x`.
+
+    A site that the guide draws given another one has the moments of a mixture, by the law of
+    total variance over 16 draws.
+
+    Arguments:
+        vae: As in :func:`encode`, as the arguments that follow.
+
+    Returns:
+        For each latent site, in the model's order, the moments of shape `(B, *z_shape)`.
+    """
+    vae = as_program(vae)
+    split = take(vae, x, known)
+    check_rows(vae, split.known)
+    parts: dict[str, list[Encoding]] = {}
+    with undisturbed(vae, seed):
         for start in range(0, len(split), ROWS_AT_ONCE):
-            rows = slice(start, start + ROWS_AT_ONCE)
-            x = split.rows(rows)
-            known = () if index is None else (index[rows].to(device),)
-            loc, scale = moments(vae.posterior(x, *known))
-            locs.append(loc)
-            scales.append(scale)
-    return Encoding(torch.cat(locs), torch.cat(scales))
+            x, more = split.batch(slice(start, start + ROWS_AT_ONCE))
+            for name, found in _moments(vae, x, more).items():
+                parts.setdefault(name, []).append(found)
+    order = [n for n in getattr(vae, "latents", parts) if n in parts]
+    order += [n for n in parts if n not in order]
+    return {n: Encoding(*(torch.cat(field) for field in zip(*parts[n]))) for n in order}
+
+
+def _moments(vae: Any, x: Tensor, known: dict[str, Any]) -> dict[str, Encoding]:
+    r"""Moments of the sites of a guide for some data."""
+    sites = sample_sites(poutine.trace(vae.guide).get_trace(x, **known))
+    sites = {n: s for n, s in sites.items() if not s["is_observed"] and n != "x_missing"}
+    if len(sites) == 1:
+        ((name, site),) = sites.items()
+        return {name: _of_rows(site["fn"], len(x))}
+    first = next(iter(sites))
+    drawn: dict[str, list[Encoding]] = {name: [] for name in sites}
+    for path in range(NUM_PATHS):
+        if path:
+            sites = sample_sites(poutine.trace(vae.guide).get_trace(x, **known))
+        for name in drawn:
+            if name != first or not path:  # given x alone, it is the same each time
+                drawn[name].append(_of_rows(sites[name]["fn"], len(x)))
+    return {name: _total(found) for name, found in drawn.items()}
+
+
+def _total(parts: list[Encoding]) -> Encoding:
+    r"""The moments of an even mixture."""
+    if len(parts) == 1:
+        return parts[0]
+    locs, scales = (torch.stack(field) for field in zip(*parts))
+    variance = scales.square().mean(0) + locs.var(0, correction=0)
+    return Encoding(locs.mean(0), variance.sqrt())
+
+
+def _of_rows(law: Any, count: int) -> Encoding:
+    loc, scale = moments(law)
+    shape = (count, *law.event_shape)
+    return Encoding(loc.expand(shape), scale.expand(shape))
 
 
 def moments(q: Any) -> tuple[Tensor, Tensor]:

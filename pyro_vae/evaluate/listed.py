@@ -16,27 +16,26 @@ ELEMENTS_AT_ONCE = 1_000_000
 
 
 @torch.no_grad()
-def evidence(vae: Any, split: Split, index: Tensor | None = None) -> Tensor | None:
+def evidence(vae: Any, split: Split) -> Tensor | None:
     r"""Returns :math:`\log p(x) = \log \sum_z p(x, z)` of each datum, where `z` can be listed.
 
     Arguments:
         vae: A VAE, or a program.
         split: The data.
-        index: The row numbers of the data, for programs that want them.
 
     Returns:
         The evidence in nats, of shape `(B,)` in double precision; nothing where a latent variable
         is not discrete, lies in other plates than that of the data, or all together have more
         than 65,536 values.
     """
-    known = {} if index is None else {"index": index[:1].to(split.device)}
-    sites = sample_sites(poutine.trace(vae.model).get_trace(split.rows(slice(0, 1)), **known))
+    x, known = split.batch(slice(0, 1))
+    sites = sample_sites(poutine.trace(vae.model).get_trace(x, **known))
     latent = {name: site for name, site in sites.items() if not site["is_observed"]}
     alone = all(
         [(f.dim, f.size) for f in site["cond_indep_stack"] if f.vectorized] == [(-1, 1)]
         for site in latent.values()
     )
-    if not latent or not alone:
+    if not latent or not alone or any(name in split.known for name in latent):
         return None
     lists = {}
     for name, site in latent.items():
@@ -55,8 +54,7 @@ def evidence(vae: Any, split: Split, index: Tensor | None = None) -> Tensor | No
 
     found = []
     for start in range(0, len(split), rows):
-        x = split.rows(slice(start, start + rows))
-        known = {} if index is None else {"index": index[start : start + rows].to(x.device)}
+        x, known = split.batch(slice(start, start + rows))
         parts = []
         for some in codes.split(size):
             chosen = {

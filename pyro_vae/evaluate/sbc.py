@@ -11,7 +11,15 @@ from pyro.distributions import Delta
 from torch import Tensor
 
 from ..counted import counted
-from ..programs import as_program, density, sample_sites, traces, undisturbed
+from ..programs import (
+    as_program,
+    density,
+    density_of,
+    guide_name,
+    sample_sites,
+    traces,
+    undisturbed,
+)
 from .annealed import simulate
 from .checks import check_rows
 
@@ -75,7 +83,7 @@ class Calibration(NamedTuple):
 
 @counted
 def sbc(
-    vae: Any, num_simulations: int = 500, num_draws: int = 99, *, seed: int = 0
+    vae: Any, num_simulations: int = 500, num_draws: int = 99, *, seed: int = 0, **known: Any
 ) -> Calibration:
     r"""Checks an amortized posterior on data simulated from the model.
 
@@ -104,6 +112,7 @@ def sbc(
         num_simulations: The number of simulated data.
         num_draws: The number of draws from the posterior for each.
         seed: Seeds data and draws, and breaks ties of discrete latent variables.
+        known: Conditions, a row for each of `num_simulations` data.
 
     Raises:
         ValueError: There are fewer than 20 simulations or 9 draws, a draw or a density of it is
@@ -115,12 +124,12 @@ def sbc(
             "Expected 20 simulations and 9 draws at least, fewer of which tell nothing; got "
             f"{num_simulations} and {num_draws}."
         )
-    check_rows(vae, None)
+    check_rows(vae, {})
     with undisturbed(vae, seed):
-        truth, x = simulate(vae, num_simulations)
+        truth, split = simulate(vae, num_simulations, known)
         parts = [
-            _of_rows(vae, x[rows], {n: v[rows] for n, v in truth.items()}, num_draws)
-            for rows in torch.arange(num_simulations, device=x.device).split(ROWS_AT_ONCE)
+            _of_rows(vae, *split.batch(rows), {n: v[rows] for n, v in truth.items()}, num_draws)
+            for rows in torch.arange(num_simulations, device=split.device).split(ROWS_AT_ONCE)
         ]
     ranks, mean, variance, flat = (torch.cat(part) for part in zip(*parts))
     p_values = torch.tensor([uniformity(column, num_draws) for column in ranks.T.cpu().numpy()])
@@ -142,7 +151,7 @@ def sbc(
 
 
 @counted
-def eubo(vae: Any, num_data: int = 500, *, seed: int = 0) -> tuple[Tensor, Tensor]:
+def eubo(vae: Any, num_data: int = 500, *, seed: int = 0, **known: Any) -> tuple[Tensor, Tensor]:
     r"""Bounds :math:`\log p(x)` of simulated data from above, beside the ELBO of the same data.
 
     .. math:: \mathbb{E}_{p(z \mid x)} \log \frac{p(x, z)}{q(z \mid x)}
@@ -162,6 +171,7 @@ def eubo(vae: Any, num_data: int = 500, *, seed: int = 0) -> tuple[Tensor, Tenso
         vae: A VAE, or a pair of Pyro model and guide, as in :func:`sbc`.
         num_data: The number of data to simulate.
         seed: Seeds them.
+        known: Conditions, a row for each of `num_data` data.
 
     Returns:
         The evidence upper bound, infinite where the guide has no density at a true value, and the
@@ -173,26 +183,26 @@ def eubo(vae: Any, num_data: int = 500, *, seed: int = 0) -> tuple[Tensor, Tenso
             alone is known, or it has points of mass, or latent variables that the model has not.
     """
     vae = as_program(vae)
-    density_of = getattr(getattr(vae, "posterior", None), "density", "anywhere")
-    if density_of != "anywhere":
+    if density_of(vae) != "anywhere":
         raise ValueError(
             "Expected a posterior whose density may be asked of any value, as that of the true z "
-            f"is; got {type(vae.posterior).__name__}, which has it for {density_of}."
+            f"is; got {guide_name(vae)}, which has it for {density_of(vae)}."
         )
-    check_rows(vae, None)
+    check_rows(vae, {})
     with undisturbed(vae, seed):
-        truth, x = simulate(vae, num_data)
+        truth, split = simulate(vae, num_data, known)
         upper, lower = [], []
-        for rows in torch.arange(num_data, device=x.device).split(ROWS_AT_ONCE):
+        for rows in torch.arange(num_data, device=split.device).split(ROWS_AT_ONCE):
+            x, more = split.batch(rows)
             values = {name: value[rows] for name, value in truth.items()}
             with poutine.condition(data=values):
                 q, p = (
-                    sample_sites(poutine.trace(program).get_trace(x[rows]))
+                    sample_sites(poutine.trace(program).get_trace(x, **more))
                     for program in (vae.guide, vae.model)
                 )
             _check_sites(q, values)
             upper.append(_log_weight(q, p))
-            lower.append(_log_weight(*traces(vae.model, vae.guide, x[rows], 1)))
+            lower.append(_log_weight(*traces(vae.model, vae.guide, x, 1, **more)))
     above, below = torch.cat(upper), torch.cat(lower)
     if bool(above.isnan().any()) or bool(below.isnan().any()):
         raise ValueError(
@@ -275,11 +285,11 @@ def _null(num_simulations: int, num_draws: int) -> np.ndarray:
 
 
 def _of_rows(
-    vae: Any, x: Tensor, truth: Mapping[str, Tensor], num_draws: int
+    vae: Any, x: Tensor, known: dict[str, Any], truth: Mapping[str, Tensor], num_draws: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     r"""Ranks of the true values, moments of the draws, and the true values, for some data."""
     with poutine.condition(data=truth):
-        p = sample_sites(poutine.trace(vae.model).get_trace(x))
+        p = sample_sites(poutine.trace(vae.model).get_trace(x, **known))
     flat = _flat(truth, truth, len(x))
     quantities = torch.cat([flat, _densities(p, truth)], 1)
     below, ties = torch.zeros_like(quantities), torch.zeros_like(quantities)
@@ -287,7 +297,7 @@ def _of_rows(
     first: Tensor | None = None
     varies = torch.zeros_like(flat, dtype=torch.bool)
     for _ in range(num_draws):
-        q, p = traces(vae.model, vae.guide, x, 1)
+        q, p = traces(vae.model, vae.guide, x, 1, **known)
         draw = _flat({name: q[name]["value"] for name in truth}, truth, len(x))
         first = draw if first is None else first
         varies |= draw != first

@@ -5,12 +5,14 @@ import time
 from math import log, prod, sqrt
 from typing import Any
 
+from pyro import poutine
 from torch import Tensor
 
 from ..counted import counted
 from ..data import Split
-from ..programs import Unconstrained, undisturbed
+from ..programs import Unconstrained, as_program, family_of, sample_sites, undisturbed
 from .checks import take
+from .collapse import rate_distortion
 from .importance import LogMarginal, elbo, log_marginal
 from .trust import trust
 
@@ -21,11 +23,11 @@ def evaluate(
     split: Split,
     num_samples: int = 500,
     *,
-    index: Tensor | None = None,
     seed: int = 0,
     kept: str | os.PathLike[str] | None = None,
     skip_checks: bool = False,
     by_datum: dict[str, Any] | None = None,
+    **known: Any,
 ) -> dict[str, float | int | str]:
     r"""Evaluates a VAE on a data set.
 
@@ -34,12 +36,13 @@ def evaluate(
         split: The data, in full: one image differs from another by some 30 nats, so a subset
             says little.
         num_samples: The number of importance samples per datum.
-        index: The row numbers of the data, of shape `(B,)`, for posteriors that want them.
         seed: Seeds the samples.
         kept: A file that keeps what is done, as in :func:`pyro_vae.log_marginal`.
         skip_checks: Evaluates data outside of the likelihood's support, too; ``not_a_density``
             then says what is wrong with them.
         by_datum: Gets the figures of each datum, as arrays of shape `(N,)`.
+        known: What the programs take besides, a row for each datum: row numbers as `index`,
+            conditions, values of other sites.
 
     Returns:
         Means over data in nats per datum. ``*_se`` is the standard deviation over data divided
@@ -48,18 +51,21 @@ def evaluate(
         say whether :math:`\log p(x)` can be trusted.
     """
     start = time.perf_counter()
-    split = take(vae, split, index, skip_checks=skip_checks).freeze(seed)
-    known: dict[str, Any] = {"index": index, "seed": seed, "skip_checks": True}  # just checked
-    bound = elbo(vae, split, min(10, num_samples), **known)
-    estimate = log_marginal(vae, split, num_samples, kept=kept, **known)
+    vae = as_program(vae)
+    split = take(vae, split, known, skip_checks=skip_checks).freeze(seed)
+    options: dict[str, Any] = {"seed": seed, "skip_checks": True}  # just checked
+    bound = elbo(vae, split, min(10, num_samples), **options)
+    estimate = log_marginal(vae, split, num_samples, kept=kept, **options)
     if by_datum is not None:
         columns = {"elbo": bound, "log_marginal": estimate.log_marginal, "ess": estimate.ess}
         columns |= {"lower": estimate.lower, "upper": estimate.upper}
         by_datum.update({name: values.cpu().numpy() for name, values in columns.items()})
     figures = figures_of(vae, split, bound, estimate, num_samples)
-    light = trust(estimate, can_anneal=_can_anneal(vae, split, index))
+    rates = rate_distortion(vae, split, 1, seed=seed).by_site
+    light = trust(estimate, can_anneal=_can_anneal(vae, split))
     return {
         **figures,
+        **({f"kl_{name}": float(rate) for name, rate in rates.items()} if len(rates) > 1 else {}),
         "light": light.light,
         "trust": light.sentence,
         **({"not_a_density": split.violation} if split.violation else {}),
@@ -84,18 +90,41 @@ def figures_of(
         "num_importance_samples": num_samples,
         "ess_median": float(estimate.ess.median()),
     }
-    if vae.likelihood.support.is_discrete:
-        nats = -float(estimate.log_marginal.mean())
-        figures["bits_per_dim"] = nats / (prod(split.x_shape) * log(2))
+    if is_discrete(vae, split):
+        nats, elements = -float(estimate.log_marginal.sum()), seen_elements(split)
+        figures["bits_per_dim"] = nats / (elements * log(2))
+    conditions = getattr(vae, "conditions", ())
+    if conditions:
+        figures["given"] = ", ".join(conditions)
     return figures
 
 
-def _can_anneal(vae: Any, split: Split, index: Tensor | None) -> bool:
+def is_discrete(vae: Any, split: Split) -> bool:
+    r"""Whether `x` is, so that its density is a probability."""
+    family = family_of(vae, "likelihood", "x")
+    if family is not None:
+        return bool(family.support.is_discrete)
+    with undisturbed(vae, 0):
+        x, known = split.batch(slice(0, 2))
+        sites = sample_sites(poutine.trace(vae.model).get_trace(x, **known))
+    seen = [site for site in sites.values() if site["is_observed"]]
+    return bool(seen) and all(site["fn"].support.is_discrete for site in seen)
+
+
+def seen_elements(split: Split) -> int:
+    r"""How many elements of `x` are there: all, or all but the holes."""
+    stored = split.stored
+    if isinstance(stored, Tensor) and stored.is_floating_point():
+        return int((~stored.isnan()).sum())
+    return len(split) * prod(split.x_shape)
+
+
+def _can_anneal(vae: Any, split: Split) -> bool:
     r"""Whether there is a path along which to anneal: the latent variables are continuous."""
-    known = {} if index is None else {"index": index[:2]}
     try:
         with undisturbed(vae, 0):
-            Unconstrained(vae, split.rows(slice(0, 2)), **known)
+            x, known = split.batch(slice(0, 2))
+            Unconstrained(vae, x, **known)
     except ValueError:
         return False
     return True

@@ -4,12 +4,13 @@ from math import log10
 from typing import Any
 
 import torch
+from pyro import poutine
 from torch import Tensor
 from torch.distributions import constraints
 
 from ..data import Split, moments
 from ..distributions import same, support_of
-from ..programs import undisturbed
+from ..programs import family_of, undisturbed
 
 FAR = 10**2.5  # half of the way, in logarithms, from 10^2 to 10^3
 DRAWS = 100
@@ -27,13 +28,18 @@ def unit_warning(vae: Any, split: Split) -> str | None:
         vae: The VAE, as it starts.
         split: The training data.
     """
+    family = family_of(vae, "likelihood", "x")
+    if family is None:
+        return None
     with undisturbed(vae, 0):
-        law = vae.likelihood(vae.prior().expand((DRAWS,)).sample())
-        if not same(support_of(vae.likelihood, law), constraints.real):
+        known = split.known_at(slice(0, DRAWS))
+        drawn = poutine.trace(vae.model).get_trace(**(known or {"batch_size": DRAWS}))
+        law = drawn.nodes["x"]["fn"]
+        if not same(support_of(family, law), constraints.real):
             return None
         if coded := [column.name for column in split.columns if column.categories]:
             return (
-                f"{type(vae.likelihood).__name__} takes the codes of categories for real numbers, "
+                f"{type(family).__name__} takes the codes of categories for real numbers, "
                 f"in {', '.join(coded[:5])}. Take a product of likelihoods, with bernoulli or "
                 "categorical for these columns, or leave them out (data.drop)."
             )

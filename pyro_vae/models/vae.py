@@ -1,10 +1,12 @@
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import pyro
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from ..base import Likelihood, Posterior, Prior
+from ..base import Factor, Likelihood, Net, Posterior, Prior, Sites, factors_of
+from ..distributions import Known
 from ..programs import show_parameters
 
 ROLES = {"prior": Prior, "likelihood": Likelihood, "posterior": Posterior}
@@ -15,8 +17,13 @@ class VAE(nn.Module):
 
     .. math:: p(x, z) = p(z) \, p(x \mid z) \qquad q(z \mid x) \approx p(z \mid x)
 
-    :meth:`model` and :meth:`guide` are ordinary Pyro programs with the sites ``"z"`` and ``"x"``
-    in the plate ``"data"``. They know nothing of training: no weights, no scales.
+    Each is a factor, or :class:`pyro_vae.Sites`, an ordered product of factors. A factor names
+    what it is given, ``.given("z2", "c")``: sites before it, and what the programs are called
+    with. By default the prior is the site ``"z"``, the likelihood the site ``"x"`` given all
+    latent sites, the posterior the site ``"z"`` given ``"x"``.
+
+    :meth:`model` and :meth:`guide` are ordinary Pyro programs in the plate ``"data"``. They know
+    nothing of training: no weights, no scales.
 
     References:
         | Auto-Encoding Variational Bayes (Kingma & Welling, 2014)
@@ -28,10 +35,14 @@ class VAE(nn.Module):
         posterior: The amortized posterior :math:`q(z \mid x)`.
 
     Attributes:
+        latents: The names of the latent sites, in the model's order.
+        conditions: The names of what factors are given and no factor makes, which the programs
+            have to be called with.
         columns: The columns of the table that it was trained on, by which DataFrames are read.
 
     Raises:
-        ValueError: One of them is a class, a distribution, or has another role.
+        ValueError: One of them is a class, a distribution, or has another role; a factor is given
+            what comes after it; or the posterior lacks a latent site.
 
     Example:
         >>> import pyro_vae as pv
@@ -46,60 +57,66 @@ class VAE(nn.Module):
 
     columns: tuple[Any, ...] = ()
 
-    def __init__(self, prior: Prior, likelihood: Likelihood, posterior: Posterior) -> None:
+    def __init__(
+        self, prior: Factor | Sites, likelihood: Factor | Sites, posterior: Factor | Sites
+    ) -> None:
         super().__init__()
         for role, part in zip(ROLES, (prior, likelihood, posterior)):
-            _check_role(role, part)
-        self.prior = prior
-        self.likelihood = likelihood
-        self.posterior = posterior
+            if not isinstance(part, Sites):
+                _check_role(role, part)
+        self.prior: Any = prior
+        self.likelihood: Any = likelihood
+        self.posterior: Any = posterior
+        self.latents = _names(prior, "z")
+        self.observed = _names(likelihood, "x")
+        self.conditions = self._check()
 
-    def model(
-        self, x: Tensor | None = None, *, index: Tensor | None = None, batch_size: int = 1
-    ) -> Tensor:
-        r"""Samples :math:`z \sim p(z)` and :math:`x \sim p(x \mid z)`, or observes :math:`x`.
+    def model(self, x: Tensor | None = None, *, batch_size: int = 1, **known: Tensor) -> Tensor:
+        r"""Samples latent variables, and samples or observes data.
 
         Arguments:
             x: The data, of shape `(B, *x_shape)`; without it, `batch_size` data are drawn.
-            index: Row numbers, which only the guide may want.
             batch_size: How many data to draw.
+            known: Conditions, and values of other observed sites, a row for each datum. What the
+                guide alone wants, row numbers (`index`) and known values of latent sites, may be
+                among them.
 
         Returns:
             The data, of shape `(B, *x_shape)`.
 
         Raises:
-            ValueError: `x` has not the likelihood's event shape.
+            ValueError: `x` has not the likelihood's event shape, or a condition is missing.
         """
         show_parameters(self.prior, "prior")
         show_parameters(self.likelihood, "likelihood")
 
-        with pyro.plate("data", batch_size if x is None else len(x)):
-            z = pyro.sample("z", self.prior())
-            likelihood = self.likelihood(z)
-            if x is not None and x.shape[1:] != likelihood.event_shape:
-                more = likelihood.shape() == x.shape
-                remedy = f" Give the likelihood event_dim={x.dim() - 1}." if more else ""
-                raise ValueError(
-                    f"Expected x of shape (batch, {', '.join(map(str, likelihood.event_shape))}), "
-                    f"as the likelihood's event shape says; got {tuple(x.shape)}.{remedy}"
-                )
-            return pyro.sample("x", likelihood, obs=x)
+        values = self._outside(known)
+        rows = [x, *values.values(), *known.values()]
+        count = next((len(v) for v in rows if isinstance(v, Tensor) and v.dim()), batch_size)
+        with pyro.plate("data", count):
+            self._sample(self.prior, "z", values)
+            return self._observe(values, x, known)
 
-    def guide(self, x: Tensor, *, index: Tensor | None = None) -> Tensor:
-        r"""Samples :math:`z \sim q(z \mid x)`.
+    def guide(self, x: Tensor, **known: Tensor) -> Tensor:
+        r"""Samples latent variables given the data.
 
         Arguments:
             x: The data, of shape `(B, *x_shape)`.
-            index: The row numbers of the data, of shape `(B,)`, for posteriors that want them.
+            known: Conditions; the row numbers `index`, of shape `(B,)`, for posteriors that want
+                them; and values of latent sites where they are known, NaN where they are not.
 
         Returns:
-            The latent variable, of shape `(B, latent_dim)`.
+            The value of the last latent variable, of shape `(B, *z_shape)`.
         """
         show_parameters(self.posterior, "posterior")
 
-        rows = (x, index) if self.posterior.index else (x,)
+        values: dict[str, Any] = {"x": x, **self._outside(known)}
         with pyro.plate("data", len(x)):
-            return pyro.sample("z", self.posterior(*rows))
+            last = self._sample(self.posterior, "z", values, known)
+            if self.completes:  # what x misses is drawn as the model draws it
+                law = self._law(dict(factors_of(self.likelihood, "x"))["x"], values, self.latents)
+                pyro.sample("x_missing", law.rest(x))
+            return last
 
     def forward(self, *args: Any, **known: Any) -> NoReturn:
         r"""A VAE has two programs, and no one thing that calling it would mean."""
@@ -107,6 +124,160 @@ class VAE(nn.Module):
             "Expected vae.model(x), the generative program, or vae.guide(x), which draws z; got "
             "vae(x). For means of x take pv.reconstruct(vae, x), for those of z pv.encode(vae, x)."
         )
+
+    @property
+    def completes(self) -> bool:
+        r"""Whether another observed site is given `x`, which may have holes."""
+        parts = dict(factors_of(self.likelihood, "x"))
+        others = [factor for name, factor in parts.items() if name != "x"]
+        return parts["x"].missing and any("x" in _parents(other, ()) for other in others)
+
+    # --- Parts ----------------------------------------------------------------------------------
+
+    def _outside(self, known: Mapping[str, Tensor]) -> dict[str, Any]:
+        r"""What factors may be given besides sites: conditions and row numbers."""
+        missing = [name for name in self.conditions if known.get(name) is None]
+        if missing:
+            raise ValueError(
+                f"Expected {', '.join(f'{name}=' for name in missing)} for every datum, which "
+                f"factors are given; got none. The sites are {', '.join(self.latents)} and "
+                f"{', '.join(self.observed)}."
+            )
+        sites = (*self.latents, *self.observed, "index")
+        if strange := [name for name in known if name not in (*self.conditions, *sites)]:
+            told = ", ".join((*self.conditions, *sites))
+            raise ValueError(f"Expected what factors are given, or sites ({told}); got {strange}.")
+        names = (*self.conditions, "index")
+        return {name: known[name] for name in names if known.get(name) is not None}
+
+    def _law(self, factor: Any, values: Mapping[str, Any], default: tuple[str, ...]) -> Any:
+        r"""What a factor returns, given what it names."""
+        names = _parents(factor, default)
+        inputs: list[Any] = [values[name] for name in names]
+        inputs = [tuple(inputs)] if len(inputs) > 1 else inputs
+        if getattr(factor, "index", False):
+            inputs.append(values.get("index"))
+        return factor(*inputs)
+
+    def _sample(
+        self,
+        part: nn.Module,
+        name: str,
+        values: dict[str, Any],
+        known: Mapping[str, Tensor] | None = None,
+    ) -> Any:
+        r"""Samples the factors of prior or posterior, in order; returns the last value."""
+        default = () if known is None else ("x",)
+        for site, factor in factors_of(part, name):
+            law = self._law(factor, values, default)
+            if isinstance(factor, Net):
+                values[site] = law
+                continue
+            if known is not None and known.get(site) is not None:
+                law = Known(law, known[site])
+            infer = {"given": self._ancestors[site]} if known is None else {}
+            values[site] = pyro.sample(site, law, infer=infer)
+        return values[self.latents[-1]]
+
+    def _observe(
+        self, values: dict[str, Any], x: Tensor | None, known: Mapping[str, Tensor]
+    ) -> Any:
+        data: dict[str, Any] = {**known, "x": x}
+        seen = x
+        for site, factor in factors_of(self.likelihood, "x"):
+            law = self._law(factor, values, self.latents)
+            if isinstance(factor, Net):
+                values[site] = law
+                continue
+            value = data.get(site)
+            if value is not None and value.shape[1:] != law.event_shape:
+                raise ValueError(_wrong_shape(site, value, law))
+            values[site] = pyro.sample(site, law, obs=value)
+            if site == "x":
+                seen = values["x"]
+                if self.completes and x is not None:
+                    values["x"] = x.where(~x.isnan(), pyro.sample("x_missing", law.rest(x)))
+        return seen
+
+    # --- Checks ---------------------------------------------------------------------------------
+
+    def _check(self) -> tuple[str, ...]:
+        r"""Makes sure that factors are given what is there; returns the conditions."""
+        if "x" not in self.observed:
+            raise ValueError(
+                f"Expected a likelihood with the site x; got {', '.join(self.observed)}."
+            )
+        guided = _names(self.posterior, "z")
+        if lacking := [name for name in self.latents if name not in guided]:
+            raise ValueError(
+                f"Expected a posterior with a factor for every latent site; got none for "
+                f"{', '.join(lacking)}."
+            )
+        if strange := [name for name in guided if name not in self.latents]:
+            raise ValueError(
+                f"Expected a posterior of the latent sites {', '.join(self.latents)}; got "
+                f"{', '.join(strange)} besides."
+            )
+        parts = ((self.prior, "z"), (self.likelihood, "x"), (self.posterior, "z"))
+        made = {site for part, name in parts for site, _ in factors_of(part, name)}
+        conditions: dict[str, None] = {}
+        there: set[str] = set()
+        self._ancestors: dict[str, frozenset[str]] = {}
+        for part, name in parts[:2]:
+            for site, factor in factors_of(part, name):
+                if site in there:
+                    raise ValueError(f"Expected every site once; got {site!r} twice.")
+                default = () if name == "z" else self.latents
+                self._check_given(site, factor, there, made, conditions)
+                parents = _parents(factor, default)
+                above = [self._ancestors.get(parent, frozenset()) for parent in parents]
+                own = {parent for parent in parents if parent in self.latents}
+                nets = [a for parent, a in zip(parents, above) if parent not in self.latents]
+                self._ancestors[site] = frozenset(own.union(*nets))
+                there.add(site)
+        there = {"x"}
+        for site, factor in factors_of(self.posterior, "z"):
+            self._check_given(site, factor, there, made, conditions)
+            there.add(site)
+        return tuple(name for name in conditions if name != "index")
+
+    def _check_given(
+        self,
+        site: str,
+        factor: Any,
+        there: set[str],
+        made: set[str],
+        conditions: dict[str, None],
+    ) -> None:
+        for parent in _parents(factor, ()):
+            if parent in there:
+                continue
+            if parent in made:
+                raise ValueError(
+                    f"Expected {site!r} to be given sites before it; got {parent!r}, which "
+                    f"{'is itself' if parent == site else 'is not made before it'}. Put the "
+                    "factors in the order of sampling."
+                )
+            conditions[parent] = None
+
+
+def _parents(factor: Any, default: tuple[str, ...]) -> tuple[str, ...]:
+    parents = getattr(factor, "parents", None)
+    return default if parents is None else parents
+
+
+def _names(part: nn.Module, name: str) -> tuple[str, ...]:
+    r"""The names of the sites of a part, without those of nets."""
+    return tuple(site for site, f in factors_of(part, name) if not isinstance(f, Net))
+
+
+def _wrong_shape(site: str, value: Tensor, law: Any) -> str:
+    more = site == "x" and law.shape() == value.shape
+    remedy = f" Give the likelihood event_dim={value.dim() - 1}." if more else ""
+    return (
+        f"Expected {site} of shape (batch, {', '.join(map(str, law.event_shape))}), as the "
+        f"likelihood's event shape says; got {tuple(value.shape)}.{remedy}"
+    )
 
 
 def _check_role(role: str, part: Any) -> None:
@@ -122,6 +293,8 @@ def _check_role(role: str, part: Any) -> None:
             f"distribution {type(part).__name__} itself. Take one of pyro_vae.{role}s, or return "
             f"it from the forward of a class of your own ({role.title()} in pyro_vae.base)."
         )
+    if role == "prior" and isinstance(part, Posterior) and part.parents is not None:
+        return  # a conditional prior
     other = next((name for name, base in ROLES.items() if isinstance(part, base)), role)
     if other != role or not isinstance(part, nn.Module):
         kind = f"a {other}" if other != role else "no module"

@@ -2,7 +2,7 @@ r"""What an objective is."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -19,10 +19,16 @@ class Objective(nn.Module, ABC):
         num_particles: The number `K` of samples of :math:`z` per datum.
 
     Attributes:
+        needs: What the planner asks of model and guide: a ``"path"`` for gradients through
+            samples; a ``"density"`` of the guide; a ``"foreign density"``, of any value; a
+            ``"list"`` of all values of a latent variable.
+        bound: ``"ELBO"``, or ``"importance weighted"``, which has no KL term to weigh.
         max_plate_nesting: How deep the programs nest their plates; several particles are in a
             plate to the left of so many.
     """
 
+    needs: tuple[str, ...] = ()
+    bound: Literal["ELBO", "importance weighted"] = "ELBO"
     max_plate_nesting: int = 1
 
     def __init__(self, num_particles: int = 1) -> None:

@@ -6,9 +6,9 @@ from typing import Any, Literal
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
-from ..programs import Sites, Terms, check_gradients, equal, traces
+from ..programs import Terms, check_gradients, equal, traces
 from .base import Objective
-from .kl import kl_by_feature, kl_divergence
+from .kl import closed_sites, kl_by_feature, kl_divergence
 
 
 class ELBO(Objective):
@@ -37,6 +37,8 @@ class ELBO(Objective):
         kl: ``"closed-form"`` where it is known, or ``"sampled"``.
         free_bits: The KL term of each latent feature, averaged over the batch, counts as at least
             this many nats, so that there is nothing to gain from less.
+        free_bits_per: ``"feature"``, or ``"site"``: the KL term of each latent site then counts as
+            at least `free_bits`, for pairs of distributions that do not factorize, too.
         capacity: The KL term of all latent sites, averaged over the batch, is replaced by its
             distance from this many nats per datum; a KL weight then is the price of that distance.
 
@@ -44,19 +46,22 @@ class ELBO(Objective):
         ValueError: Free bits and capacity are both given.
     """
 
+    needs = ("path",)
+
     def __init__(
         self,
         num_particles: int = 1,
         kl: Literal["closed-form", "sampled"] = "sampled",
         *,
         free_bits: float = 0.0,
+        free_bits_per: Literal["feature", "site"] = "feature",
         capacity: float | None = None,
     ) -> None:
         super().__init__(num_particles)
         if free_bits and capacity is not None:
             raise ValueError("Expected free bits or capacity; got both. Each bends the KL term.")
         self.kl = kl
-        self.free_bits = free_bits
+        self.free_bits, self.free_bits_per = free_bits, free_bits_per
         self.capacity = capacity
 
     def forward(self, model: Callable, guide: Callable, x: Tensor, **kwargs: Any) -> Terms:
@@ -74,7 +79,7 @@ class ELBO(Objective):
             **kwargs,
         )
         check_gradients(q, p)
-        closed = self.closed(q, p)
+        closed = closed_sites(q, p) if self.kl == "closed-form" else dict.fromkeys(p, False)
         count = len(x) * self.num_particles
 
         loss, reconstruction, kl = x.new_zeros(()), x.new_zeros(()), x.new_zeros(())
@@ -86,7 +91,10 @@ class ELBO(Objective):
                 reconstruction += value.detach().sum() / count
             elif name in q:  # what the guide lacks is drawn from the prior, at no cost
                 value, term = self.kl_of(q[name], site, closed[name])
-                if self.free_bits:
+                if self.free_bits and self.free_bits_per == "site":
+                    least = self.free_bits * _mean(site["scale"])
+                    rate = rate + (term / count).clamp(min=least)
+                elif self.free_bits:
                     rate = rate + self.with_free_bits(q[name], site, closed[name], count)
                 else:
                     rate = rate + term / count
@@ -98,20 +106,6 @@ class ELBO(Objective):
         if self.capacity is not None:
             rate = (rate - self.capacity * _common(scales)).abs()
         return Terms(loss + rate, reconstruction, kl)
-
-    def closed(self, q: Sites, p: Sites) -> dict[str, bool]:
-        r"""Which sites may have a closed-form KL term.
-
-        It is exact where all that the prior of a site is given was drawn before it by the guide:
-        the term is an average over the site alone. What a prior is given the programs do not say,
-        so it is every latent variable that the model samples before.
-        """
-        order = [name for name, site in p.items() if name in q and not site["is_observed"]]
-        drawn = [*q]
-        return {
-            name: self.kl == "closed-form" and {*order[:i]} <= {*drawn[: drawn.index(name)]}
-            for i, name in enumerate(order)
-        }
 
     def kl_of(self, q: Any, p: Any, closed: bool) -> tuple[Tensor, Tensor]:
         r"""The KL term of a site, exact or :math:`\log q(z) - \log p(z)`, by batch element; and
@@ -133,7 +127,7 @@ class ELBO(Objective):
             raise ValueError(
                 "Expected a prior and a posterior that factorize over latent features, as free "
                 f"bits count by feature; got {type(q['fn']).__name__} and "
-                f"{type(p['fn']).__name__}. Use capacity, or a diagonal pair."
+                f"{type(p['fn']).__name__}. Count by site (free_bits_per)."
             )
         around = max(len(q["fn"].batch_shape), len(p["fn"].batch_shape))
         event, scale = features.shape[around:], p["scale"]

@@ -1,5 +1,6 @@
 r"""The derivation of a model's loss from its three assumptions, which can be evaluated."""
 
+from collections.abc import Mapping
 from math import log, pi
 from typing import Any, NamedTuple
 
@@ -7,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
-from ..programs import density, traces
+from ..programs import Sites, density, density_of, device_of, family_of, traces, wants_rows
 from ..randomness import apart
-from .kl import WRAPPERS, kl_divergence
-from .planner import IMPORTANCE_WEIGHTED, Plan, name, plan
+from .kl import WRAPPERS, closed_sites, kl_divergence
+from .planner import Plan, name, plan
 
 
 class Formula(NamedTuple):
@@ -121,7 +122,7 @@ class Derivation(NamedTuple):
         vae: The VAE that it is about.
         plan: The estimator of its bound.
         reconstruction: The formula of an element of :math:`\log p(x \mid z)`, or none.
-        kl: The formula of a feature of the KL term, or none.
+        kls: For each latent site the formula of a feature of its KL term, or none.
     """
 
     text: str
@@ -129,10 +130,15 @@ class Derivation(NamedTuple):
     vae: Any
     plan: Plan
     reconstruction: Formula | None
-    kl: Formula | None
+    kls: dict[str, Formula | None]
+
+    @property
+    def kl(self) -> Formula | None:
+        r"""The formula of a feature of the KL term of the first latent site, or none."""
+        return next(iter(self.kls.values()))
 
     @torch.no_grad()
-    def evaluate(self, x: Tensor, seed: int = 0, index: Tensor | None = None) -> float:
+    def evaluate(self, x: Tensor, seed: int = 0, **known: Any) -> float:
         r"""Returns the loss as the printed formulas give it, in nats per datum.
 
         A term without a formula of its own is asked of its distribution.
@@ -140,35 +146,46 @@ class Derivation(NamedTuple):
         Arguments:
             x: The data, of shape `(B, *x_shape)`.
             seed: Seeds the samples of :math:`z`, as ``torch.manual_seed`` before a step does.
-            index: The row numbers, for posteriors that want them.
+            known: What the programs take besides.
         """
         vae, count = self.vae, self.plan.objective.num_particles
-        with apart(x.device, seed):
-            q, p = traces(vae.model, vae.guide, x, count, index=index)
-        site, z_q, z_p = p["x"], q["z"], p["z"]
-        likelihood = density(site)
-        if self.reconstruction is not None:
-            likelihood = _compute(self.reconstruction, {"": site["fn"]}, site["value"])
-        kl = density(z_q) - density(z_p)
-        if self.kl is not None:
-            kl = _compute(self.kl, {"q": z_q["fn"], "p": z_p["fn"]}, None)
-        elif self.plan.exact:
-            kl = _known(kl_divergence(z_q["fn"], z_p["fn"]))
         if self.plan.estimator == "enumeration":
             raise ValueError("Expected a sampled bound; an enumerated one is a sum over z.")
-        weights = (likelihood - kl).expand(count, len(x))
-        if self.plan.estimator in IMPORTANCE_WEIGHTED:
+        known = {name: value for name, value in known.items() if value is not None}
+        with apart(x.device, seed):
+            q, p = traces(vae.model, vae.guide, x, count, **known)
+        closed = closed_sites(q, p)
+        total = x.new_zeros(())
+        for site, node in p.items():
+            if node["is_observed"]:
+                value = density(node)
+                if site == "x" and self.reconstruction is not None:
+                    value = _compute(self.reconstruction, {"": node["fn"]}, node["value"])
+                total = total + value
+            elif site in q:
+                pair = {"q": q[site]["fn"], "p": node["fn"]}
+                exact = kl_divergence(**pair) if self.plan.exact and closed[site] else None
+                formula = self.kls.get(site)
+                if formula is not None:
+                    exact = _compute(formula, pair, None)
+                drawn = density(q[site]) - density(node) if exact is None else exact
+                total = total - drawn
+        weights = total.expand(count, len(x))
+        if self.plan.objective.bound == "importance weighted":
             power = 1 - getattr(self.plan.objective, "alpha", 0.0)
             return -float(((power * weights).logsumexp(0) - log(count)).mean() / power)
         return -float(weights.mean())
 
 
-def explain(vae: Any, x: Tensor | None = None, **options: Any) -> Derivation:
+def explain(
+    vae: Any, x: Tensor | None = None, *, known: Mapping[str, Any] | None = None, **options: Any
+) -> Derivation:
     r"""Derives the loss of a VAE from its three assumptions.
 
     Arguments:
-        vae: The VAE.
+        vae: The VAE, or another module with a Pyro model and guide.
         x: Some data, of shape `(B, *x_shape)`; without them the model draws two.
+        known: What the programs take besides, a row for each datum.
         options: The estimator and its options, as in :func:`plan`.
 
     Returns:
@@ -184,81 +201,155 @@ def explain(vae: Any, x: Tensor | None = None, **options: Any) -> Derivation:
         >>> print(explain(vae).reconstruction.expression)
         x * f - softplus(f)
     """
-    chosen = plan(vae, x, **options)
-    device = next((p.device for p in vae.parameters()), torch.device("cpu"))
+    chosen = plan(vae, x, known=known, **options)
+    device = device_of(vae)
     with apart(device), torch.no_grad():
-        x = vae.model(batch_size=2) if x is None else x[:2]
-        index = torch.arange(len(x), device=x.device)
-        q, p = traces(vae.model, vae.guide, x, 1, index=index)
-    law, q_law, p_law = p["x"]["fn"], q["z"]["fn"], p["z"]["fn"]
+        seen: dict[str, Any] = {n: v[:2].to(device) for n, v in (known or {}).items()}
+        x = vae.model(**(seen or {"batch_size": 2})) if x is None else x[:2]
+        if wants_rows(vae):
+            seen.setdefault("index", torch.arange(len(x), device=x.device))
+        q, p = traces(vae.model, vae.guide, x, 1, **seen)
+    closed = closed_sites(q, p)
+    latent = [name for name, site in p.items() if name in q and not site["is_observed"]]
+    observed = [name for name, site in p.items() if site["is_observed"]]
+    symbols = _symbols(vae, latent, observed)
+    law = p["x" if "x" in p else observed[-1]]["fn"]
     reconstruction = DENSITIES.get(_kind(_element(law)))
-    kl = None
-    if chosen.exact:
-        kl = DIVERGENCES.get((_kind(_element(q_law)), _kind(_element(p_law))))
+    kls: dict[str, Formula | None] = {}
+    for site in latent:
+        kinds = (_kind(_element(q[site]["fn"])), _kind(_element(p[site]["fn"])))
+        kls[site] = DIVERGENCES.get(kinds) if chosen.exact and closed[site] else None
 
-    rows = [
-        ("p(z)", f"{type(vae.prior).__name__}: {name(p_law)}"),
-        ("p(x | z)", f"{type(vae.likelihood).__name__}: {name(law)}"),
-        ("q(z | x)", f"{type(vae.posterior).__name__}: {name(q_law)}"),
-    ]
-    text = ["Three assumptions:", *(f"  {symbol:9s} {what}" for symbol, what in rows), ""]
+    rows = []
+    for role, names, sites in (
+        ("prior", latent, p),
+        ("likelihood", observed, p),
+        ("posterior", [n for n in q if n in latent], q),
+    ):
+        for site in names:
+            family = family_of(vae, role, site)  # type: ignore[arg-type]
+            told = f"{type(family).__name__}: " if family is not None else ""
+            rows.append((symbols[role, site], f"{told}{name(sites[site]['fn'])}"))
+    width = max(9, *(len(symbol) for symbol, _ in rows))
+    text = ["Three assumptions:", *(f"  {s:{width}s} {what}" for s, what in rows), ""]
+    head, bound = _bound(vae, chosen, latent, observed, symbols)
+    text += head
     latex = [r"\begin{align*}"]
-    if chosen.estimator in IMPORTANCE_WEIGHTED:
-        text += [
-            "The bound, datum by datum, with z_k ~ q(z | x):",
-            "  log p(x) >= E log 1/K sum_k w_k,  w_k = p(x | z_k) p(z_k) / q(z_k | x)",
-        ]
-        bound = r"\mathbb{E} \log \frac{1}{K} \sum_k \frac{p(x \mid z_k) p(z_k)}{q(z_k \mid x)}"
-    elif vae.posterior.density == "none":
-        text += [
-            "No bound: a point has no density. What training maximizes, datum by datum, is",
-            "  log p(x, z) = log p(x | z) + log p(z)  at  z = f(x)",
-        ]
-        bound = ""
-    else:
-        text += [
-            "The bound, by Jensen's inequality, datum by datum:",
-            "  log p(x) = log E_q [p(x | z) p(z) / q(z | x)]",
-            "          >= E_q log p(x | z) - KL(q(z | x) || p(z))",
-        ]
-        bound = (
-            r"\mathbb{E}_{q(z \mid x)} \log p(x \mid z)"
-            r" - \mathrm{KL}(q(z \mid x) \,\|\, p(z))"
-        )
+    x_given = symbols["likelihood", "x" if "x" in p else observed[-1]]
     if bound:
         latex.append(rf"\log p(x) &\geq {bound} \\")
     else:
         latex.append(r"\log p(x, z) &= \log p(x \mid z) + \log p(z), \quad z = f(x) \\")
     text += ["", "The reconstruction term:"]
-    text += _lines(reconstruction, "log p(x | z) = sum over the elements of x of", "log p(x | z)")
+    head_of = f"log {x_given} = sum over the elements of x of"
+    text += _lines(reconstruction, head_of, f"log {x_given}")
+    left = rf"\log {_latex(x_given)}"
     latex.append(
-        rf"\log p(x \mid z) &= \sum_i {reconstruction.latex} \\"
+        rf"{left} &= \sum_i {reconstruction.latex} \\"
         if reconstruction
-        else r"\log p(x \mid z) &= \log " + rf"\mathrm{{{name(law)}}}(x; f(z)) \\"
+        else left + r" &= \log " + rf"\mathrm{{{name(law)}}}(x; f(z)) \\"
     )
-    text += ["", "The KL term:" if bound else "The term of the prior:"]
+    text += ["", "The KL term:" if len(latent) == 1 else "The KL terms:"]
     if not bound:
-        text += [f"  log p(z) of {name(p_law)}"]
+        text[-1] = "The term of the prior:"
+        text += [f"  log p(z) of {name(p[latent[0]]['fn'])}"]
         latex[-1] = latex[-1].removesuffix(r" \\")
-    elif kl is not None:
-        text += _lines(kl, "KL(q || p) = sum over the latent features of", "")
-        latex.append(rf"\mathrm{{KL}}(q \,\|\, p) &= \sum_l {kl.latex}")
     else:
-        how = "known in closed form" if chosen.exact else "from samples: log q(z | x) - log p(z)"
-        text += [f"  KL(q || p) of {name(q_law)} and {name(p_law)}, {how}"]
-        latex.append(r"\mathrm{KL}(q \,\|\, p) &= \mathbb{E}_{q} [\log q(z \mid x) - \log p(z)]")
+        lines = []
+        for site in latent:
+            pair = q[site]["fn"], p[site]["fn"]
+            words, formula = _kl_lines(site, latent, q, pair, kls[site], closed[site], chosen)
+            text += words
+            lines.append(formula)
+        latex.append(" \\\\\n".join(lines))
     latex.append(r"\end{align*}")
     text += [
         "",
         "The loss is minus the bound, averaged over the batch, in nats per datum.",
         chosen.why,
     ]
-    return Derivation("\n".join(text), "\n".join(latex), vae, chosen, reconstruction, kl)
+    return Derivation("\n".join(text), "\n".join(latex), vae, chosen, reconstruction, kls)
 
 
-def _known(kl: Tensor | None) -> Tensor:
-    assert kl is not None  # the planner found it
-    return kl
+def _symbols(vae: Any, latent: list[str], observed: list[str]) -> dict[tuple[str, str], str]:
+    r"""What densities are called: p(z1 | z2), by role and site."""
+    defaults = {"prior": (), "likelihood": (*latent,), "posterior": ("x",)}
+    found = {}
+    for role, names in (("prior", latent), ("likelihood", observed), ("posterior", latent)):
+        for site in names:
+            family = family_of(vae, role, site)  # type: ignore[arg-type]
+            parents = getattr(family, "parents", None)
+            parents = defaults[role] if parents is None else parents
+            given = f" | {', '.join(parents)}" if parents else ""
+            found[role, site] = f"{'q' if role == 'posterior' else 'p'}({site}{given})"
+    return found
+
+
+def _bound(
+    vae: Any,
+    chosen: Plan,
+    latent: list[str],
+    observed: list[str],
+    symbols: dict[tuple[str, str], str],
+) -> tuple[list[str], str]:
+    r"""The bound in words and in LaTeX, or what stands in its place where there is none."""
+    likelihood = " ".join(symbols["likelihood", site] for site in observed)
+    prior = " ".join(symbols["prior", site] for site in latent)
+    guide = " ".join(symbols["posterior", site] for site in latent)
+    z, one = ", ".join(latent), len(latent) == 1
+    if chosen.objective.bound == "importance weighted":
+        k = {s: s.replace(z, f"{z}_k") if one else s for s in (likelihood, prior, guide)}
+        weight = rf"\frac{{{_latex(k[likelihood])} {_latex(k[prior])}}}{{{_latex(k[guide])}}}"
+        return [
+            f"The bound, datum by datum, with {f'{z}_k' if one else z} ~ {guide}:",
+            f"  log p(x) >= E log 1/K sum_k w_k,  w_k = {k[likelihood]} {k[prior]} / {k[guide]}",
+        ], rf"\mathbb{{E}} \log \frac{{1}}{{K}} \sum_k {weight}"
+    if density_of(vae) == "none":
+        return [
+            "No bound: a point has no density. What training maximizes, datum by datum, is",
+            "  log p(x, z) = log p(x | z) + log p(z)  at  z = f(x)",
+        ], ""
+    kl = f"KL({guide} || {prior})" if one else " - ".join(f"KL_{site}" for site in latent)
+    under = rf"q({_latex(z)} \mid x)" if one else "q"
+    kl_latex = rf"\mathrm{{KL}}({_latex(guide)} \,\|\, {_latex(prior)})"
+    if not one:
+        kl_latex = " - ".join(rf"\mathrm{{KL}}_{{{site}}}" for site in latent)
+    return [
+        "The bound, by Jensen's inequality, datum by datum:",
+        f"  log p(x) = log E_q [{likelihood} {prior} / {guide}]",
+        f"          >= E_q log {likelihood} - {kl}",
+    ], rf"\mathbb{{E}}_{{{under}}} \log {_latex(likelihood)} - {kl_latex}"
+
+
+def _kl_lines(
+    site: str,
+    latent: list[str],
+    q: Sites,
+    pair: tuple[Any, Any],
+    formula: Formula | None,
+    closed: bool,
+    chosen: Plan,
+) -> tuple[list[str], str]:
+    r"""The KL term of a site in words and in LaTeX."""
+    one = len(latent) == 1
+    label = "KL(q || p)" if one else f"KL_{site}"
+    symbol = r"\mathrm{KL}(q \,\|\, p)" if one else rf"\mathrm{{KL}}_{{{site}}}"
+    if formula is not None:
+        lines = _lines(formula, f"{label} = sum over the latent features of", "")
+        return lines, rf"{symbol} &= \sum_l {formula.latex}"
+    if chosen.exact and closed and kl_divergence(*pair) is not None:
+        how = "known in closed form"
+    elif not closed:
+        later = [other for other in latent if [*q].index(other) > [*q].index(site)]
+        how = f"from samples: p({site}) is given {', '.join(later)}, drawn after it by the guide"
+    else:
+        how = f"from samples: log q({site} | x) - log p({site})"
+    sampled = rf"\mathbb{{E}}_{{q}} [\log q({site} \mid x) - \log p({site})]"
+    return [f"  {label} of {name(pair[0])} and {name(pair[1])}, {how}"], rf"{symbol} &= {sampled}"
+
+
+def _latex(symbol: str) -> str:
+    return symbol.replace(" | ", r" \mid ")
 
 
 def _lines(formula: Formula | None, head: str, otherwise: str) -> list[str]:

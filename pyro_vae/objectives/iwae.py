@@ -28,6 +28,9 @@ class IWAE(Objective):
         num_particles: The number `K` of samples per datum.
     """
 
+    needs = ("path", "density")
+    bound = "importance weighted"
+
     def forward(self, model: Callable, guide: Callable, x: Tensor, **kwargs: Any) -> Terms:
         r"""As :meth:`Objective.forward`."""
         w = self.weigh(model, guide, x, **kwargs)

@@ -7,7 +7,7 @@ import torch
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
-from ..programs import equal
+from ..programs import Sites, equal
 
 WRAPPERS = (dist.MaskedDistribution, dist.ExpandedDistribution)
 MOMENTS = (dist.MultivariateNormal, dist.LowRankMultivariateNormal)
@@ -48,6 +48,25 @@ def kl_divergence(q: Any, p: Any) -> Tensor | None:
         return torch.distributions.kl_divergence(q, p).expand(batch_shape)
     except NotImplementedError:
         return None
+
+
+def closed_sites(q: Sites, p: Sites) -> dict[str, bool]:
+    r"""Which latent sites may have a closed-form KL term.
+
+    It is exact where all that the prior of a site is given was drawn before it by the guide: the
+    term is an average over the site alone. What a prior is given a VAE says (``infer["given"]``);
+    of another program it is every latent variable sampled before.
+
+    Arguments:
+        q: The sites of the guide, in its order.
+        p: Those of the model, in its order.
+    """
+    order = [name for name, site in p.items() if name in q and not site["is_observed"]]
+    drawn, exact = [*q], {}
+    for i, name in enumerate(order):
+        given = p[name]["infer"].get("given", order[:i])
+        exact[name] = {*given} <= {*drawn[: drawn.index(name)]}
+    return exact
 
 
 def kl_by_feature(q: Any, p: Any, z: Tensor, exact: bool) -> Tensor | None:

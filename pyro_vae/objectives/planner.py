@@ -1,29 +1,52 @@
-r"""The planner: from prior, likelihood and posterior to a sound estimator, and one line of why."""
+r"""The planner: from a program's sites to a sound estimator, and one line of why."""
 
+from collections.abc import Mapping
+from inspect import signature
 from typing import Any, NamedTuple
 
 import pyro.distributions as dist
 import torch
+from pyro import poutine
 from torch import Tensor
 from torch.distributions import constraints
 
-from ..config import ESTIMATORS, Train
+from ..base import Sites
+from ..config import Train
 from ..distributions import IndependentBernoulli, describe, inside, same, support_of
+from ..programs import (
+    density_of,
+    device_of,
+    family_of,
+    guide_name,
+    is_vae,
+    sample_sites,
+    traces,
+    wants_rows,
+)
 from ..randomness import apart
 from .base import Objective
 from .dreg import DReG
 from .elbo import ELBO
 from .enumeration import Enumeration
 from .iwae import IWAE
-from .kl import kl_by_feature, kl_divergence
+from .kl import closed_sites, kl_by_feature, kl_divergence
 from .renyi import Renyi
 from .score_function import ScoreFunction
 from .stl import STL
 from .vimco import VIMCO
 
 FEW_STATES = 64
-IMPORTANCE_WEIGHTED = ("iwae", "dreg", "vimco", "renyi")
-PATHWISE = ("reparameterized", "stl", "dreg", "renyi", "iwae")
+ESTIMATORS: dict[str, type[Objective]] = {
+    "reparameterized": ELBO,
+    "enumeration": Enumeration,
+    "score-function": ScoreFunction,
+    "stl": STL,
+    "iwae": IWAE,
+    "dreg": DReG,
+    "vimco": VIMCO,
+    "renyi": Renyi,
+}
+r"""By their names in recipes; of the first three, ``"auto"`` takes the first that is sound."""
 
 
 class Plan(NamedTuple):
@@ -33,7 +56,7 @@ class Plan(NamedTuple):
         estimator: Its name in a recipe.
         objective: The objective itself.
         why: One line for people.
-        exact: Whether the KL term is in closed form.
+        exact: Whether a KL term is in closed form.
     """
 
     estimator: str
@@ -42,32 +65,63 @@ class Plan(NamedTuple):
     exact: bool = False
 
 
+class Laws(NamedTuple):
+    r"""What model and guide draw from for some data.
+
+    Attributes:
+        pairs: For each latent site the guide's distribution and the model's.
+        closed: Whether its KL term may be in closed form.
+        x_shape: The shape of a datum.
+        reparameterized: Whether gradients flow through all latent variables.
+        density: Of which values the guide's density may be asked.
+        listed: The latent site that alone has no gradient, if its values can be listed.
+        guide: What errors call the guide.
+    """
+
+    pairs: dict[str, tuple[Any, Any]]
+    closed: dict[str, bool]
+    x_shape: tuple[int, ...]
+    reparameterized: bool
+    density: str
+    listed: str | None
+    guide: str
+
+    @property
+    def names(self) -> str:
+        r"""What people call the pairs; of several sites, with their names."""
+        told = {site: f"{name(q)} against {name(p)}" for site, (q, p) in self.pairs.items()}
+        if len(told) == 1:
+            return next(iter(told.values()))
+        return ", ".join(f"{site}: {pair}" for site, pair in told.items())
+
+    def states(self) -> int:
+        r"""How many values the listed site has."""
+        if self.listed is None:
+            return 0
+        q, _ = self.pairs[self.listed]
+        return len(q.enumerate_support(expand=False))
+
+
 def plan(
     vae: Any,
     x: Tensor | None = None,
     estimator: str = "auto",
     *,
-    num_particles: int = 1,
-    kl: str = "closed-form",
     kl_weight: float = 1.0,
-    free_bits: float = 0.0,
-    capacity: float | None = None,
-    alpha: float = 0.5,
-    baseline: str = "average",
+    known: Mapping[str, Tensor] | None = None,
+    **options: Any,
 ) -> Plan:
     r"""Chooses a sound estimator for a VAE, or checks the one that is named.
 
     Arguments:
-        vae: The VAE.
+        vae: A VAE, or another module with a Pyro model and guide.
         x: Some data, of shape `(B, *x_shape)`; without them the model draws two.
         estimator: ``"auto"`` or a name such as ``"iwae"``.
-        num_particles: The number of samples of :math:`z` per datum.
-        kl: ``"closed-form"`` where it is known, or ``"sampled"``.
         kl_weight: The weight of the KL term, any but 1 if it changes.
-        free_bits: Nats below which a latent feature's KL term is free.
-        capacity: The nats that the KL term is drawn to.
-        alpha: The order of the Renyi bound.
-        baseline: The baseline of the score function.
+        known: What the programs take besides, a row for each datum.
+        options: Options of estimators by name, as their classes have them: ``num_particles``,
+            ``kl``, ``free_bits``, ``free_bits_per``, ``capacity``, ``alpha``, ``baseline``,
+            ``supervision``. Those that an estimator has not must be at their defaults.
 
     Returns:
         The plan.
@@ -75,76 +129,197 @@ def plan(
     Raises:
         ValueError: The choice is unsound; the sentence gives the reason and the remedy.
     """
-    posterior = vae.posterior
-    q, p, x_shape = _distributions(vae, x)
-    check_supports(vae.prior, posterior, p, q)
-    names = f"{name(q)} against {name(p)}"
-    bent = free_bits != 0 or capacity is not None
-    exact = False
-
+    laws = _laws(vae, x, dict(known or {}))
+    num_particles = options.get("num_particles", 1)
     if estimator == "auto":
-        estimator = _choose(posterior, q, num_particles)
+        estimator = _choose(laws, num_particles)
     if estimator not in ESTIMATORS:
         raise ValueError(f"Expected an estimator ({', '.join(ESTIMATORS)}); got {estimator!r}.")
-    _check_posterior(posterior, estimator)
-    _check_bending(estimator, kl_weight, bent, num_particles)
+    kind = ESTIMATORS[estimator]
+    for need in kind.needs:
+        if told := NEEDS[need](laws, estimator):
+            raise ValueError(told)
+    _check_options(estimator, kind, options, kl_weight)
 
-    samples = f"{num_particles} sample{'s' if num_particles > 1 else ''}"
+    exact = estimator == "reparameterized" and options.get("kl", "closed-form") == "closed-form"
+    exact = exact and any(laws.closed[n] and _known(*pair) for n, pair in laws.pairs.items())
+    taken = {n: v for n, v in options.items() if n in signature(kind).parameters}
     if estimator == "reparameterized":
-        exact = kl == "closed-form" and kl_divergence(q, p) is not None
-        if free_bits and kl_by_feature(q, p, q.sample(), exact) is None:
-            raise ValueError(
-                "Expected a prior and a posterior that factorize over latent features, as free "
-                f"bits count by feature; got {names}. Use capacity, or a diagonal pair."
-            )
-        objective: Objective = ELBO(
-            num_particles,
-            "closed-form" if exact else "sampled",
-            free_bits=free_bits,
-            capacity=capacity,
-        )
-        if posterior.density == "none":
-            why = (
-                "a point has no density: this trains a plain autoencoder, log p(x, z) at "
-                "z = f(x), not a bound; for log p(x) use AIS from the prior"
-            )
-        elif exact:
-            why = f"closed-form KL: {names}; reconstruction by {samples}"
-        elif kl == "closed-form":
-            why = f"no closed-form KL is known for {names}: both terms by {samples}"
-        else:
-            why = f"KL and reconstruction by {samples}"
-        if type(q).__name__ == "StraightThrough":
-            why += "; straight-through gradients are biased"
-    elif estimator == "score-function":
-        objective = ScoreFunction(num_particles, baseline, x_shape)  # type: ignore[arg-type]
-        why = f"{name(q)} is not reparameterized: score function by {samples}, {baseline} baseline"
-    elif estimator == "enumeration":
-        objective = Enumeration()
-        why = f"sum over all {len(q.enumerate_support(expand=False))} values of z: no sampling"
-    elif estimator == "stl":
-        objective = STL(num_particles)
-        why = f"path derivative of the ELBO, by {samples}"
-    elif estimator == "vimco":
-        objective = VIMCO(num_particles)
-        why = f"importance weighted bound of {samples}, by the score function"
-    elif estimator == "renyi":
-        objective = Renyi(num_particles, alpha)
-        why = f"Renyi bound of order {alpha:g}, by {samples}"
-    else:
-        objective = {"iwae": IWAE, "dreg": DReG}[estimator](num_particles)
-        why = f"importance weighted bound of {samples}"
+        taken["kl"] = "closed-form" if exact else "sampled"
+        _check_free_bits(laws, taken)
+    if "x_shape" in signature(kind).parameters:
+        taken["x_shape"] = laws.x_shape
+    objective = kind(**taken)
+    why = _why(estimator, objective, laws, exact, options)
     return Plan(estimator, objective, f"{estimator}: {why}.", exact)
 
 
 def planned(settings: Train) -> dict[str, Any]:
     r"""What the settings of a training say to :func:`plan`."""
-    names = ("estimator", "num_particles", "kl", "free_bits", "capacity", "alpha", "baseline")
+    names = ["estimator", "num_particles", "kl", "free_bits", "free_bits_per", "capacity"]
+    names += ["alpha", "baseline", "supervision"]
     changes = settings.kl_warmup_epochs > 0
     return {
         **{name: getattr(settings, name) for name in names},
         "kl_weight": 0.0 if changes else settings.kl_weight,
     }
+
+
+# --- What estimators need -----------------------------------------------------------------------
+
+
+def _path(laws: Laws, estimator: str) -> str | None:
+    if laws.reparameterized:
+        return None
+    return (
+        f"Expected a reparameterized posterior for {estimator}; got {laws.guide}, through whose "
+        "samples no gradient flows. Use score-function, vimco or enumeration, or a relaxed "
+        "posterior."
+    )
+
+
+def _density(laws: Laws, estimator: str) -> str | None:
+    if laws.density != "none":
+        return None
+    return (
+        f"Expected a posterior with a density for {estimator}; got {laws.guide}, a point. Train "
+        "it as an autoencoder (reparameterized), and use AIS from the prior for log p(x)."
+    )
+
+
+def _foreign_density(laws: Laws, estimator: str) -> str | None:
+    if laws.density == "anywhere":
+        return None
+    return (
+        f"Expected a posterior whose density can be asked anywhere for {estimator}; got "
+        f"{laws.guide}, which has it for {laws.density}. Use reparameterized or iwae."
+    )
+
+
+def _list(laws: Laws, estimator: str) -> str | None:
+    if laws.listed is not None:
+        return None
+    return (
+        f"Expected one latent variable whose values can be listed for enumeration; got "
+        f"{laws.guide}. Use reparameterized, or score-function."
+    )
+
+
+NEEDS = {
+    "path": _path,
+    "density": _density,
+    "foreign density": _foreign_density,
+    "list": _list,
+}
+
+
+def _choose(laws: Laws, num_particles: int) -> str:
+    if laws.reparameterized:
+        return "reparameterized"
+    few = 0 < laws.states() <= FEW_STATES and num_particles == 1
+    return "enumeration" if few else "score-function"
+
+
+def _check_options(
+    estimator: str, kind: type[Objective], options: Mapping[str, Any], kl_weight: float
+) -> None:
+    r"""Refuses options that an estimator has not, or that its bound does not allow."""
+    defaults = {
+        n: p.default
+        for cls in ESTIMATORS.values()
+        for n, p in signature(cls).parameters.items()
+        if n not in ("kl", "num_particles", "x_shape")
+    }
+    own = signature(kind).parameters
+    given = [n for n, v in options.items() if n in defaults and n not in own and v != defaults[n]]
+    if unknown := [n for n in options if n not in (*defaults, "kl", "num_particles")]:
+        raise ValueError(f"Expected options of estimators; got {', '.join(unknown)}.")
+    if kind.bound == "importance weighted" and kl_weight != 1:
+        raise ValueError(
+            f"Expected a KL weight of 1 for {estimator}, whose bound has no KL term; got "
+            f"{kl_weight:g}. Set train.kl_weight 1 and "
+            "train.kl_warmup_epochs 0, or use an estimator of the ELBO."
+        )
+    if {"free_bits", "capacity"} & {*given}:
+        raise ValueError(
+            "Expected the reparameterized ELBO for free bits or capacity, which bend its KL term; "
+            f"got {estimator}."
+        )
+    if "supervision" in given:
+        raise ValueError(
+            "Expected enumeration for supervision, the weight of log q(y | x) where y is known; "
+            f"got {estimator}."
+        )
+    if estimator == "vimco" and options.get("num_particles", 1) < 2:
+        raise ValueError(
+            f"Expected at least 2 particles for VIMCO; got {options.get('num_particles', 1)}. Set "
+            "num_particles."
+        )
+
+
+def _check_free_bits(laws: Laws, taken: Mapping[str, Any]) -> None:
+    if not taken.get("free_bits") or taken.get("free_bits_per") == "site":
+        return
+    for q, p in laws.pairs.values():
+        if kl_by_feature(q, p, q.sample(), taken["kl"] == "closed-form") is None:
+            raise ValueError(
+                "Expected a prior and a posterior that factorize over latent features, as free "
+                f"bits count by feature; got {laws.names}. Use capacity, or a diagonal pair."
+            )
+
+
+def _known(q: Any, p: Any) -> bool:
+    return kl_divergence(q, p) is not None
+
+
+def _why(
+    estimator: str, objective: Objective, laws: Laws, exact: bool, options: Mapping[str, Any]
+) -> str:
+    r"""One line for people."""
+    num_particles = objective.num_particles
+    samples = f"{num_particles} sample{'s' if num_particles > 1 else ''}"
+    if estimator == "reparameterized":
+        known = [n for n, pair in laws.pairs.items() if laws.closed[n] and _known(*pair)]
+        if laws.density == "none":
+            why = (
+                "a point has no density: this trains a plain autoencoder, log p(x, z) at "
+                "z = f(x), not a bound; for log p(x) use AIS from the prior"
+            )
+        elif exact and len(known) < len(laws.pairs):
+            rest = [n for n in laws.pairs if n not in known]
+            why = (
+                f"closed-form KL of {', '.join(known)}; that of {', '.join(rest)} and the "
+                f"reconstruction by {samples} ({laws.names})"
+            )
+        elif exact:
+            why = f"closed-form KL: {laws.names}; reconstruction by {samples}"
+        elif options.get("kl", "closed-form") == "closed-form":
+            why = f"no closed-form KL is known for {laws.names}: both terms by {samples}"
+        else:
+            why = f"KL and reconstruction by {samples}"
+        if any(type(q).__name__ == "StraightThrough" for q, _ in laws.pairs.values()):
+            why += "; straight-through gradients are biased"
+        return why
+    if estimator == "score-function":
+        without = [name(q) for q, _ in laws.pairs.values() if not q.has_rsample]
+        told = ", ".join(without or [name(q) for q, _ in laws.pairs.values()])
+        baseline = options.get("baseline", "average")
+        return f"{told} is not reparameterized: score function by {samples}, {baseline} baseline"
+    if estimator == "enumeration":
+        others = [n for n in laws.pairs if n != laws.listed]
+        drawn = f"; {', '.join(others)} by a sample for each" if others else ": no sampling"
+        what = "z" if not others else laws.listed
+        return f"sum over all {laws.states()} values of {what}{drawn}"
+    if estimator == "stl":
+        return f"path derivative of the ELBO, by {samples}"
+    if estimator == "vimco":
+        return f"importance weighted bound of {samples}, by the score function"
+    if estimator == "renyi":
+        return f"Renyi bound of order {objective.alpha:g}, by {samples}"
+    return f"importance weighted bound of {samples}"
+
+
+# --- What programs draw from ---------------------------------------------------------------------
 
 
 def check_supports(prior: Any, posterior: Any, p: Any, q: Any) -> None:
@@ -190,80 +365,62 @@ def _families(support: Any, role: str) -> str:
     return ""
 
 
-def _choose(posterior: Any, q: Any, num_particles: int) -> str:
-    if posterior.reparameterized:
-        return "reparameterized"
-    few = posterior.enumerable and q.has_enumerate_support
-    if few and len(q.enumerate_support(expand=False)) <= FEW_STATES and num_particles == 1:
-        return "enumeration"
-    return "score-function"
-
-
-def _check_posterior(posterior: Any, estimator: str) -> None:
-    name = type(posterior).__name__
-    if estimator in PATHWISE and not posterior.reparameterized:
-        raise ValueError(
-            f"Expected a reparameterized posterior for {estimator}; got {name}, through whose "
-            "samples no gradient flows. Use score-function, vimco or enumeration, or a relaxed "
-            "posterior."
-        )
-    if estimator != "reparameterized" and posterior.density == "none":
-        raise ValueError(
-            f"Expected a posterior with a density for {estimator}; got {name}, a point. Train it "
-            "as an autoencoder (reparameterized), and use AIS from the prior for log p(x)."
-        )
-    if estimator in ("stl", "dreg") and posterior.density != "anywhere":
-        raise ValueError(
-            f"Expected a posterior whose density can be asked anywhere for {estimator}; got "
-            f"{name}, which has it for {posterior.density}. Use reparameterized or iwae."
-        )
-    if estimator == "enumeration" and not posterior.enumerable:
-        raise ValueError(
-            f"Expected a posterior whose values can be listed for enumeration; got {name}. Use "
-            "reparameterized, or score-function."
-        )
-
-
-def _check_bending(estimator: str, kl_weight: float, bent: bool, num_particles: int) -> None:
-    if estimator in IMPORTANCE_WEIGHTED and kl_weight != 1:
-        raise ValueError(
-            f"Expected a KL weight of 1 for {estimator}, whose bound has no KL term; got "
-            f"{kl_weight:g}. Set train.kl_weight 1 and "
-            "train.kl_warmup_epochs 0, or use an estimator of the ELBO."
-        )
-    if bent and estimator != "reparameterized":
-        raise ValueError(
-            "Expected the reparameterized ELBO for free bits or capacity, which bend its KL term; "
-            f"got {estimator}."
-        )
-    if estimator == "vimco" and num_particles < 2:
-        raise ValueError(
-            f"Expected at least 2 particles for VIMCO; got {num_particles}. Set num_particles."
-        )
-
-
-def _distributions(vae: Any, x: Tensor | None) -> tuple[Any, Any, tuple[int, ...]]:
-    r"""The posterior of some data, the prior, and the shape of a datum."""
-    device = next((p.device for p in vae.parameters()), torch.device("cpu"))
+def _laws(vae: Any, x: Tensor | None, known: dict[str, Any]) -> Laws:
+    r"""What model and guide draw from for some data."""
+    device = device_of(vae)
     with apart(device), torch.no_grad():
         try:
-            x = vae.model(batch_size=2) if x is None else x
-            index = torch.arange(len(x), device=device)
-            q = vae.posterior(x, index) if vae.posterior.index else vae.posterior(x)
-            p = vae.prior()
-            vae.likelihood(p.expand((2,)).sample())
-        except (RuntimeError, TypeError, AttributeError, IndexError) as error:
+            x = vae.model(**(known or {"batch_size": 2})) if x is None else x
+            if wants_rows(vae):
+                known.setdefault("index", torch.arange(len(x), device=device))
+            if not isinstance(getattr(vae, "posterior", Sites), Sites):
+                _check_sizes(vae, x, known)
+            q, p = traces(vae.model, vae.guide, x, 1, **known)
+        except (RuntimeError, TypeError, AttributeError, IndexError, KeyError) as error:
             raise ValueError(
                 f"Expected networks that fit each other and x; got {type(error).__name__}: "
                 f"{error}. pv.explain_error(vae, x) says which."
             ) from error
-        if q.event_shape != p.event_shape:
+    latent = [n for n, site in p.items() if n in q and not site["is_observed"]]
+    pairs = {n: (q[n]["fn"], p[n]["fn"]) for n in latent}
+    for site, (here, there) in pairs.items():
+        prior, posterior = (family_of(vae, role, site) for role in ("prior", "posterior"))
+        if prior is not None and posterior is not None:
+            check_supports(prior, posterior, there, getattr(here, "base", here))
+        elif not inside(here.support, there.support):
             raise ValueError(
-                f"Expected z of one size in prior and posterior; got {tuple(p.event_shape)} and "
-                f"{tuple(q.event_shape)}. The encoder's number of outputs (two a feature for a "
-                "mean-field Normal) decides the second."
+                f"Expected a guide of {site!r} inside the support of its prior, else the ELBO is "
+                f"minus infinity; got {describe(here.support)} and {describe(there.support)}."
             )
-        return q, p, tuple(x.shape[1:])
+    rest = {n: law for n, (law, _) in pairs.items() if not law.has_rsample}
+    path = vae.posterior.reparameterized if is_vae(vae) else not rest
+    listed = next(iter(rest), None) if len(rest) == 1 else None
+    if is_vae(vae) and not vae.posterior.enumerable:
+        listed = None
+    if listed is not None and not rest[listed].has_enumerate_support:
+        listed = None
+    return Laws(
+        pairs,
+        closed_sites(q, p),
+        tuple(x.shape[1:]),
+        path,
+        density_of(vae),
+        listed,
+        guide_name(vae),
+    )
+
+
+def _check_sizes(vae: Any, x: Tensor, known: Mapping[str, Tensor]) -> None:
+    r"""Refuses a prior and a posterior whose latent variables have other sizes."""
+    with poutine.block():
+        z = vae.guide(x, **known)
+    there = sample_sites(poutine.trace(vae.model).get_trace(**known))[vae.latents[0]]["fn"]
+    if z.shape[z.dim() - len(there.event_shape) :] != there.event_shape:
+        raise ValueError(
+            f"Expected z of one size in prior and posterior; got {tuple(there.event_shape)} and "
+            f"{tuple(z.shape[1:])}. The encoder's number of outputs (two a feature for a "
+            "mean-field Normal) decides the second."
+        )
 
 
 def name(d: Any) -> str:

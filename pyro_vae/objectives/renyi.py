@@ -31,6 +31,9 @@ class Renyi(Objective):
         ValueError: `alpha` is 1, or negative.
     """
 
+    needs = ("path", "density")
+    bound = "importance weighted"
+
     def __init__(self, num_particles: int = 2, alpha: float = 0.5) -> None:
         super().__init__(num_particles)
         if alpha == 1 or alpha < 0:

@@ -35,6 +35,8 @@ class ScoreFunction(Objective):
         x_shape: The shape of one datum, for the neural baseline.
     """
 
+    needs = ("density",)
+
     def __init__(
         self,
         num_particles: int = 1,

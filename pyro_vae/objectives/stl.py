@@ -24,6 +24,8 @@ class STL(Objective):
         num_particles: The number of samples per datum.
     """
 
+    needs = ("path", "density", "foreign density")
+
     def forward(self, model: Callable, guide: Callable, x: Tensor, **kwargs: Any) -> Terms:
         r"""As :meth:`Objective.forward`."""
         w = self.weigh(model, guide, x, gradient="path", **kwargs)

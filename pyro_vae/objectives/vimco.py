@@ -32,6 +32,9 @@ class VIMCO(Objective):
         ValueError: `num_particles` is below 2.
     """
 
+    needs = ("density",)
+    bound = "importance weighted"
+
     def __init__(self, num_particles: int = 8) -> None:
         super().__init__(num_particles)
         if num_particles < 2:

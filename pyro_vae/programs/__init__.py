@@ -6,7 +6,17 @@ Whoever trains or evaluates stands on this room, and asks programs, not their pa
 from .alike import note_rows, rows_differ, weights_differ
 from .params import show_parameters
 from .paths import detach_samples, gate_samples, reduce
-from .program import Program, as_program, prior_guide
+from .program import (
+    Program,
+    as_program,
+    density_of,
+    family_of,
+    guide_name,
+    is_vae,
+    prior_guide,
+    refused,
+    wants_rows,
+)
 from .state import device_of, dtype_of, undisturbed
 from .tracing import (
     Sites,
@@ -33,19 +43,25 @@ __all__ = [
     "check_gradients",
     "check_plates",
     "density",
+    "density_of",
     "detach_samples",
     "device_of",
     "dtype_of",
     "equal",
+    "family_of",
     "gate_samples",
+    "guide_name",
+    "is_vae",
     "note_rows",
     "prior_guide",
     "reduce",
+    "refused",
     "rows_differ",
     "sample_sites",
     "show_parameters",
     "traces",
     "undisturbed",
+    "wants_rows",
     "weigh",
     "weights_differ",
 ]

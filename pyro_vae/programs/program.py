@@ -1,11 +1,13 @@
 r"""What is evaluated: a VAE, or any Pyro model with its guide."""
 
 from collections.abc import Callable
-from inspect import ismethod
-from typing import Any
+from inspect import Parameter, ismethod, signature
+from typing import Any, Literal
 
 from pyro import poutine
 from torch import Tensor, nn
+
+from ..base import factors_of
 
 
 class Program(nn.Module):
@@ -56,3 +58,55 @@ def prior_guide(model: Callable) -> Callable:
             model(x, **known)
 
     return guide
+
+
+def family_of(vae: Any, role: Literal["prior", "likelihood", "posterior"], site: str) -> Any:
+    r"""Returns the family behind a site of a VAE; none of another program."""
+    part = getattr(vae, role, None)
+    if part is None:
+        return None
+    return dict(factors_of(part, "x" if role == "likelihood" else "z")).get(site)
+
+
+def is_vae(vae: Any) -> bool:
+    r"""Whether there are a prior, a likelihood and a posterior to ask."""
+    return all(hasattr(vae, part) for part in ("prior", "likelihood", "posterior"))
+
+
+def wants_rows(vae: Any) -> bool:
+    r"""Whether the guide takes the row numbers of the data."""
+    if is_vae(vae):
+        return bool(getattr(vae.posterior, "index", False))
+    return "index" in _parameters(vae.guide)[0]
+
+
+def density_of(vae: Any) -> str:
+    r"""Of which values the guide's density may be asked, as far as a posterior says."""
+    return getattr(getattr(vae, "posterior", None), "density", "anywhere")
+
+
+def guide_name(vae: Any) -> str:
+    r"""What errors call the guide."""
+    return type(vae.posterior).__name__ if is_vae(vae) else "the guide"
+
+
+def refused(vae: Any, names: Any) -> str | None:
+    r"""A sentence where model or guide do not take a keyword that the data bring."""
+    for word, program in (("model", vae.model), ("guide", vae.guide)):
+        taken, anything = _parameters(program)
+        if strange := [name for name in names if name not in taken and not anything]:
+            return (
+                f"Expected a {word} that takes {', '.join(f'{name}=' for name in strange)}, which "
+                "the data bring; got one that does not. Let both programs take **known."
+            )
+    return None
+
+
+def _parameters(program: Callable) -> tuple[set[str], bool]:
+    r"""The names of a program's parameters, and whether it takes any keyword."""
+    call = program.forward if isinstance(program, nn.Module) else program
+    try:
+        found = signature(call).parameters.values()
+    except (TypeError, ValueError):
+        return set(), True
+    return {p.name for p in found}, any(p.kind is Parameter.VAR_KEYWORD for p in found)

@@ -18,7 +18,7 @@ from ..evaluate.checks import check_start, take
 from ..evaluate.units import unit_warning
 from ..objectives import plan, planned
 from ..precision import default_dtype
-from ..programs import device_of, dtype_of
+from ..programs import as_program, device_of, dtype_of, guide_name, is_vae
 from ..randomness import apart, reseed
 from .curve import rate_distortion_curve
 from .optimizer import make_optimizer
@@ -49,10 +49,11 @@ def fit(
     actual batch. A step whose loss or gradient is not finite leaves the parameters alone.
 
     Arguments:
-        vae: The VAE.
+        vae: The VAE, or another module with a Pyro model and guide that takes `x` first.
         data: The training data, of shape `(N, *x_shape)`: a Split of :func:`pyro_vae.data.load`,
             a tensor or array, a DataFrame, a sparse matrix, a Dataset or DataLoader whose rows are
-            `x` or `(x, label)`. Values are taken as they are.
+            `x` or `(x, label)`. Values are taken as they are. What the programs take besides is
+            in a Split: ``pv.data.as_split(x, c=c)``.
         valid: Validation data; their ELBO is measured after every epoch.
         seed: Seeds the order of the data, the bits and the noise. Random numbers outside go on
             undisturbed.
@@ -93,9 +94,10 @@ def fit(
     if resume and out is None:
         raise ValueError("Expected a folder to resume from; got resume=True without `out`.")
 
-    if vae.posterior.index and valid is not None:
+    vae = as_program(vae)
+    if is_vae(vae) and vae.posterior.index and valid is not None:
         raise ValueError(
-            f"Expected no validation data with {type(vae.posterior).__name__}, which has no "
+            f"Expected no validation data with {guide_name(vae)}, which has no "
             "parameters for unseen rows; got some."
         )
     device = device_of(vae)
@@ -111,6 +113,11 @@ def fit(
             "valid=dataset.valid."
         )
     data = as_split(data, "training data")
+    if "index" in data.known:
+        raise ValueError(
+            "Expected no row numbers among what is known of training data, whose rows fit numbers "
+            "itself; got index. Leave it out."
+        )
     train = take(vae, data, skip_checks=skip, source="training data")
     held_out = None
     if valid is not None:
@@ -122,7 +129,8 @@ def fit(
         if told is not None and not resume:
             warnings.warn(told, stacklevel=2)
     with apart(device, seed):  # networks of baselines start the same every time
-        chosen = plan(vae, train.rows(slice(0, 2)), **planned(settings))
+        x, known = train.batch(slice(0, 2))
+        chosen = plan(vae, x, known=known, **planned(settings))
     vae.columns = data.columns
     objective = chosen.objective.to(device)
     optimizer = make_optimizer(settings, vae, objective)

@@ -17,12 +17,13 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
 from .. import checkpoint
+from ..base import factors_of
 from ..config import Train
 from ..data import Split, fingerprint
 from ..evaluate import CollapseWatch, active_units, elbo
 from ..evaluate.collapse import ACTIVE
 from ..objectives import ELBO, Objective, scale_kl, track_sigma
-from ..programs import device_of
+from ..programs import device_of, family_of, is_vae, wants_rows
 from .schedule import Schedule, compiles, lone_rows
 from .terminal import Bar, leave
 
@@ -91,7 +92,8 @@ class Run:
         self.optimizer, self.settings = optimizer, settings
         self.data, self.valid, self.seed, self.record = data, valid, seed, record
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        self.sigma = track_sigma(vae.likelihood)
+        self.sigma = track_sigma(family_of(vae, "likelihood", "x"))
+        self.wants_rows = wants_rows(vae)
         self.relaxed = [m for m in vae.modules() if "temperature" in dict(m.named_buffers())]
         self.fingerprint = fingerprint(data)
         self.joins = lone_rows(vae, len(data), settings.batch_size)
@@ -249,9 +251,14 @@ class Run:
         weighed = scale_kl(weight) if self.weighs_kl else contextlib.nullcontext()
         low = self.settings.precision == "bfloat16"
         with self.sigma, weighed, torch.autocast(x.device.type, torch.bfloat16, enabled=low):
-            terms = self.objective(self.vae.model, self.vae.guide, x, index=batch)
+            terms = self.objective(self.vae.model, self.vae.guide, x, **self.known(batch))
         terms.loss.backward()
         return [term.detach() for term in terms]
+
+    def known(self, rows: Tensor) -> dict[str, Any]:
+        r"""What the programs take of some rows besides `x`."""
+        known = self.data.known_at(rows)
+        return {**known, "index": rows} if self.wants_rows else known
 
     def read_figures(self) -> None:
         r"""Takes the figures of steps from the device, and adds them to the epoch's."""
@@ -325,8 +332,10 @@ class Run:
     def activity(self) -> Tensor:
         r"""The variance of the posterior mean of each latent unit over some training data."""
         rows = self.data.spread(ROWS_WATCHED)
-        index = rows if self.vae.posterior.index else None
-        return active_units(self.vae, self.data.take(rows), index=index, seed=self.seed)
+        seen = self.data.take(rows)
+        if self.wants_rows:
+            seen = seen.knowing(index=rows)
+        return active_units(self.vae, seen, seed=self.seed)
 
     def validate(self) -> None:
         r"""Measures the ELBO of the validation data; keeps the best parameters with patience."""
@@ -450,8 +459,12 @@ class Run:
 
     def families(self) -> list[str]:
         r"""The classes of the three parts, which parameters alone do not tell."""
-        parts = (self.vae.prior, self.vae.likelihood, self.vae.posterior)
-        return [type(part).__name__ for part in parts]
+        if not is_vae(self.vae):
+            return [type(self.vae).__name__]
+        return [
+            ", ".join(type(factor).__name__ for _, factor in factors_of(part, ""))
+            for part in (self.vae.prior, self.vae.likelihood, self.vae.posterior)
+        ]
 
     def names(self) -> list[str]:
         return [
