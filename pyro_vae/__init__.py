@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # what editors and type checkers see
     from .evaluate import elbo as elbo
     from .evaluate import encode as encode
     from .evaluate import gap_ledger as gap_ledger
+    from .evaluate import impute as impute
     from .evaluate import log_marginal as log_marginal
     from .evaluate import reconstruct as reconstruct
     from .evaluate import sample as sample
@@ -82,6 +83,7 @@ _HOMES = {
     "explain_error": "microscope",
     "fit": "train",
     "gap_ledger": "evaluate",
+    "impute": "evaluate",
     "inspect_step": "microscope",
     "load": "checkpoint",
     "log_marginal": "evaluate",

@@ -318,3 +318,80 @@ def _image_shape(shape: Sequence[int]) -> tuple[int, int, int]:
             f"{tuple(shape)}. Use an MLP for other shapes."
         )
     return shape[0], shape[1], shape[2]
+
+
+class Join(nn.Module):
+    r"""Creates a network of several inputs: each is flattened, all are joined to one vector.
+
+    Batch shapes broadcast, so that inputs without particles meet others with some.
+
+    Arguments:
+        net: A network of vectors, which sees one batch dimension.
+        event_dims: How many dimensions a datum of each input has.
+
+    Example:
+        >>> join = Join(nn.Linear(4 + 9, 2), (1, 3))
+        >>> join((torch.zeros(7, 5, 4), torch.zeros(5, 1, 3, 3))).shape
+        torch.Size([7, 5, 2])
+    """
+
+    def __init__(self, net: nn.Module, event_dims: Sequence[int]) -> None:
+        super().__init__()
+        self.net, self.event_dims = net, tuple(event_dims)
+
+    @property
+    def output_bias(self) -> Tensor | None:
+        r"""Where the outputs start, if the network says so."""
+        return getattr(self.net, "output_bias", None)
+
+    @property
+    def out_shape(self) -> tuple[int, ...] | None:
+        r"""The shape of one output, if the network says so."""
+        return getattr(self.net, "out_shape", None)
+
+    def forward(self, inputs: Sequence[Tensor]) -> Tensor:
+        r"""
+        Arguments:
+            inputs: As many tensors as there are `event_dims`, in that order.
+        """
+        flat = [v.flatten(-d) if d > 1 else v for v, d in zip(inputs, self.event_dims)]
+        batch = torch.broadcast_shapes(*(v.shape[:-1] for v in flat))
+        joined = torch.cat([v.expand(*batch, v.shape[-1]) for v in flat], -1)
+        if len(batch) < 2:
+            return self.net(joined)
+        outputs = self.net(joined.flatten(0, -2))
+        return outputs.reshape(*batch, *outputs.shape[1:])
+
+
+class Backward(nn.Module):
+    r"""Creates a network that reads each sequence from its last datum to its first, by a GRU.
+
+    It sees which elements are there, and padding behind the last datum never before it: each
+    sequence is turned by its own length, so that no number depends on how far it is padded.
+
+    Arguments:
+        in_features: The number of elements of a step.
+        hidden_features: The size of the GRU's state.
+        out_features: The number of outputs of a step.
+    """
+
+    def __init__(self, in_features: int, hidden_features: int, out_features: int) -> None:
+        super().__init__()
+        self.gru = nn.GRU(2 * in_features, hidden_features, batch_first=True)
+        self.out = nn.Linear(hidden_features, out_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        r"""
+        Arguments:
+            x: Sequences of shape `(B, T, in_features)`, NaN where nothing is.
+
+        Returns:
+            Outputs of shape `(B, T, out_features)`, each of the step and those that follow.
+        """
+        there = ~x.isnan()
+        place = torch.arange(x.shape[-2], device=x.device)
+        length = (there.any(-1) * (place + 1)).amax(-1, keepdim=True)
+        turned = torch.where(place < length, length - 1 - place, place)[..., None]  # its inverse
+        steps = torch.cat([torch.where(there, x, 0.0), there.to(x.dtype)], -1)
+        state, _ = self.gru(steps.gather(-2, turned.expand_as(steps)))
+        return self.out(state.gather(-2, turned.expand_as(state)))

@@ -139,8 +139,8 @@ def test_planar_flows_do_not_borrow_the_bound_of_full_covariances():
 
 def test_full_covariances_start_at_the_covariance_of_the_guide():
     vae, _, x = exact_vae("full", count=20)
-    values = starting_values(vae, x, "full-covariance", None)
-    program, _ = free_program(vae, x, "full-covariance", values, None)
+    values = starting_values(vae, x, "full-covariance", {})
+    program, _ = free_program(vae, x, "full-covariance", values, {})
     index = torch.arange(20)
     found, known = program.free.posterior(x, index), vae.posterior(x)
     torch.testing.assert_close(found.mean, known.mean)

@@ -137,7 +137,8 @@ def test_the_bound_from_above_is_the_closed_form(kind):
     vae = shifted(vae, loc=0.3, log_scale=-0.2)
     upper, lower = eubo(vae, 20_000)
     with pv.programs.undisturbed(vae, 0):
-        _, x = pv.evaluate.annealed.simulate(vae, 20_000)
+        _, split = pv.evaluate.annealed.simulate(vae, 20_000)
+    x = split.rows(slice(None))
     truth = exact.marginal.log_prob(x)
     p, q = exact.posterior(x), vae.posterior(x)
     if kind == "mean-field":

@@ -35,7 +35,6 @@ def evaluate(command: arguments.Evaluate, flags: dict[str, Any]) -> None:
     at_least_one(command.num_samples, "--num-samples")
     _check_spares(command)
     vae, split, name, which = _load(command)
-    index = _row_numbers(command, vae, split)
     announce(f"Evaluating {len(split)} data by {command.num_samples} samples each.")
     by_datum: dict[str, Any] = {}
     figures = {
@@ -45,7 +44,6 @@ def evaluate(command: arguments.Evaluate, flags: dict[str, Any]) -> None:
             vae,
             split,
             command.num_samples,
-            index=index,
             seed=command.seed,
             kept=command.kept,
             by_datum=by_datum,
@@ -62,13 +60,17 @@ def evaluate(command: arguments.Evaluate, flags: dict[str, Any]) -> None:
         return
     if command.out is not None:
         write_arrays(command.out, {**_keys(split), **by_datum})
+    label = f"log p(x | {figures['given']})" if "given" in figures else "log p(x)"
     print(
         f"{name}, {which}, {figures['num_data']} data, in nats per datum:\n"
         f"  ELBO      {_mean(figures['elbo'], figures['elbo_se'])}\n"
-        f"  log p(x)  {_mean(figures['log_marginal'], figures['log_marginal_se'])}"
+        f"  {label:10s}{_mean(figures['log_marginal'], figures['log_marginal_se'])}"
         f"  (Monte Carlo +- {figures['log_marginal_mc_se']:.3f}, "
         f"{figures['num_importance_samples']} samples, median ESS {figures['ess_median']:.0f})"
     )
+    rates = {n.removeprefix("kl_"): v for n, v in figures.items() if n.startswith("kl_")}
+    if rates:
+        print("  KL        " + ", ".join(f"{n} {float(v):.3f}" for n, v in rates.items()))
     if "bits_per_dim" in figures:
         print(f"  {figures['bits_per_dim']:.4f} bits per dimension, from log p(x)")
     print(f"  {figures['light']}: {figures['trust']}")
@@ -95,14 +97,15 @@ def diagnose(command: arguments.Diagnose, flags: dict[str, Any]) -> None:
     from ..checkpoint import load
     from ..evaluate import diagnose as ask
     from ..evaluate.checks import take
+    from ..programs import guide_name, wants_rows
 
     check_out(command.html, (".html", ".htm"), "--html")
     run = open_run(command.run)
     vae = load(command.run, command.device)
-    if vae.posterior.index:
+    if wants_rows(vae):
         raise ValueError(
             f"Expected a posterior that takes any data, simulated ones too; got "
-            f"{type(vae.posterior).__name__}. pyro-vae evaluate {command.run} --split train says "
+            f"{guide_name(vae)}. pyro-vae evaluate {command.run} --split train says "
             "how good it is."
         )
     dataset = data_of(run, command.data_dir, command.split, "train")
@@ -202,13 +205,16 @@ def _print_ranking(
 
 
 def encode(command: arguments.Encode, flags: dict[str, Any]) -> None:
-    from ..evaluate import encode as moments_of
+    from ..evaluate import encode_sites as moments_of
 
     check_out(command.out, (".npz", ".csv"))
     _check_spares(command)
     vae, split, *_ = _load(command)
-    moments = moments_of(vae, split, index=_row_numbers(command, vae, split))
-    arrays = {k: v.cpu().numpy() for k, v in moments._asdict().items()}
+    arrays: dict[str, Any] = {}
+    sites = moments_of(vae, split)
+    for site, moments in sites.items():
+        prefix = f"{site}_" if len(sites) > 1 else ""
+        arrays |= {f"{prefix}{k}": v.cpu().numpy() for k, v in moments._asdict().items()}
     write_arrays(command.out, {**arrays, **_keys(split)})
 
 
@@ -237,18 +243,13 @@ def reconstruct(command: arguments.Reconstruct, flags: dict[str, Any]) -> None:
     _check_spares(command)
     run = open_run(command.run)
     vae, split, *_ = _load(command)
-    index = _row_numbers(command, vae, split)
     count = at_least_one(command.num_data)
-    figure = plot_reconstructions(vae, split, count, index=index, seed=command.seed)
+    figure = plot_reconstructions(vae, split, count, seed=command.seed)
     save_picture(figure, command.run, "reconstructions", _title(run))
     if command.out is not None:
         rows = split.spread(count)
         seen = split.freeze(command.seed).take(rows)
-        known: dict[str, Any] = {
-            "seed": command.seed,
-            "index": None if index is None else index[rows],
-        }
-        x = see(vae, seen, command.what, **known).cpu().numpy()
+        x = see(vae, seen, command.what, seed=command.seed).cpu().numpy()
         _write_data(command.out, x, run, _keys(seen), command.what)
 
 
@@ -270,7 +271,6 @@ def plot(command: arguments.Plot, flags: dict[str, Any]) -> None:
 
     run = open_run(command.run)
     vae, split, *_ = _load(command)
-    _row_numbers(command, vae, split)
     metrics = command.run / "metrics.jsonl"
     paths = plot_run(vae, split, command.run / "pictures", metrics, _title(run))
     print("Pictures: " + ", ".join(map(str, paths)))
@@ -377,21 +377,24 @@ def _load(command: Any) -> tuple[Any, "Split", str, str]:
     vae = load(command.run, command.device)
     data = getattr(command, "data", None)
     split, name, which = rows_of(run, command.split, data, command.data_dir)
+    split = _with_rows(command, vae, split)
     return vae, take(vae, split, skip_checks=run.recipe.train.skip_checks), name, which
 
 
-def _row_numbers(command: Any, vae: Any, split: "Split") -> Any:
-    r"""Row numbers of the training data, for posteriors that know these alone."""
+def _with_rows(command: Any, vae: Any, split: "Split") -> "Split":
+    r"""The split with row numbers of the training data, for posteriors that know these alone."""
     import torch
 
-    if not vae.posterior.index:
-        return None
+    from ..programs import guide_name, wants_rows
+
+    if not wants_rows(vae):
+        return split
     if command.split != "train" or getattr(command, "data", None) is not None:
         raise ValueError(
-            f"Expected training data, for which alone {type(vae.posterior).__name__} has "
+            f"Expected training data, for which alone {guide_name(vae)} has "
             f"parameters; got {command.split} data. Say --split train."
         )
-    return torch.arange(len(split))
+    return split.knowing(index=torch.arange(len(split)))
 
 
 def _keys(split: "Split") -> dict[str, Any]:

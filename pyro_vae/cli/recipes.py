@@ -52,7 +52,8 @@ def train(command: arguments.Train, flags: dict[str, Any]) -> None:
     x_shape, scale = dataset.train.x_shape, dataset.train.scale
     vae = build_vae(recipe, x_shape, scale, dataset.train).to(device)
     take(vae, dataset.train, skip_checks=recipe.train.skip_checks)  # before any folder is made
-    plan(vae, dataset.train.rows(slice(0, 2)).to(device), **planned(recipe.train))
+    x, known = dataset.train.to(device).batch(slice(0, 2))
+    plan(vae, x, known=known, **planned(recipe.train))
     for note in dataset.notes.splitlines() if before is None else ():
         print(f"data: {note}")
     print(f"{recipe.name} on {device}, {len(dataset.train)} data, into {out}", flush=True)
@@ -187,25 +188,28 @@ def explain(command: arguments.Explain, flags: dict[str, Any]) -> None:
     from ..objectives import planned
 
     recipe, vae, train = _built(command, flags)
-    derivation = derive(vae, train.rows(slice(0, 2)), **planned(recipe.train))
+    x, known = train.batch(slice(0, 2))
+    derivation = derive(vae, x, known=known, **planned(recipe.train))
     print(derivation.latex if command.latex else derivation.text)
 
 
 def inspect(command: arguments.Inspect, flags: dict[str, Any]) -> None:
     from ..microscope import inspect_step
     from ..objectives import plan, planned
+    from ..programs import wants_rows
 
     recipe, vae, train = _built(command, flags)
     rows = train.spread(at_least_one(command.num_data))
-    known = {"index": rows} if vae.posterior.index else {}
-    x = train.freeze(recipe.seed).rows(rows)
+    x, known = train.freeze(recipe.seed).take(rows).batch(slice(None))
+    if wants_rows(vae):
+        known["index"] = rows
     print(f"The ELBO of {len(x)} training data of {recipe.name}, before training, by one sample:")
     print(inspect_step(vae, x, seed=recipe.seed, **known))
     settings = recipe.train
     weight = f"KL weight {settings.kl_weight:g}"
     if settings.kl_warmup_epochs:
         weight += f" after {settings.kl_warmup_epochs:g} epochs from 0"
-    print(f"Training takes {plan(vae, x, **planned(settings)).why} {weight}.")
+    print(f"Training takes {plan(vae, x, known=known, **planned(settings)).why} {weight}.")
 
 
 def _built(command: Any, flags: dict[str, Any]) -> tuple[Recipe, Any, "Split"]:

@@ -7,7 +7,9 @@ from .discrete import IndependentBernoulli, Levels, OneHots
 from .discretized_logistic import DiscretizedLogistic
 from .flow import Flow
 from .known import Known
+from .markov import Markov
 from .mixture import DiagonalNormalMixture, Mixture
+from .partial import Partial, Rest
 from .relaxed import RelaxedOneHots, StraightThrough
 from .scales import bounded, halves, scale_of
 from .sphere import HypersphereUniform, VonMisesFisher
@@ -27,11 +29,14 @@ __all__ = [
     "IndependentBernoulli",
     "Known",
     "Levels",
+    "Markov",
     "Mixture",
     "NegativeBinomial",
     "OneHots",
+    "Partial",
     "Poisson",
     "RelaxedOneHots",
+    "Rest",
     "StraightThrough",
     "StudentT",
     "VonMisesFisher",

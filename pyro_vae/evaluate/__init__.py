@@ -20,7 +20,8 @@ from .generate import decode, reconstruct, sample
 from .gold import Gold, c2st, gold_posterior
 from .gradients import gradients
 from .importance import LogMarginal, elbo, log_marginal
-from .latent import Encoding, encode
+from .imputation import Imputed, impute
+from .latent import Encoding, encode, encode_sites
 from .sbc import Calibration, eubo, sbc
 from .summary import describe, evaluate, z_score
 from .trust import Trust, trust
@@ -33,6 +34,7 @@ __all__ = [
     "Diagnosis",
     "Encoding",
     "Gold",
+    "Imputed",
     "Information",
     "Ledger",
     "LogMarginal",
@@ -52,12 +54,14 @@ __all__ = [
     "diagnose",
     "elbo",
     "encode",
+    "encode_sites",
     "eubo",
     "evaluate",
     "factor_analysis",
     "gap_ledger",
     "gold_posterior",
     "gradients",
+    "impute",
     "independent_pixels",
     "information",
     "interval_coverage",

@@ -93,7 +93,7 @@ def _lags(ledger: Any) -> bool:
 
 def _from_gaps(parts: Mapping[str, Any]) -> list[tuple[float, str]]:
     ledger, trained = parts["ledger"], parts["train_ledger"]
-    if ledger is None:
+    if ledger is None or "own" not in ledger.optima:
         return []
     found = []
     lost, error = float(ledger.amortization.mean()), ledger.error(ledger.amortization)

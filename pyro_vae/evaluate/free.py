@@ -59,7 +59,14 @@ def starting_values(
         if posterior.index:
             return posterior.family.encoder(known["index"]).detach()
         values = [{"x": x, **known}[name] for name in posterior.parents or ("x",)]
-        return posterior.encoder(values[0] if len(values) == 1 else tuple(values)).detach()
+        outputs = posterior.encoder(values[0] if len(values) == 1 else tuple(values)).detach()
+        if outputs.dim() != 2:
+            raise ValueError(
+                "Expected an encoder with a vector of outputs for each datum, which can be freed "
+                f"as the family's own parameters; got shape {tuple(outputs.shape)}. Take "
+                '"mean-field" or "full-covariance".'
+            )
+        return outputs
     if before is not None:
         assert rows is not None
         vae, known = before, {**known, "index": rows}
@@ -127,6 +134,7 @@ def free_program(
         own = copy(original)
         own._modules = {**original._modules, "encoder": table}
         program: Any = VAE(vae.prior, vae.likelihood, PerDatum(own))
+        program.conditions = vae.conditions  # of the encoder, which may be called with them still
     else:
         latents = Unconstrained(vae, x, **known)
         kinds: dict[str, Posterior] = {

@@ -118,6 +118,9 @@ class Ledger(NamedTuple):
             error = float(values.std()) / count**0.5 if count > 1 else float("nan")
             error = self.error(values) if "gap" in name else error
             lines.append(f"  {name:28s}{float(values.mean()):10.3f} +- {error:.3f}")
+        if "own" not in self.optima:
+            first = next(iter(self.optima))
+            lines.append(f"  There is no own family: gaps are against the best {first} q.")
         for name, rise in self.rises.items():
             if not rise.ended:
                 short = rise.reach < REACH
@@ -368,6 +371,11 @@ def _contains(vae: Any, smaller: str, family: str) -> bool:
 def default_families(vae: Any, x: Tensor, known: dict[str, Any]) -> tuple[str, ...]:
     r"""The family of a VAE's posterior, and full covariance where latent variables are real."""
     first = "own" if _has_own(vae) else "mean-field"
+    try:
+        if first == "own":
+            starting_values(vae, x, first, known)
+    except ValueError:
+        first = "mean-field"
     try:
         Unconstrained(vae, x, **known)
     except ValueError:

@@ -8,6 +8,7 @@ from .continuous_bernoulli import ContinuousBernoulli
 from .discretized_logistic import DiscretizedLogistic
 from .gaussian import Gaussian
 from .laplace import Laplace
+from .missing_at_random import MissingAtRandom
 from .negative_binomial import NegativeBinomial
 from .poisson import Poisson
 from .product import Product
@@ -23,6 +24,7 @@ __all__ = [
     "DiscretizedLogistic",
     "Gaussian",
     "Laplace",
+    "MissingAtRandom",
     "NegativeBinomial",
     "Poisson",
     "Product",

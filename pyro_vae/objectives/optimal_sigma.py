@@ -28,7 +28,7 @@ class track_sigma(Messenger):
         decay: How much of the past a batch leaves in the running mean.
     """
 
-    def __init__(self, likelihood: Likelihood, decay: float = 0.98) -> None:
+    def __init__(self, likelihood: Likelihood | None, decay: float = 0.98) -> None:
         super().__init__()
         self.likelihood = likelihood
         self.decay = decay
@@ -62,6 +62,8 @@ def _optimal(likelihood: Any) -> Iterator[tuple[Any, int | None, Any]]:
     r"""Gaussians with an optimal sigma: the likelihood, or parts of it by number and columns."""
     if getattr(likelihood, "sigma", None) == "optimal":
         yield likelihood, None, None
+    if hasattr(likelihood, "family"):  # inside of a wrapper
+        yield from _optimal(likelihood.family)
     for i, part in enumerate(getattr(likelihood, "parts", ())):
         if getattr(part, "sigma", None) == "optimal":
             yield part, i, getattr(likelihood, f"columns{i}")

@@ -12,7 +12,15 @@ from torch.distributions import constraints
 
 from ..base import Sites
 from ..config import Train
-from ..distributions import IndependentBernoulli, describe, inside, same, support_of
+from ..distributions import (
+    IndependentBernoulli,
+    Known,
+    Partial,
+    describe,
+    inside,
+    same,
+    support_of,
+)
 from ..programs import (
     density_of,
     device_of,
@@ -373,7 +381,7 @@ def _laws(vae: Any, x: Tensor | None, known: dict[str, Any]) -> Laws:
             x = vae.model(**(known or {"batch_size": 2})) if x is None else x
             if wants_rows(vae):
                 known.setdefault("index", torch.arange(len(x), device=device))
-            if not isinstance(getattr(vae, "posterior", Sites), Sites):
+            if is_vae(vae) and not isinstance(vae.posterior, Sites):
                 _check_sizes(vae, x, known)
             q, p = traces(vae.model, vae.guide, x, 1, **known)
         except (RuntimeError, TypeError, AttributeError, IndexError, KeyError) as error:
@@ -427,6 +435,10 @@ def name(d: Any) -> str:
     r"""What people call a distribution."""
     if isinstance(d, dist.MaskedDistribution | dist.ExpandedDistribution):
         return name(d.base_dist)
+    if isinstance(d, Partial):
+        return f"{name(d.base)} of what is there"
+    if isinstance(d, Known):
+        return f"{name(d.base)}, known for some data"
     if hasattr(d, "discrete"):
         return f"straight-through {name(d.discrete)}"
     if isinstance(d, IndependentBernoulli):

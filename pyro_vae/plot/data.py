@@ -32,7 +32,7 @@ DRAWS = 1000
 
 @counted
 def plot_samples(
-    vae: Any, num_samples: int = 64, *, seed: int = 0, split: Split | None = None
+    vae: Any, num_samples: int = 64, *, seed: int = 0, split: Split | None = None, **known: Any
 ) -> "Figure":
     r"""Draws :math:`z \sim p(z)`, then shows means and samples of :math:`p(x \mid z)`.
 
@@ -42,13 +42,17 @@ def plot_samples(
         vae: The VAE.
         num_samples: How many pictures; of a table, 1000 rows are drawn at least.
         seed: Seeds the draws.
-        split: The data, whose scale and columns the picture then has.
+        split: The data, whose scale and columns the picture then has; and, where samples have
+            conditions, these.
+        known: Conditions and values of latent sites, as in :func:`pyro_vae.sample`.
     """
-    means = sample(vae, num_samples, "mean", seed=seed)
+    means = sample(vae, num_samples, "mean", seed=seed, **_given(vae, split, num_samples, known))
     if means.dim() == 2:
-        draws = sample(vae, max(DRAWS, num_samples), "sample", seed=seed)
+        count = max(DRAWS, num_samples)
+        draws = sample(vae, count, "sample", seed=seed, **_given(vae, split, count, known))
         return _marginals(draws, split)
-    draws = sample(vae, num_samples, "sample", seed=seed)
+    given = _given(vae, split, num_samples, known)
+    draws = sample(vae, num_samples, "sample", seed=seed, **given)
     figure, axes = new_figure(1, 2, (10, 5.4))
     parts = [
         (means, "means E[x | z], z from the prior"),
@@ -59,7 +63,7 @@ def plot_samples(
 
 
 def plot_reconstructions(
-    vae: Any, split: Split, count: int = 10, *, index: Tensor | None = None, seed: int = 0
+    vae: Any, split: Split, count: int = 10, *, seed: int = 0, **known: Any
 ) -> "Figure":
     r"""Shows data, the mean of :math:`p(x \mid z)` at :math:`z \sim q(z \mid x)`, and a sample.
 
@@ -67,16 +71,15 @@ def plot_reconstructions(
         vae: The VAE.
         split: The data.
         count: How many of them.
-        index: The row numbers of the data, for posteriors that want them.
         seed: Seeds the draws.
+        known: What the programs take besides, where the split does not know it.
     """
-    rows = split.spread(count)
-    x = split.freeze(seed).rows(rows)
-    known: dict[str, Any] = {"seed": seed, "index": None if index is None else index[rows]}
+    seen = split.knowing(**known).freeze(seed).take(split.spread(count))
+    x = seen.rows(slice(None))
     parts = [
         (x, "data x"),
-        (reconstruct(vae, x, "mean", **known), "means E[x | z], z from q(z | x)"),
-        (reconstruct(vae, x, "sample", **known), "samples x from p(x | z), same z"),
+        (reconstruct(vae, seen, "mean", seed=seed), "means E[x | z], z from q(z | x)"),
+        (reconstruct(vae, seen, "sample", seed=seed), "samples x from p(x | z), same z"),
     ]
     figure, axes = new_figure(3, 1, (10, 4.2 if is_image(x) else 6.4))
     _show_parts(figure, axes, parts, x, split, count)
@@ -86,7 +89,8 @@ def plot_reconstructions(
 def plot_correlations(vae: Any, split: Split, *, seed: int = 0) -> "Figure":
     r"""Shows the correlations between the columns of a table, of data and of samples."""
     table = table_of(split, split.rows(slice(0, 1)))
-    draws = sample(vae, max(DRAWS, len(split)), "sample", seed=seed)
+    count = max(DRAWS, len(split))
+    draws = sample(vae, count, "sample", seed=seed, **_given(vae, split, count, {}))
     size = min(9.0, 2.5 + 0.3 * len(table.columns))
     figure, axes = new_figure(1, 2, (2 * size, size))
     for axis, x, title in zip(axes, (split.rows(slice(None)), draws), ("data", "samples")):
@@ -108,6 +112,15 @@ def _correlations(x: Tensor) -> Tensor:
     spread = (second - mean.square()).clamp(min=0).sqrt()
     covariance = filled.T @ filled / count - mean * mean.T
     return (covariance / (spread * spread.T)).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _given(vae: Any, split: Split | None, count: int, known: dict[str, Any]) -> dict[str, Any]:
+    r"""Conditions for so many samples: those that are told, else those of the data in turn."""
+    missing = [name for name in getattr(vae, "conditions", ()) if name not in known]
+    if not missing or split is None:
+        return known
+    rows = split.known_at(torch.arange(count) % len(split))
+    return {**known, **{name: rows[name] for name in missing if name in rows}}
 
 
 def _some(split: Split) -> Tensor:

@@ -4,12 +4,14 @@ from math import pi
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from pyro import poutine
 from torch import Tensor
 
 from ..data import Split
 from ..distributions import describe
-from ..evaluate import decode, encode, rate_distortion
-from ..programs import undisturbed
+from ..evaluate import decode, encode, encode_sites, rate_distortion
+from ..evaluate.generate import latent_names
+from ..programs import as_program, dtype_of, sample_sites, undisturbed
 from .canvas import add_bar, is_image, new_figure, scale_of, show_images, show_table, table_of
 
 if TYPE_CHECKING:
@@ -40,15 +42,37 @@ class Walk(NamedTuple):
     total: int
 
 
-def plot_manifold(vae: Any, side: int = 20, *, split: Split | None = None) -> "Figure":
-    r"""Decodes a square of a two-dimensional latent space, by quantiles of the prior's samples."""
+def plot_manifold(
+    vae: Any, side: int = 20, *, split: Split | None = None, **known: Any
+) -> "Figure":
+    r"""Decodes a square of a two-dimensional latent space, by quantiles of the prior's samples.
+
+    Arguments:
+        vae: A VAE with one latent site of two real features.
+        side: How many points a side has.
+        split: The data, whose scale the picture then has.
+        known: Conditions, one value for all.
+
+    Raises:
+        ValueError: There are other latent variables.
+    """
+    given = {name: torch.as_tensor(value)[None] for name, value in known.items()}
+    laws = latent_laws(vae, 10_000, {n: v.expand(10_000, *v.shape[1:]) for n, v in given.items()})
+    (law, *others) = laws.values()
+    if others or law.event_shape != (2,) or describe(law.support) != "the real numbers":
+        told = ", ".join(f"{n} {tuple(law.event_shape)}" for n, law in laws.items())
+        raise ValueError(
+            f"Expected one latent site of two real features, a plane to decode; got {told}. Take "
+            "plot_traversal."
+        )
     with undisturbed(vae, 0):
-        z = vae.prior().expand((10_000,)).sample()
+        z = law.sample()
     low, high = torch.quantile(z, z.new_tensor(QUANTILES), dim=0)
     steps = torch.linspace(0, 1, side, device=z.device, dtype=z.dtype)
     first = (low[0] + (high[0] - low[0]) * steps).repeat(side)
     second = (high[1] + (low[1] - high[1]) * steps).repeat_interleave(side)
-    x = decode(vae, torch.stack([first, second], dim=-1))
+    rows: dict[str, Any] = {n: v.expand(len(first), *v.shape[1:]) for n, v in given.items()}
+    x = decode(vae, torch.stack([first, second], dim=-1), **rows)
     title = "means E[x | z]; z1 to the right, z2 upwards, 1 % to 99 % of the prior"
     figure, axes = new_figure(1, 1, (8, 8.4))
     scale = scale_of(x if split is None else _some(split), split)
@@ -56,27 +80,29 @@ def plot_manifold(vae: Any, side: int = 20, *, split: Split | None = None) -> "F
     return figure
 
 
-def plot_traversal(
-    vae: Any, split: Split, steps: int = 11, *, index: Tensor | None = None
-) -> "Figure":
+def plot_traversal(vae: Any, split: Split, steps: int = 11, **known: Any) -> "Figure":
     r"""Decodes one datum's latent variable while one feature at a time crosses its range.
 
     Features are ordered by how much the data move them, most first. Real features go from their
     1 % to their 99 % quantile over data, bits are flipped, of blocks each category is shown, and
-    on the sphere the point goes around a great circle.
+    on the sphere the point goes around a great circle. Of several latent sites the real features
+    of all are walked, the others staying where the datum has them.
 
     Arguments:
         vae: The VAE.
         split: The data; the walks start at the first.
         steps: How many points a walk has, where that can be chosen.
-        index: The row numbers of the data, for posteriors that want them.
+        known: What the programs take besides, where the split does not know it.
     """
     rows = torch.arange(min(ROWS, len(split)))
-    known: dict[str, Any] = {} if index is None else {"index": index[rows]}
-    seen = split.freeze(0).take(rows)
-    walk = _walk(vae, encode(vae, seen, **known).loc, steps)
-    x = decode(vae, walk.z)
-    names = _with_rates(vae, seen, walk, known)
+    seen = split.knowing(**known).freeze(0).take(rows)
+    sites = encode_sites(vae, seen)
+    walk = _walk(vae, {name: part.loc for name, part in sites.items()}, seen, steps)
+    conditions = [n for n in getattr(vae, "conditions", ()) if n in seen.known]
+    first = torch.zeros(len(walk.z), dtype=torch.long)
+    of_start = {n: v for n, v in seen.known_at(first).items() if n in conditions}
+    x = decode(vae, walk.z, **of_start)
+    names = _with_rates(vae, seen, walk)
     start = f"row {int(split.row_numbers[0])}"
     if split.labels is not None:
         start += f", label {_label(split, 0)}"
@@ -101,7 +127,7 @@ def plot_traversal(
 
 
 def plot_latent(
-    vae: Any, split: Split, count: int = 5000, *, index: Tensor | None = None
+    vae: Any, split: Split, count: int = 5000, *, site: str | None = None, **known: Any
 ) -> "Figure":
     r"""Places posterior means in the plane, by their principal axes if they have more.
 
@@ -109,12 +135,15 @@ def plot_latent(
         vae: The VAE.
         split: The data.
         count: How many of them.
-        index: The row numbers of the data, for posteriors that want them.
+        site: Which latent site; all of them joined by default.
+        known: What the programs take besides, where the split does not know it.
     """
     rows = split.spread(count)
-    known: dict[str, Any] = {} if index is None else {"index": index[rows]}
-    seen = split.freeze(0).take(rows)
-    loc = encode(vae, seen, **known).loc.double().cpu()
+    seen = split.knowing(**known).freeze(0).take(rows)
+    if site is None:
+        loc = encode(vae, seen).loc.flatten(1).double().cpu()
+    else:
+        loc = encode_sites(vae, seen)[site].loc.flatten(1).double().cpu()
     names = ["z1", "z2"]
     if loc.shape[1] > 2:
         centred = loc - loc.mean(0)
@@ -136,10 +165,25 @@ def plot_latent(
 # --- Walks --------------------------------------------------------------------------------------
 
 
-def _walk(vae: Any, loc: Tensor, steps: int) -> Walk:
+def latent_laws(vae: Any, count: int, known: dict[str, Any]) -> dict[str, Any]:
+    r"""The distributions that a model draws its latent variables from, by site."""
+    vae = as_program(vae)
+    with undisturbed(vae, 0) as device:
+        given = {n: v.to(device, dtype_of(vae)) for n, v in known.items()}
+        trace = poutine.trace(vae.model).get_trace(batch_size=count, **given)
+        sites = sample_sites(trace)
+        return {name: sites[name]["fn"] for name in latent_names(vae, trace)}
+
+
+def _walk(vae: Any, locs: dict[str, Tensor], seen: Split, steps: int) -> Walk:
     r"""Rows of points on the support of the prior, as it is evaluated."""
-    with undisturbed(vae, 0):
-        support = vae.prior().support
+    some = seen.known_at(slice(0, 2))
+    given = {n: some[n] for n in getattr(vae, "conditions", ()) if n in some}
+    supports = {n: law.support for n, law in latent_laws(vae, min(2, len(seen)), given).items()}
+    if len(locs) > 1:
+        return _of_sites(locs, supports, steps)
+    ((name, loc),) = locs.items()
+    loc, support = loc.flatten(1), supports[name]
     activity = loc.var(0) if len(loc) > 1 else torch.ones_like(loc[0])
     match describe(support):
         case "one-hot blocks":
@@ -163,6 +207,38 @@ def _walk(vae: Any, loc: Tensor, steps: int) -> Walk:
         )
     names = [f"z{i + 1}" for i in order]
     return Walk(z, names, steps, "one feature, from its 1 % to its 99 % quantile", loc.shape[1])
+
+
+def _of_sites(locs: dict[str, Tensor], supports: dict[str, Any], steps: int) -> Walk:
+    r"""Walks along the real features of several sites."""
+    starts, real, names = [], [], []
+    for site, loc in locs.items():
+        flat, what = loc.flatten(1), describe(supports[site])
+        if what == "one-hot blocks":
+            size = int(getattr(supports[site], "num_categories", flat.shape[1]))
+            codes = flat.view(len(flat), -1, size).argmax(-1)
+            flat = torch.nn.functional.one_hot(codes, size).to(loc.dtype).flatten(1)
+        elif what == "{0, 1}":
+            flat = (flat > 0.5).to(loc.dtype)
+        starts.append(flat)
+        real += [what == "the real numbers"] * flat.shape[1]
+        names += [f"{site}.{i + 1}" for i in range(flat.shape[1])]
+    loc = torch.cat(starts, 1)
+    if not any(real):
+        raise ValueError(
+            f"Expected a real feature among the latent sites {', '.join(locs)}; got none to walk."
+        )
+    moving = torch.tensor(real, device=loc.device)
+    activity = (loc.var(0) if len(loc) > 1 else torch.ones_like(loc[0])).masked_fill(~moving, -1)
+    order = activity.argsort(descending=True)[: min(FEATURES, sum(real))].tolist()
+    z = loc[:1].repeat(len(order) * steps, 1)
+    low, high = torch.quantile(loc, loc.new_tensor(QUANTILES), dim=0)
+    for row, feature in enumerate(order):
+        z[row * steps : (row + 1) * steps, feature] = torch.linspace(
+            float(low[feature]), float(high[feature]), steps, device=z.device, dtype=z.dtype
+        )
+    what = "one feature, from its 1 % to its 99 % quantile"
+    return Walk(z, [names[i] for i in order], steps, what, sum(real))
 
 
 def _categories(loc: Tensor, activity: Tensor, size: int) -> Walk:
@@ -198,13 +274,13 @@ def _circles(loc: Tensor, activity: Tensor, steps: int) -> Walk:
     return Walk(torch.cat(rows), names, steps, what, loc.shape[1])
 
 
-def _with_rates(vae: Any, split: Split, walk: Walk, known: dict[str, Any]) -> list[str]:
+def _with_rates(vae: Any, split: Split, walk: Walk) -> list[str]:
     r"""The names of features with their share of the KL term, where it splits by feature."""
     try:
-        rates = rate_distortion(vae, split, 1, **known).by_feature
+        rates = rate_distortion(vae, split, 1).by_feature
     except (ValueError, NotImplementedError):
         rates = None
-    if rates is None or not all(name.startswith("z") for name in walk.names):
+    if rates is None or not all(name[1:].isdigit() for name in walk.names):
         return walk.names
     return [f"{name}\n{float(rates[int(name[1:]) - 1]):.2f} nats" for name in walk.names]
 

@@ -8,11 +8,11 @@ import torch
 
 from ..data import Split
 from ..distributions import describe
-from ..programs import undisturbed
+from ..programs import is_vae
 from .canvas import is_image
 from .data import plot_correlations, plot_reconstructions, plot_samples
 from .diagnosis import plot_curves
-from .latent import plot_latent, plot_manifold, plot_traversal
+from .latent import latent_laws, plot_latent, plot_manifold, plot_traversal
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,21 +53,23 @@ def save(figure: "Figure", path: Path, title: str = "") -> None:
 
 def draw_run(vae: Any, split: Split, metrics: Path | None = None) -> "dict[str, Figure]":
     r"""Draws every picture of a trained VAE, by name."""
-    index = torch.arange(len(split)) if vae.posterior.index else None
+    if is_vae(vae) and vae.posterior.index and "index" not in split.known:
+        split = split.knowing(index=torch.arange(len(split)))
     figures = {
         "samples": plot_samples(vae, split=split),
-        "reconstructions": plot_reconstructions(vae, split, index=index),
-        "latent": plot_latent(vae, split, index=index),
+        "reconstructions": plot_reconstructions(vae, split),
+        "latent": plot_latent(vae, split),
     }
     if len(split.x_shape) == 1:
         figures["correlations"] = plot_correlations(vae, split)
-    with undisturbed(vae, 0):
-        prior = vae.prior()
-        plane = prior.event_shape == (2,) and describe(prior.support) == "the real numbers"
-    if plane and is_image(split.rows(slice(0, 1))):
+    image = is_image(split.rows(slice(0, 1))) and not getattr(vae, "conditions", ())
+    laws = [*latent_laws(vae, 2, {}).values()] if image else []
+    if [law.event_shape for law in laws] == [(2,)] and (
+        describe(laws[0].support) == "the real numbers"
+    ):
         figures["decoded"] = plot_manifold(vae, split=split)
     else:
-        figures["decoded"] = plot_traversal(vae, split, index=index)
+        figures["decoded"] = plot_traversal(vae, split)
     if metrics is not None and metrics.is_file():
         figures["curves"] = plot_curves(
             [json.loads(line) for line in metrics.read_text().splitlines()]

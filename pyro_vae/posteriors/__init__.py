@@ -3,6 +3,8 @@ r"""Amortized posteriors :math:`q(z \mid x)`, one a file.  (layer 2)"""
 from .bernoulli import Bernoulli
 from .categorical import Categorical
 from .committed_rate_normal import CommittedRateNormal
+from .corrected import Corrected
+from .corrected_markov import CorrectedMarkov
 from .delta import Delta
 from .full_covariance_normal import FullCovarianceNormal
 from .gaussian_mixture import GaussianMixture
@@ -24,6 +26,8 @@ __all__ = [
     "Bernoulli",
     "Categorical",
     "CommittedRateNormal",
+    "Corrected",
+    "CorrectedMarkov",
     "Delta",
     "FullCovarianceNormal",
     "GaussianMixture",

@@ -6,6 +6,7 @@ from .flow import Flow
 from .gaussian_mixture import GaussianMixture
 from .hypersphere_uniform import HypersphereUniform
 from .laplace import Laplace
+from .markov import Markov
 from .normal import Normal
 from .relaxed_bernoulli import RelaxedBernoulli
 from .relaxed_categorical import RelaxedCategorical
@@ -19,6 +20,7 @@ __all__ = [
     "GaussianMixture",
     "HypersphereUniform",
     "Laplace",
+    "Markov",
     "Normal",
     "RelaxedBernoulli",
     "RelaxedCategorical",

@@ -1,0 +1,43 @@
+from typing import Any
+
+import pyro.distributions as dist
+from torch import Tensor, nn
+
+from ..base import Factor, Posterior
+from ..distributions import halves, scale_of
+
+
+class Corrected(Posterior):
+    r"""Creates :math:`q(z_l \mid x, z_{l+1}) \propto p(z_l \mid z_{l+1}) \, e_l(z_l; x)`: the
+    prior of a layer, corrected by evidence that is Normal in :math:`z_l`.
+
+    References:
+        | Ladder Variational Autoencoders (Sonderby et al., 2016), Eq. 8 to 11
+        | https://arxiv.org/abs/1602.02282
+
+    Arguments:
+        encoder: Maps the first of what the factor is given to location and log scale of the
+            evidence, of shape `(*batch, 2 * latent_dim)`.
+        prior: A factor of the model that is a diagonal Normal, given the rest; both share it.
+    """
+
+    def __init__(self, encoder: nn.Module, prior: Factor) -> None:
+        super().__init__(encoder)
+        self.prior = prior
+
+    def forward(self, values: Any) -> dist.Distribution:
+        x, *rest = values if isinstance(values, tuple) else (values,)
+        above = rest if len(rest) < 2 else [tuple(rest)]
+        law = self.prior(*above).base_dist
+        guess, log_scale = halves(self.encoder(x), -1)
+        return dist.Normal(*correct(law.loc, law.scale, guess, scale_of(log_scale))).to_event(1)
+
+
+def correct(
+    loc: Tensor, scale: Tensor, guess: Tensor, error: Tensor, there: Tensor | float = 1.0
+) -> tuple[Tensor, Tensor]:
+    r"""Returns the product of two Normals, as location and scale; where evidence is not
+    `there`, the first."""
+    own, other = scale.pow(-2), error.pow(-2) * there
+    precision = own + other
+    return (own * loc + other * guess) / precision, precision.rsqrt()

@@ -1,0 +1,167 @@
+"""Every public function takes every kind of model, or refuses it in a sentence."""
+
+import copy
+import math
+import warnings
+
+import matplotlib
+import pyro
+import pytest
+import torch
+from kinds import KINDS
+
+import pyro_vae as pv
+from pyro_vae.data import as_split
+
+matplotlib.use("Agg")
+FEW = {"num_temperatures": 20, "num_chains": 2, "num_leapfrogs": 2}
+
+
+@pytest.fixture(scope="module")
+def made():
+    kinds = {}
+    for name, make in KINDS.items():
+        with pyro.get_param_store().scope():
+            torch.manual_seed(0)
+            kinds[name] = make()
+    return kinds
+
+
+def finite(value):
+    parts = value if isinstance(value, tuple) else (value,)
+    assert all(bool(torch.isfinite(torch.as_tensor(part)).all()) for part in parts)
+
+
+def rows(split, count):
+    return split.take(slice(0, count))
+
+
+def some(kind, split, count):
+    """Conditions alone, for data that are simulated."""
+    names = getattr(kind.vae, "conditions", ())
+    known = split.known_at(torch.arange(count) % len(split))
+    return {name: known[name] for name in names}
+
+
+def fitted(kind, split):
+    vae = copy.deepcopy(kind.vae)
+    history = pv.fit(vae, split, epochs=2, batch_size=20, progress=False, valid=rows(split, 10))
+    finite(torch.tensor(history["loss"] + history["elbo"]))
+
+
+def explained(kind, split):
+    x, known = split.batch(slice(0, 2))
+    derivation = pv.explain(kind.vae, x, known=known)
+    assert "log p(x" in derivation.text and r"\begin{align*}" in derivation.latex
+    if derivation.plan.estimator == "reparameterized":
+        torch.manual_seed(3)
+        objective = derivation.plan.objective
+        with torch.no_grad():
+            loss = objective(kind.vae.model, kind.vae.guide, x, **known).loss
+        assert derivation.evaluate(x, 3, **known) == pytest.approx(float(loss), rel=1e-4)
+
+
+def evaluated(kind, split):
+    figures = pv.evaluate.evaluate(kind.vae, split, 20)
+    assert math.isfinite(figures["elbo"]) and math.isfinite(figures["log_marginal"])
+
+
+def decoded(kind, split):
+    sites = pv.encode(kind.vae, split)
+    x = pv.evaluate.decode(kind.vae, sites.loc, **some(kind, split, len(split)))
+    assert x.shape == split.rows(slice(None)).shape
+
+
+FUNCTIONS = {
+    "fit": fitted,
+    "plan": lambda k, s: pv.plan(k.vae, s.rows(slice(0, 2)), known=s.known_at(slice(0, 2))),
+    "explain": explained,
+    "elbo": lambda k, s: finite(pv.elbo(k.vae, s, 3)),
+    "log_marginal": lambda k, s: finite(pv.log_marginal(k.vae, s, 50).log_marginal),
+    "evaluate": evaluated,
+    "encode": lambda k, s: finite(pv.encode(k.vae, s)),
+    "sample": lambda k, s: finite(pv.sample(k.vae, 5, **some(k, s, 5))),
+    "reconstruct": lambda k, s: finite(pv.reconstruct(k.vae, s)),
+    "decode": decoded,
+    "impute": lambda k, s: finite(pv.impute(k.vae, s, 2, num_particles=50).draws),
+    "active_units": lambda k, s: finite(pv.evaluate.active_units(k.vae, s)),
+    "rate_distortion": lambda k, s: finite(pv.evaluate.rate_distortion(k.vae, s, 2).rate),
+    "information": lambda k, s: finite(pv.evaluate.information(k.vae, s).marginal_kl),
+    "predictive_check": lambda k, s: pv.evaluate.predictive_check(k.vae, s, num_replications=3),
+    "interval_coverage": lambda k, s: pv.evaluate.interval_coverage(k.vae, s, num_draws=5),
+    "sbc": lambda k, s: pv.evaluate.sbc(k.vae, 20, 9, **some(k, s, 20)),
+    "eubo": lambda k, s: finite(pv.evaluate.eubo(k.vae, 20, **some(k, s, 20))),
+    "ais": lambda k, s: finite(pv.ais(k.vae, rows(s, 4), **FEW).log_marginal),
+    "bdmc": lambda k, s: finite(pv.bdmc(k.vae, 4, **FEW, **some(k, s, 4)).lower),
+    "gap_ledger": lambda k, s: str(
+        pv.gap_ledger(k.vae, rows(s, 4), num_steps=4, num_particles=2, num_samples=10)
+    ),
+    "gold_posterior": lambda k, s: pv.evaluate.gold_posterior(
+        k.vae, rows(s, 1), 30, num_warmup=10
+    ),
+    "gradients": lambda k, s: differentiated(k, s),
+    "to_datatree": lambda k, s: pv.evaluate.to_datatree(k.vae, rows(s, 3), num_samples=5),
+    "inspect_step": lambda k, s: str(
+        pv.inspect_step(k.vae, s.rows(slice(0, 4)), **s.known_at(slice(0, 4)))
+    ),
+    "explain_error": lambda k, s: mistaken(k, s),
+    "plot_samples": lambda k, s: pv.plot.plot_samples(k.vae, 6, split=s),
+    "plot_reconstructions": lambda k, s: pv.plot.plot_reconstructions(k.vae, s, 4),
+    "plot_latent": lambda k, s: pv.plot.plot_latent(k.vae, s),
+    "plot_traversal": lambda k, s: pv.plot.plot_traversal(k.vae, s, 3),
+    "rate_distortion_curve": lambda k, s: pv.rate_distortion_curve(
+        k.vae, s, s, (0.5, 1.0), epochs=1, num_samples=2
+    ),
+    "CompiledSVI": lambda k, s: compiled(k, s),
+}
+
+
+def differentiated(kind, split):
+    x, known = split.batch(slice(0, 4))
+    objective = pv.plan(kind.vae, x, known=known).objective
+    finite(pv.evaluate.gradients(kind.vae, objective, x, 2, **known))
+
+
+def mistaken(kind, split):
+    told = pv.explain_error(kind.vae, split.rows(slice(0, 4)), **split.known_at(slice(0, 4)))
+    assert told is None, told
+
+
+def compiled(kind, split):
+    x, known = split.batch(slice(0, 10))
+    vae = copy.deepcopy(kind.vae)
+    objective = pv.plan(vae, x, known=known).objective
+    svi = pv.CompiledSVI(
+        vae.model, vae.guide, pyro.optim.Adam({"lr": 1e-3}), objective, backend="graph"
+    )
+    finite(torch.stack([svi.step(x, **known) for _ in range(4)]))
+
+
+CONTINUOUS = "Expected continuous latent variables"
+REFUSED = {
+    ("discrete", "ais"): CONTINUOUS,
+    ("discrete", "bdmc"): CONTINUOUS,
+    ("discrete", "gold_posterior"): CONTINUOUS,
+    ("semi-supervised", "ais"): CONTINUOUS,
+    ("semi-supervised", "bdmc"): CONTINUOUS,
+    ("semi-supervised", "gold_posterior"): CONTINUOUS,
+    ("semi-supervised", "gap_ledger"): CONTINUOUS,
+    ("conditional", "information"): "Expected a model of x alone",
+    ("semi-supervised", "information"): "Expected a model of x alone",
+    ("two observed sites", "information"): "Expected a model of x alone",
+}
+CELLS = [(kind, function) for kind in KINDS for function in FUNCTIONS]
+
+
+@pytest.mark.parametrize(("name", "function"), CELLS, ids=[" | ".join(cell) for cell in CELLS])
+def test_every_function_takes_every_kind(made, name, function):
+    kind = made[name]
+    split = as_split(kind.x, **kind.known)
+    with warnings.catch_warnings(), pyro.get_param_store().scope():
+        warnings.simplefilter("ignore")
+        told = REFUSED.get((name, function))
+        if told is None:
+            FUNCTIONS[function](kind, split)
+        else:
+            with pytest.raises(ValueError, match=told):
+                FUNCTIONS[function](kind, split)
