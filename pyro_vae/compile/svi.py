@@ -122,7 +122,9 @@ class CompiledSVI:
             return self._evaluate(args, kwargs)[0]
         return compiled.function(*compiled.inputs(call.inputs))[0]
 
-    def run(self, num_steps: int, *args: Any, batch_size: int | None = None) -> Tensor:
+    def run(
+        self, num_steps: int, *args: Any, batch_size: int | None = None, **kwargs: Any
+    ) -> Tensor:
         r"""Takes steps, several in a call where the model is small.
 
         Arguments:
@@ -131,6 +133,7 @@ class CompiledSVI:
             batch_size: If given, each step sees that many rows of those arguments that are tensors
                 with as many rows as the first. Every row comes once in a random order before any
                 comes again.
+            kwargs: Arguments by name, of which rows are taken in the same way.
 
         Returns:
             The losses, of shape `(num_steps,)`.
@@ -142,9 +145,9 @@ class CompiledSVI:
         taken = 0
         while taken < num_steps:
             size = self._steps_per_call()
-            size = size if taken + size <= num_steps else 1
+            size = size if taken + size <= num_steps and (order is not None or not kwargs) else 1
             rows = None if order is None else order[taken : taken + size]
-            losses.append(self._steps(size, args, rows))
+            losses.append(self._steps(size, args, kwargs, rows))
             taken += size
         return torch.cat(losses)
 
@@ -163,29 +166,39 @@ class CompiledSVI:
 
     # --- Steps ----------------------------------------------------------------------------------
 
-    def _steps(self, size: int, args: tuple, rows: Tensor | None) -> Tensor:
+    def _steps(
+        self, size: int, args: tuple, kwargs: dict[str, Any], rows: Tensor | None
+    ) -> Tensor:
         r"""Takes steps on batches of rows, or on the arguments as they are."""
+        every, names = (*args, *kwargs.values()), (*kwargs,)
         if self.fused is None or self.eager:
-            batches = [args] * size if rows is None else [gather(row, args) for row in rows]
-            return torch.stack([self.step(*batch) for batch in batches])
-        fused, stacked = self.fused, [False] * len(args)
+            batches = [every] * size if rows is None else [gather(row, every) for row in rows]
+            calls = [apart(batch, names) for batch in batches]
+            return torch.stack([self.step(*given, **known) for given, known in calls])
+        fused, stacked = self.fused, [False] * len(every)
         if rows is not None:
             if self.gathered is None:
-                program = self._program
-                self.gathered = FusedStep(
-                    lambda row, *args: program(*gather(row, args)),
-                    fused.slots,
-                    backend=self.backend,
-                    modules=self.modules,
-                )
-            fused, stacked, args = self.gathered, [True, *stacked], (rows, *args)
+                self.gathered = self._gathered(names)
+            fused, stacked, every = self.gathered, [True, *stacked], (rows, *every)
         try:
             if size > 1:
-                return fused.several(size, *args, stacked=stacked)[0]
-            return fused(*(a[0] if own else a for a, own in zip(args, stacked)))[0][None]
+                return fused.several(size, *every, stacked=stacked)[0]
+            if rows is None:
+                return fused(*args, **kwargs)[0][None]
+            return fused(*(a[0] if own else a for a, own in zip(every, stacked)))[0][None]
         except (NotStatic, Mismatch) as error:
             self._give_up(error)
-            return self._steps(size, args if rows is None else args[1:], rows)
+            return self._steps(size, args, kwargs, rows)
+
+    def _gathered(self, names: tuple[str, ...]) -> FusedStep:
+        r"""A step that takes its batch out of all rows by itself."""
+        assert self.fused is not None
+
+        def program(row: Tensor, *every: Any) -> list[Any]:
+            args, kwargs = apart(gather(row, every), names)
+            return self._program(*args, **kwargs)
+
+        return FusedStep(program, self.fused.slots, backend=self.backend, modules=self.modules)
 
     def _steps_per_call(self) -> int:
         r"""One at first and now and then, when a step is checked; several where that pays."""
@@ -292,6 +305,12 @@ def shuffled(rows: int, batch_size: int, num_steps: int) -> Tensor:
     epochs = -(-num_steps * batch_size // rows)
     order = torch.cat([torch.randperm(rows) for _ in range(epochs)])
     return order[: num_steps * batch_size].reshape(num_steps, batch_size)
+
+
+def apart(every: tuple, names: tuple[str, ...]) -> tuple[tuple, dict[str, Any]]:
+    r"""Arguments by position, and those at the end by their names."""
+    count = len(every) - len(names)
+    return every[:count], dict(zip(names, every[count:]))
 
 
 def gather(row: Tensor, args: tuple) -> tuple:

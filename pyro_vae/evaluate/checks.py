@@ -165,11 +165,6 @@ def _of_site(split: Split, name: str) -> Split | None:
 
 def _check_known(value: Tensor, name: str, law: Any, source: str) -> None:
     r"""Refuses values of a latent site that it cannot have; rows with NaN are not known."""
-    if value.shape[1:] != law.event_shape:
-        raise ValueError(
-            f"Expected {name} of shape (N, {', '.join(map(str, law.event_shape))}) in {source}; "
-            f"got {tuple(value.shape)}. Give classes as one-hot rows, NaN where not known."
-        )
     there = value[~value.reshape(len(value), -1).isnan().any(1)]
     good = law.support.check(there) if len(there) else torch.ones(0, dtype=torch.bool)
     if not bool(good.all()):

@@ -174,7 +174,14 @@ class VAE(nn.Module):
                 values[site] = law
                 continue
             if known is not None and known.get(site) is not None:
-                law = Known(law, known[site])
+                value = known[site]
+                if value.shape[1:] != law.event_shape:
+                    raise ValueError(
+                        f"Expected {site} of shape (batch, "
+                        f"{', '.join(map(str, law.event_shape))}), as the posterior has it; got "
+                        f"{tuple(value.shape)}. Give classes as one-hot rows, NaN where not known."
+                    )
+                law = Known(law, value)
             infer = {"given": self._ancestors[site]} if known is None else {}
             values[site] = pyro.sample(site, law, infer=infer)
         return values[self.latents[-1]]

@@ -40,6 +40,11 @@ class Unconstrained:
         frames = [frame.name for site in sites.values() for frame in site["cond_indep_stack"]]
         self.plate = frames[0] if frames else "data"
         latent = {name: site for name, site in sites.items() if not site["is_observed"]}
+        if told := [name for name in latent if name in known]:
+            raise ValueError(
+                f"Expected latent variables that nothing is known of, through which chains can "
+                f"move; got values of {', '.join(told)}. Take log_marginal."
+            )
         self.transforms = {n: bijection(n, s["fn"].support) for n, s in latent.items()}
         shapes = {n: s["value"].shape[1:] for n, s in latent.items()}
         self.shapes = {n: self.transforms[n].inverse_shape(shape) for n, shape in shapes.items()}
