@@ -320,6 +320,23 @@ def _image_shape(shape: Sequence[int]) -> tuple[int, int, int]:
     return shape[0], shape[1], shape[2]
 
 
+class At(nn.Module):
+    r"""Creates the map of several inputs that applies a network to one of them.
+
+    Arguments:
+        place: The number of that input, from 0.
+        net: The network.
+    """
+
+    def __init__(self, place: int, net: nn.Module) -> None:
+        super().__init__()
+        self.place, self.net = place, net
+
+    def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        r"""Returns all inputs, one of them changed."""
+        return tuple(self.net(v) if i == self.place else v for i, v in enumerate(inputs))
+
+
 class Join(nn.Module):
     r"""Creates a network of several inputs: each is flattened, all are joined to one vector.
 

@@ -66,7 +66,9 @@ def _what_limits(diagnosis: Diagnosis) -> Section:
             gaps = (("approximation", ledger.approximation), ("amortization", ledger.amortization))
             for gap, values in gaps:
                 error = ledger.error(values)
-                where = f"{gap} gap, {count} {name} data"
+                first = next(iter(ledger.optima))
+                against = "" if first == "own" else f", against {first} q"
+                where = f"{gap} gap, {count} {name} data{against}"
                 rows.append((where, f"{float(values.mean()):.3f} +- {error:.3f}"))
     difference, error = diagnosis.train_gap
     rows.append(("ELBO of training minus test data", f"{difference:.3f} +- {error:.3f}"))

@@ -73,7 +73,10 @@ def load(run: str | os.PathLike[str], device: str = "auto", *, vae: Any = None) 
         parameters, record = tensors["best"] or tensors["model"], state["record"]
         if vae is None and record:
             recipe, size = validate(record["recipe"]), int(record["data"]["sizes"]["train"])
-            vae = build_vae(recipe, tuple(record["x_shape"]), record["scale"], None, size)
+            form = record["data"].get("form", {})
+            shapes = {name: tuple(shape) for name, shape in form.get("known", {}).items()}
+            x_shape = tuple(record["x_shape"])
+            vae = build_vae(recipe, x_shape, record["scale"], None, size, shapes)
     if vae is None:
         raise ValueError(
             f"Expected a run of a recipe; got {run}, which fit() made without one. Build the "

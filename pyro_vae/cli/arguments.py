@@ -134,6 +134,8 @@ class Sample:
     """The folder of the run."""
     num_samples: int = 64
     """How many data."""
+    given: tuple[str, ...] = ()
+    """Conditions, and values of latent sites, as in y=3, c=0.5,1 or c=@c.npy."""
     what: Literal["sample", "mean"] = "sample"
     """What the numbers are: draws from p(x | z), or its means."""
     out: Path | None = None

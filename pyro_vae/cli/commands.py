@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..config import read_recipe
 from . import arguments, recipes
+from .given import given_values
 from .opened import Opened, data_of, open_run, rows_of, split_of
 from .output import (
     announce,
@@ -50,6 +51,7 @@ def evaluate(command: arguments.Evaluate, flags: dict[str, Any]) -> None:
         ),
         **(simulated(vae, seed=command.seed) if command.simulated else {}),
     }
+    figures |= _accuracy(open_run(command.run), vae, split)
     if command.data is None:
         _keep_figures(open_run(command.run), command.split, figures)
     if command.json:
@@ -68,9 +70,13 @@ def evaluate(command: arguments.Evaluate, flags: dict[str, Any]) -> None:
         f"  (Monte Carlo +- {figures['log_marginal_mc_se']:.3f}, "
         f"{figures['num_importance_samples']} samples, median ESS {figures['ess_median']:.0f})"
     )
-    rates = {n.removeprefix("kl_"): v for n, v in figures.items() if n.startswith("kl_")}
+    rates = {n: figures[f"kl_{n}"] for n in vae.latents if f"kl_{n}" in figures}
     if rates:
         print("  KL        " + ", ".join(f"{n} {float(v):.3f}" for n, v in rates.items()))
+    for label, value in figures.items():
+        if label.startswith("accuracy_"):
+            site = label.removeprefix("accuracy_")
+            print(f"  accuracy of {site}: {float(value):.1%} of {figures['num_labelled']}")
     if "bits_per_dim" in figures:
         print(f"  {figures['bits_per_dim']:.4f} bits per dimension, from log p(x)")
     print(f"  {figures['light']}: {figures['trust']}")
@@ -90,6 +96,24 @@ def _mean(value: Any, error: Any) -> str:
     r"""A mean with its standard error, which a single datum has not."""
     known = error is not None and isfinite(error)
     return f"{value:10.3f} +- " + (f"{error:.3f}" if known else "unknown, of one datum")
+
+
+def _accuracy(run: Opened, vae: Any, split: "Split") -> dict[str, Any]:
+    r"""How often the posterior of a site that has labels in training finds the label."""
+    from ..evaluate import encode_sites
+
+    told: dict[str, Any] = {}
+    for name, columns in run.recipe.data.known.items():
+        labels = split.labels
+        if name not in vae.latents or columns != ("label",) or labels is None:
+            continue
+        if labels.is_floating_point():
+            continue
+        guess = encode_sites(vae, split)[name].loc.argmax(-1).cpu()
+        there = labels.cpu() >= 0
+        right = (guess == labels.cpu())[there]
+        told |= {f"accuracy_{name}": float(right.double().mean()), "num_labelled": len(right)}
+    return told
 
 
 def diagnose(command: arguments.Diagnose, flags: dict[str, Any]) -> None:
@@ -228,10 +252,11 @@ def sample(command: arguments.Sample, flags: dict[str, Any]) -> None:
     run = open_run(command.run)
     vae = load(command.run, command.device)
     count = at_least_one(command.num_samples, "--num-samples")
-    figure = plot_samples(vae, count, seed=command.seed)
+    given = given_values(vae, command.given, run.data.get("form", {}))
+    figure = plot_samples(vae, count, seed=command.seed, **given)
     save_picture(figure, command.run, "samples", _title(run))
     if command.out is not None:
-        x = draw(vae, count, command.what, seed=command.seed).cpu().numpy()
+        x = draw(vae, count, command.what, seed=command.seed, **given).cpu().numpy()
         _write_data(command.out, x, run, {}, command.what)
 
 
@@ -377,7 +402,7 @@ def _load(command: Any) -> tuple[Any, "Split", str, str]:
     vae = load(command.run, command.device)
     data = getattr(command, "data", None)
     split, name, which = rows_of(run, command.split, data, command.data_dir)
-    split = _with_rows(command, vae, split)
+    split = _with_rows(command, vae, split.forgetting(vae.latents))
     return vae, take(vae, split, skip_checks=run.recipe.train.skip_checks), name, which
 
 

@@ -58,6 +58,8 @@ def train(command: arguments.Train, flags: dict[str, Any]) -> None:
         print(f"data: {note}")
     print(f"{recipe.name} on {device}, {len(dataset.train)} data, into {out}", flush=True)
     valid, settings = dataset.valid, recipe.train.model_dump()
+    if valid is not None:  # what is to be inferred is not told
+        valid = valid.forgetting(vae.latents)
     if why := _no_validation(vae) or ("there are no rows for it" if valid is None else ""):
         early = "" if recipe.train.patience is None else ", so that training does not stop early"
         print(f"No validation: {why}{early}.")

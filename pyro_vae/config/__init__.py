@@ -32,6 +32,7 @@ from .reading import (
     validate,
 )
 from .recipe import ESTIMATORS, Recipe, Train
+from .sites import is_plain, sites_of
 
 __all__ = [
     "CIFAR10",
@@ -61,10 +62,12 @@ __all__ = [
     "Settings",
     "StaticMNIST",
     "Train",
+    "is_plain",
     "kinds",
     "override",
     "read_recipe",
     "recipes",
+    "sites_of",
     "suggestion",
     "to_toml",
     "validate",

@@ -35,6 +35,11 @@ class DataKind(Kind):
     densities of real numbers are scaled back: figures and outputs are those of x itself."""
     seed: NonNegativeInt = 0
     """Seeds random splits and bits that are drawn once."""
+    known: dict[str, Names] = {}  # noqa: RUF012
+    """What model and guide take besides x, by name: the label ("label"), or columns of a table,
+    which then are not in x."""
+    num_labels: NonNegativeInt | None = None
+    """How many training data keep their label, evenly over classes; all by default."""
 
 
 class HeldOut(DataKind):

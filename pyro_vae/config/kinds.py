@@ -40,6 +40,20 @@ class Kind(Settings):
     """When to take it, in one line."""
 
 
+Names = Annotated[tuple[str, ...], BeforeValidator(lambda v: (v,) if isinstance(v, str) else v)]
+
+
+class PriorKind(Kind):
+    latent_dim: Size | None = None
+    """Number of latent features of this site; that of the recipe by default."""
+
+
+class FactorKind(Kind):
+    given: Names | None = None
+    """Sites before it and data that it is given; by default a likelihood all latent variables, a
+    posterior x."""
+
+
 # --- Networks -----------------------------------------------------------------------------------
 
 
@@ -76,3 +90,15 @@ class Conv(Kind):
 
 
 Network = Annotated[MLP | Conv, Field(discriminator="kind")]
+
+
+class Net(FactorKind):
+    """A node without noise: a network, whose output other factors are given."""
+
+    target = "pyro_vae.base.Net"
+
+    kind: Literal["net"] = "net"
+    net: Network = MLP()
+    """The network."""
+    latent_dim: Size
+    """How many numbers it returns."""

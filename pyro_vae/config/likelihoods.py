@@ -4,13 +4,13 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
-from .kinds import MLP, Kind, Network, Settings
+from .kinds import MLP, FactorKind, Kind, Network, Settings
 
 BITS, COUNTS, LEVELS = "{0, 1}", "{0, 1, 2, ...}", "{0, ..., n}"
 REAL, UNIT, OPEN_UNIT = "the real numbers", "[0, 1]", "(0, 1)"
 
 
-class LikelihoodKind(Kind):
+class LikelihoodKind(FactorKind):
     outputs_per_element: ClassVar[int] = 1
 
     decoder: Network = MLP()

@@ -4,13 +4,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from .kinds import MLP, Kind, Network, Sizes
+from .kinds import MLP, FactorKind, Kind, Network, Size, Sizes
 from .priors import BITS, ONE_HOT, REAL, SPHERE, UNIT
 
 
-class PosteriorKind(Kind):
+class PosteriorKind(FactorKind):
     encoder: Network = MLP()
     """The network from x to the parameters of q(z | x)."""
+    latent_dim: Size | None = None
+    """Number of latent features where this is a conditional prior; that of the recipe by
+    default."""
 
     def num_outputs(self, latent_dim: int) -> int:
         """How many numbers the encoder gives for a latent variable of `latent_dim` features."""

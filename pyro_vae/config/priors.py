@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt
 
-from .kinds import Kind, Sizes
+from .kinds import PriorKind, Sizes
 
 Numbers = Annotated[
     tuple[float, ...], BeforeValidator(lambda v: (v,) if isinstance(v, int | float) else v)
@@ -13,7 +13,7 @@ REAL, BITS, ONE_HOT = "the real numbers", "{0, 1}", "one-hot blocks"
 UNIT, SPHERE = "[0, 1]", "the unit sphere"
 
 
-class StandardNormal(Kind):
+class StandardNormal(PriorKind):
     """p(z) = N(0, I)."""
 
     target = "pyro_vae.priors.StandardNormal"
@@ -23,7 +23,7 @@ class StandardNormal(Kind):
     kind: Literal["standard-normal"] = "standard-normal"
 
 
-class Normal(Kind):
+class Normal(PriorKind):
     """p(z) = N(mu, diag sigma^2), given or learned."""
 
     target = "pyro_vae.priors.Normal"
@@ -39,7 +39,7 @@ class Normal(Kind):
     """Whether both are parameters, which start there."""
 
 
-class Laplace(Kind):
+class Laplace(PriorKind):
     """p(z) = prod_l Laplace(z_l; 0, b)."""
 
     target = "pyro_vae.priors.Laplace"
@@ -51,7 +51,7 @@ class Laplace(Kind):
     """The scale b; the standard deviation is sqrt(2) b."""
 
 
-class GaussianMixture(Kind):
+class GaussianMixture(PriorKind):
     """p(z) = sum_k pi_k N(z; mu_k, diag sigma_k^2), learned."""
 
     target = "pyro_vae.priors.GaussianMixture"
@@ -63,7 +63,7 @@ class GaussianMixture(Kind):
     """Number K of components."""
 
 
-class Vamp(Kind):
+class Vamp(PriorKind):
     """p(z) = 1/K sum_k q(z | u_k), the posterior averaged over K pseudo-inputs."""
 
     target = "pyro_vae.priors.Vamp"
@@ -77,7 +77,7 @@ class Vamp(Kind):
     """Whether the pseudo-inputs are parameters, or stay training data."""
 
 
-class Flow(Kind):
+class Flow(PriorKind):
     """p(z): N(0, I) through learned autoregressive maps."""
 
     target = "pyro_vae.priors.Flow"
@@ -93,7 +93,7 @@ class Flow(Kind):
     """What each map does to a feature."""
 
 
-class HypersphereUniform(Kind):
+class HypersphereUniform(PriorKind):
     """p(z) = 1 / surface of the unit sphere."""
 
     target = "pyro_vae.priors.HypersphereUniform"
@@ -103,7 +103,7 @@ class HypersphereUniform(Kind):
     kind: Literal["hypersphere-uniform"] = "hypersphere-uniform"
 
 
-class Bernoulli(Kind):
+class Bernoulli(PriorKind):
     """p(z) = prod_l Bernoulli(z_l; p_l)."""
 
     target = "pyro_vae.priors.Bernoulli"
@@ -115,7 +115,7 @@ class Bernoulli(Kind):
     """Whether probabilities are parameters, which start at 1/2."""
 
 
-class Categorical(Kind):
+class Categorical(PriorKind):
     """p(z) = prod_n Categorical(z_n; p_n), one-hot blocks end to end."""
 
     target = "pyro_vae.priors.Categorical"
@@ -129,7 +129,7 @@ class Categorical(Kind):
     """Whether probabilities are parameters, which start alike."""
 
 
-class RelaxedBernoulli(Kind):
+class RelaxedBernoulli(PriorKind):
     """p(z): Bernoulli features relaxed to [0, 1]."""
 
     target = "pyro_vae.priors.RelaxedBernoulli"
@@ -143,7 +143,7 @@ class RelaxedBernoulli(Kind):
     """Whether probabilities are parameters, which start at 1/2."""
 
 
-class RelaxedCategorical(Kind):
+class RelaxedCategorical(PriorKind):
     """p(z): one-hot blocks relaxed to the simplex."""
 
     target = "pyro_vae.priors.RelaxedCategorical"

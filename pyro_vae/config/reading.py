@@ -17,6 +17,7 @@ from .likelihoods import Likelihood
 from .posteriors import Posterior
 from .priors import Prior
 from .recipe import Recipe
+from .sites import ROLES, TAGS
 
 CONTROL = r"[\x00-\x1f\x7f]"
 MAX_RECIPE_BYTES = 1_000_000
@@ -110,7 +111,7 @@ def override(
             if told and said is not None:
                 where = ".".join(parents)
                 said.append(f"{where}.kind is now {flags[dotted]}; left behind: {', '.join(told)}")
-        elif known and "kind" not in table and parents[0] in ("prior", "posterior"):
+        elif known and not table and parents in (["prior"], ["posterior"]):
             table["kind"] = Recipe.model_fields[parents[0]].default.kind
         table[key] = flags[dotted]
     return result
@@ -192,7 +193,9 @@ def _copy(values: Mapping[str, Any]) -> dict[str, Any]:
 def _choice(parents: list[str]) -> str:
     """The registry's name for the table at the end of a dotted key."""
     name = parents[-1] if parents else ""
-    return "network" if name in ("encoder", "decoder") else name
+    if name in ("encoder", "decoder", "net"):
+        return "network"
+    return parents[0] if len(parents) == 2 and parents[0] in ROLES else name  # a site
 
 
 def _line(details: Any, model: type[Settings], values: Mapping[str, Any]) -> str:
@@ -206,6 +209,8 @@ def _line(details: Any, model: type[Settings], values: Mapping[str, Any]) -> str
             about = fields[path[-1]].description if path[-1] in fields else None
             told = f" {' '.join(about.split())}" if about else ""
             return f"{key}: this setting has no default; give it a value.{told}"
+        case "value_error" if isinstance(got, dict):  # of a table as a whole
+            return f"{key}: {details['ctx']['error']}.".removeprefix(": ")
         case "value_error":
             return f"{key}: {details['ctx']['error']}; got {got!r}."
         case "union_tag_invalid" | "literal_error" | "union_tag_not_found":
@@ -247,6 +252,8 @@ def _resolve(
             if str(step) in choice:
                 fields = dict(choice[str(step)].model_fields)
                 continue  # the tag of a union
+        if path and step in TAGS and not (isinstance(values, Mapping) and step in values):
+            continue  # the tag of a part
         if path and not isinstance(values, Mapping | list | tuple):
             continue  # the tag of a type
         path.append(str(step))
@@ -272,7 +279,8 @@ def _write_table(
             lines.append(f"# {key} = {{}}")
     for key, value in table.items():
         if isinstance(value, dict) and value:
-            lines.extend(["", f"[{'.'.join(map(_key, (*path, key)))}]"])
+            if not all(isinstance(part, dict) and part for part in value.values()):
+                lines.extend(["", f"[{'.'.join(map(_key, (*path, key)))}]"])
             _write_table(value, (*path, key), lines, optional)
 
 

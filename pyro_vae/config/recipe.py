@@ -1,7 +1,7 @@
 r"""A recipe: a declared VAE, its data and its training."""
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -11,13 +11,14 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    model_validator,
 )
 
 from .data import Data
 from .kinds import Settings, Size
-from .likelihoods import Likelihood
-from .posteriors import MeanFieldNormal, Posterior
-from .priors import Prior, StandardNormal
+from .posteriors import MeanFieldNormal
+from .priors import StandardNormal
+from .sites import LikelihoodPart, PosteriorPart, PriorPart, check_sites
 
 ESTIMATORS = {
     "reparameterized": "the ELBO by samples through which gradients flow, KL exact if known",
@@ -46,6 +47,19 @@ def _device(value: object) -> object:
 
 class Train(Settings):
     """How the parameters are found."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spread(cls, values: Any) -> Any:
+        """A table `estimator = { kind = "renyi", alpha = 0.5 }` sets its options."""
+        if isinstance(values, dict) and isinstance(values.get("estimator"), dict):
+            own = dict(values["estimator"])
+            values = {k: v for k, v in values.items() if k != "estimator"}
+            if twice := [name for name in own if name in values]:
+                raise ValueError(f"estimator: set twice, here and in train: {', '.join(twice)}")
+            values = {**values, **own, "estimator": own.pop("kind", "auto")}
+            values.pop("kind", None)
+        return values
 
     epochs: PositiveInt = 40
     """Passes over the training data."""
@@ -132,7 +146,12 @@ class Recipe(Settings):
     latent_dim: Size = 16
     """Number of latent features."""
     data: Data
-    prior: Prior = StandardNormal()
-    likelihood: Likelihood
-    posterior: Posterior = MeanFieldNormal()
+    prior: PriorPart = StandardNormal()
+    likelihood: LikelihoodPart
+    posterior: PosteriorPart = MeanFieldNormal()
     train: Train = Train()
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        check_sites(self)
+        return self

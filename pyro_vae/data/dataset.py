@@ -83,6 +83,11 @@ class Dataset:
             stored=torch.cat(x),
             labels=torch.cat(labels) if len(labels) == len(parts) else None,
             numbers=numbers,
+            known={
+                name: torch.cat([part.known[name].cpu() for part in parts])
+                for name in parts[0].known
+                if all(name in part.known for part in parts)
+            },
             source=f"{self.name}, all rows",
         )
         if len(numbers.unique()) < len(numbers):  # each split has a file of its own
@@ -97,6 +102,7 @@ class Dataset:
             "columns": [[column.name, list(column.categories)] for column in self.train.columns],
             "label": self.label,
             "classes": list(self.train.classes),
+            "known": {name: list(v.shape[1:]) for name, v in self.train.known.items()},
         }
 
     def record(self) -> dict[str, Any]:
@@ -113,6 +119,79 @@ class Dataset:
             "form": self.form(),
             "sha256": {name: fingerprint(split) for name, split in self.splits.items()},
         }
+
+
+def with_known(dataset: Dataset) -> Dataset:
+    r"""Gives every split what its kind says that model and guide take besides `x`.
+
+    Labels become one-hot rows, NaN where there is none; real labels a column. Columns of a table
+    leave `x`.
+
+    Raises:
+        ValueError: There are no such labels or columns.
+    """
+    config, splits = dataset.config, {}
+    labels = [s.labels for s in dataset.splits.values() if s.labels is not None]
+    count = len(dataset.train.classes)
+    if labels and not any(part.is_floating_point() for part in labels):
+        count = max(count, 1 + max(int(part.max()) for part in labels))
+    for name, split in dataset.splits.items():
+        known: dict[str, Any] = {}
+        moved: list[int] = []
+        for word, columns in config.known.items():
+            if columns == ("label",):
+                chosen = _labels_of(split, count)
+                if config.num_labels is not None and name == "train":
+                    chosen = _keep(chosen, config.num_labels, config.seed)
+                known[word] = chosen
+                continue
+            names = [column.name for column in split.columns]
+            if missing := [column for column in columns if column not in names]:
+                raise ValueError(
+                    f'Expected data.known.{word} as "label" or columns of the data '
+                    f"({', '.join(names[:20]) or 'without names'}); got {', '.join(missing)}."
+                )
+            places = [names.index(column) for column in columns]
+            known[word] = split.rows(slice(None))[:, places]
+            moved += places
+        if moved:
+            rest = [j for j in range(split.x_shape[0]) if j not in moved]
+            split = replace(
+                split,
+                stored=split.stored[:, rest],
+                columns=tuple(split.columns[j] for j in rest),
+            )
+        splits[name] = split.knowing(**known)
+    return replace(dataset, splits=splits)
+
+
+def _labels_of(split: Split, count: int) -> torch.Tensor:
+    if split.labels is None:
+        raise ValueError(
+            f"Expected labels in {split.source}; got none. Name the column by data.label."
+        )
+    labels = split.labels
+    if labels.is_floating_point():
+        return labels[:, None].to(torch.get_default_dtype())
+    rows = torch.nn.functional.one_hot(labels.clamp(min=0).long(), count)
+    there = (labels >= 0)[:, None]
+    return torch.where(there, rows.to(torch.get_default_dtype()), torch.nan)
+
+
+def _keep(rows: torch.Tensor, count: int, seed: int) -> torch.Tensor:
+    r"""So many rows, evenly over classes where they are one-hot; NaN in the place of others."""
+    order = torch.from_numpy(np.random.default_rng((seed, 1)).permutation(len(rows)))
+    there = order[~rows[order].isnan().any(1)]
+    if rows.shape[1] > 1:
+        classes = rows[there].argmax(1)
+        places = torch.zeros(len(there), dtype=torch.long)
+        for code in classes.unique():
+            own = classes == code
+            places[own] = torch.arange(int(own.sum()))
+        there = there[places.argsort(stable=True)]  # one of each class, then the next of each
+    kept = torch.full_like(rows, torch.nan)
+    kept[there[:count]] = rows[there[:count]]
+    return kept
 
 
 def _check_shares(split: Split) -> None:
@@ -199,6 +278,8 @@ def load(
     kind: Any = config
     module, _, name = kind.target.rpartition(".")
     dataset: Dataset = getattr(import_module(module), name)(kind, data_dir)
+    if kind.known:
+        dataset = with_known(dataset)
     if kind.kind == "file" and not quiet:
         say(dataset.notes.splitlines())
     return dataset

@@ -1,7 +1,7 @@
 r"""Data as they are stored, and the rule that turns them into x."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -119,6 +119,11 @@ class Split:
                 )
             found[name] = tensor.to(self.device)
         return replace(self, known=found, checked="") if known else self
+
+    def forgetting(self, names: Iterable[str]) -> "Split":
+        r"""Returns the split without some of what is known of its data besides `x`."""
+        known = {name: value for name, value in self.known.items() if name not in {*names}}
+        return replace(self, known=known, checked="") if len(known) < len(self.known) else self
 
     def take(self, index: Tensor | slice) -> "Split":
         r"""Returns the split of the rows `index`; a slice of a mapped array stays mapped."""

@@ -42,6 +42,11 @@ def sample(
         ValueError: A condition is missing, or has another number of rows.
     """
     vae = as_program(vae)
+    if missing := [name for name in getattr(vae, "conditions", ()) if name not in known]:
+        raise ValueError(
+            f"Expected {', '.join(f'{name}=' for name in missing)}, under which data are drawn; "
+            "got none (on the command line, --given NAME=VALUE)."
+        )
     with undisturbed(vae, seed) as device:
         given = {n: _rows(n, v, num_samples).to(device, dtype_of(vae)) for n, v in known.items()}
         latents = getattr(vae, "latents", ())

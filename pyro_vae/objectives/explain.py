@@ -237,7 +237,7 @@ def explain(
     latex = [r"\begin{align*}"]
     x_given = symbols["likelihood", "x" if "x" in p else observed[-1]]
     if bound:
-        latex.append(rf"\log p(x) &\geq {bound} \\")
+        latex.append(rf"\log {_latex(evidence_of(vae))} &\geq {bound} \\")
     else:
         latex.append(r"\log p(x, z) &= \log p(x \mid z) + \log p(z), \quad z = f(x) \\")
     text += ["", "The reconstruction term:"]
@@ -297,12 +297,13 @@ def _bound(
     prior = " ".join(symbols["prior", site] for site in latent)
     guide = " ".join(symbols["posterior", site] for site in latent)
     z, one = ", ".join(latent), len(latent) == 1
+    x = evidence_of(vae)
     if chosen.objective.bound == "importance weighted":
         k = {s: s.replace(z, f"{z}_k") if one else s for s in (likelihood, prior, guide)}
         weight = rf"\frac{{{_latex(k[likelihood])} {_latex(k[prior])}}}{{{_latex(k[guide])}}}"
         return [
             f"The bound, datum by datum, with {f'{z}_k' if one else z} ~ {guide}:",
-            f"  log p(x) >= E log 1/K sum_k w_k,  w_k = {k[likelihood]} {k[prior]} / {k[guide]}",
+            f"  log {x} >= E log 1/K sum_k w_k,  w_k = {k[likelihood]} {k[prior]} / {k[guide]}",
         ], rf"\mathbb{{E}} \log \frac{{1}}{{K}} \sum_k {weight}"
     if density_of(vae) == "none":
         return [
@@ -316,8 +317,8 @@ def _bound(
         kl_latex = " - ".join(rf"\mathrm{{KL}}_{{{site}}}" for site in latent)
     return [
         "The bound, by Jensen's inequality, datum by datum:",
-        f"  log p(x) = log E_q [{likelihood} {prior} / {guide}]",
-        f"          >= E_q log {likelihood} - {kl}",
+        f"  log {x} = log E_q [{likelihood} {prior} / {guide}]",
+        f"  {' ' * len(x)}     >= E_q log {likelihood} - {kl}",
     ], rf"\mathbb{{E}}_{{{under}}} \log {_latex(likelihood)} - {kl_latex}"
 
 
@@ -346,6 +347,12 @@ def _kl_lines(
         how = f"from samples: log q({site} | x) - log p({site})"
     sampled = rf"\mathbb{{E}}_{{q}} [\log q({site} \mid x) - \log p({site})]"
     return [f"  {label} of {name(pair[0])} and {name(pair[1])}, {how}"], rf"{symbol} &= {sampled}"
+
+
+def evidence_of(vae: Any) -> str:
+    r"""What the bound is about: p(x), or p(x | c) of a model under conditions."""
+    conditions = ", ".join(getattr(vae, "conditions", ()))
+    return f"p(x | {conditions})" if conditions else "p(x)"
 
 
 def _latex(symbol: str) -> str:

@@ -1,4 +1,4 @@
-r"""From a recipe's kinds to objects.  (layer 4)
+r"""The parts of a model, from kinds to objects.
 
 A class receives, by the names of its arguments, the options of its kind and what the recipe
 knows: ``latent_dim``, ``event_dim``, the networks, the posterior, pseudo-inputs.
@@ -12,49 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .base import Likelihood, Posterior
-from .config import REGISTRY, Kind, Recipe
-from .data import Split, moments
-from .likelihoods.location_scale import LocationScale
-from .models import VAE
-from .nn import Divide, Observed, Standardize
-from .precision import default_dtype
-from .randomness import apart
-
-
-def build_vae(
-    recipe: Recipe,
-    x_shape: tuple[int, ...],
-    scale: float,
-    train: Split | None,
-    num_data: int | None = None,
-) -> VAE:
-    r"""Builds the VAE that a recipe declares.
-
-    Arguments:
-        recipe: The validated recipe.
-        x_shape: The shape of one datum.
-        scale: What the encoder divides data by, so that they are about 0..1.
-        train: The training data, where parameters start at them; without it (before a checkpoint
-            is loaded) they start at zero.
-        num_data: The number of training data, for parameters of every datum; that of `train` by
-            default.
-
-    Raises:
-        ValueError: The parts do not fit each other or the data.
-    """
-    double = recipe.train.precision == "float64"
-    dtype = torch.float64 if double else torch.get_default_dtype()
-    with apart(torch.device("cpu"), recipe.seed), default_dtype(dtype):
-        units = find_units(train, x_shape) if recipe.data.standardize else None
-        likelihood = build_likelihood(recipe.likelihood, recipe.latent_dim, x_shape, train, units)
-        size = len(train) if train is not None else num_data
-        posterior = build_posterior(recipe, x_shape, scale, likelihood.missing, size, units)
-        known: dict[str, Any] = {"latent_dim": recipe.latent_dim, "posterior": posterior}
-        if recipe.prior.kind == "vamp":
-            known["pseudo_inputs"] = choose_rows(train, recipe.prior.num_components, x_shape)
-        return VAE(construct(recipe.prior, known), likelihood, posterior)
-
+from ..base import Likelihood, Posterior
+from ..config import REGISTRY, Kind, Recipe
+from ..data import Split, moments
+from ..likelihoods.location_scale import LocationScale
+from ..nn import Divide, Observed, Standardize
 
 Units = tuple[Tensor, Tensor]
 
@@ -75,7 +37,7 @@ def resolve_columns(recipe: Recipe, train: Split) -> Recipe:
     Raises:
         ValueError: The data have no such column.
     """
-    if recipe.likelihood.kind != "product":
+    if getattr(recipe.likelihood, "kind", "sites") != "product":
         return recipe
     names = tuple(column.name for column in train.columns)
     parts = tuple(
@@ -175,21 +137,33 @@ def _likelihood(
     start: "Units | None",
     units: "Units | None",
 ) -> Likelihood:
-    decoder = construct(
-        kind.decoder,
-        {
-            "in_features": latent_dim,
-            "out_features": (kind.num_outputs * x_shape[0], *x_shape[1:]),
-        },
-        target=kind.decoder.decoder,
-    )
+    decoder = build_decoder(kind, latent_dim, x_shape)
+    return start_likelihood(kind, decoder, x_shape, start, units)
+
+
+def build_decoder(kind: Any, in_features: int, x_shape: tuple[int, ...]) -> nn.Module:
+    r"""Builds the network of a likelihood."""
+    shape = (kind.num_outputs * x_shape[0], *x_shape[1:])
+    known = {"in_features": in_features, "out_features": shape}
+    return construct(kind.decoder, known, target=kind.decoder.decoder)
+
+
+def start_likelihood(
+    kind: Any,
+    decoder: nn.Module,
+    x_shape: tuple[int, ...],
+    start: "Units | None",
+    units: "Units | None",
+) -> Likelihood:
+    r"""Builds a likelihood whose parameters start at mean and standard deviation of the data."""
     likelihood = construct(kind, {"decoder": decoder, "event_dim": len(x_shape)})
     if units is not None and isinstance(likelihood, LocationScale):
         likelihood.standardize(*units)
         if start is not None:
             start = ((start[0] - units[0]) / units[1], start[1] / units[1])
-    if start is not None and kind.output_bias == "data-mean":
-        start_at_mean(decoder.output_bias, likelihood, start[0])
+    bias: Any = getattr(decoder, "output_bias", None)
+    if start is not None and bias is not None and kind.output_bias == "data-mean":
+        start_at_mean(bias, likelihood, start[0])
     if start is not None and getattr(kind, "scale", 1.0) is None:
         start_at_spread(likelihood, start[1])
     return likelihood
@@ -257,25 +231,3 @@ def choose_rows(train: Split | None, count: int, x_shape: tuple[int, ...]) -> Te
             "Lower --prior.num-components."
         )
     return train.rows(torch.randperm(len(train))[:count])
-
-
-def find_device(name: str) -> torch.device:
-    r"""Returns the device called `name`; ``"auto"`` takes a GPU where there is one.
-
-    Raises:
-        ValueError: A GPU is asked for and there is none.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ValueError(f"Expected a device auto, cpu, cuda or cuda:N; got {name!r}.") from None
-    if device.type not in ("cpu", "cuda"):
-        raise ValueError(f"Expected a device auto, cpu, cuda or cuda:N; got {name!r}.")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(
-            f"Expected a GPU for device {name!r}; torch {torch.__version__} sees "
-            f"{torch.cuda.device_count()}. Use --device cpu or auto."
-        )
-    return torch.device("cuda", device.index or 0) if device.type == "cuda" else device

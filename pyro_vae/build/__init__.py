@@ -1,0 +1,85 @@
+r"""From a recipe to a model.  (layer 4)"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from ..config import Recipe, is_plain
+from ..data import Split
+from ..models import VAE
+from ..precision import default_dtype
+from ..randomness import apart
+from .parts import (
+    build_likelihood,
+    build_posterior,
+    choose_rows,
+    construct,
+    find_units,
+    resolve_columns,
+)
+from .products import build_sites
+
+__all__ = ["build_vae", "construct", "find_device", "resolve_columns"]
+
+
+def build_vae(
+    recipe: Recipe,
+    x_shape: tuple[int, ...],
+    scale: float,
+    train: Split | None,
+    num_data: int | None = None,
+    known_shapes: Mapping[str, tuple[int, ...]] | None = None,
+) -> VAE:
+    r"""Builds the VAE that a recipe declares.
+
+    Arguments:
+        recipe: The validated recipe.
+        x_shape: The shape of one datum.
+        scale: What the encoder divides data by, so that they are about 0..1.
+        train: The training data, where parameters start at them; without it (before a checkpoint
+            is loaded) they start at zero.
+        num_data: The number of training data, for parameters of every datum; that of `train` by
+            default.
+        known_shapes: The shapes of what data bring besides, by name; those of `train` by default.
+
+    Raises:
+        ValueError: The parts do not fit each other or the data.
+    """
+    double = recipe.train.precision == "float64"
+    dtype = torch.float64 if double else torch.get_default_dtype()
+    size = len(train) if train is not None else num_data
+    with apart(torch.device("cpu"), recipe.seed), default_dtype(dtype):
+        units = find_units(train, x_shape) if recipe.data.standardize else None
+        if not is_plain(recipe):
+            found = {} if train is None else {n: v.shape[1:] for n, v in train.known.items()}
+            shapes = {"x": x_shape, **(found if known_shapes is None else known_shapes)}
+            return build_sites(recipe, shapes, scale, train, units)
+        likelihood = build_likelihood(recipe.likelihood, recipe.latent_dim, x_shape, train, units)
+        posterior = build_posterior(recipe, x_shape, scale, likelihood.missing, size, units)
+        known: dict[str, Any] = {"latent_dim": recipe.latent_dim, "posterior": posterior}
+        if recipe.prior.kind == "vamp":
+            known["pseudo_inputs"] = choose_rows(train, recipe.prior.num_components, x_shape)
+        return VAE(construct(recipe.prior, known), likelihood, posterior)
+
+
+def find_device(name: str) -> torch.device:
+    r"""Returns the device called `name`; ``"auto"`` takes a GPU where there is one.
+
+    Raises:
+        ValueError: A GPU is asked for and there is none.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"Expected a device auto, cpu, cuda or cuda:N; got {name!r}.") from None
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(f"Expected a device auto, cpu, cuda or cuda:N; got {name!r}.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"Expected a GPU for device {name!r}; torch {torch.__version__} sees "
+            f"{torch.cuda.device_count()}. Use --device cpu or auto."
+        )
+    return torch.device("cuda", device.index or 0) if device.type == "cuda" else device

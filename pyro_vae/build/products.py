@@ -1,0 +1,103 @@
+r"""Models whose parts are products of factors, from kinds to objects."""
+
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import Any
+
+from torch import nn
+
+from ..base import Factor, Net, Sites
+from ..config import PosteriorKind, Recipe, sites_of
+from ..data import Split, moments
+from ..models import VAE
+from ..nn import At, Divide, Join, Standardize
+from .parts import Units, build_decoder, construct, start_likelihood
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def build_sites(
+    recipe: Recipe, shapes: Shapes, scale: float, train: Split | None, units: Units | None
+) -> VAE:
+    r"""Builds the VAE of a recipe with products of factors, or with factors that are given more
+    than their role is.
+
+    Arguments:
+        recipe: The validated recipe.
+        shapes: The shape of `x`, and of what the data bring besides, by name.
+        scale: What encoders divide `x` by.
+        train: The training data, where parameters start at them.
+        units: Mean and standard deviation of the data, where networks see them standardized.
+
+    Raises:
+        ValueError: A kind does not go into a product.
+    """
+    known: dict[str, tuple[int, ...]] = {name: tuple(shape) for name, shape in shapes.items()}
+    priors = sites_of(recipe.prior, "prior")
+    for name, kind in priors.items():
+        known[name] = (kind.latent_dim or recipe.latent_dim,)
+    latent = [name for name, kind in priors.items() if kind.kind != "net"]
+    scaling: nn.Module | None = Standardize(*units) if units is not None else None
+    if scaling is None and scale != 1:
+        scaling = Divide(scale)
+    parts: dict[str, Any] = {}
+    for role, default in (("likelihood", latent), ("posterior", ["x"]), ("prior", [])):
+        nets: dict[str, tuple[int, ...]] = dict(known)
+        factors: dict[str, Factor] = {}
+        for name, kind in sites_of(getattr(recipe, role), role).items():
+            given = list(getattr(kind, "given", None) or default)
+            if kind.kind == "net":
+                nets[name] = (kind.latent_dim,)
+            factor = _factor(name, kind, given, nets, scaling, train, units)
+            factors[name] = factor if given == default else factor.given(*given)
+        one = not isinstance(getattr(recipe, role), Mapping)
+        parts[role] = next(iter(factors.values())) if one else Sites(factors)
+    return VAE(parts["prior"], parts["likelihood"], parts["posterior"])
+
+
+def _factor(
+    name: str,
+    kind: Any,
+    given: Sequence[str],
+    shapes: Shapes,
+    scaling: nn.Module | None,
+    train: Split | None,
+    units: Units | None,
+) -> Factor:
+    if kind.kind in ("vamp", "per-datum", "product"):
+        raise ValueError(
+            f"Expected kinds that go into products of factors; got {kind.kind} for {name!r}. "
+            "Build such a model in Python."
+        )
+    if not given:  # a prior of its own
+        return construct(kind, {"latent_dim": prod(shapes[name])})
+    inputs = [shapes[parent] for parent in given]
+    size = inputs[0] if len(inputs) == 1 else (sum(prod(shape) for shape in inputs),)
+    event_dims = [len(shape) for shape in inputs]
+    if kind.kind == "net":
+        options = {"in_features": size, "out_features": shapes[name]}
+        net = construct(kind.net, options, target=kind.net.encoder)
+        return Net(_on_x(_joined(net, event_dims), given, scaling))
+    if isinstance(kind, PosteriorKind):
+        latent_dim = prod(shapes[name])
+        outputs = kind.num_outputs(latent_dim)
+        known = {"in_features": size, "out_features": outputs}
+        net = construct(kind.encoder, known, target=kind.encoder.encoder)
+        encoder = _on_x(_joined(net, event_dims), given, scaling)
+        return construct(kind, {"encoder": encoder, "latent_dim": latent_dim})
+    decoder = _joined(build_decoder(kind, prod(size), shapes[name]), event_dims)
+    start = moments(train) if train is not None and name == "x" else None
+    return start_likelihood(kind, decoder, shapes[name], start, units if name == "x" else None)
+
+
+def _joined(net: nn.Module, event_dims: Sequence[int]) -> nn.Module:
+    return net if len(event_dims) == 1 else Join(net, event_dims)
+
+
+def _on_x(net: nn.Module, given: Sequence[str], scaling: nn.Module | None) -> nn.Module:
+    r"""A network whose `x`, if it is given that, is scaled before."""
+    if scaling is None or "x" not in given:
+        return net
+    if len(given) == 1:
+        return nn.Sequential(scaling, net)
+    return nn.Sequential(At(given.index("x"), scaling), net)

@@ -1,0 +1,72 @@
+r"""Values that samples are given on the command line, as in --given y=3 c=@c.npy."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def given_values(vae: Any, told: Sequence[str], form: Mapping[str, Any]) -> dict[str, Any]:
+    r"""Reads what a condition or a latent site is to be.
+
+    Arguments:
+        vae: The model.
+        told: Texts such as ``y=3`` (a class by number or name becomes a one-hot row),
+            ``c=0.5,1`` (one value for all samples) and ``c=@c.npy`` (a row for each).
+        form: What is recorded of the training data: names of classes, shapes of conditions.
+
+    Raises:
+        ValueError: There is no such name, or the value has another shape.
+    """
+    import torch
+
+    from ..plot.latent import latent_laws
+
+    conditions = {name: tuple(shape) for name, shape in form.get("known", {}).items()}
+    known = {name: shape for name, shape in conditions.items() if name in vae.conditions}
+    values: dict[str, Any] = {}
+    for text in told:
+        name, equals, value = text.partition("=")
+        if not equals or name not in (*vae.conditions, *vae.latents):
+            names = ", ".join((*vae.conditions, *vae.latents))
+            raise ValueError(f"Expected --given NAME=VALUE with a name of {names}; got {text!r}.")
+        values[name] = _read(name, value, form.get("classes", ()))
+    some = {n: torch.zeros(2, *shape) for n, shape in known.items()}
+    shapes = {n: tuple(law.event_shape) for n, law in latent_laws(vae, 2, some).items()}
+    shapes |= known
+    for name, value in values.items():
+        shape = shapes.get(name, tuple(value.shape))
+        if value.dim() == 0 and len(shape) == 1 and shape[0] > 1 and float(value) == int(value):
+            if not 0 <= int(value) < shape[0]:
+                raise ValueError(
+                    f"Expected --given {name} from 0 to {shape[0] - 1}; got {int(value)}."
+                )
+            values[name] = torch.eye(shape[0])[int(value)]
+        elif value.dim() == 0 and shape == (1,):
+            values[name] = value[None]
+        elif tuple(value.shape) != shape and tuple(value.shape[1:]) != shape:
+            raise ValueError(
+                f"Expected --given {name} of shape {shape}, or rows of it; got "
+                f"{tuple(value.shape)}."
+            )
+    return values
+
+
+def _read(name: str, value: str, classes: Sequence[str]) -> Any:
+    import numpy as np
+    import torch
+
+    if value.startswith("@"):
+        path = Path(value[1:])
+        if path.suffix != ".npy" or not path.is_file():
+            raise ValueError(f"Expected --given {name}=@FILE with a file .npy; got {value[1:]}.")
+        return torch.from_numpy(np.load(path, allow_pickle=False)).to(torch.get_default_dtype())
+    if value in classes:
+        return torch.tensor(float([*classes].index(value)))
+    try:
+        numbers = [float(part) for part in value.split(",")]
+    except ValueError:
+        raise ValueError(
+            f"Expected --given {name} as numbers, @FILE.npy"
+            f"{f' or one of {chr(44).join(classes[:10])}' if classes else ''}; got {value!r}."
+        ) from None
+    return torch.tensor(numbers[0] if len(numbers) == 1 else numbers)

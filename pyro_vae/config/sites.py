@@ -1,0 +1,101 @@
+r"""Products of factors in a recipe: a table with a kind is one, a table of tables is a product."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Union, get_args
+
+from pydantic import Discriminator, Field, Tag
+
+from .kinds import Kind, Net
+from .likelihoods import Likelihood
+from .posteriors import Posterior
+from .priors import Prior
+
+ROLES = {"prior": "z", "likelihood": "x", "posterior": "z"}
+r"""The parts of a model, and the site that a single factor is."""
+
+
+def _with_nets(choice: Any) -> Any:
+    every = (*get_args(get_args(choice)[0]), Net)
+    return Annotated[Union[every], Field(discriminator="kind")]  # noqa: UP007
+
+
+def _conditional(value: Any) -> Literal["plain", "conditional"]:
+    given = value.get("given") if isinstance(value, Mapping) else getattr(value, "given", None)
+    return "conditional" if given else "plain"
+
+
+def _one_or_many(value: Any) -> Literal["one", "sites"]:
+    if isinstance(value, Kind) or not isinstance(value, Mapping) or "kind" in value:
+        return "one"
+    return (
+        "sites" if value and all(isinstance(v, Mapping | Kind) for v in value.values()) else "one"
+    )
+
+
+def _part(site: Any) -> Any:
+    one, many = Annotated[site, Tag("one")], Annotated[dict[str, site], Tag("sites")]
+    return Annotated[Union[one, many], Discriminator(_one_or_many)]  # noqa: UP007
+
+
+_CONDITIONAL = _with_nets(Posterior)
+_PRIOR: Any = Annotated[
+    Union[Annotated[Prior, Tag("plain")], Annotated[_CONDITIONAL, Tag("conditional")]],  # noqa: UP007
+    Discriminator(_conditional),
+]
+PriorPart: Any = _part(_PRIOR)
+LikelihoodPart: Any = _part(_with_nets(Likelihood))
+PosteriorPart: Any = _part(_CONDITIONAL)
+TAGS = ("one", "sites", "plain", "conditional")
+
+
+def sites_of(part: Any, role: str) -> dict[str, Any]:
+    r"""Returns the kinds of a part by the names of their sites."""
+    return dict(part) if isinstance(part, Mapping) else {ROLES[role]: part}
+
+
+def is_plain(recipe: Any) -> bool:
+    r"""Whether a recipe declares one factor of each role, given what its role is given."""
+    parts = [getattr(recipe, role) for role in ROLES]
+    return not any(isinstance(p, Mapping) or getattr(p, "given", None) for p in parts)
+
+
+def check_sites(recipe: Any) -> None:
+    r"""Makes sure that factors are given what is there, and that every latent site has one.
+
+    Raises:
+        ValueError: Naming the factor, and what it may be given.
+    """
+    data = [*recipe.data.known]
+    parts = {role: sites_of(getattr(recipe, role), role) for role in ROLES}
+    latent = [name for name, kind in parts["prior"].items() if kind.kind != "net"]
+    if "x" not in parts["likelihood"]:
+        raise ValueError(f"likelihood: expected a site x; got {', '.join(parts['likelihood'])}")
+    defaults: dict[str, tuple[str, ...]] = {
+        "prior": (), "likelihood": tuple(latent), "posterior": ("x",),
+    }  # fmt: skip
+    for role, sites in parts.items():
+        there = [*data] + (["x"] if role == "posterior" else [])
+        there += [*parts["prior"]] if role == "likelihood" else []
+        for name, kind in sites.items():
+            where = (
+                role
+                if len(sites) == 1 and not isinstance(getattr(recipe, role), Mapping)
+                else (f"{role}.{name}")
+            )
+            for parent in getattr(kind, "given", None) or defaults[role]:
+                if parent not in there:
+                    raise ValueError(
+                        f"{where}.given: expected sites before it or data "
+                        f"({', '.join(dict.fromkeys(there)) or 'none'}); got {parent!r}"
+                    )
+            there.append(name)
+    guided = [name for name, kind in parts["posterior"].items() if kind.kind != "net"]
+    if lacking := [name for name in latent if name not in guided]:
+        raise ValueError(
+            f"posterior: expected a factor for every latent site; {', '.join(lacking)} has none"
+        )
+    if strange := [name for name in guided if name not in latent]:
+        raise ValueError(
+            f"posterior: expected factors of the latent sites {', '.join(latent)}; got "
+            f"{', '.join(strange)} besides"
+        )
