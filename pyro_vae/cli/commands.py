@@ -133,7 +133,7 @@ def diagnose(command: arguments.Diagnose, flags: dict[str, Any]) -> None:
             "how good it is."
         )
     dataset = data_of(run, command.data_dir, command.split, "train")
-    rows = split_of(dataset, command.split)
+    rows = split_of(dataset, command.split).forgetting(vae.latents)
     rows = take(vae, rows, skip_checks=run.recipe.train.skip_checks)
     announce(
         f"Diagnosing {len(rows)} data: importance sampling, annealing, the gap ledger, "
@@ -142,7 +142,7 @@ def diagnose(command: arguments.Diagnose, flags: dict[str, Any]) -> None:
     found = ask(
         vae,
         rows,
-        dataset.train,
+        dataset.train.forgetting(vae.latents),
         num_samples=at_least_one(command.num_samples, "--num-samples"),
         num_data=at_least_one(command.num_data),
         num_temperatures=command.num_temperatures,
@@ -167,6 +167,8 @@ def compare(command: arguments.Compare, flags: dict[str, Any]) -> None:
     from ..evaluate.checks import take
 
     at_least_one(command.num_samples, "--num-samples")
+    from ..data import fingerprint
+
     if len(command.runs) < 2:
         raise ValueError(f"Expected two or more runs to compare; got {len(command.runs)}.")
     sides = []
@@ -174,8 +176,10 @@ def compare(command: arguments.Compare, flags: dict[str, Any]) -> None:
         run = open_run(path)
         dataset = data_of(run, command.data_dir, command.split)
         vae = load(path, command.device)
+        rows = split_of(dataset, command.split).forgetting(vae.latents)
         record = {**dataset.record(), "discrete": vae.likelihood.support.is_discrete}
-        sides.append((vae, split_of(dataset, command.split), record))
+        record["sha256"] = {**record["sha256"], command.split: fingerprint(rows)}
+        sides.append((vae, rows, record))
     records = [record for _, _, record in sides]
     for record in records[1:]:
         check_comparable(records[0], record, command.split)

@@ -12,6 +12,7 @@ import torch
 
 from ..config import REGISTRY, DataKind, suggestion, validate
 from ..randomness import stream
+from .cells import Column
 from .split import Split, fingerprint
 
 
@@ -25,6 +26,8 @@ class Dataset:
     """What was decided when the data were read, a line each."""
     label: str | None = None
     """The name of the column that holds the labels."""
+    moved: tuple[Column, ...] = ()
+    """The columns that are known besides `x`."""
 
     @staticmethod
     def make(
@@ -103,6 +106,7 @@ class Dataset:
             "label": self.label,
             "classes": list(self.train.classes),
             "known": {name: list(v.shape[1:]) for name, v in self.train.known.items()},
+            "known_columns": [[column.name, list(column.categories)] for column in self.moved],
         }
 
     def record(self) -> dict[str, Any]:
@@ -121,18 +125,24 @@ class Dataset:
         }
 
 
-def with_known(dataset: Dataset) -> Dataset:
+def with_known(dataset: Dataset, classes: int = 0) -> Dataset:
     r"""Gives every split what its kind says that model and guide take besides `x`.
 
     Labels become one-hot rows, NaN where there is none; real labels a column. Columns of a table
     leave `x`.
 
+    Arguments:
+        dataset: The data as they were read.
+        classes: How many classes there are at least.
+
     Raises:
         ValueError: There are no such labels or columns.
     """
     config, splits = dataset.config, {}
+    columns_moved: dict[str, Column] = {}
     labels = [s.labels for s in dataset.splits.values() if s.labels is not None]
-    count = len(dataset.train.classes)
+    first = next(iter(dataset.splits.values()))
+    count = max(classes, len(first.classes))
     if labels and not any(part.is_floating_point() for part in labels):
         count = max(count, 1 + max(int(part.max()) for part in labels))
     for name, split in dataset.splits.items():
@@ -152,6 +162,7 @@ def with_known(dataset: Dataset) -> Dataset:
                     f"({', '.join(names[:20]) or 'without names'}); got {', '.join(missing)}."
                 )
             places = [names.index(column) for column in columns]
+            columns_moved |= {split.columns[j].name: split.columns[j] for j in places}
             known[word] = split.rows(slice(None))[:, places]
             moved += places
         if moved:
@@ -162,7 +173,7 @@ def with_known(dataset: Dataset) -> Dataset:
                 columns=tuple(split.columns[j] for j in rest),
             )
         splits[name] = split.knowing(**known)
-    return replace(dataset, splits=splits)
+    return replace(dataset, splits=splits, moved=tuple(columns_moved.values()))
 
 
 def _labels_of(split: Split, count: int) -> torch.Tensor:

@@ -12,7 +12,7 @@ from ..config import File
 from .archives import Content, read_idx, read_npy, read_npz
 from .arrays import native
 from .cells import Holes
-from .dataset import Dataset, cut, say
+from .dataset import Dataset, cut, say, with_known
 from .pictures import read_pictures
 from .places import places
 from .split import Split, as_split
@@ -76,7 +76,8 @@ def whole_file(
         ValueError: The file has no such columns, codes or grey levels.
     """
     options = like if isinstance(like, File) else File(path=path, **_rules(like))
-    content = read(path, options, form)
+    wanted = form and {**form, "columns": [*form["columns"], *form.get("known_columns", ())]}
+    content = read(path, options, wanted)
     facts: list[str] = []
     splits = _splits(content, path, options, facts)
     if form is None:
@@ -87,11 +88,21 @@ def whole_file(
             splits[key] = _as_trained(split, form, options, facts)
     say((*content.facts, *facts))
     made = Dataset.make(options, {("test" if k == "" else k): s for k, s in splits.items()})
+    made = _with_known(made, like, form or {})
     if name == "all" or "" in splits:
         return made.all(), "all"
     if name not in made.splits:
         raise ValueError(f"Expected {name!r} data in {path}; got {', '.join(made.splits)}.")
     return made.splits[name], name
+
+
+def _with_known(made: Dataset, like: Any, form: Mapping[str, Any]) -> Dataset:
+    r"""What the training data bring besides `x`, as far as a file has it: it may lack labels."""
+    labelled = all(split.labels is not None for split in made.splits.values())
+    known = {n: c for n, c in like.known.items() if labelled or c != ("label",)}
+    sizes = [form.get("known", {}).get(n, [0])[0] for n, c in known.items() if c == ("label",)]
+    config = made.config.model_copy(update={"known": known, "num_labels": None})
+    return with_known(replace(made, config=config), max(sizes, default=0)) if known else made
 
 
 def read(path: Path, config: File | None = None, form: Mapping[str, Any] | None = None) -> Content:

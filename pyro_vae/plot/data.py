@@ -49,7 +49,8 @@ def plot_samples(
     means = sample(vae, num_samples, "mean", seed=seed, **_given(vae, split, num_samples, known))
     if means.dim() == 2:
         count = max(DRAWS, num_samples)
-        draws = sample(vae, count, "sample", seed=seed, **_given(vae, split, count, known))
+        given = _given(vae, split, count, known, num_samples)
+        draws = sample(vae, count, "sample", seed=seed, **given)
         return _marginals(draws, split)
     given = _given(vae, split, num_samples, known)
     draws = sample(vae, num_samples, "sample", seed=seed, **given)
@@ -114,13 +115,22 @@ def _correlations(x: Tensor) -> Tensor:
     return (covariance / (spread * spread.T)).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
 
 
-def _given(vae: Any, split: Split | None, count: int, known: dict[str, Any]) -> dict[str, Any]:
-    r"""Conditions for so many samples: those that are told, else those of the data in turn."""
+def _given(
+    vae: Any, split: Split | None, count: int, known: dict[str, Any], most: int = 0
+) -> dict[str, Any]:
+    r"""Conditions for so many samples: those that are told, a row for each of `most` in turn, else
+    those of the data in turn."""
+    turn = {n: v[torch.arange(count) % len(v)] for n, v in known.items() if _has_rows(v, most)}
+    known = {**known, **turn}
     missing = [name for name in getattr(vae, "conditions", ()) if name not in known]
     if not missing or split is None:
         return known
     rows = split.known_at(torch.arange(count) % len(split))
     return {**known, **{name: rows[name] for name in missing if name in rows}}
+
+
+def _has_rows(value: Any, count: int) -> bool:
+    return isinstance(value, Tensor) and value.dim() > 0 and len(value) == count > 1
 
 
 def _some(split: Split) -> Tensor:
