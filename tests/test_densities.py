@@ -128,6 +128,12 @@ def plane(law, reach, points=901):
     return p.sum(), (p[:, None] * z).sum(0), (p[:, None] * z**2).sum(0)
 
 
+def long_ones(kind):
+    """Splines take the longest, and are left to `make test-all` here."""
+    spline = kind["kind"] == "neural-spline" or kind.get("transform") == "spline"
+    return pytest.param(kind, marks=pytest.mark.slow) if spline else kind
+
+
 def check_plane(law, reach):
     mass, mean, square = plane(law, reach)
     assert abs(float(mass) - 1) < 1e-4
@@ -138,14 +144,14 @@ def check_plane(law, reach):
     assert z_scores(z, mean + 0.1 * z.std(0)).abs().max() > bound(4)  # the twin
 
 
-@pytest.mark.parametrize("kind", real_priors, ids=name)
+@pytest.mark.parametrize("kind", [long_ones(kind) for kind in real_priors], ids=name)
 def test_priors_have_mass_one_and_are_the_law_of_their_samples(kind):
     for seed in range(2):
         torch.manual_seed(seed)
         check_plane(built(kind, {"kind": "mean-field-normal"})[0].prior(), reach=4.5)
 
 
-@pytest.mark.parametrize("kind", real_posteriors, ids=name)
+@pytest.mark.parametrize("kind", [long_ones(kind) for kind in real_posteriors], ids=name)
 def test_posteriors_have_mass_one_and_are_the_law_of_their_samples(kind):
     for seed in range(2):
         torch.manual_seed(seed)
@@ -292,7 +298,7 @@ def test_von_mises_fisher_samples_have_its_moments(dim, kappa):
     assert z_scores(z, 1.1 * law.mean + 0.05).abs().max() > bound(2 * dim)  # the twin
 
 
-@pytest.mark.parametrize("dim", [2, 3, 10])
+@pytest.mark.parametrize("dim", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 10))])
 def test_von_mises_fisher_gradients_are_unbiased(dim):
     """d/dkappa E[f(z)] of f = z' mu and its square; without the implicit term it is zero."""
     kappa = torch.full((100_000,), 4.0).requires_grad_()

@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 EVIDENCE, LIMITS = "tests/test_evidence.py", "tests/test_limits.py"
+SITES = "tests/test_sites.py"
 
 # What is broken, where, by which text, and the tests that must then fail.
 MUTATIONS = {
@@ -62,7 +63,7 @@ MUTATIONS = {
         f"{EVIDENCE}::test_sandwich_holds_the_truth",
     ),
     "the Jacobian is forgotten": (
-        "unconstrained.py",
+        "programs/unconstrained.py",
         "jacobian = jacobian + sum_rightmost(volume, volume.dim() - jacobian.dim())",
         "jacobian = jacobian + 0 * sum_rightmost(volume, volume.dim() - jacobian.dim())",
         f"{EVIDENCE}::test_annealing_on_a_half_line",
@@ -87,8 +88,8 @@ MUTATIONS = {
     ),
     "the ledger climbs down": (
         "gaps.py",
-        "value = objective(program.model, program.guide, x, index=every).loss",
-        "value = -objective(program.model, program.guide, x, index=every).loss",
+        "value = objective(program.model, program.guide, x, **more).loss",
+        "value = -objective(program.model, program.guide, x, **more).loss",
         f"{LIMITS}::test_a_full_covariance_has_no_approximation_gap",
     ),
     "a larger family forgets the smaller one": (
@@ -153,8 +154,8 @@ MUTATIONS = {
     ),
     "activity is a standard deviation": (
         "collapse.py",
-        "return encode(vae, x, index=index, seed=seed).loc.var(0)",
-        "return encode(vae, x, index=index, seed=seed).scale.mean(0)",
+        "return encode(vae, x, seed=seed, **known).loc.var(0)",
+        "return encode(vae, x, seed=seed, **known).scale.mean(0)",
         f"{LIMITS}::test_active_units_are_the_eigenvalues_above_the_noise",
     ),
     "the rate has the wrong sign": (
@@ -229,6 +230,48 @@ MUTATIONS = {
         "volume = tril.diagonal().log().sum()",
         f"{LIMITS}::test_classical_references",
     ),
+    "closed forms are taken everywhere": (
+        "objectives/kl.py",
+        "exact[name] = {*given} <= {*drawn[: drawn.index(name)]}",
+        "exact[name] = True",
+        f"{SITES}::test_closed_forms_where_they_are_exact",
+    ),
+    "a known value is scored as a draw": (
+        "distributions/known.py",
+        "torch.where(self.there, torch.where(same, 0.0, NEVER).to(free.dtype), free)",
+        "free",
+        f"{SITES}::test_labels_against_brute_force",
+    ),
+    "listed values do not weigh the data": (
+        "objectives/enumeration.py",
+        "value = weight * density(p)",
+        "value = density(p)",
+        f"{SITES}::test_labels_against_brute_force",
+    ),
+    "holes are filled with zeros and scored": (
+        "distributions/partial.py",
+        "parts = torch.where(there, law.log_prob(filled), 0.0)",
+        "parts = law.log_prob(filled)",
+        f"{SITES}::test_holes_against_probabilistic_pca",
+    ),
+    "a chain starts at its second state": (
+        "distributions/markov.py",
+        "torch.cat([first, value[..., :-1, :]], -2)",
+        "value",
+        f"{SITES}::test_sequences_against_the_kalman_filter",
+    ),
+    "evidence has the prior's weight": (
+        "posteriors/corrected.py",
+        "error.pow(-2) * there",
+        "scale.pow(-2) * there",
+        f"{SITES}::test_a_ladder_whose_evidence_is_exact",
+    ),
+    "imputed data are not weighed": (
+        "evaluate/imputation.py",
+        "share = log_w.softmax(0)",
+        "share = torch.zeros_like(log_w).softmax(0)",
+        f"{SITES}::test_imputed_data_have_their_conditional_moments",
+    ),
 }
 
 
@@ -239,7 +282,7 @@ def test_a_planted_fault_is_caught(name, tmp_path):
     for folder in ("pyro_vae", "tests"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    path = tmp_path / "pyro_vae/evaluate" / file
+    path = tmp_path / "pyro_vae" / (file if "/" in file else f"evaluate/{file}")
     source = path.read_text()
     assert source.count(right) == 1, f"{file} says {right!r} {source.count(right)} times"
     path.write_text(source.replace(right, wrong))

@@ -78,7 +78,14 @@ def test_swapping_priors_and_posteriors(tmp_path):
 
 
 LESSONS = sorted((ROOT / "notebooks").glob("*.py"))
-LONG = ("06", "07", "08", "10")  # lessons that take long, of kinds that others have, too
+LONG = (
+    "04",
+    "06",
+    "07",
+    "08",
+    "09",
+    "10",
+)  # lessons that take long, of kinds that others have, too
 
 
 def test_there_are_ten_lessons():

@@ -638,3 +638,34 @@ def test_names_of_one_factor_are_what_they_were():
     parts = {name.split(".")[0] + "." + name.split(".")[1] for name in vae.state_dict()}
     assert parts == {"likelihood.decoder", "likelihood.log_scale", "posterior.encoder"}
     assert sample_sites(poutine.trace(vae.guide).get_trace(torch.randn(3, 6))).keys() == {"z"}
+
+
+def test_free_bits_by_site():
+    """Where each KL term is below what is free, the rate costs that much for each site."""
+    vae, x, _ = two_layers("top-down")
+    torch.manual_seed(1)
+    plain = ELBO()(vae.model, vae.guide, x)
+    torch.manual_seed(1)
+    free = ELBO(free_bits=50.0, free_bits_per="site")(vae.model, vae.guide, x)
+    torch.testing.assert_close(free.loss, 100 - free.reconstruction)
+    torch.manual_seed(1)
+    little = ELBO(free_bits=1e-3, free_bits_per="site")(vae.model, vae.guide, x)
+    torch.testing.assert_close(little.loss, plain.loss)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("bottom-up", {"supervision": 1.0}, "Expected enumeration for supervision"),
+        ("bottom-up", {"estimator": "enumeration"}, "whose values can be listed"),
+        ("semi-supervised", {"estimator": "iwae"}, "through whose samples no gradient flows"),
+        ("semi-supervised", {"estimator": "vimco"}, "at least 2 particles"),
+        ("bottom-up", {"alfa": 1.0}, "got alfa"),
+        ("bottom-up", {"estimator": "stl", "capacity": 1.0}, "bend its KL term"),
+    ],
+)
+def test_what_the_planner_refuses(name, options, words):
+    kind = KINDS[name]()
+    x, known = as_split(kind.x, **kind.known).batch(slice(0, 4))
+    with pytest.raises(ValueError, match=words):
+        pv.plan(kind.vae, x, known=known, **options)
