@@ -43,6 +43,11 @@ class Factor(nn.Module):
             >>> pv.posteriors.MeanFieldNormal(pv.nn.MLP(2, [8], 2 * 4)).given("z2").parents
             ('z2',)
         """
+        if strange := [name for name in parents if not isinstance(name, str)]:
+            raise ValueError(
+                f'Expected names of what a factor is given, as in .given("z", "c"); got '
+                f"{type(strange[0]).__name__}."
+            )
         self.parents = parents
         return self
 

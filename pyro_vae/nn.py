@@ -371,6 +371,12 @@ class Join(nn.Module):
         Arguments:
             inputs: As many tensors as there are `event_dims`, in that order.
         """
+        if isinstance(inputs, Tensor) or len(inputs) != len(self.event_dims):
+            got = 1 if isinstance(inputs, Tensor) else len(inputs)
+            raise ValueError(
+                f"Expected {len(self.event_dims)} inputs, as Join(net, {self.event_dims}) says; "
+                f"got {got}. Give event_dims a number for each."
+            )
         flat = [v.flatten(-d) if d > 1 else v for v, d in zip(inputs, self.event_dims)]
         batch = torch.broadcast_shapes(*(v.shape[:-1] for v in flat))
         joined = torch.cat([v.expand(*batch, v.shape[-1]) for v in flat], -1)

@@ -141,15 +141,15 @@ def test_conditions_from_the_columns_of_a_table(workdir, capsys):
     rows = [f"{i % 7}.5,{'fm'[i % 2]},{i % 3}.25,{i % 5}.75" for i in range(60)]
     written("t.csv", "age,sex,a,b\n" + "\n".join(rows))
     assert main(["train", written("c.toml", CONDITIONAL), "--out", "r"]) == 0
-    assert figures(capsys, "r")["given"] == "c"
+    assert figures(capsys, "r")["evidence"] == "p(x | c)"
     assert main(["evaluate", "r", "--num-samples", "10"]) == 0
     assert "log p(x | c)" in capsys.readouterr().out
     assert main(["sample", "r"]) == 2 and "--given NAME=VALUE" in capsys.readouterr().err
-    np.save("c.npy", np.zeros((64, 2)))
-    for given in ("c=1.5,0", "c=@c.npy"):
+    np.save("c.npy", np.zeros((64, 3)))
+    for given in ("c=1.5,0,1", "c=@c.npy"):
         assert main(["sample", "r", "--given", given, "--out", "s.csv"]) == 0
     assert Path("s.csv").read_text().startswith("a,b\n")
-    assert main(["sample", "r", "--given", "c=1,2,3"]) == 2
+    assert main(["sample", "r", "--given", "c=1"]) == 2
     assert main(["evaluate", "r", "--data", "t.csv", "--num-samples", "10"]) == 0
     assert main(["train", "c.toml", "--data.known.c", "agee", "--out", "q"]) == 2
     assert "got agee" in capsys.readouterr().err
@@ -195,3 +195,40 @@ def test_estimators_have_one_list():
     from pyro_vae.objectives.planner import ESTIMATORS as OBJECTIVES
 
     assert set(ESTIMATORS) == set(OBJECTIVES)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"data.known": {}}, "num_labels: expected one name"),
+        ({"data.known": {"y": "label", "c": "label"}}, "num_labels: expected one name"),
+        ({"data.known": {"x": "label"}, "data.num_labels": None}, "not x or index"),
+        ({"data.known": {"c": []}, "data.num_labels": None}, "data.known"),
+        ({"data.known": {"c": "label"}}, "train.supervision: expected a latent site"),
+        ({"data.num_labels": 0}, "data.num_labels"),
+    ],
+)
+def test_known_data_that_are_refused(workdir, flags, words):
+    with pytest.raises(ValueError, match=words):
+        validate({**override(read_recipe(written("m2.toml", M2)), {}), **nested(M2, flags)})
+
+
+def nested(text, flags):
+    import tomllib
+
+    values = tomllib.loads(text)
+    for dotted, value in flags.items():
+        table, key = dotted.split(".")
+        values[table][key] = value
+    return values
+
+
+def test_too_many_labels_and_no_column_left(workdir):
+    recipe = validate(nested(M2, {"data.num_labels": 99_999}))
+    with pytest.raises(ValueError, match=r"at most 1300 data\.num_labels"):
+        pv.data.load(recipe.data, quiet=True)
+    written("t.csv", "age,sex\n1.5,f\n2.5,m\n3.5,f\n4.5,m\n")
+    with pytest.raises(ValueError, match="Expected columns left for x"):
+        pv.data.load("t.csv", known={"c": ["age", "sex"]}, quiet=True)
+    data = pv.data.load("t.csv", known={"c": "sex"}, valid=0, test=0, quiet=True)
+    assert data.train.known["c"].shape == (4, 2)  # one-hot, as categories have no order

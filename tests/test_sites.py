@@ -286,8 +286,8 @@ def test_labels_against_pyros_enumeration(extra):
     assert apart(none, ours) > bound(2)
 
 
-def test_the_evidence_of_data_and_labels():
-    vae, x, y = m2()
+def by_quadrature(vae, x):
+    """log p(x, y) of each datum and class, by a grid over z."""
     side = torch.linspace(-6, 6, 121)
     z = torch.cartesian_prod(side, side)
     area = 2 * (side[1] - side[0]).log()
@@ -298,7 +298,12 @@ def test_the_evidence_of_data_and_labels():
         log_z = dist.Normal(0.0, 1.0).log_prob(z).sum(-1)
         inside = (log_x + log_z[:, None]).logsumexp(0) + area
         parts.append(inside + vae.prior["y"]().log_prob(torch.eye(K)[k]))
-    joint = torch.stack(parts, -1)
+    return torch.stack(parts, -1).detach()
+
+
+def test_the_evidence_of_data_and_labels():
+    vae, x, y = m2()
+    joint = by_quadrature(vae, x)
     at_label = joint.masked_fill(torch.nan_to_num(y) == 0, -torch.inf).logsumexp(-1)
     exact = torch.where(y[:, 0].isnan(), joint.logsumexp(-1), at_label).detach()
     found = pv.log_marginal(vae, x, 40_000, y=y)
@@ -611,7 +616,7 @@ def test_what_is_known_is_asked_for():
     kind = KINDS["conditional"]()
     with pytest.raises(ValueError, match=r"Expected c= for every datum"):
         pv.elbo(kind.vae, kind.x)
-    with pytest.raises(ValueError, match=r"got \['d'\]"):
+    with pytest.raises(ValueError, match="got d, which no factor is given"):
         pv.elbo(kind.vae, kind.x, d=kind.known["c"], **kind.known)
     with pytest.raises(ValueError, match="a row for each of 40 data"):
         pv.elbo(kind.vae, kind.x, c=kind.known["c"][:3])
@@ -669,3 +674,167 @@ def test_what_the_planner_refuses(name, options, words):
     x, known = as_split(kind.x, **kind.known).batch(slice(0, 4))
     with pytest.raises(ValueError, match=words):
         pv.plan(kind.vae, x, known=known, **options)
+
+
+# --- What is not silently wrong -----------------------------------------------------------------
+
+
+class Wide(pv.base.Likelihood):
+    """A second observation whose spread, not its place, depends on z."""
+
+    def __init__(self):
+        nn.Module.__init__(self)
+        self.event_dim = 1
+
+    def forward(self, z):
+        return dist.Normal(torch.zeros_like(z), (2 * z).exp()).to_event(1)
+
+
+def test_sites_that_are_not_observed_do_not_weigh_imputed_data():
+    class Exact(nn.Module):
+        def forward(self, x):
+            v = 1 / (1 + 4 * (~x.isnan()).sum(-1, keepdim=True))
+            return torch.cat([4 * v * x.nansum(-1, keepdim=True), v.log() / 2], -1)
+
+    x = pv.likelihoods.MissingAtRandom(
+        pv.likelihoods.Gaussian(linear(torch.ones(2, 1)), "fixed", 0.5)
+    )
+    vae = pv.VAE(pv.priors.StandardNormal(1), pv.Sites(x=x, w=Wide().given("z")), N(Exact()))
+    found = pv.impute(vae, torch.tensor([[1.0, NAN]]), 10, num_particles=50_000)
+    assert float(found.mean[0, 1]) == pytest.approx(0.8, abs=0.01)
+
+
+def test_told_values_of_latent_sites_are_kept():
+    decoder = Join(linear(torch.tensor([[0.0, 0.0, 1.0, 10.0, 100.0]])), (1, 1))
+    vae = pv.VAE(
+        pv.Sites(z=pv.priors.StandardNormal(2), y=pv.priors.Categorical(3)),
+        pv.likelihoods.Gaussian(decoder, "fixed", 0.1),
+        pv.Sites(z=N(MLP(1, [4], 4)), y=pv.posteriors.Categorical(MLP(1, [4], 3), 3)),
+    )
+    y = torch.eye(3)[[2] * 5]
+    assert pv.evaluate.decode(vae, torch.zeros(5, 2), y=y).eq(100).all()
+    assert pv.sample(vae, 5, "mean", y=torch.eye(3)[1]).eq(10).all()
+    with pytest.raises(ValueError, match="Expected latent variables of the sites"):
+        pv.evaluate.decode(vae, torch.zeros(5, 5), y=y)
+    with pytest.raises(ValueError, match="one-hot rows"):
+        pv.sample(vae, 5, y=1)
+    for bad in (pv.evaluate.sbc, pv.evaluate.eubo):
+        with pytest.raises(ValueError, match="latent variables are simulated"):
+            bad(vae, 40, y=torch.eye(3)[[2] * 40])
+
+
+def test_the_prior_as_a_guide_knows_what_is_known():
+    vae, x, y = m2()
+    y = torch.eye(K)[torch.randint(K, (7,))]
+    guide = pv.evaluate.prior_guide(vae.model)
+    exact = (by_quadrature(vae, x) * y).sum(-1)
+    naive = pv.log_marginal((vae.model, guide), x, 20_000, y=y)
+    z = (naive.log_marginal - exact) / naive.mc_se
+    assert float(z.abs().max()) < bound(7)
+
+
+def test_a_collapsed_layer_is_not_active_and_moments_are_whole():
+    vae = pv.VAE(
+        pv.Sites(
+            z2=pv.priors.StandardNormal(1), z1=N(linear(torch.zeros(1, 1), [0.0])).given("z2")
+        ),
+        pv.likelihoods.Gaussian(MLP(1, [8], 3)).given("z1"),
+        pv.Sites(
+            z1=N(linear(torch.zeros(1, 3), [0.0])),
+            z2=N(linear(torch.ones(1, 1), [math.log(0.1)])).given("z1"),
+        ),
+    )
+    x = torch.randn(5000, 3)
+    assert float(pv.evaluate.active_units(vae, x).max()) < 0.005
+    assert float(pv.encode(vae, x).scale[:, 0].square().mean()) == pytest.approx(1.01, abs=0.02)
+
+
+def test_rates_of_sites_add_up():
+    vae, x, _ = two_layers("top-down")
+    found = pv.evaluate.rate_distortion(vae, x, 7)
+    torch.testing.assert_close(torch.stack([*found.by_site.values()]).sum(), found.rate)
+    mask = torch.arange(len(x)) < 50
+    masked = tuple(poutine.mask(p, mask=mask) for p in (vae.model, vae.guide))
+    found = pv.evaluate.rate_distortion(masked, x, 3)
+    torch.testing.assert_close(torch.stack([*found.by_site.values()]).sum(), found.rate)
+
+
+def test_contraction_is_what_data_add_to_the_condition():
+    vae = pv.VAE(
+        N(linear(3 * torch.ones(1, 1), [0.0])).given("c"),
+        pv.likelihoods.Gaussian(linear(torch.zeros(2, 1)), "fixed", 0.5).given("z"),
+        N(linear(3 * torch.ones(1, 1), [0.0])).given("c"),
+    )
+    found = pv.evaluate.sbc(vae, 500, c=torch.randn(500, 1))
+    assert abs(float(found.contraction)) < 0.25
+    with pytest.raises(ValueError, match="or one row, or 500"):
+        pv.evaluate.sbc(vae, 500, c=torch.randn(40, 1))
+
+
+def test_optimal_sigmas_of_all_observed_sites_move():
+    optimal = lambda: pv.likelihoods.Gaussian(MLP(2, [8], 2), "optimal")  # noqa: E731
+    vae = pv.VAE(
+        pv.priors.StandardNormal(2),
+        pv.Sites(x=optimal(), w=optimal().given("z")),
+        N(MLP(2, [8], 4)),
+    )
+    data = as_split(torch.randn(40, 2), w=0.05 * torch.randn(40, 2))
+    pv.fit(vae, data, epochs=100, batch_size=20, compile="no", progress=False)
+    assert float(vae.likelihood["w"].log_scale.exp()) < 0.3
+
+
+def test_supervision_is_masked_and_scaled():
+    vae, x, y = m2()
+    objective = Enumeration(supervision=5.0)
+    with torch.no_grad():
+        hidden = [poutine.mask(p, mask=torch.tensor(False)) for p in (vae.model, vae.guide)]
+        assert float(objective(*hidden, x, y=y).loss) == 0
+        torch.manual_seed(1)
+        one = float(objective(vae.model, vae.guide, x, y=y).loss)
+        torch.manual_seed(1)
+        scaled = [poutine.scale(p, scale=10.0) for p in (vae.model, vae.guide)]
+        assert float(objective(*scaled, x, y=y).loss) == pytest.approx(10 * one)
+
+
+def test_what_is_refused_in_words(tmp_path):
+    kind = KINDS["conditional"]()
+    x, c = kind.x, kind.known["c"].clone()
+    c[30, 0] = NAN
+    with pytest.raises(ValueError, match="Expected c without holes.*row 30"):
+        pv.fit(kind.vae, as_split(x, c=c), epochs=1, progress=False)
+    with pytest.raises(ValueError, match=r"Give a column as c\[:, None\]"):
+        pv.elbo(kind.vae, x, c=c[:, 1])
+    with pytest.raises(ValueError) as told:
+        pv.elbo(kind.vae, x)
+    assert "Trace Shapes" not in str(told.value)
+    few = Join(MLP(1, [8], 2), (1,))
+    vae = pv.VAE(
+        pv.priors.StandardNormal(1),
+        pv.likelihoods.Gaussian(few).given("z", "c"),
+        N(MLP(6, [8], 2)),
+    )
+    with pytest.raises(ValueError, match="Expected 1 inputs"):
+        pv.elbo(vae, x, c=kind.known["c"])
+    vae.likelihood.decoder = MLP(4, [8], 6)
+    with pytest.raises(ValueError, match=r"Wrap it: pv\.nn\.Join"):
+        pv.elbo(vae, x, c=kind.known["c"])
+    with pytest.raises(ValueError, match="Expected names of what a factor is given"):
+        N(MLP(2, [], 2)).given(["z", "c"])
+    with pytest.raises(ValueError, match="got 'seed'"):
+        pv.VAE(
+            pv.priors.StandardNormal(1),
+            pv.likelihoods.Gaussian(few).given("seed"),
+            N(MLP(1, [], 2)),
+        )
+    pair = KINDS["two observed sites"]()
+    with pytest.raises(ValueError, match="Give w="):
+        pv.ais(pair.vae, pair.x, v=pair.known["v"], start="guide", num_temperatures=3)
+
+    def joined(*order):
+        likelihood = pv.likelihoods.Gaussian(Join(MLP(2, [8], 6), (1, 1))).given(*order)
+        prior = pv.Sites(a=pv.priors.StandardNormal(1), b=pv.priors.StandardNormal(1))
+        return pv.VAE(prior, likelihood, pv.Sites(a=N(MLP(6, [8], 2)), b=N(MLP(6, [8], 2))))
+
+    pv.fit(joined("a", "b"), x, epochs=1, out=tmp_path / "r", progress=False)
+    with pytest.raises(ValueError, match="Gaussian given a and b is now Gaussian given b and a"):
+        pv.fit(joined("b", "a"), x, epochs=2, out=tmp_path / "r", resume=True, progress=False)

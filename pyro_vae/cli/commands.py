@@ -62,7 +62,7 @@ def evaluate(command: arguments.Evaluate, flags: dict[str, Any]) -> None:
         return
     if command.out is not None:
         write_arrays(command.out, {**_keys(split), **by_datum})
-    label = f"log p(x | {figures['given']})" if "given" in figures else "log p(x)"
+    label = f"log {figures['evidence']}"
     print(
         f"{name}, {which}, {figures['num_data']} data, in nats per datum:\n"
         f"  ELBO      {_mean(figures['elbo'], figures['elbo_se'])}\n"
@@ -256,7 +256,7 @@ def sample(command: arguments.Sample, flags: dict[str, Any]) -> None:
     run = open_run(command.run)
     vae = load(command.run, command.device)
     count = at_least_one(command.num_samples, "--num-samples")
-    given = given_values(vae, command.given, run.data.get("form", {}))
+    given = given_values(vae, command.given, run.data.get("form", {}), run.recipe.data.known)
     figure = plot_samples(vae, count, seed=command.seed, **given)
     save_picture(figure, command.run, "samples", _title(run))
     if command.out is not None:

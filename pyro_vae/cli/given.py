@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 
-def given_values(vae: Any, told: Sequence[str], form: Mapping[str, Any]) -> dict[str, Any]:
+def given_values(
+    vae: Any, told: Sequence[str], form: Mapping[str, Any], known_as: Mapping[str, Any]
+) -> dict[str, Any]:
     r"""Reads what a condition or a latent site is to be.
 
     Arguments:
@@ -13,32 +15,37 @@ def given_values(vae: Any, told: Sequence[str], form: Mapping[str, Any]) -> dict
         told: Texts such as ``y=3`` (a class by number or name becomes a one-hot row),
             ``c=0.5,1`` (one value for all samples) and ``c=@c.npy`` (a row for each).
         form: What is recorded of the training data: names of classes, shapes of conditions.
+        known_as: What in the data is known by these names.
 
     Raises:
         ValueError: There is no such name, or the value has another shape.
     """
     import torch
 
+    from ..distributions import describe
     from ..plot.latent import latent_laws
 
-    conditions = {name: tuple(shape) for name, shape in form.get("known", {}).items()}
-    known = {name: shape for name, shape in conditions.items() if name in vae.conditions}
+    shapes_known = {name: tuple(shape) for name, shape in form.get("known", {}).items()}
+    known = {name: shape for name, shape in shapes_known.items() if name in vae.conditions}
+    some = {n: torch.zeros(2, *shape) for n, shape in known.items()}
+    laws = latent_laws(vae, 2, some)
+    labels = {n for n, columns in known_as.items() if tuple(columns) == ("label",)}
+    classes = {n for n, law in laws.items() if describe(law.support) == "one-hot blocks"} | labels
     values: dict[str, Any] = {}
     for text in told:
         name, equals, value = text.partition("=")
         if not equals or name not in (*vae.conditions, *vae.latents):
             names = ", ".join((*vae.conditions, *vae.latents))
             raise ValueError(f"Expected --given NAME=VALUE with a name of {names}; got {text!r}.")
-        values[name] = _read(name, value, form.get("classes", ()))
-    some = {n: torch.zeros(2, *shape) for n, shape in known.items()}
-    shapes = {n: tuple(law.event_shape) for n, law in latent_laws(vae, 2, some).items()}
+        values[name] = _read(name, value, form.get("classes", ()) if name in labels else ())
+    shapes = {n: tuple(law.event_shape) for n, law in laws.items()}
     shapes |= known
     for name, value in values.items():
         shape = shapes.get(name, tuple(value.shape))
-        if value.dim() == 0 and len(shape) == 1 and shape[0] > 1 and float(value) == int(value):
-            if not 0 <= int(value) < shape[0]:
+        if name in classes and value.dim() == 0 and len(shape) == 1 and shape[0] > 1:
+            if not 0 <= float(value) < shape[0] or float(value) != int(value):
                 raise ValueError(
-                    f"Expected --given {name} from 0 to {shape[0] - 1}; got {int(value)}."
+                    f"Expected --given {name} from 0 to {shape[0] - 1}; got {float(value):g}."
                 )
             values[name] = torch.eye(shape[0])[int(value)]
         elif value.dim() == 0 and shape == (1,):

@@ -1,9 +1,16 @@
 r"""Data sets, by name."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    model_validator,
+)
 
 from .kinds import Kind
 
@@ -18,9 +25,17 @@ def _rows(value: float) -> float:
     return value
 
 
+def _known(name: str) -> str:
+    if not name.isidentifier() or name in ("x", "index", "x_missing"):
+        raise ValueError("expected a name such as y or c, not x or index")
+    return name
+
+
+Known = Annotated[str, AfterValidator(_known)]
 Share = Annotated[int | float, Field(ge=0), AfterValidator(_rows)]
 Name = Annotated[str, BeforeValidator(lambda v: "none" if v is None else str(v))]
 Names = Annotated[tuple[str, ...], BeforeValidator(_words)]
+Some = Annotated[Names, Field(min_length=1)]
 
 
 class DataKind(Kind):
@@ -35,11 +50,21 @@ class DataKind(Kind):
     densities of real numbers are scaled back: figures and outputs are those of x itself."""
     seed: NonNegativeInt = 0
     """Seeds random splits and bits that are drawn once."""
-    known: dict[str, Names] = {}  # noqa: RUF012
+    known: dict[Known, Some] = {}  # noqa: RUF012
     """What model and guide take besides x, by name: the label ("label"), or columns of a table,
     which then are not in x."""
-    num_labels: NonNegativeInt | None = None
+    num_labels: PositiveInt | None = None
     """How many training data keep their label, evenly over classes; all by default."""
+
+    @model_validator(mode="after")
+    def _labels(self) -> Self:
+        labels = [name for name, columns in self.known.items() if columns == ("label",)]
+        if self.num_labels is not None and len(labels) != 1:
+            raise ValueError(
+                "num_labels: expected one name in data.known that is the label, as in "
+                f'known = {{ y = "label" }}; got {", ".join(labels) or "none"}'
+            )
+        return self
 
 
 class HeldOut(DataKind):

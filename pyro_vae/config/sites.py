@@ -89,6 +89,11 @@ def check_sites(recipe: Any) -> None:
                         f"({', '.join(dict.fromkeys(there)) or 'none'}); got {parent!r}"
                     )
             there.append(name)
+    if recipe.train.supervision and not [name for name in latent if name in data]:
+        raise ValueError(
+            f"train.supervision: expected a latent site that data.known names "
+            f"({', '.join(latent)}); got {', '.join(data) or 'none'}"
+        )
     guided = [name for name, kind in parts["posterior"].items() if kind.kind != "net"]
     if lacking := [name for name in latent if name not in guided]:
         raise ValueError(

@@ -129,7 +129,7 @@ def with_known(dataset: Dataset, classes: int = 0) -> Dataset:
     r"""Gives every split what its kind says that model and guide take besides `x`.
 
     Labels become one-hot rows, NaN where there is none; real labels a column. Columns of a table
-    leave `x`.
+    leave `x`; their categories become one-hot rows.
 
     Arguments:
         dataset: The data as they were read.
@@ -163,10 +163,14 @@ def with_known(dataset: Dataset, classes: int = 0) -> Dataset:
                 )
             places = [names.index(column) for column in columns]
             columns_moved |= {split.columns[j].name: split.columns[j] for j in places}
-            known[word] = split.rows(slice(None))[:, places]
+            known[word] = torch.cat([_column(split, j) for j in places], 1)
             moved += places
         if moved:
             rest = [j for j in range(split.x_shape[0]) if j not in moved]
+            if not rest:
+                raise ValueError(
+                    f"Expected columns left for x; got all of {', '.join(names)} in data.known."
+                )
             split = replace(
                 split,
                 stored=split.stored[:, rest],
@@ -174,6 +178,16 @@ def with_known(dataset: Dataset, classes: int = 0) -> Dataset:
             )
         splits[name] = split.knowing(**known)
     return replace(dataset, splits=splits, moved=tuple(columns_moved.values()))
+
+
+def _column(split: Split, place: int) -> torch.Tensor:
+    r"""A column as numbers, of shape `(N, 1)`; categories as one-hot rows."""
+    values = split.rows(slice(None))[:, place]
+    count = len(split.columns[place].categories)
+    if not count:
+        return values[:, None]
+    rows = torch.nn.functional.one_hot(values.nan_to_num().long(), count).to(values.dtype)
+    return torch.where(values[:, None].isnan(), torch.nan, rows)
 
 
 def _labels_of(split: Split, count: int) -> torch.Tensor:
@@ -193,6 +207,11 @@ def _keep(rows: torch.Tensor, count: int, seed: int) -> torch.Tensor:
     r"""So many rows, evenly over classes where they are one-hot; NaN in the place of others."""
     order = torch.from_numpy(np.random.default_rng((seed, 1)).permutation(len(rows)))
     there = order[~rows[order].isnan().any(1)]
+    if count > len(there):
+        raise ValueError(
+            f"Expected at most {len(there)} data.num_labels, as many training data have one; got "
+            f"{count}."
+        )
     if rows.shape[1] > 1:
         classes = rows[there].argmax(1)
         places = torch.zeros(len(there), dtype=torch.long)

@@ -68,6 +68,11 @@ class Rest(dist.TorchDistribution):
     has_rsample = True
 
     def __init__(self, partial: Partial, holes: Tensor) -> None:
+        if not partial.base.has_rsample:
+            raise ValueError(
+                "Expected a likelihood of real numbers for holes that another site is given, "
+                f"through which gradients flow; got {type(elements(partial.base)).__name__}."
+            )
         self.partial, self.holes = partial, holes
         around = holes.shape[: holes.dim() - len(partial.event_shape)]
         batch = torch.broadcast_shapes(partial.batch_shape, around)

@@ -16,12 +16,13 @@ from ..programs import (
     Start,
     Unconstrained,
     as_program,
-    device_of,
     dtype_of,
+    plainly,
     sample_sites,
     undisturbed,
 )
 from .checks import check_rows, take
+from .generate import rows_of
 from .importance import ELEMENTS_AT_ONCE, figures
 from .staged import Staged
 
@@ -187,9 +188,14 @@ def simulate(
         The values of its latent sites; and `x`, with conditions and the values of other observed
         sites as what is known.
     """
-    device, dtype = device_of(vae), dtype_of(vae)
-    given = {n: torch.as_tensor(v).to(device, dtype) for n, v in (known or {}).items()}
-    trace = poutine.trace(vae.model).get_trace(batch_size=num_data, **given)
+    dtype, latents = dtype_of(vae), getattr(vae, "latents", ())
+    if told := [name for name in known or {} if name in latents]:
+        raise ValueError(
+            f"Expected conditions alone, as latent variables are simulated; got {', '.join(told)}."
+        )
+    given = {n: rows_of(vae, n, v, num_data) for n, v in (known or {}).items() if v is not None}
+    with plainly():
+        trace = poutine.trace(vae.model).get_trace(batch_size=num_data, **given)
     x = trace.nodes["_RETURN"]["value"]
     others = [name for name in getattr(vae, "observed", ()) if name != "x"]
     seen = {**given, **{name: trace.nodes[name]["value"] for name in others}}

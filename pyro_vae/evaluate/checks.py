@@ -23,6 +23,7 @@ from ..programs import (
     guide_name,
     is_vae,
     note_rows,
+    plainly,
     refused,
     rows_differ,
     sample_sites,
@@ -71,10 +72,11 @@ def take(
         violation = ""
         try:
             if key:
-                with _in_words(vae, split):
+                with plainly(), _in_words(vae, split):
                     check_data(vae, split)
             else:
-                check_program(vae, split)
+                with plainly():
+                    check_program(vae, split)
         except ValueError as error:
             if not skip_checks:
                 raise
@@ -118,6 +120,12 @@ def check_data(vae: Any, split: Split) -> None:
         ValueError: A datum has another shape, is not finite or lies outside the support; or what
             is known is not what factors are given.
     """
+    flat = [n for n in getattr(vae, "conditions", ()) if _is_flat(split.known.get(n))]
+    if flat:
+        raise ValueError(
+            f"Expected {flat[0]} of shape (N, ...); got {tuple(split.known[flat[0]].shape)}. Give "
+            f"a column as {flat[0]}[:, None], and classes as one-hot rows."
+        )
     with undisturbed(vae, 0) as device:
         split = split.to(device)
         x, known = _few(vae, split, 2)
@@ -153,6 +161,29 @@ def check_data(vae: Any, split: Split) -> None:
         for name, site in p.items():
             if name in split.known and not site["is_observed"]:
                 _check_known(split.known[name], name, site["fn"], split.source)
+
+        _check_gaps(vae, split)
+
+
+def _is_flat(value: Tensor | None) -> bool:
+    return value is not None and value.dim() == 1 and value.is_floating_point()
+
+
+def _check_gaps(vae: Any, split: Split) -> None:
+    r"""Refuses what is given to factors with NaN in it, where they return NaN for that."""
+    for name, value in split.known.items():
+        if name in vae.latents or not value.is_floating_point():
+            continue
+        rows = value.reshape(len(value), -1).isnan().any(1).nonzero()[:, 0]
+        for row in rows[:1]:
+            x, known = split.batch(row[None])
+            weights = weigh(vae.model, vae.guide, x, 1, **known)
+            if bool(weights.log_weights.isnan().any()):
+                raise ValueError(
+                    f"Expected {name} without holes, as networks that are given it return NaN; "
+                    f"got NaN in row {int(row)} of {split.source}. Fill them, or let the network "
+                    "see what is there (pv.nn.Observed)."
+                )
 
 
 def _of_site(split: Split, name: str) -> Split | None:

@@ -15,15 +15,16 @@ from ..data import Split
 from ..objectives.kl import closed_sites, kl_by_feature
 from ..programs import (
     as_program,
+    check_plates,
     density,
     density_of,
     guide_name,
     sample_sites,
+    traces,
     undisturbed,
-    weigh,
 )
 from .checks import check_rows, take
-from .latent import encode
+from .latent import drawn_moments
 
 ACTIVE = 0.01
 r"""The variance of the posterior mean over data above which a unit is active."""
@@ -55,7 +56,8 @@ def active_units(
     Returns:
         The activities, of shape `(latent_dim,)`.
     """
-    return encode(vae, x, seed=seed, **known).loc.var(0)
+    sites = drawn_moments(vae, x, seed, known).values()  # less what draws of other sites add
+    return torch.cat([(m.loc.var(0) - m.noise.mean(0)).clamp(min=0).flatten() for m in sites])
 
 
 class Rate(NamedTuple):
@@ -111,11 +113,16 @@ def rate_distortion(
         for start in range(0, len(split), ROWS_AT_ONCE):
             x, more = split.batch(slice(start, start + ROWS_AT_ONCE))
             for _ in range(num_samples):
-                weights = weigh(vae.model, vae.guide, x, 1, **more)
-                rates.append((weights.posterior - weights.prior)[0])
-                distortions.append(-weights.likelihood[0])
-            q, p = _sites(vae, x, more)
-            sites.append({n: _kl(q[n], p[n], len(x)) for n in reversed(p) if n in q})
+                q, p = traces(vae.model, vae.guide, x, 1, **more)
+                check_plates([*q.values(), *p.values()])
+                terms = {name: density(site).expand(len(x)) for name, site in q.items()}
+                for name in reversed(p):
+                    if name in q:
+                        terms[name] = terms[name] - density(p[name])
+                rates.append(torch.stack([*terms.values()]).sum(0))
+                seen = [density(s).expand(len(x)) for s in p.values() if s["is_observed"]]
+                distortions.append(-torch.stack(seen).sum(0))
+                sites.append({name: terms[name] for name in reversed(p) if name in q})
             closed = closed_sites(q, p)
             by_feature = [
                 kl_by_feature(q[n]["fn"], p[n]["fn"], q[n]["value"], exact=closed[n])
@@ -125,7 +132,10 @@ def rate_distortion(
             features.append(by_feature[0] if len(by_feature) == 1 else None)
     rate, rate_se = _mean(rates, num_samples)
     distortion, distortion_se = _mean(distortions, num_samples)
-    by_site = {name: torch.cat([part[name] for part in sites]).mean() for name in sites[0]}
+    by_site = {
+        name: torch.cat([part[name] for part in sites]).sum() / (num_samples * len(split))
+        for name in sites[0]
+    }
     known_features = [f for f in features if f is not None]
     return Rate(
         rate,
@@ -305,11 +315,6 @@ def _sites(vae: Any, x: Tensor, known: dict[str, Any]) -> tuple[dict[str, Any], 
     q = poutine.trace(vae.guide).get_trace(x, **known)
     p = poutine.trace(poutine.replay(vae.model, trace=q)).get_trace(x, **known)
     return sample_sites(q), {n: s for n, s in sample_sites(p).items() if not s["is_observed"]}
-
-
-def _kl(q: Any, p: Any, count: int) -> Tensor:
-    value = q["fn"].log_prob(q["value"]) - p["fn"].log_prob(q["value"])
-    return value.expand(count)
 
 
 def _mean(parts: Sequence[Tensor], num_samples: int) -> tuple[Tensor, Tensor]:

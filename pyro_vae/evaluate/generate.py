@@ -14,7 +14,14 @@ from torch import Tensor
 
 from ..counted import counted
 from ..data import Split
-from ..programs import as_program, dtype_of, sample_sites, undisturbed
+from ..programs import (
+    as_program,
+    device_of,
+    dtype_of,
+    plainly,
+    sample_sites,
+    undisturbed,
+)
 from .checks import check_rows, take
 
 What = Literal["mean", "sample"]
@@ -32,8 +39,9 @@ def sample(
         num_samples: How many data.
         what: ``"mean"`` or ``"sample"``.
         seed: Seeds the draws; mean and sample of one seed share their :math:`z`.
-        known: Conditions, and values of latent sites that are not to be drawn: one for all data,
-            or a row for each; NaN where it is to be drawn.
+        known: Conditions, and values that latent sites are set to: one for all data, or a row for
+            each; NaN where it is to be drawn. What comes after such a site is drawn given the
+            value; what comes before is not conditioned on it.
 
     Returns:
         Data of shape `(num_samples, *x_shape)`.
@@ -42,18 +50,16 @@ def sample(
         ValueError: A condition is missing, or has another number of rows.
     """
     vae = as_program(vae)
-    if missing := [name for name in getattr(vae, "conditions", ()) if name not in known]:
+    given = {n: v for n, v in known.items() if v is not None}
+    needed = getattr(vae, "drawn_under", ())
+    if missing := [name for name in needed if name not in given]:
         raise ValueError(
             f"Expected {', '.join(f'{name}=' for name in missing)}, under which data are drawn; "
             "got none (on the command line, --given NAME=VALUE)."
         )
-    with undisturbed(vae, seed) as device:
-        given = {n: _rows(n, v, num_samples).to(device, dtype_of(vae)) for n, v in known.items()}
-        latents = getattr(vae, "latents", ())
-        fixed = {n: v for n, v in given.items() if n in latents}
-        rest = {n: v for n, v in given.items() if n not in latents}
-        with _Set(fixed):
-            return _see(poutine.trace(vae.model).get_trace(batch_size=num_samples, **rest), what)
+    with undisturbed(vae, seed), plainly():
+        every = {n: rows_of(vae, n, v, num_samples) for n, v in given.items()}
+        return _see(drawn(vae, num_samples, every), what)
 
 
 def reconstruct(
@@ -95,33 +101,53 @@ def decode(vae: Any, z: Tensor, what: What = "mean", *, seed: int = 0, **known: 
         Data of shape `(B, *x_shape)`.
     """
     vae = as_program(vae)
-    with undisturbed(vae, seed) as device:
-        given = {n: torch.as_tensor(v).to(device, dtype_of(vae)) for n, v in known.items()}
-        with poutine.condition(data=split_sites(vae, z.to(device), given)):
-            return _see(poutine.trace(vae.model).get_trace(batch_size=len(z), **given), what)
+    with undisturbed(vae, seed) as device, plainly():
+        given = {n: rows_of(vae, n, v, len(z)) for n, v in known.items() if v is not None}
+        told = {n: v for n, v in given.items() if n in getattr(vae, "latents", ())}
+        rest = {n: v for n, v in given.items() if n not in told}
+        values = split_sites(vae, z.to(device), rest, told)
+        with poutine.condition(data=values):
+            return _see(poutine.trace(vae.model).get_trace(batch_size=len(z), **rest), what)
 
 
-def split_sites(vae: Any, z: Tensor, known: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def split_sites(
+    vae: Any, z: Tensor, known: Mapping[str, Tensor], told: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
     r"""Returns the values of latent sites from those joined, or of the first site alone.
+
+    Arguments:
+        vae: The model.
+        z: The values of the sites that are not told.
+        known: Conditions.
+        told: Values of other latent sites.
 
     Raises:
         ValueError: They are neither.
     """
     trace = poutine.trace(vae.model).get_trace(batch_size=len(z), **known)
-    sites = {n: s for n, s in sample_sites(trace).items() if n in latent_names(vae, trace)}
-    shapes = {n: s["fn"].event_shape for n, s in sites.items()}
-    first = next(iter(shapes))
+    names = [name for name in latent_names(vae, trace) if name not in told]
+    shapes = {n: s["fn"].event_shape for n, s in sample_sites(trace).items() if n in names}
     sizes = [shape.numel() for shape in shapes.values()]
-    if z.shape[1:] == shapes[first]:
-        return {first: z}
-    if z.dim() != 2 or z.shape[1] != sum(sizes):
-        told = ", ".join(f"{n} {tuple(shape)}" for n, shape in shapes.items())
+    first = next(iter(shapes), None)
+    if first is not None and z.shape[1:] == shapes[first]:
+        return {first: z, **told}
+    if z.dim() != 2 or z.shape[1] != sum(sizes) or not sizes:
+        listed = ", ".join(f"{n} {tuple(shape)}" for n, shape in shapes.items()) or "none is left"
         raise ValueError(
-            f"Expected latent variables of the sites {told}, joined as encode joins them, or "
-            f"those of {first} alone; got shape {tuple(z.shape)}."
+            f"Expected latent variables of the sites {listed}, joined as encode joins them, or "
+            f"those of the first alone; got shape {tuple(z.shape)}."
         )
     parts = z.split(sizes, 1)
-    return {n: part.reshape(len(z), *shapes[n]) for n, part in zip(shapes, parts)}
+    return {n: part.reshape(len(z), *shapes[n]) for n, part in zip(shapes, parts)} | {**told}
+
+
+def drawn(vae: Any, count: int, known: Mapping[str, Tensor]) -> poutine.Trace:
+    r"""The trace of a model that draws data, with latent sites set where they are known."""
+    latents = getattr(vae, "latents", ())
+    fixed = {n: v for n, v in known.items() if n in latents}
+    rest = {n: v for n, v in known.items() if n not in latents}
+    with _Set(fixed):
+        return poutine.trace(vae.model).get_trace(batch_size=count, **rest)
 
 
 def latent_names(vae: Any, trace: Any) -> tuple[str, ...]:
@@ -141,7 +167,7 @@ def replicated(vae: Any, x: Tensor, known: Mapping[str, Any], given: str) -> pou
     observed = getattr(vae, "observed", ("x",))
     outside = {n: v for n, v in known.items() if n not in observed}
     if given == "prior":
-        return poutine.trace(vae.model).get_trace(batch_size=len(x), **outside)
+        return drawn(vae, len(x), outside)
     q = poutine.trace(vae.guide).get_trace(x, **known)
     model = poutine.replay(vae.model, trace=q)
     return poutine.trace(model).get_trace(batch_size=len(x), **outside)
@@ -155,20 +181,33 @@ class _Set(Messenger):
         self.values = values
 
     def _pyro_post_sample(self, msg: Any) -> None:
-        if msg["name"] in self.values:
-            value = self.values[msg["name"]]
-            msg["value"] = torch.where(value.isnan(), msg["value"], value)
+        if msg["name"] not in self.values:
+            return
+        value = self.values[msg["name"]]
+        if value.shape[1:] != msg["fn"].event_shape:
+            raise ValueError(
+                f"Expected {msg['name']} of shape {tuple(msg['fn'].event_shape)}; got "
+                f"{tuple(value.shape[1:])}. Give classes as one-hot rows."
+            )
+        msg["value"] = torch.where(value.isnan(), msg["value"], value)
 
 
-def _rows(name: str, value: Any, count: int) -> Tensor:
-    r"""A value for all data, or one for each."""
-    tensor = torch.as_tensor(value)
+def rows_of(vae: Any, name: str, value: Any, count: int) -> Tensor:
+    r"""What is known of so many data: one value for all, or a row for each.
+
+    Raises:
+        ValueError: It has another number of rows.
+    """
+    tensor = torch.as_tensor(value).to(device_of(vae))
+    tensor = tensor.to(dtype_of(vae)) if tensor.is_floating_point() else tensor
     if tensor.dim() and len(tensor) == count:
         return tensor
     if tensor.dim() < 2:
         return tensor.expand(count, *tensor.shape)
+    if len(tensor) == 1:
+        return tensor.expand(count, *tensor.shape[1:])
     raise ValueError(
-        f"Expected {name} as one value or {count} rows; got shape {tuple(tensor.shape)}."
+        f"Expected {name} as one value, or one row, or {count}; got shape {tuple(tensor.shape)}."
     )
 
 

@@ -7,14 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyro
 import torch
-from pyro import poutine
 from pyro.infer import MCMC, NUTS
 from pyro.ops.stats import effective_sample_size, split_gelman_rubin
 from torch import Tensor
 
 from ..counted import counted
 from ..data import Split
-from ..programs import Unconstrained, as_program, sample_sites, undisturbed
+from ..programs import Unconstrained, as_program, undisturbed
 from .checks import check_rows, take
 
 FOLDS = 5
@@ -91,8 +90,9 @@ def gold_posterior(
 def _nuts(
     vae: Any, x: Tensor, known: dict, latents: Unconstrained, num_samples: int, num_warmup: int
 ) -> Tensor:
-    start = sample_sites(poutine.trace(vae.guide).get_trace(x, **known))
-    first = {n: latents.transforms[n].inv(start[n]["value"]) for n in latents.shapes}
+    start = latents.draw(1, "guide", x, **known)  # says what the guide lacks
+    values, _ = latents.split(start[0])
+    first = {name: latents.transforms[name].inv(value) for name, value in values.items()}
     with torch.enable_grad(), warnings.catch_warnings(), pyro.validation_enabled(False):
         warnings.simplefilter("ignore")  # PyTorch's about the tracing of Pyro's integrator
         mcmc = MCMC(

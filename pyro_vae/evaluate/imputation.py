@@ -75,8 +75,9 @@ def impute(
         for start in range(0, len(split), rows):
             data, more = split.batch(slice(start, start + rows))
             q, p = traces(vae.model, vae.guide, data, num_particles, **more)
+            scored = [s for n, s in p.items() if s["is_observed"] or n in q]
             log_w = torch.as_tensor(
-                sum(density(s) for s in p.values()) - sum(density(s) for s in q.values())
+                sum(density(s) for s in scored) - sum(density(s) for s in q.values())
             )
             log_w = log_w.expand(num_particles, len(data))
             whole = p["x_missing"]["value"] if "x_missing" in p else p["x"]["fn"].sample()

@@ -61,10 +61,26 @@ def encode_sites(
     Returns:
         For each latent site, in the model's order, the moments of shape `(B, *z_shape)`.
     """
+    found = drawn_moments(vae, x, seed, known)
+    return {name: Encoding(part.loc, part.scale) for name, part in found.items()}
+
+
+class Moments(NamedTuple):
+    r"""Moments of a site, and the variance of ``loc`` that is of the draws before it."""
+
+    loc: Tensor
+    scale: Tensor
+    noise: Tensor
+
+
+def drawn_moments(
+    vae: Any, x: Tensor | np.ndarray | Split, seed: int, known: dict[str, Any]
+) -> dict[str, Moments]:
+    r"""Moments of each latent site, and what draws of others add to them."""
     vae = as_program(vae)
     split = take(vae, x, known)
     check_rows(vae, split.known)
-    parts: dict[str, list[Encoding]] = {}
+    parts: dict[str, list[Moments]] = {}
     with undisturbed(vae, seed):
         for start in range(0, len(split), ROWS_AT_ONCE):
             x, more = split.batch(slice(start, start + ROWS_AT_ONCE))
@@ -72,16 +88,16 @@ def encode_sites(
                 parts.setdefault(name, []).append(found)
     order = [n for n in getattr(vae, "latents", parts) if n in parts]
     order += [n for n in parts if n not in order]
-    return {n: Encoding(*(torch.cat(field) for field in zip(*parts[n]))) for n in order}
+    return {n: Moments(*(torch.cat(field) for field in zip(*parts[n]))) for n in order}
 
 
-def _moments(vae: Any, x: Tensor, known: dict[str, Any]) -> dict[str, Encoding]:
+def _moments(vae: Any, x: Tensor, known: dict[str, Any]) -> dict[str, Moments]:
     r"""Moments of the sites of a guide for some data."""
     sites = sample_sites(poutine.trace(vae.guide).get_trace(x, **known))
     sites = {n: s for n, s in sites.items() if not s["is_observed"] and n != "x_missing"}
     if len(sites) == 1:
         ((name, site),) = sites.items()
-        return {name: _of_rows(site["fn"], len(x))}
+        return {name: _total([_of_rows(site["fn"], len(x))])}
     first = next(iter(sites))
     drawn: dict[str, list[Encoding]] = {name: [] for name in sites}
     for path in range(NUM_PATHS):
@@ -93,13 +109,14 @@ def _moments(vae: Any, x: Tensor, known: dict[str, Any]) -> dict[str, Encoding]:
     return {name: _total(found) for name, found in drawn.items()}
 
 
-def _total(parts: list[Encoding]) -> Encoding:
-    r"""The moments of an even mixture."""
+def _total(parts: list[Encoding]) -> Moments:
+    r"""The moments of an even mixture, from draws of its parts."""
     if len(parts) == 1:
-        return parts[0]
+        return Moments(*parts[0], torch.zeros_like(parts[0].loc))
     locs, scales = (torch.stack(field) for field in zip(*parts))
-    variance = scales.square().mean(0) + locs.var(0, correction=0)
-    return Encoding(locs.mean(0), variance.sqrt())
+    between = locs.var(0)
+    scale = (scales.square().mean(0) + between).sqrt()
+    return Moments(locs.mean(0), scale, between / len(parts))
 
 
 def _of_rows(law: Any, count: int) -> Encoding:

@@ -43,7 +43,8 @@ class Calibration(NamedTuple):
         num_draws: The number of draws.
         contraction: :math:`1 - \mathrm{Var}_q(z) / \mathrm{Var}_p(z)` of each feature on average
             over data, of shape `(dim,)`: 1 where data determine it, 0 where they say nothing; NaN
-            where the prior does not vary.
+            where the prior does not vary. Under conditions :math:`\mathrm{Var}_p(z)` is what they
+            leave.
         z_score: The mean of :math:`(\mathbb{E}_q z - z^*) / \mathrm{sd}_q(z)` of each feature, of
             shape `(dim,)`: 0 where the posterior is not biased.
         z_spread: The root mean square of the same, of shape `(dim,)`: 1 where the posterior is as
@@ -127,6 +128,10 @@ def sbc(
     check_rows(vae, {})
     with undisturbed(vae, seed):
         truth, split = simulate(vae, num_simulations, known)
+        again = None
+        if getattr(vae, "conditions", ()):  # the variance that the condition leaves
+            other, _ = simulate(vae, num_simulations, known)
+            again = _flat(other, truth, num_simulations).double()
         parts = [
             _of_rows(vae, *split.batch(rows), {n: v[rows] for n, v in truth.items()}, num_draws)
             for rows in torch.arange(num_simulations, device=split.device).split(ROWS_AT_ONCE)
@@ -136,7 +141,7 @@ def sbc(
     worst = min(1.0, float(p_values.min()) * len(p_values))
     scores = (mean - flat) / variance.sqrt()
     scores = torch.where((variance == 0).any(0), torch.nan, scores)
-    prior = flat.var(0)
+    prior = flat.var(0) if again is None else (flat - again).square().mean(0) / 2
     few = num_draws * (num_draws - 3) / ((num_draws + 1) * (num_draws - 1))
     return Calibration(
         ranks[:, :-3],

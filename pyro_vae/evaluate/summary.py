@@ -47,8 +47,9 @@ def evaluate(
     Returns:
         Means over data in nats per datum. ``*_se`` is the standard deviation over data divided
         by :math:`\sqrt{N}`; ``*_mc_se`` is the Monte Carlo error of the mean. ``bits_per_dim`` is
-        :math:`-\log p(x) / (D \log 2)`, present where `x` is discrete. ``light`` and ``trust``
-        say whether :math:`\log p(x)` can be trusted.
+        :math:`-\log p(x) / (D \log 2)`, present where `x` is discrete and nothing else is
+        observed. ``light`` and ``trust`` say whether :math:`\log p(x)` can be trusted;
+        ``evidence`` says what it is of, such as p(x | c).
     """
     start = time.perf_counter()
     vae = as_program(vae)
@@ -90,13 +91,19 @@ def figures_of(
         "num_importance_samples": num_samples,
         "ess_median": float(estimate.ess.median()),
     }
-    if is_discrete(vae, split):
+    if is_discrete(vae, split) and set(split.known) <= {"index", *getattr(vae, "conditions", ())}:
         nats, elements = -float(estimate.log_marginal.sum()), seen_elements(split)
         figures["bits_per_dim"] = nats / (elements * log(2))
-    conditions = getattr(vae, "conditions", ())
-    if conditions:
-        figures["given"] = ", ".join(conditions)
+    figures["evidence"] = evidence_of(vae, split)
     return figures
+
+
+def evidence_of(vae: Any, split: Split) -> str:
+    r"""What the evidence is of: p(x), p(x | c) under a condition, p(x, y) where y is known."""
+    conditions = [name for name in getattr(vae, "conditions", ()) if name in split.known]
+    seen = ["x", *(n for n in split.known if n not in (*conditions, "index"))]
+    given = f" | {', '.join(conditions)}" if conditions else ""
+    return f"p({', '.join(seen)}{given})"
 
 
 def is_discrete(vae: Any, split: Split) -> bool:

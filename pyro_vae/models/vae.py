@@ -9,6 +9,7 @@ from ..base import Factor, Likelihood, Net, Posterior, Prior, Sites, factors_of
 from ..distributions import Known
 from ..programs import show_parameters
 
+RESERVED = ("batch_size", "kept", "seed", "skip_checks", "source", "what", "x_missing")
 ROLES = {"prior": Prior, "likelihood": Likelihood, "posterior": Posterior}
 
 
@@ -38,6 +39,7 @@ class VAE(nn.Module):
         latents: The names of the latent sites, in the model's order.
         conditions: The names of what factors are given and no factor makes, which the programs
             have to be called with.
+        drawn_under: Those of them that the model is given.
         columns: The columns of the table that it was trained on, by which DataFrames are read.
 
     Raises:
@@ -90,7 +92,7 @@ class VAE(nn.Module):
         show_parameters(self.prior, "prior")
         show_parameters(self.likelihood, "likelihood")
 
-        values = self._outside(known)
+        values = self._outside(known, self.drawn_under)
         rows = [x, *values.values(), *known.values()]
         count = next((len(v) for v in rows if isinstance(v, Tensor) and v.dim()), batch_size)
         with pyro.plate("data", count):
@@ -110,12 +112,17 @@ class VAE(nn.Module):
         """
         show_parameters(self.posterior, "posterior")
 
-        values: dict[str, Any] = {"x": x, **self._outside(known)}
+        values: dict[str, Any] = {"x": x, **self._outside(known, self.conditions)}
         with pyro.plate("data", len(x)):
             last = self._sample(self.posterior, "z", values, known)
             if self.completes:  # what x misses is drawn as the model draws it
-                law = self._law(dict(factors_of(self.likelihood, "x"))["x"], values, self.latents)
-                pyro.sample("x_missing", law.rest(x))
+                parts = [*factors_of(self.prior, "z"), *factors_of(self.likelihood, "x")]
+                for site, factor in parts:
+                    if isinstance(factor, Net):
+                        values[site] = self._law(factor, values, self.latents)
+                    elif site == "x":
+                        pyro.sample("x_missing", self._law(factor, values, self.latents).rest(x))
+                        break
             return last
 
     def forward(self, *args: Any, **known: Any) -> NoReturn:
@@ -134,9 +141,9 @@ class VAE(nn.Module):
 
     # --- Parts ----------------------------------------------------------------------------------
 
-    def _outside(self, known: Mapping[str, Tensor]) -> dict[str, Any]:
+    def _outside(self, known: Mapping[str, Tensor], needed: tuple[str, ...]) -> dict[str, Any]:
         r"""What factors may be given besides sites: conditions and row numbers."""
-        missing = [name for name in self.conditions if known.get(name) is None]
+        missing = [name for name in needed if known.get(name) is None]
         if missing:
             raise ValueError(
                 f"Expected {', '.join(f'{name}=' for name in missing)} for every datum, which "
@@ -146,7 +153,10 @@ class VAE(nn.Module):
         sites = (*self.latents, *self.observed, "index")
         if strange := [name for name in known if name not in (*self.conditions, *sites)]:
             told = ", ".join((*self.conditions, *sites))
-            raise ValueError(f"Expected what factors are given, or sites ({told}); got {strange}.")
+            raise ValueError(
+                f"Expected what factors are given, or sites ({told}); got {', '.join(strange)}, "
+                "which no factor is given and no site is called."
+            )
         names = (*self.conditions, "index")
         return {name: known[name] for name in names if known.get(name) is not None}
 
@@ -157,7 +167,16 @@ class VAE(nn.Module):
         inputs = [tuple(inputs)] if len(inputs) > 1 else inputs
         if getattr(factor, "index", False):
             inputs.append(values.get("index"))
-        return factor(*inputs)
+        try:
+            return factor(*inputs)
+        except (AttributeError, TypeError) as error:
+            if len(names) < 2 or "tuple" not in str(error):
+                raise
+            raise ValueError(
+                f"Expected a network of several inputs for {type(factor).__name__}, which is "
+                f"given {', '.join(names)}; got one of a single tensor. Wrap it: "
+                "pv.nn.Join(net, event_dims)."
+            ) from error
 
     def _sample(
         self,
@@ -215,6 +234,8 @@ class VAE(nn.Module):
                 f"Expected a likelihood with the site x; got {', '.join(self.observed)}."
             )
         guided = _names(self.posterior, "z")
+        if not self.latents:
+            raise ValueError("Expected a latent site in the prior; got nets alone.")
         if lacking := [name for name in self.latents if name not in guided]:
             raise ValueError(
                 f"Expected a posterior with a factor for every latent site; got none for "
@@ -242,10 +263,22 @@ class VAE(nn.Module):
                 nets = [a for parent, a in zip(parents, above) if parent not in self.latents]
                 self._ancestors[site] = frozenset(own.union(*nets))
                 there.add(site)
+        self.drawn_under = tuple(name for name in conditions if name != "index")
         there = {"x"}
         for site, factor in factors_of(self.posterior, "z"):
             self._check_given(site, factor, there, made, conditions)
             there.add(site)
+        if wrong := [name for name in conditions if name in RESERVED or not name.isidentifier()]:
+            raise ValueError(
+                f"Expected names of conditions such as c; got {wrong[0]!r}, which is none or an "
+                "option of functions."
+            )
+        given = _parents(dict(factors_of(self.likelihood, "x"))["x"], ())
+        if self.completes and (others := [n for n in given if n in self.observed]):
+            raise ValueError(
+                f"Expected x before the sites that are given it, holes and all; got it given "
+                f"{', '.join(others)}."
+            )
         return tuple(name for name in conditions if name != "index")
 
     def _check_given(

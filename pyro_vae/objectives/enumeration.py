@@ -6,6 +6,7 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
+from pyro.distributions.util import scale_and_mask
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
@@ -80,8 +81,9 @@ class Enumeration(Objective):
                 loss = loss + (value * p["scale"]).sum() / len(x)
                 kl = kl + value.detach().sum() / len(x)
         if self.supervision and hasattr(q_sites[name]["fn"], "evidence"):
-            evidence = q_sites[name]["fn"].evidence()[0]
-            loss = loss - self.supervision * evidence.sum() / len(x)
+            evidence = q_sites[name]["fn"].evidence() / size  # the same for all values
+            weighed = scale_and_mask(evidence, q_sites[name]["scale"], q_sites[name]["mask"])
+            loss = loss - self.supervision * weighed.sum() / len(x)
         return Terms(loss, reconstruction, kl)
 
 

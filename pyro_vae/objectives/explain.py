@@ -92,7 +92,7 @@ DIVERGENCES = {
         r"\log \frac{s}{\sigma} + \frac{\sigma^2 + (\mu - m)^2}{2 s^2} - \frac{1}{2}",
         "log(s / sigma) + (sigma**2 + (mu - m)**2) / (2 * s**2) - 1 / 2",
         {"mu": "q.loc", "sigma": "q.scale", "m": "p.loc", "s": "p.scale"},
-        "mu and sigma are those of q(z | x), m and s those of p(z).",
+        "mu and sigma are those of the posterior, m and s those of the prior.",
     ),
     ("Bernoulli", "Bernoulli"): Formula(
         r"\mu \log \frac{\mu}{m} + (1 - \mu) \log \frac{1 - \mu}{1 - m}",
@@ -338,7 +338,10 @@ def _kl_lines(
     if formula is not None:
         lines = _lines(formula, f"{label} = sum over the latent features of", "")
         return lines, rf"{symbol} &= \sum_l {formula.latex}"
-    if chosen.exact and closed and kl_divergence(*pair) is not None:
+    listed = getattr(chosen.objective, "supervision", None) is not None
+    if listed and not pair[0].has_rsample:
+        how = "summed over all its values"
+    elif (chosen.exact or listed) and closed and kl_divergence(*pair) is not None:
         how = "known in closed form"
     elif not closed:
         later = [other for other in latent if [*q].index(other) > [*q].index(site)]

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from pyro.poutine.messenger import Messenger
 
-from ..base import Likelihood
+from ..base import Likelihood, Sites, factors_of
 
 
 class track_sigma(Messenger):
@@ -23,22 +23,22 @@ class track_sigma(Messenger):
         | https://arxiv.org/abs/2006.13202
 
     Arguments:
-        likelihood: The likelihood, or a product with such parts; one that has no optimal sigma is
-            left alone.
+        likelihood: The likelihood of the site `x`, a product of factors, or a product with such
+            parts; one that has no optimal sigma is left alone.
         decay: How much of the past a batch leaves in the running mean.
     """
 
-    def __init__(self, likelihood: Likelihood | None, decay: float = 0.98) -> None:
+    def __init__(self, likelihood: Likelihood | Sites | None, decay: float = 0.98) -> None:
         super().__init__()
-        self.likelihood = likelihood
+        self.likelihoods = {} if likelihood is None else dict(factors_of(likelihood, "x"))
         self.decay = decay
         self.pending: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def _pyro_post_sample(self, msg: Any) -> None:
-        if msg["name"] != "x" or not msg["is_observed"]:
+        if msg["name"] not in self.likelihoods or not msg["is_observed"]:
             return
         with torch.no_grad():
-            for gaussian, part, columns in _optimal(self.likelihood):
+            for gaussian, part, columns in _optimal(self.likelihoods[msg["name"]]):
                 law = msg["fn"]
                 if part is not None:
                     law = (law if hasattr(law, "parts") else law.base_dist).parts[part]

@@ -27,6 +27,7 @@ from ..programs import (
     family_of,
     guide_name,
     is_vae,
+    plainly,
     sample_sites,
     traces,
     wants_rows,
@@ -376,7 +377,7 @@ def _families(support: Any, role: str) -> str:
 def _laws(vae: Any, x: Tensor | None, known: dict[str, Any]) -> Laws:
     r"""What model and guide draw from for some data."""
     device = device_of(vae)
-    with apart(device), torch.no_grad():
+    with apart(device), torch.no_grad(), plainly():
         try:
             x = vae.model(**(known or {"batch_size": 2})) if x is None else x
             if wants_rows(vae):

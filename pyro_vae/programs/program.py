@@ -1,13 +1,16 @@
 r"""What is evaluated: a VAE, or any Pyro model with its guide."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from inspect import Parameter, ismethod, signature
 from typing import Any, Literal
 
 from pyro import poutine
+from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
 from ..base import factors_of
+from ..distributions import Known
 
 
 class Program(nn.Module):
@@ -42,6 +45,30 @@ def as_program(vae: Any) -> Any:
     return vae
 
 
+@contextmanager
+def plainly() -> Iterator[None]:
+    r"""Takes the table of shapes that Pyro adds to an exception out of our own sentences."""
+    try:
+        yield
+    except ValueError as error:
+        text, table, _ = str(error).partition("Trace Shapes:")
+        if not table or not text.startswith("Expected"):
+            raise
+        raise ValueError(text.strip()) from error
+
+
+class _know(Messenger):
+    r"""Makes sites points where their value is known."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        super().__init__()
+        self.values = values
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["name"] in self.values and not msg["is_observed"]:
+            msg["fn"] = Known(msg["fn"], self.values[msg["name"]])
+
+
 def prior_guide(model: Callable) -> Callable:
     r"""Returns the guide :math:`q(z \mid x) = p(z)`, which samples what the model samples.
 
@@ -54,7 +81,8 @@ def prior_guide(model: Callable) -> Callable:
     """
 
     def guide(x: Tensor, **known: Any) -> None:
-        with poutine.block(hide_fn=lambda site: site["type"] == "sample" and site["is_observed"]):
+        hidden = poutine.block(hide_fn=lambda s: s["type"] == "sample" and s["is_observed"])
+        with hidden, _know(known):
             model(x, **known)
 
     return guide
@@ -71,6 +99,14 @@ def family_of(vae: Any, role: Literal["prior", "likelihood", "posterior"], site:
 def is_vae(vae: Any) -> bool:
     r"""Whether there are a prior, a likelihood and a posterior to ask."""
     return all(hasattr(vae, part) for part in ("prior", "likelihood", "posterior"))
+
+
+def families(vae: Any) -> list[str]:
+    r"""The factors of the three parts by name, which parameters alone do not tell."""
+    if not is_vae(vae):
+        return [type(vae).__name__]
+    parts = (vae.prior, vae.likelihood, vae.posterior)
+    return [", ".join(_told(site, f) for site, f in factors_of(part, "")) for part in parts]
 
 
 def wants_rows(vae: Any) -> bool:
@@ -110,3 +146,10 @@ def _parameters(program: Callable) -> tuple[set[str], bool]:
     except (TypeError, ValueError):
         return set(), True
     return {p.name for p in found}, any(p.kind is Parameter.VAR_KEYWORD for p in found)
+
+
+def _told(site: str, factor: Any) -> str:
+    r"""A factor with its site and what it is given, where it says so."""
+    given = getattr(factor, "parents", None)
+    name = type(factor).__name__ if not site else f"{site}: {type(factor).__name__}"
+    return name if given is None else f"{name} given {' and '.join(given)}"

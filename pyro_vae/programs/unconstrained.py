@@ -73,6 +73,12 @@ class Unconstrained:
 
     def join(self, values: Mapping[str, Tensor]) -> Tensor:
         r"""Joins values of sites, of shapes `(K, B, *event)`, to `u` of shape `(K, B, dim)`."""
+        if lacking := [name for name in self.shapes if name not in values]:
+            raise ValueError(
+                "Expected values of all latent sites; the guide draws none of "
+                f"{', '.join(lacking)}. Give {lacking[0]}= where it is observed, or start from "
+                "the prior."
+            )
         parts = [self.transforms[name].inv(values[name]) for name in self.shapes]
         parts = [part.reshape(*part.shape[:2], -1) for part in parts]
         return torch.cat(parts, -1)

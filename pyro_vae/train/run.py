@@ -17,13 +17,12 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
 from .. import checkpoint
-from ..base import factors_of
 from ..config import Train
 from ..data import Split, fingerprint
 from ..evaluate import CollapseWatch, active_units, elbo
 from ..evaluate.collapse import ACTIVE
 from ..objectives import ELBO, Objective, scale_kl, track_sigma
-from ..programs import device_of, family_of, is_vae, wants_rows
+from ..programs import device_of, families, wants_rows
 from .schedule import Schedule, compiles, lone_rows
 from .terminal import Bar, leave
 
@@ -92,7 +91,7 @@ class Run:
         self.optimizer, self.settings = optimizer, settings
         self.data, self.valid, self.seed, self.record = data, valid, seed, record
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        self.sigma = track_sigma(family_of(vae, "likelihood", "x"))
+        self.sigma = track_sigma(getattr(vae, "likelihood", None))
         self.wants_rows = wants_rows(vae)
         self.relaxed = [m for m in vae.modules() if "temperature" in dict(m.named_buffers())]
         self.fingerprint = fingerprint(data)
@@ -386,7 +385,7 @@ class Run:
                 "settings": self.settings.model_dump(mode="json"),
                 "seed": self.seed,
                 "data": self.fingerprint,
-                "families": self.families(),
+                "families": families(self.vae),
                 "compiled": self.compiled,
                 "matrix_products": self.library,
                 "environment": checkpoint.environment(device_of(self.vae)),
@@ -441,7 +440,7 @@ class Run:
             changed.append(f"seed was {state['seed']} and is {self.seed}")
         if state["data"] != self.fingerprint:
             changed.append("the training data differ")
-        for old, new in zip(state.get("families", ()), self.families()):
+        for old, new in zip(state.get("families", ()), families(self.vae)):
             changed += [f"{old} is now {new}"] if old != new else []
         if changed:
             raise ValueError(
@@ -456,15 +455,6 @@ class Run:
                     "differ from an uninterrupted training.",
                     file=sys.stderr,
                 )
-
-    def families(self) -> list[str]:
-        r"""The classes of the three parts, which parameters alone do not tell."""
-        if not is_vae(self.vae):
-            return [type(self.vae).__name__]
-        return [
-            ", ".join(type(factor).__name__ for _, factor in factors_of(part, ""))
-            for part in (self.vae.prior, self.vae.likelihood, self.vae.posterior)
-        ]
 
     def names(self) -> list[str]:
         return [
