@@ -56,7 +56,7 @@ def test_evaluate_prints_one_object(run, capsys):
     figures = json.loads(capsys.readouterr().out)
     assert list(figures) == [
         "data", "split", "num_data", "elbo", "elbo_se", "log_marginal", "log_marginal_se", "log_marginal_mc_se", "log_marginal_errors",
-        "num_importance_samples", "ess_median", "bits_per_dim", "light", "trust", "seconds",
+        "num_importance_samples", "ess_median", "bits_per_dim", "evidence", "light", "trust", "seconds",
     ]  # fmt: skip
     assert figures["data"] == "digits" and figures["num_data"] == 297
     assert figures["elbo"] < figures["log_marginal"] < 0
