@@ -148,6 +148,8 @@ def rows_of(
     rules: dict[str, Any] = {"binarize": kind.binarize, "seed": kind.seed}
     if kind.range != "auto":
         rules["range"] = kind.range
+    labels = {name: columns for name, columns in kind.known.items() if columns == ("label",)}
+    rules["known"] = labels  # what a known set has, too
     dataset = sets.load(validate(rules, known), data_dir, quiet=True)
     return split_of(dataset, split), dataset.name, split
 
