@@ -576,6 +576,56 @@ def test_compiled_steps_are_those_of_svi(name):
     assert losses[0] == pytest.approx(losses[1], rel=1e-9)
 
 
+OBJECTIVES = {
+    "elbo, closed": lambda: ELBO(kl="closed-form"),
+    "free bits": lambda: ELBO(free_bits=0.1, free_bits_per="site"),
+    "iwae": lambda: pv.objectives.IWAE(3),
+    "dreg": lambda: DReG(3),
+    "stl": lambda: STL(2),
+    "enumeration": lambda: Enumeration(supervision=2.0),
+}
+PAIRS = [
+    (name, objective)
+    for name in ("bottom-up", "with a net", "conditional", "sequence", "holes", "semi-supervised")
+    for objective in OBJECTIVES
+    if (objective == "enumeration") == (name == "semi-supervised")
+]
+FEW = [("bottom-up", "dreg"), ("conditional", "iwae"), ("semi-supervised", "enumeration")]
+
+
+@pytest.mark.parametrize(
+    ("name", "objective"),
+    [pytest.param(*p, marks=() if p in FEW else pytest.mark.slow) for p in PAIRS],
+)
+def test_compiled_steps_of_our_objectives(name, objective):
+    torch.manual_seed(0)
+    kind = KINDS[name]()
+    x, known = as_split(kind.x, **kind.known).batch(slice(0, 10))
+    eager, compiled = copy.deepcopy(kind.vae), copy.deepcopy(kind.vae)
+    loss, adam = OBJECTIVES[objective](), torch.optim.Adam(eager.parameters(), lr=1e-2)
+    losses: list[list[float]] = [[], []]
+    torch.manual_seed(1)
+    for _ in range(5):
+        adam.zero_grad()
+        terms = loss(eager.model, eager.guide, x, **known)
+        terms.loss.backward()
+        adam.step()
+        losses[0].append(float(terms.loss.detach()))
+    svi = pv.CompiledSVI(
+        compiled.model,
+        compiled.guide,
+        torch.optim.Adam(compiled.parameters(), lr=1e-2),
+        OBJECTIVES[objective](),
+        backend="graph",
+    )
+    torch.manual_seed(1)
+    losses[1] = [float(svi.step(x, **known)) for _ in range(5)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-9)
+    torch.testing.assert_close(
+        list(eager.parameters()), list(compiled.parameters()), rtol=1e-7, atol=1e-9
+    )
+
+
 def test_batches_gather_what_is_known():
     kind = KINDS["conditional"]()
     vae = kind.vae
