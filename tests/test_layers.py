@@ -122,3 +122,11 @@ def test_importing_changes_nothing():
         "assert state() == before"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_editors_see_is_what_there_is():
+    stub = ast.parse((ROOT / "__init__.pyi").read_text())
+    imports = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
+    homes = {alias.name: node.module for node in imports for alias in node.names}
+    assert {n: m for n, m in homes.items() if m} == pyro_vae._HOMES
+    assert sorted(n for n, m in homes.items() if not m) == sorted(pyro_vae._MODULES)

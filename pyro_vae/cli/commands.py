@@ -78,7 +78,9 @@ def evaluate(command: arguments.Evaluate, flags: dict[str, Any]) -> None:
             site = label.removeprefix("accuracy_")
             print(f"  accuracy of {site}: {float(value):.1%} of {figures['num_labelled']}")
     if "bits_per_dim" in figures:
-        print(f"  {figures['bits_per_dim']:.4f} bits per dimension, from log {figures['evidence']}")
+        print(
+            f"  {figures['bits_per_dim']:.4f} bits per dimension, from log {figures['evidence']}"
+        )
     print(f"  {figures['light']}: {figures['trust']}")
     if "no 95 %" in str(figures["log_marginal_errors"]):
         print(f"  {figures['log_marginal_errors']}")

@@ -1,0 +1,41 @@
+from . import base as base
+from . import compile as compile
+from . import config as config
+from . import data as data
+from . import distributions as distributions
+from . import evaluate as evaluate
+from . import exact as exact
+from . import likelihoods as likelihoods
+from . import models as models
+from . import nn as nn
+from . import objectives as objectives
+from . import plot as plot
+from . import posteriors as posteriors
+from . import priors as priors
+from . import programs as programs
+from . import report as report
+from .base import Net as Net
+from .base import Sites as Sites
+from .build import build_vae as build_vae
+from .checkpoint import load as load
+from .compile import CompiledSVI as CompiledSVI
+from .evaluate import ais as ais
+from .evaluate import bdmc as bdmc
+from .evaluate import diagnose as diagnose
+from .evaluate import elbo as elbo
+from .evaluate import encode as encode
+from .evaluate import gap_ledger as gap_ledger
+from .evaluate import impute as impute
+from .evaluate import log_marginal as log_marginal
+from .evaluate import reconstruct as reconstruct
+from .evaluate import sample as sample
+from .microscope import explain_error as explain_error
+from .microscope import inspect_step as inspect_step
+from .models import VAE as VAE
+from .objectives import explain as explain
+from .objectives import plan as plan
+from .train import fit as fit
+from .train import rate_distortion_curve as rate_distortion_curve
+
+__version__: str
+__all__: list[str]
