@@ -409,7 +409,8 @@ class Backward(nn.Module):
             x: Sequences of shape `(B, T, in_features)`, NaN where nothing is.
 
         Returns:
-            Outputs of shape `(B, T, out_features)`, each of the step and those that follow.
+            Outputs of shape `(B, T, out_features)`, each of the step and those that follow; zero
+            behind the last datum.
         """
         there = ~x.isnan()
         place = torch.arange(x.shape[-2], device=x.device)
@@ -417,4 +418,5 @@ class Backward(nn.Module):
         turned = torch.where(place < length, length - 1 - place, place)[..., None]  # its inverse
         steps = torch.cat([torch.where(there, x, 0.0), there.to(x.dtype)], -1)
         state, _ = self.gru(steps.gather(-2, turned.expand_as(steps)))
-        return self.out(state.gather(-2, turned.expand_as(state)))
+        outputs = self.out(state.gather(-2, turned.expand_as(state)))
+        return torch.where((place < length)[..., None], outputs, 0.0)

@@ -888,3 +888,44 @@ def test_what_is_refused_in_words(tmp_path):
     pv.fit(joined("a", "b"), x, epochs=1, out=tmp_path / "r", progress=False)
     with pytest.raises(ValueError, match="Gaussian given a and b is now Gaussian given b and a"):
         pv.fit(joined("b", "a"), x, epochs=2, out=tmp_path / "r", resume=True, progress=False)
+
+
+def test_corrections_are_of_normals():
+    laplace = pv.posteriors.Laplace(MLP(2, [], 4)).given("z2")
+    for prior in (laplace, F(MLP(2, [], 5), 2).given("z2"), pv.priors.GaussianMixture(2, 3)):
+        values = (torch.randn(5, 3), torch.randn(5, 2))
+        given = values if prior.parents else values[0]
+        with pytest.raises(ValueError, match="Expected a diagonal Normal prior to correct"):
+            pv.posteriors.Corrected(MLP(3, [], 4), prior)(given)
+    with pytest.raises(ValueError, match="A conditional prior is a family of posteriors"):
+        pv.VAE(
+            pv.priors.StandardNormal(2).given("c"),
+            pv.likelihoods.Gaussian(MLP(2, [], 3)),
+            N(MLP(3, [], 4)),
+        )
+
+
+def test_sequences_under_a_condition():
+    class Both(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = pv.nn.Backward(3, 8, 4)
+            self.shift = nn.Linear(2, 4)
+
+        def forward(self, values):
+            x, c = values
+            return self.net(x) + self.shift(c)[:, None]
+
+    prior = pv.priors.Markov(MLP(2, [8], 4), 2, 4)
+    vae = pv.VAE(
+        prior,
+        pv.likelihoods.MissingAtRandom(pv.likelihoods.Gaussian(MLP(2, [], 3), event_dim=2)),
+        pv.posteriors.CorrectedMarkov(Both(), prior).given("x", "c"),
+    )
+    x, c = torch.randn(5, 4, 3), torch.randn(5, 2)
+    x[2] = NAN
+    bound_ = pv.elbo(vae, x, 3, c=c)
+    assert bool(bound_.isfinite().all()) and float(bound_[2]) == pytest.approx(0, abs=1e-9)
+    x[:, 2:] = NAN
+    net = pv.nn.Backward(3, 8, 2)
+    assert net(x)[:, 2:].eq(0).all()

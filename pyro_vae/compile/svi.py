@@ -140,7 +140,8 @@ class CompiledSVI:
         """
         order = None
         if batch_size is not None:
-            order = shuffled(len(args[0]), batch_size, num_steps).to(args[0].device)
+            first = next(iter((*args, *kwargs.values())))
+            order = shuffled(len(first), batch_size, num_steps).to(first.device)
         losses: list[Tensor] = []
         taken = 0
         while taken < num_steps:

@@ -289,6 +289,12 @@ class VAE(nn.Module):
         made: set[str],
         conditions: dict[str, None],
     ) -> None:
+        if isinstance(factor, Prior) and factor.parents:
+            raise ValueError(
+                f"Expected {type(factor).__name__} to be given nothing; got "
+                f"{', '.join(factor.parents)}. A conditional prior is a family of posteriors, "
+                "such as MeanFieldNormal."
+            )
         for parent in _parents(factor, ()):
             if parent in there:
                 continue

@@ -24,6 +24,7 @@ from ..distributions import (
 from ..programs import (
     density_of,
     device_of,
+    dtype_of,
     family_of,
     guide_name,
     is_vae,
@@ -138,7 +139,9 @@ def plan(
     Raises:
         ValueError: The choice is unsound; the sentence gives the reason and the remedy.
     """
-    laws = _laws(vae, x, dict(known or {}))
+    dtype = dtype_of(vae)
+    rows = {n: v.to(dtype) if v.is_floating_point() else v for n, v in (known or {}).items()}
+    laws = _laws(vae, x, rows)
     num_particles = options.get("num_particles", 1)
     if estimator == "auto":
         estimator = _choose(laws, num_particles)

@@ -28,9 +28,26 @@ class Corrected(Posterior):
     def forward(self, values: Any) -> dist.Distribution:
         x, *rest = values if isinstance(values, tuple) else (values,)
         above = rest if len(rest) < 2 else [tuple(rest)]
-        law = self.prior(*above).base_dist
+        law = normal_of(self.prior(*above))
         guess, log_scale = halves(self.encoder(x), -1)
         return dist.Normal(*correct(law.loc, law.scale, guess, scale_of(log_scale))).to_event(1)
+
+
+def normal_of(law: Any) -> Any:
+    r"""The Normal of each feature of a diagonal one.
+
+    Raises:
+        ValueError: It is another distribution.
+    """
+    element = law
+    while isinstance(element, dist.Independent | dist.ExpandedDistribution):
+        element = element.base_dist
+    if not isinstance(element, dist.Normal) or element.batch_shape != law.shape():
+        raise ValueError(
+            f"Expected a diagonal Normal prior to correct; got {type(element).__name__}. Take "
+            "MeanFieldNormal for that site, or another posterior."
+        )
+    return element
 
 
 def correct(

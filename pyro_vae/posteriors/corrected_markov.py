@@ -22,8 +22,9 @@ class CorrectedMarkov(Posterior):
         | https://arxiv.org/abs/1609.09869
 
     Arguments:
-        encoder: Maps :math:`x`, of shape `(*batch, T, D)` with NaN where nothing is, to location
-            and log scale of the evidence, of shape `(*batch, T, 2 * latent_dim)`.
+        encoder: Maps :math:`x`, of shape `(*batch, T, D)` with NaN where nothing is, and what else
+            the factor is given after it, to location and log scale of the evidence, of shape
+            `(*batch, T, 2 * latent_dim)`.
         prior: The :class:`pyro_vae.priors.Markov` of the model; both share it.
     """
 
@@ -31,10 +32,11 @@ class CorrectedMarkov(Posterior):
         super().__init__(encoder)
         self.prior: Any = prior
 
-    def forward(self, x: Tensor) -> dist.Distribution:
+    def forward(self, values: Any) -> dist.Distribution:
+        x = values[0] if isinstance(values, tuple) else values
         there = ~x.isnan().all(-1, keepdim=True)
         follows = there.flip(-2).cummax(-2).values.flip(-2).to(x.dtype)
-        guess, log_scale = halves(self.encoder(x), -1)
+        guess, log_scale = halves(self.encoder(values), -1)
 
         def cell(
             previous: Tensor, guess: Tensor, error: Tensor, follows: Tensor
