@@ -52,7 +52,7 @@ def test_comparisons_refuse_what_is_not_finite():
     assert compare(torch.zeros(2), torch.ones(2)).p_value == 0
 
 
-@pytest.mark.parametrize("replications", [19, 100])
+@pytest.mark.parametrize("replications", [19, pytest.param(100, marks=pytest.mark.slow)])
 def test_predictive_p_values_are_never_too_small(replications):
     """Under the model itself P(p <= level) <= level; shares without the data themselves are not."""
     vae, exact, _ = exact_vae(posterior="full")

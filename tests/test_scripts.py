@@ -78,14 +78,8 @@ def test_swapping_priors_and_posteriors(tmp_path):
 
 
 LESSONS = sorted((ROOT / "notebooks").glob("*.py"))
-LONG = (
-    "04",
-    "06",
-    "07",
-    "08",
-    "09",
-    "10",
-)  # lessons that take long, of kinds that others have, too
+# Lessons that take long, of kinds that others have, too.
+LONG = tuple("04 05 06 07 08 09 10".split())
 
 
 def test_there_are_ten_lessons():
