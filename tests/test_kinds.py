@@ -107,6 +107,12 @@ FUNCTIONS = {
     "explain_error": lambda k, s: mistaken(k, s),
     "plot_samples": lambda k, s: pv.plot.plot_samples(k.vae, 6, split=s),
     "plot_reconstructions": lambda k, s: pv.plot.plot_reconstructions(k.vae, s, 4),
+    "plot_correlations": lambda k, s: pv.plot.plot_correlations(k.vae, s),
+    "plot_manifold": lambda k, s: pv.plot.plot_manifold(
+        k.vae, 4, **{name: value[0] for name, value in some(k, s, 1).items()}
+    ),
+    "plot_run": lambda k, s: drawn(k, s),
+    "diagnose": lambda k, s: diagnosed(k, s),
     "plot_latent": lambda k, s: pv.plot.plot_latent(k.vae, s),
     "plot_traversal": lambda k, s: pv.plot.plot_traversal(k.vae, s, 3),
     "rate_distortion_curve": lambda k, s: pv.rate_distortion_curve(
@@ -114,6 +120,18 @@ FUNCTIONS = {
     ),
     "CompiledSVI": lambda k, s: compiled(k, s),
 }
+
+
+def drawn(kind, split):
+    figures = pv.plot.draw_run(kind.vae, split)
+    assert {"samples", "reconstructions", "latent", "decoded"} <= set(figures)
+
+
+def diagnosed(kind, split):
+    few = {"num_samples": 20, "num_data": 3, "num_temperatures": 3, "num_steps": 2}
+    found = pv.diagnose(kind.vae, rows(split, 20), split, **few)
+    assert math.isfinite(found.record()["elbo"])
+    assert "What to try?" in pv.report.text(found, "a title")
 
 
 def differentiated(kind, split):
@@ -139,7 +157,14 @@ def compiled(kind, split):
 
 CONTINUOUS = "Expected continuous latent variables"
 UNKNOWN = "Expected latent variables that nothing is known of"
+PLANE = "Expected one latent site of two real features"
 REFUSED = {
+    **{
+        (name, "plot_manifold"): PLANE
+        for name in KINDS
+        if name not in ("plain", "conditional", "holes", "two observed sites")
+    },
+    ("sequence", "plot_correlations"): "Expected a table",
     ("discrete", "ais"): CONTINUOUS,
     ("discrete", "bdmc"): CONTINUOUS,
     ("discrete", "gold_posterior"): CONTINUOUS,

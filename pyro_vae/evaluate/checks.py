@@ -161,7 +161,6 @@ def check_data(vae: Any, split: Split) -> None:
         for name, site in p.items():
             if name in split.known and not site["is_observed"]:
                 _check_known(split.known[name], name, site["fn"], split.source)
-
         _check_gaps(vae, split)
 
 
@@ -175,14 +174,15 @@ def _check_gaps(vae: Any, split: Split) -> None:
         if name in vae.latents or not value.is_floating_point():
             continue
         rows = value.reshape(len(value), -1).isnan().any(1).nonzero()[:, 0]
-        for row in rows[:1]:
-            x, known = split.batch(row[None])
-            weights = weigh(vae.model, vae.guide, x, 1, **known)
-            if bool(weights.log_weights.isnan().any()):
+        size = max(1, ELEMENTS_AT_ONCE // prod(split.x_shape))
+        for some in rows.split(size) if len(rows) else ():
+            x, known = split.batch(some)
+            wrong = weigh(vae.model, vae.guide, x, 1, **known).log_weights[0].isnan()
+            if bool(wrong.any()):
                 raise ValueError(
                     f"Expected {name} without holes, as networks that are given it return NaN; "
-                    f"got NaN in row {int(row)} of {split.source}. Fill them, or let the network "
-                    "see what is there (pv.nn.Observed)."
+                    f"got NaN in row {int(some[wrong][0])} of {split.source}. Fill them, or let "
+                    "the network see what is there (pv.nn.Observed)."
                 )
 
 
@@ -214,7 +214,7 @@ def check_start(vae: Any, split: Split) -> None:
     missing = getattr(getattr(vae, "likelihood", None), "missing", False)
     with undisturbed(vae, 0) as device:
         x, known = _few(vae, split.to(device), 2)
-        with pyro.validation_enabled(not missing and not split.known):
+        with pyro.validation_enabled(not missing):
             weights = weigh(vae.model, vae.guide, x, 1, **known)
     bound = float(weights.log_weights.mean())
     if not isfinite(bound):

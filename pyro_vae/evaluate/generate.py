@@ -91,11 +91,12 @@ def decode(vae: Any, z: Tensor, what: What = "mean", *, seed: int = 0, **known: 
 
     Arguments:
         vae: A VAE.
-        z: Latent variables, of shape `(B, latent_dim)`: of several sites, all of them joined as
-            :func:`pyro_vae.encode` joins them, or the first site alone, the others being drawn.
+        z: Latent variables, of shape `(B, latent_dim)`: of several sites, all that `known` does
+            not tell, joined as :func:`pyro_vae.encode` joins them; or the first of them alone, the
+            others being drawn.
         what: ``"mean"`` or ``"sample"``.
         seed: Seeds the draws.
-        known: Conditions, a row for each datum.
+        known: Conditions, and values of latent sites: one for all data, or a row for each.
 
     Returns:
         Data of shape `(B, *x_shape)`.

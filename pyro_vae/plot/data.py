@@ -89,6 +89,11 @@ def plot_reconstructions(
 
 def plot_correlations(vae: Any, split: Split, *, seed: int = 0) -> "Figure":
     r"""Shows the correlations between the columns of a table, of data and of samples."""
+    if len(split.x_shape) != 1:
+        raise ValueError(
+            f"Expected a table, whose columns correlate; got x of shape {split.x_shape}. Take "
+            "plot_samples."
+        )
     table = table_of(split, split.rows(slice(0, 1)))
     count = max(DRAWS, len(split))
     draws = sample(vae, count, "sample", seed=seed, **_given(vae, split, count, {}))
