@@ -8,7 +8,9 @@ wait for torch.
 from importlib import import_module
 from typing import Any
 
-__version__ = "0.1.0"
+from .deprecation import find_moved
+
+__version__ = "0.2.0"
 
 _MODULES = [
     "base",
@@ -66,3 +68,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return [*__all__, "__version__"]
+
+
+find_moved()
