@@ -20,6 +20,7 @@ _MODULES = [
     "distributions",
     "evaluate",
     "exact",
+    "flows",
     "likelihoods",
     "models",
     "nn",

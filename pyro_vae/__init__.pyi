@@ -5,6 +5,7 @@ from . import data as data
 from . import distributions as distributions
 from . import evaluate as evaluate
 from . import exact as exact
+from . import flows as flows
 from . import likelihoods as likelihoods
 from . import models as models
 from . import nn as nn

@@ -25,7 +25,7 @@ LAYERS = [
         "precision",
         "counted",
     ],
-    ["base", "programs"],
+    ["base", "flows", "programs"],
     ["priors", "likelihoods", "posteriors"],
     ["models"],
     ["objectives", "compile", "build", "exact"],
