@@ -47,7 +47,7 @@ _HOMES = {
     "gap_ledger": "evaluate",
     "impute": "evaluate",
     "inspect_step": "microscope",
-    "load": "checkpoint",
+    "load": "runs",
     "log_marginal": "evaluate",
     "plan": "objectives",
     "rate_distortion_curve": "train",

@@ -17,7 +17,7 @@ from . import report as report
 from .base import Net as Net
 from .base import Sites as Sites
 from .build import build_vae as build_vae
-from .checkpoint import load as load
+from .runs import load as load
 from .compile import CompiledSVI as CompiledSVI
 from .evaluate import ais as ais
 from .evaluate import bdmc as bdmc

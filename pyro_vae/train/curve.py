@@ -11,6 +11,7 @@ from torch import Tensor
 from ..counted import counted
 from ..data import Split
 from ..evaluate import Rate, rate_distortion
+from .fit import fit
 
 
 @counted
@@ -46,8 +47,6 @@ def rate_distortion_curve(
     Returns:
         Rate and distortion at each KL weight, in nats per datum.
     """
-    from . import fit
-
     model, curve = deepcopy(vae), {}
     for weight in kl_weights:
         options = {"progress": False, **options}
