@@ -2,7 +2,7 @@ r"""Objectives: what training maximizes, and handlers that bend it.  (layer 4)""
 
 from ..deprecation import renamed
 from ..programs import Terms
-from .base import Objective
+from .base import ESTIMATORS, Objective
 from .dreg import DReG
 from .elbo import ELBO
 from .enumeration import Enumeration
@@ -19,6 +19,7 @@ from .vimco import VIMCO
 
 __all__ = [
     "ELBO",
+    "ESTIMATORS",
     "IWAE",
     "STL",
     "VIMCO",
