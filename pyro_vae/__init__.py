@@ -29,6 +29,7 @@ _MODULES = [
     "priors",
     "programs",
     "report",
+    "runs",
 ]
 _HOMES = {
     "CompiledSVI": "compile",

@@ -27,7 +27,7 @@ class Recorded(NamedTuple):
     x_shape: tuple[int, ...]
     scale: float
     epochs: int
-    finished: bool
+    stopped_early: bool
 
 
 class RunFolder(Place):
@@ -105,14 +105,10 @@ class RunFolder(Place):
                     f"In Python, pv.load({str(self.path)!r}, vae=vae) loads it into the VAE that "
                     "you build."
                 )
-            return Recorded(
-                validate(record["recipe"]),
-                {**record["data"]},
-                tuple(record["x_shape"]),
-                record["scale"],
-                position["epoch"],
-                position["finished"],
-            )
+            recipe, epochs = validate(record["recipe"]), position["epoch"]
+            shape, data = tuple(record["x_shape"]), {**record["data"]}
+            stopped = position["finished"] and epochs < recipe.train.epochs
+            return Recorded(recipe, data, shape, record["scale"], epochs, stopped)
 
     @property
     def recipe(self) -> Recipe:
@@ -160,13 +156,6 @@ class RunFolder(Place):
                 f"Expected the training that {self.path} holds; got another one: "
                 f"{'; '.join(changed)}. Only train.epochs and device may change."
             )
-
-    def why_complete(self, epochs: int) -> str:
-        r"""Says why nothing is left to do up to a number of epochs; nothing where some is."""
-        at = self.recorded
-        if at.finished and at.epochs < at.recipe.train.epochs:
-            return "it stopped early"
-        return "--train.epochs asks for more" if at.epochs >= epochs else ""
 
     def model(self, device: str = "auto", *, vae: Any = None) -> "VAE":
         r"""Returns the trained VAE, as :func:`pyro_vae.load` does."""

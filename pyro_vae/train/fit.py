@@ -67,7 +67,7 @@ def fit(
     patience: int | None = None,
     max_bad_steps: int = 10,
     skip_checks: bool = False,
-    compile: Literal["auto", "yes", "no"] = "auto",
+    compile: Literal["auto", "yes", "no"] = "auto",  # noqa: A002
     precision: Literal["float32", "float64", "tf32", "bfloat16"] = "float32",
     checkpoint_steps: int | None = None,
 ) -> History:
@@ -113,7 +113,8 @@ def fit(
         capacity: Nats that the KL term is drawn to, instead of to zero, with `kl_weight` as the
             force.
         capacity_epochs: Epochs in which the capacity rises linearly from zero.
-        estimator: The estimator of bound and gradient, by name; ``"auto"`` lets the planner choose.
+        estimator: The estimator of bound and gradient, by name or as a table with its options;
+            ``"auto"`` lets the planner choose.
         alpha: The order of the Renyi bound.
         baseline: The baseline of the score function: a running mean, a network, or none.
         supervision: The weight of :math:`\log q(y \mid x)` where `y` is known, for enumeration.
@@ -239,11 +240,11 @@ def _planned(vae: Any, train: Split, settings: Train, seed: int) -> Plan:
 def _surroundings(vae: Any, settings: Train, seed: int) -> Iterator[None]:
     r"""Random numbers, checks and precision of a training; those outside stay as they are."""
     device, before = device_of(vae), torch.get_float32_matmul_precision()
-    with apart(device, seed):  # first: other threads wait here
-        with pyro.validation_enabled(False), default_dtype(dtype_of(vae)):  # checked before
-            if settings.precision == "tf32" and device.type == "cuda":
-                torch.set_float32_matmul_precision("high")
-            try:
-                yield
-            finally:
-                torch.set_float32_matmul_precision(before)
+    alone = apart(device, seed)  # first: other threads wait here
+    with alone, pyro.validation_enabled(False), default_dtype(dtype_of(vae)):  # checked before
+        if settings.precision == "tf32" and device.type == "cuda":
+            torch.set_float32_matmul_precision("high")
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(before)

@@ -13,9 +13,9 @@ class History:
     r"""What training measured: the rows of ``metrics.jsonl``.
 
     One row per epoch has `step`, `epoch`, `loss`, `reconstruction`, `kl` (nats per datum, every
-    datum weighing the same), `kl_weight`, `grad_norm`, `lr`, `active_units` and `seconds`; one row
-    per validation has `step`, `epoch`, `elbo` and `elbo_se`; a row with a `warning` tells of latent
-    units that are about to collapse.
+    datum weighing the same), `kl_weight`, `grad_norm`, `lr`, `active_units` and `seconds`; one
+    row per validation has `step`, `epoch`, `elbo` and `elbo_se`; a row with a `warning` says that
+    latent units are about to collapse.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)

@@ -62,7 +62,7 @@ def restore(run: "Run") -> None:
     assert run.folder is not None
     source, tensors, state = run.folder.read()
     with understood(source):
-        _check_same(run, state)
+        _check_same(run, source, state)
         _take_up(run, source, tensors, state)
     run.folder.cut_metrics(run.position.metrics_bytes)
     run.history.rows = run.folder.metrics()
@@ -83,7 +83,7 @@ def _take_up(run: "Run", source: Path, tensors: Any, state: Mapping[str, Any]) -
     set_rng_state(tensors["rng"], device)
 
 
-def _check_same(run: "Run", state: Mapping[str, Any]) -> None:
+def _check_same(run: "Run", source: Path, state: Mapping[str, Any]) -> None:
     r"""Refuses to go on with other settings or data; says what differs about the machine."""
     here = run.settings.model_dump(mode="json")
     old = {name: value for name, value in state["settings"].items() if name != "epochs"}
@@ -95,7 +95,7 @@ def _check_same(run: "Run", state: Mapping[str, Any]) -> None:
         changed += [f"{before} is now {now}"] if before != now else []
     if changed:
         raise ValueError(
-            f"Expected the training that {run.folder.path} holds; got another one: "
+            f"Expected the training that {source.parent.parent} holds; got another one: "
             f"{'; '.join(changed)}. Only epochs may change."
         )
     machine = environment(device_of(run.vae))

@@ -56,7 +56,7 @@ class Loss:
     def __call__(
         self, x: Tensor | None, rows: Tensor, weight: float, capacity: float | None
     ) -> list[Tensor]:
-        r"""Returns loss, reconstruction and KL term, of `x` if it was taken from the data before."""
+        r"""Returns loss, reconstruction and KL term; `x` is what the data have in these rows."""
         x = self.data.rows(rows) if x is None else x
         known = self.data.known_at(rows)
         if self.wants_rows:

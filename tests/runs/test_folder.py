@@ -14,9 +14,9 @@ import pytest
 import torch
 
 import pyro_vae as pv
-from pyro_vae.checkpoint import RunFolder, RunLocked, lock, newest
 from pyro_vae.cli import main
-from pyro_vae.cli.opened import differences
+from pyro_vae.runs import RunFolder, RunLocked, lock, newest
+from pyro_vae.runs.records import differences
 
 QUICK = ["--latent-dim", "2", "--likelihood.decoder.hidden-features", "8"]
 QUICK += ["--posterior.encoder.hidden-features", "8", "--train.epochs", "2"]
@@ -81,7 +81,7 @@ def test_the_old_run_goes_when_the_new_one_has_a_checkpoint(workdir, capsys):
 
 def set_aside(count):
     """What kill -9 leaves when `count` files of the old run have been moved aside."""
-    from pyro_vae.checkpoint.folder import CHECKPOINTS, OWN
+    from pyro_vae.runs.place import CHECKPOINTS, OWN
 
     names = [name for name in (*OWN, CHECKPOINTS) if (Path("kept") / name).exists()]
     Path("kept/.replaced").mkdir()
@@ -511,7 +511,7 @@ def test_checkpoints_of_other_contents_get_a_sentence(workdir, capsys, change):
 
 
 def test_parameters_that_are_not_finite_are_refused(workdir, capsys):
-    from pyro_vae.checkpoint import read, save
+    from pyro_vae.runs import read, save
 
     assert train("run") == 0
     tensors, state = read(newest(Path("run")))
