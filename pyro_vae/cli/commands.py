@@ -7,7 +7,8 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..runs import RunFolder, to_json
+from ..runs import RunFolder
+from ..runs.records import to_json
 from . import arguments, recipes
 from .given import given_values
 from .output import (

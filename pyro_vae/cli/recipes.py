@@ -15,7 +15,8 @@ from ..config import (
     to_toml,
     validate,
 )
-from ..runs import RunFolder, declaration
+from ..runs import RunFolder
+from ..runs.records import declaration
 from . import arguments
 from .output import at_least_one
 

@@ -9,7 +9,7 @@ from .enumeration import Enumeration
 from .explain import Derivation, explain
 from .iwae import IWAE
 from .kl import kl_divergence
-from .kl_weight import scale_kl
+from .kl_weight import SCHEDULES, scale_kl
 from .optimal_sigma import track_sigma
 from .planner import Plan, plan, planned
 from .renyi import Renyi
@@ -39,11 +39,4 @@ __all__ = [
     "track_sigma",
 ]
 
-__getattr__ = renamed(
-    __name__,
-    {
-        "warm_up": "pyro_vae.train.linear_warmup",
-        "cycle": "pyro_vae.train.cyclical",
-        "fall": "pyro_vae.train.geometric_decay",
-    },
-)
+__getattr__ = renamed(__name__, SCHEDULES)

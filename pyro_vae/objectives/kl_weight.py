@@ -31,11 +31,9 @@ class scale_kl(Messenger):
             msg["scale"] = weight if isinstance(scale, float) and scale == 1 else scale * weight
 
 
-__getattr__ = renamed(
-    __name__,
-    {
-        "warm_up": "pyro_vae.train.schedule.linear_warmup",
-        "cycle": "pyro_vae.train.schedule.cyclical",
-        "fall": "pyro_vae.train.schedule.geometric_decay",
-    },
-)
+SCHEDULES = {
+    "warm_up": "pyro_vae.train.linear_warmup",
+    "cycle": "pyro_vae.train.cyclical",
+    "fall": "pyro_vae.train.geometric_decay",
+}
+__getattr__ = renamed(__name__, SCHEDULES)

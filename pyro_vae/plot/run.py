@@ -8,7 +8,7 @@ import torch
 from ..data import Split
 from ..distributions import describe
 from ..programs import is_vae
-from ..runs import read_metrics
+from ..runs.records import read_metrics
 from .canvas import is_image
 from .data import plot_correlations, plot_reconstructions, plot_samples
 from .diagnosis import plot_curves

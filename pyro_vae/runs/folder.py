@@ -9,9 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..config import Recipe, read_recipe, to_toml, validate
+from ..config import Recipe, read_recipe, validate
 from . import storage
-from .place import CHECKPOINTS, CONFIG, DATA, EVALUATIONS, METRICS, Place
+from .place import CHECKPOINTS, CONFIG, EVALUATIONS, METRICS, Place
 from .records import differences, read_metrics, settings_of, to_json
 
 if TYPE_CHECKING:
@@ -274,14 +274,3 @@ def load(run: str | os.PathLike[str], device: str = "auto", *, vae: Any = None) 
 def load_recipe(run: str | os.PathLike[str]) -> Recipe:
     r"""Returns the recipe of a run, from its newest checkpoint."""
     return RunFolder(run).recipe
-
-
-def declaration(recipe: Recipe, dataset: "Dataset") -> dict[str, Any]:
-    r"""Returns what a run records of its recipe and data, as keywords of :func:`pyro_vae.fit`."""
-    data = dataset.record()
-    x_shape, scale = dataset.train.x_shape, dataset.train.scale
-    record = {"recipe": settings_of(recipe), "data": data}
-    return {
-        "record": {**record, "x_shape": list(x_shape), "scale": scale},
-        "files": {CONFIG: to_toml(recipe), DATA: json.dumps(data, indent=2) + "\n"},
-    }

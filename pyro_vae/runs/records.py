@@ -4,9 +4,13 @@ import json
 from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..config import Recipe
+from ..config import Recipe, to_toml
+from .place import CONFIG, DATA
+
+if TYPE_CHECKING:
+    from ..data import Dataset
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -36,6 +40,17 @@ def to_json(record: Mapping[str, Any]) -> str:
 def settings_of(recipe: Recipe) -> dict[str, Any]:
     r"""Returns the settings of a recipe as JSON has them."""
     return recipe.model_dump(mode="json")
+
+
+def declaration(recipe: Recipe, dataset: "Dataset") -> dict[str, Any]:
+    r"""Returns what a run records of its recipe and data, as keywords of :func:`pyro_vae.fit`."""
+    data = dataset.record()
+    x_shape, scale = dataset.train.x_shape, dataset.train.scale
+    record = {"recipe": settings_of(recipe), "data": data}
+    return {
+        "record": {**record, "x_shape": list(x_shape), "scale": scale},
+        "files": {CONFIG: to_toml(recipe), DATA: json.dumps(data, indent=2) + "\n"},
+    }
 
 
 def differences(old: Any, new: Any, prefix: str = "") -> list[str]:

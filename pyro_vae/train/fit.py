@@ -151,7 +151,11 @@ def fit(
     if folder is None and resume:
         raise ValueError("Expected a folder to resume from; got resume=True without `out`.")
     train = _training_data(vae, data, settings, warn=not resume)
-    held_out = None if valid is None else _validation_data(vae, valid, train, settings, seed)
+    held_out = valid
+    if valid is not None:
+        split = as_split(valid, "validation data", train.columns)
+        skip = settings.skip_checks
+        held_out = take(vae, split, skip_checks=skip, source="validation data").freeze(seed)
     chosen = _planned(vae, train, settings, seed)
     vae.columns = train.columns
     objective = chosen.objective.to(device_of(vae))
@@ -159,10 +163,9 @@ def fit(
     if progress:
         print(chosen.why, file=sys.stderr)
 
-    known: dict[str, Any] = {"seed": seed, "folder": folder, "record": record}
-    known |= {"callbacks": callbacks, "progress": progress}
+    programs = (vae, objective, steps_by, settings)
     with _surroundings(vae, settings, seed):
-        run = Run(vae, objective, steps_by, settings, train, held_out, **known)
+        run = Run(*programs, train, held_out, seed, folder, record, callbacks, progress)
         if not resume:
             run.try_out()
             reseed(device_of(vae), seed)
@@ -222,12 +225,6 @@ def _training_data(vae: Any, data: Any, settings: Train, warn: bool) -> Split:
         if warn and (told := unit_warning(vae, train)):
             warnings.warn(told, stacklevel=3)
     return train
-
-
-def _validation_data(vae: Any, valid: Any, train: Split, settings: Train, seed: int) -> Split:
-    split = as_split(valid, "validation data", train.columns)
-    skip = settings.skip_checks
-    return take(vae, split, skip_checks=skip, source="validation data").freeze(seed)
 
 
 def _planned(vae: Any, train: Split, settings: Train, seed: int) -> Plan:

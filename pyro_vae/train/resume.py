@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..programs import device_of, families
-from ..runs import understood
 from ..runs.records import differences
 from ..runs.state import (
     environment,
@@ -17,6 +16,7 @@ from ..runs.state import (
     set_rng_state,
     unpack_optimizer,
 )
+from ..runs.storage import understood
 from .history import Position
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@ r"""One training: data, batches, steps, metrics, checkpoints."""
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -34,59 +35,57 @@ class NumericsError(ArithmeticError):
     r"""The loss or its gradient stayed non-finite; no bad step reached the parameters."""
 
 
+@dataclass(eq=False)
 class Run:
     r"""One training: what it holds, and how it goes on. Made by :func:`fit`."""
 
-    def __init__(
-        self,
-        vae: Any,
-        objective: Objective,
-        optimizer: Optimizer,
-        settings: Train,
-        data: Split,
-        valid: Split | None,
-        *,
-        seed: int = 0,
-        folder: RunFolder | None = None,
-        record: Mapping[str, Any] | None = None,
-        callbacks: Sequence[Callback] = (),
-        progress: bool = False,
-    ) -> None:
-        self.vae, self.objective = vae, objective
-        self.optimizer, self.settings = optimizer, settings
-        self.data, self.valid, self.seed = data, valid, seed
-        self.folder, self.record = folder, record
-        self.callbacks, self.progress = callbacks, progress
-        self.fingerprint = fingerprint(data)
-        self.joins = lone_rows(vae, len(data), settings.batch_size)
-        self.steps_per_epoch = math.ceil(len(data) / settings.batch_size) - self.joins
+    vae: Any
+    objective: Objective
+    optimizer: Optimizer
+    settings: Train
+    data: Split
+    valid: Split | None
+    seed: int
+    folder: RunFolder | None
+    record: Mapping[str, Any] | None
+    callbacks: Sequence[Callback]
+    progress: bool
+    position: Position = field(default_factory=Position)
+    history: History = field(default_factory=History)
+    best: dict[str, Tensor] = field(default_factory=dict)
+    first_loss: float | None = None
+    saved: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        vae, settings, count = self.vae, self.settings, len(self.data)
+        self.fingerprint = fingerprint(self.data)
+        self.joins = lone_rows(vae, count, settings.batch_size)
+        self.steps_per_epoch = math.ceil(count / settings.batch_size) - self.joins
         self.schedule = Schedule(settings, self.steps_per_epoch)
         self.relaxed = [m for m in vae.modules() if "temperature" in dict(m.named_buffers())]
-        self.loss = Loss(vae, objective, data, settings)
-        self.take_step: Step
+        self.loss = Loss(vae, self.objective, self.data, settings)
         self.use_steps(compiled=compiles(settings, self.steps_per_epoch))
-        self.position, self.history = Position(), History()
         self.watch = CollapseWatch()
-        self.best: dict[str, Tensor] = {}
-        self.first_loss: float | None = None
         self.unread: list[tuple[Tensor, int]] = []
-        self.saved = time.monotonic()
-        self.display: Progress
+        self.display = Progress(self.progress, settings.epochs, self.steps_per_epoch)
 
     def use_steps(self, compiled: bool) -> None:
         r"""Chooses how steps are taken from now on."""
         eager = Eager(self.loss, self.optimizer, self.settings)
-        self.take_step = Fused(eager, self.settings, self.progress) if compiled else eager
+        self.take_step: Step = eager
+        if compiled:
+            self.take_step = Fused(eager, self.settings, self.progress)
 
     # --- The loop -------------------------------------------------------------------------------
 
     def train(self) -> History:
         r"""Trains until the last epoch, or until the validation ELBO stops rising."""
-        at, settings = self.position, self.settings
-        shown = Progress(self.progress, settings.epochs, self.steps_per_epoch)
-        with stop_signals(shown.stop, self.folder is not None), shown as self.display:
-            self.start()
-            while not at.finished and at.epoch < settings.epochs:
+        at = self.position
+        with stop_signals(self.display.stop, self.folder is not None), self.display:
+            if self.data.violation and at.step == 0:
+                self.log(warning=f"Not a density. {self.data.violation}")
+            self.tell("on_start", self)
+            while not at.finished and at.epoch < self.settings.epochs:
                 self.clock = time.perf_counter()
                 for rows in self.batches(self.order(at.epoch))[at.batch :]:
                     self.step(rows)
@@ -94,28 +93,14 @@ class Run:
                 row = self.measure()
                 if time.monotonic() - self.saved > SECONDS_BETWEEN_CHECKPOINTS:
                     self.save()
-                self.show_callbacks(row)
-            self.finish()
+                self.tell("on_row", row)
+            at.finished = True
+            self.warn_of_rise()
+            self.save()
+            if self.best:
+                self.vae.load_state_dict(self.best)
+            self.tell("on_end", self.history)
         return self.history
-
-    def start(self) -> None:
-        if self.data.violation and self.position.step == 0:
-            self.log(warning=f"Not a density. {self.data.violation}")
-        with apart(device_of(self.vae)):
-            for callback in self.callbacks:
-                callback.on_start(self)
-        self.vae.train()
-
-    def finish(self) -> None:
-        r"""Saves, and takes the parameters of the best epoch."""
-        self.position.finished = True
-        self.warn_of_rise()
-        self.save()
-        if self.best:
-            self.vae.load_state_dict(self.best)
-        with apart(device_of(self.vae)):
-            for callback in self.callbacks:
-                callback.on_end(self.history)
 
     def stop(self) -> None:
         r"""Ends training after this epoch."""
@@ -268,14 +253,15 @@ class Run:
             at.metrics_bytes = self.folder.append(row)
         return {**row}
 
-    def show_callbacks(self, row: Mapping[str, Any]) -> None:
-        r"""Shows an epoch to callbacks; what it has learned is saved where one of them fails."""
+    def tell(self, method: str, what: Any) -> None:
+        r"""Tells callbacks; where one of them fails over an epoch, the epoch is saved."""
         try:
             with apart(device_of(self.vae)):
                 for callback in self.callbacks:
-                    callback.on_row(row)
+                    getattr(callback, method)(what)
         except BaseException:
-            self.save()
+            if method == "on_row":
+                self.save()
             raise
         self.vae.train()
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn, optim
 
-from pyro_vae import runs
+from pyro_vae.runs import storage
 from pyro_vae.runs.state import (
     get_rng_state,
     load_parameters,
@@ -91,7 +91,7 @@ def test_optimizers_go_on_bit_for_bit(tmp_path, name, dtype):
     net.steps(optimizer, 4)
 
     packed, numbers = pack_optimizer(optimizer, names)
-    path = runs.save(
+    path = storage.save(
         tmp_path,
         4,
         {"model": net.state_dict(), "optimizer": packed, "rng": get_rng_state(device)},
@@ -108,7 +108,7 @@ def test_optimizers_go_on_bit_for_bit(tmp_path, name, dtype):
         other = make(
             [{"params": fresh.layers.parameters()}, {"params": [fresh.unused], "lr": 0.1}]
         )
-    read, state = runs.read(path)
+    read, state = storage.read(path)
     load_parameters(fresh, read["model"], path)
     unpack_optimizer(other, read["optimizer"], state["optimizer"])
     same(other.state_dict(), at_save)
@@ -153,9 +153,9 @@ def test_refuses_another_optimizer():
 def test_random_numbers(tmp_path):
     device = torch.device("cpu")
     torch.randn(3)
-    path = runs.save(tmp_path, 0, {"rng": get_rng_state(device)}, {})
+    path = storage.save(tmp_path, 0, {"rng": get_rng_state(device)}, {})
     expected = torch.randn(100)
-    set_rng_state(runs.read(path)[0]["rng"], device)
+    set_rng_state(storage.read(path)[0]["rng"], device)
     assert torch.equal(torch.randn(100), expected)
 
 
@@ -183,11 +183,11 @@ def test_gpu(tmp_path):
             "optimizer": packed,
             "rng": get_rng_state(device),
         }
-        path = runs.save(tmp_path, 1, groups, {"optimizer": numbers})
+        path = storage.save(tmp_path, 1, groups, {"optimizer": numbers})
         steps(net, optimizer)
         fresh = nn.Linear(3, 1).to(device)
         other = make(fresh.parameters())
-        read, state = runs.read(path)
+        read, state = storage.read(path)
         load_parameters(fresh, read["model"], path)
         unpack_optimizer(other, read["optimizer"], state["optimizer"])
         set_rng_state(read["rng"], device)

@@ -71,9 +71,9 @@ def test_resume_is_bit_for_bit(tmp_path, monkeypatch, at, optimizer):
 
 
 def pv_read(run):
-    from pyro_vae import runs
+    from pyro_vae.runs import storage
 
-    return runs.read(runs.newest(run))
+    return storage.read(storage.newest(run))
 
 
 def test_resume_refuses_another_training(tmp_path, monkeypatch):
