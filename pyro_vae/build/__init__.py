@@ -12,14 +12,23 @@ from ..randomness import apart
 from .parts import (
     build_likelihood,
     build_posterior,
+    class_of,
     construct,
     find_units,
+    num_outputs,
     resolve_columns,
     rows_from,
 )
 from .products import build_sites
 
-__all__ = ["build_vae", "construct", "find_device", "resolve_columns"]
+__all__ = [
+    "build_vae",
+    "class_of",
+    "construct",
+    "find_device",
+    "num_outputs",
+    "resolve_columns",
+]
 
 
 def build_vae(
