@@ -169,12 +169,12 @@ def fit(
         if not resume:
             run.try_out()
             reseed(device_of(vae), seed)
-        place = folder.held(resume=resume, overwrite=overwrite) if folder else None
-        with place or contextlib.nullcontext():
+        if folder is None:
+            return run.train()
+        with folder.held(resume=resume, overwrite=overwrite):
             if resume:
                 restore(run)
-            if folder is not None:
-                folder.write(files or {})
+            folder.write(files or {})
             return run.train()
 
 
@@ -236,12 +236,19 @@ def _planned(vae: Any, train: Split, settings: Train, seed: int) -> Plan:
 @contextlib.contextmanager
 def _surroundings(vae: Any, settings: Train, seed: int) -> Iterator[None]:
     r"""Random numbers, checks and precision of a training; those outside stay as they are."""
-    device, before = device_of(vae), torch.get_float32_matmul_precision()
-    alone = apart(device, seed)  # first: other threads wait here
-    with alone, pyro.validation_enabled(False), default_dtype(dtype_of(vae)):  # checked before
-        if settings.precision == "tf32" and device.type == "cuda":
-            torch.set_float32_matmul_precision("high")
-        try:
-            yield
-        finally:
-            torch.set_float32_matmul_precision(before)
+    device, own = device_of(vae), default_dtype(dtype_of(vae))
+    tf32 = settings.precision == "tf32" and device.type == "cuda"
+    products = _tf32() if tf32 else contextlib.nullcontext()
+    with apart(device, seed), pyro.validation_enabled(False), own, products:
+        yield
+
+
+@contextlib.contextmanager
+def _tf32() -> Iterator[None]:
+    r"""Lets float32 matrix products be computed in TF32, for a while."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)

@@ -21,11 +21,11 @@ class Progress:
         self.epochs, self.enabled = epochs, enabled
         self.stop: list[int] = []  # signals to stop for
         self.every = max(1, epochs // LINES)
-        terminal = enabled and sys.stderr.isatty()
-        self.bar = tqdm(total=epochs * steps_per_epoch, unit="step") if terminal else None
+        self.steps, self.bar = epochs * steps_per_epoch, None
 
-    def __enter__(self) -> "Progress":
-        return self
+    def __enter__(self) -> None:
+        if self.enabled and sys.stderr.isatty():
+            self.bar = tqdm(total=self.steps, unit="step")
 
     def __exit__(self, *error: object) -> None:
         if self.bar is not None:

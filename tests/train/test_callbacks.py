@@ -39,7 +39,8 @@ def test_callbacks_see_an_epoch_as_one_row():
     history = pv.fit(vae(), DATA, callbacks=[notes], **OPTIONS)
     assert [kind for kind, _ in notes.told] == ["start", *["row"] * 5, "end"]
     rows = [row for kind, row in notes.told if kind == "row"]
-    for name in ("epoch", "loss", "kl", "active_units", "elbo", "elbo_se", "seconds"):
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5]
+    for name in ("loss", "kl", "active_units", "elbo", "elbo_se", "seconds"):
         assert [row[name] for row in rows] == history[name]
     assert notes.told[0] == ("start", 0) and notes.told[-1] == ("end", 10)
 
