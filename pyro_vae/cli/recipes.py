@@ -30,9 +30,7 @@ def train(command: arguments.Train, flags: dict[str, Any]) -> None:
 
     resume = command.resume is not None
     run, recipe = _resumed(command, flags) if resume else _started(command, flags)
-    if resume and (run.recorded.stopped_early or run.recorded.epochs >= recipe.train.epochs):
-        early = run.recorded.stopped_early
-        why = "it stopped early" if early else "--train.epochs asks for more"
+    if resume and (why := _complete(run, recipe)):
         print(f"Nothing left to do: {run.path} has {run.recorded.epochs} epochs; {why}.")
         return
     device = find_device(recipe.device)
@@ -41,17 +39,9 @@ def train(command: arguments.Train, flags: dict[str, Any]) -> None:
     vae = build_vae(recipe, rows.x_shape, rows.scale, rows).to(device)
     print(f"{recipe.name} on {device}, {len(rows)} data, into {run.path}", flush=True)
     valid, settings = _validation(vae, recipe, dataset)
-    history = fit(
-        vae,
-        rows,
-        valid=valid,
-        seed=recipe.seed,
-        out=run.path,
-        resume=resume,
-        overwrite=command.overwrite,
-        **declaration(recipe, dataset),
-        **settings,
-    )
+    settings |= {"out": run.path, "resume": resume, "overwrite": command.overwrite}
+    declared = declaration(recipe, dataset)
+    history = fit(vae, rows, valid=valid, seed=recipe.seed, **declared, **settings)
     print(
         f"Trained {history['epoch'][-1]} epochs in {history['seconds'][-1]:.0f} s. "
         f"Next: {', '.join(_next(vae, dataset.splits, run.path))}"
@@ -89,6 +79,13 @@ def _resumed(command: arguments.Train, flags: dict[str, Any]) -> tuple[RunFolder
     recipe = validate(override(run.recipe.model_dump(mode="json"), flags))
     run.check_same(recipe)
     return run, recipe
+
+
+def _complete(run: RunFolder, recipe: Recipe) -> str:
+    r"""Why nothing is left to do for a run; empty if some is."""
+    if run.recorded.stopped_early:
+        return "it stopped early"
+    return "--train.epochs asks for more" if run.recorded.epochs >= recipe.train.epochs else ""
 
 
 def _with_data(

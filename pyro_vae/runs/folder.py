@@ -1,4 +1,4 @@
-r"""A run is a folder: recipe, data, model and metrics are asked of it."""
+r"""The folder of a run, and all that is known of the run by it: recipe, data, model, metrics."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-r"""Rate against distortion: what a decoder pays for what it is told."""
+r"""Rate against distortion, at several weights of the KL term."""
 
 from collections.abc import Sequence
 from copy import deepcopy

@@ -222,8 +222,8 @@ def _training_data(vae: Any, data: Any, settings: Train, warn: bool) -> Split:
     train = take(vae, split, skip_checks=settings.skip_checks, source="training data")
     if not train.violation:
         check_start(vae, train)
-        if warn and (told := unit_warning(vae, train)):
-            warnings.warn(told, stacklevel=3)
+        if warn and (warning := unit_warning(vae, train)):
+            warnings.warn(warning, stacklevel=3)
     return train
 
 

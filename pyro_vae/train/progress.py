@@ -49,13 +49,13 @@ class Progress:
                 tqdm.write(f"epoch {row['epoch']}: {row['warning']}", file=sys.stderr)
             return
         if "elbo" in row:
-            error = row["elbo_se"]
-            told = f" +- {error:.2f}" if error is not None and isfinite(error) else ""
-            text = f"validation ELBO {row['elbo']:.2f}{told} nats"
+            known = row["elbo_se"] is not None and isfinite(row["elbo_se"])
+            error = f" +- {row['elbo_se']:.2f}" if known else ""
+            text = f"validation ELBO {row['elbo']:.2f}{error} nats"
         else:
             terms = [f"{name} {row[name]:.2f}" for name in ("loss", "kl") if name in row]
-            told = f"{'  '.join(terms)} nats per datum" if terms else "no step was finite"
-            text = f"epoch {row['epoch']}/{self.epochs}  {told}"
+            means = f"{'  '.join(terms)} nats per datum" if terms else "no step was finite"
+            text = f"epoch {row['epoch']}/{self.epochs}  {means}"
         if self.bar is not None:
             self.bar.set_postfix_str(text)
         elif self.enabled and (row["epoch"] % self.every == 0 or row["epoch"] == self.epochs):

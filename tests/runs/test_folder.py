@@ -581,5 +581,7 @@ def test_checkpoint_is_the_old_name_of_runs(old, new):
         f"    importlib.import_module('pyro_vae.checkpoint{old}')\n"
         "with pytest.warns(DeprecationWarning):\n"
         "    from pyro_vae.checkpoint import RunFolder, get_rng_state, load, newest, save\n"
+        "import pyro_vae as pv\n"
+        "assert pv.checkpoint.RunFolder is pv.runs.RunFolder is RunFolder\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
