@@ -15,10 +15,10 @@ from . import posteriors as posteriors
 from . import priors as priors
 from . import programs as programs
 from . import report as report
+from . import runs as runs
 from .base import Net as Net
 from .base import Sites as Sites
 from .build import build_vae as build_vae
-from .checkpoint import load as load
 from .compile import CompiledSVI as CompiledSVI
 from .evaluate import ais as ais
 from .evaluate import bdmc as bdmc
@@ -35,6 +35,7 @@ from .microscope import inspect_step as inspect_step
 from .models import VAE as VAE
 from .objectives import explain as explain
 from .objectives import plan as plan
+from .runs import load as load
 from .train import fit as fit
 from .train import rate_distortion_curve as rate_distortion_curve
 

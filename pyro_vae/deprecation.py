@@ -10,7 +10,13 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-MOVED: dict[str, str] = {}
+MOVED: dict[str, str] = {
+    "pyro_vae.checkpoint": "pyro_vae.runs",
+    "pyro_vae.checkpoint.folder": "pyro_vae.runs.folder",
+    "pyro_vae.checkpoint.state": "pyro_vae.runs.state",
+    "pyro_vae.checkpoint.storage": "pyro_vae.runs.storage",
+    "pyro_vae.train.terminal": "pyro_vae.train.progress",
+}
 r"""Modules that have moved: the old dotted name, and the new one."""
 
 
@@ -61,7 +67,7 @@ class _Finder(MetaPathFinder, Loader):
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        return ModuleSpec(name, self) if name in MOVED else None
+        return ModuleSpec(name, self, is_package=True) if name in MOVED else None
 
     def exec_module(self, module: ModuleType) -> None:
         new = MOVED[module.__name__]

@@ -29,7 +29,7 @@ LAYERS = [
     ["priors", "likelihoods", "posteriors"],
     ["models"],
     ["objectives", "compile", "build", "exact"],
-    ["checkpoint", "evaluate", "microscope", "mistakes"],
+    ["runs", "evaluate", "microscope", "mistakes"],
     ["train", "plot", "report"],
     ["cli"],
 ]

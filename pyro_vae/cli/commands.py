@@ -1,17 +1,16 @@
 r"""Commands about runs. Torch is imported inside, when a command runs."""
 
 import contextlib
-import json
 import sys
 from collections.abc import Callable
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..config import read_recipe
+from ..runs import RunFolder
+from ..runs.records import to_json
 from . import arguments, recipes
 from .given import given_values
-from .opened import Opened, data_of, open_run, rows_of, split_of
 from .output import (
     announce,
     at_least_one,
@@ -19,7 +18,6 @@ from .output import (
     check_spares,
     named_columns,
     save_picture,
-    to_json,
     write_arrays,
 )
 
@@ -34,8 +32,8 @@ def evaluate(command: arguments.Evaluate, flags: dict[str, Any]) -> None:
     check_out(command.out, (".csv", ".npz"))
     check_out(command.kept, (".npz",), "--kept")
     at_least_one(command.num_samples, "--num-samples")
-    _check_spares(command)
-    vae, split, name, which = _load(command)
+    run = _opened(command)
+    vae, split, name, which = _load(command, run)
     announce(f"Evaluating {len(split)} data by {command.num_samples} samples each.")
     by_datum: dict[str, Any] = {}
     figures = {
@@ -51,9 +49,9 @@ def evaluate(command: arguments.Evaluate, flags: dict[str, Any]) -> None:
         ),
         **(simulated(vae, seed=command.seed) if command.simulated else {}),
     }
-    figures |= _accuracy(open_run(command.run), vae, split)
+    figures |= _accuracy(run, vae, split)
     if command.data is None:
-        _keep_figures(open_run(command.run), command.split, figures)
+        run.keep_evaluation(command.split, figures)
     if command.json:
         if command.out is not None:
             with contextlib.redirect_stdout(sys.stderr):
@@ -100,7 +98,7 @@ def _mean(value: Any, error: Any) -> str:
     return f"{value:10.3f} +- " + (f"{error:.3f}" if known else "unknown, of one datum")
 
 
-def _accuracy(run: Opened, vae: Any, split: "Split") -> dict[str, Any]:
+def _accuracy(run: RunFolder, vae: Any, split: "Split") -> dict[str, Any]:
     r"""How often the posterior of a site that has labels in training finds the label."""
     from ..evaluate import encode_sites
 
@@ -120,21 +118,21 @@ def _accuracy(run: Opened, vae: Any, split: "Split") -> dict[str, Any]:
 
 def diagnose(command: arguments.Diagnose, flags: dict[str, Any]) -> None:
     from .. import report
-    from ..checkpoint import load
     from ..evaluate import diagnose as ask
     from ..evaluate.checks import take
     from ..programs import guide_name, wants_rows
+    from ..runs.data import split_of
 
     check_out(command.html, (".html", ".htm"), "--html")
-    run = open_run(command.run)
-    vae = load(command.run, command.device)
+    run = RunFolder.open(command.run)
+    vae = run.model(command.device)
     if wants_rows(vae):
         raise ValueError(
             f"Expected a posterior that takes any data, simulated ones too; got "
             f"{guide_name(vae)}. pyro-vae evaluate {command.run} --split train says "
             "how good it is."
         )
-    dataset = data_of(run, command.data_dir, command.split, "train")
+    dataset = run.dataset(command.data_dir, command.split, "train")
     rows = split_of(dataset, command.split).forgetting(vae.latents)
     rows = take(vae, rows, skip_checks=run.recipe.train.skip_checks)
     announce(
@@ -163,21 +161,20 @@ def diagnose(command: arguments.Diagnose, flags: dict[str, Any]) -> None:
 
 
 def compare(command: arguments.Compare, flags: dict[str, Any]) -> None:
-    from ..checkpoint import load
+    from ..data import fingerprint
     from ..evaluate import check_comparable, log_marginal
     from ..evaluate import compare as difference
     from ..evaluate.checks import take
+    from ..runs.data import split_of
 
     at_least_one(command.num_samples, "--num-samples")
-    from ..data import fingerprint
-
     if len(command.runs) < 2:
         raise ValueError(f"Expected two or more runs to compare; got {len(command.runs)}.")
     sides = []
     for path in command.runs:
-        run = open_run(path)
-        dataset = data_of(run, command.data_dir, command.split)
-        vae = load(path, command.device)
+        run = RunFolder.open(path)
+        dataset = run.dataset(command.data_dir, command.split)
+        vae = run.model(command.device)
         rows = split_of(dataset, command.split).forgetting(vae.latents)
         record = {**dataset.record(), "discrete": vae.likelihood.support.is_discrete}
         record["sha256"] = {**record["sha256"], command.split: fingerprint(rows)}
@@ -238,8 +235,7 @@ def encode(command: arguments.Encode, flags: dict[str, Any]) -> None:
     from ..evaluate import encode_sites as moments_of
 
     check_out(command.out, (".npz", ".csv"))
-    _check_spares(command)
-    vae, split, *_ = _load(command)
+    vae, split, *_ = _load(command, _opened(command))
     arrays: dict[str, Any] = {}
     sites = moments_of(vae, split)
     for site, moments in sites.items():
@@ -249,18 +245,18 @@ def encode(command: arguments.Encode, flags: dict[str, Any]) -> None:
 
 
 def sample(command: arguments.Sample, flags: dict[str, Any]) -> None:
-    from ..checkpoint import load
     from ..evaluate import sample as draw
     from ..plot import plot_samples
 
     check_out(command.out)
-    _check_spares(command)
-    run = open_run(command.run)
-    vae = load(command.run, command.device)
+    run = _opened(command)
+    vae = run.model(command.device)
     count = at_least_one(command.num_samples, "--num-samples")
-    given = given_values(vae, command.given, run.data.get("form", {}), run.recipe.data.known)
+    given = given_values(
+        vae, command.given, run.recorded.data.get("form", {}), run.recipe.data.known
+    )
     figure = plot_samples(vae, count, seed=command.seed, **given)
-    save_picture(figure, command.run, "samples", _title(run))
+    save_picture(figure, command.run, "samples", run.title)
     if command.out is not None:
         x = draw(vae, count, command.what, seed=command.seed, **given).cpu().numpy()
         _write_data(command.out, x, run, {}, command.what)
@@ -271,12 +267,11 @@ def reconstruct(command: arguments.Reconstruct, flags: dict[str, Any]) -> None:
     from ..plot import plot_reconstructions
 
     check_out(command.out)
-    _check_spares(command)
-    run = open_run(command.run)
-    vae, split, *_ = _load(command)
+    run = _opened(command)
+    vae, split, *_ = _load(command, run)
     count = at_least_one(command.num_data)
     figure = plot_reconstructions(vae, split, count, seed=command.seed)
-    save_picture(figure, command.run, "reconstructions", _title(run))
+    save_picture(figure, command.run, "reconstructions", run.title)
     if command.out is not None:
         rows = split.spread(count)
         seen = split.freeze(command.seed).take(rows)
@@ -284,11 +279,13 @@ def reconstruct(command: arguments.Reconstruct, flags: dict[str, Any]) -> None:
         _write_data(command.out, x, run, _keys(seen), command.what)
 
 
-def _write_data(out: Path, x: Any, run: Opened, keys: dict[str, Any], what: str) -> None:
+def _write_data(out: Path, x: Any, run: RunFolder, keys: dict[str, Any], what: str) -> None:
     r"""Data of a model: a table with the names that the training data had, else an array."""
     from ..data import Column
 
-    columns = [Column(n, tuple(c)) for n, c in run.data.get("form", {}).get("columns", ())]
+    columns = [
+        Column(n, tuple(c)) for n, c in run.recorded.data.get("form", {}).get("columns", ())
+    ]
     if out.suffix.lower() == ".csv" and columns:
         if what == "mean":  # means of codes are no categories
             columns = [Column(column.name) for column in columns]
@@ -300,29 +297,25 @@ def _write_data(out: Path, x: Any, run: Opened, keys: dict[str, Any], what: str)
 def plot(command: arguments.Plot, flags: dict[str, Any]) -> None:
     from ..plot import plot_run
 
-    run = open_run(command.run)
-    vae, split, *_ = _load(command)
+    run = RunFolder.open(command.run)
+    vae, split, *_ = _load(command, run)
     metrics = command.run / "metrics.jsonl"
-    paths = plot_run(vae, split, command.run / "pictures", metrics, _title(run))
+    paths = plot_run(vae, split, command.run / "pictures", metrics, run.title)
     print("Pictures: " + ", ".join(map(str, paths)))
 
 
-def _check_spares(command: Any) -> None:
-    r"""Refuses to write over the data of the run, or over those that are asked for."""
-    kind = open_run(command.run).recipe.data
-    sources = [getattr(kind, "path", None), getattr(command, "data", None)]
+def _opened(command: Any) -> RunFolder:
+    r"""A run, unless a command would write over its data, or over those that are asked for."""
+    run = RunFolder.open(command.run)
+    sources = [getattr(run.recipe.data, "path", None), getattr(command, "data", None)]
     check_spares(command.out, *(source for source in sources if source is not None))
-
-
-def _title(run: Opened) -> str:
-    r"""What a picture says of the run that it shows."""
-    return f"{run.path}, recipe {run.recipe.name}, epoch {run.epochs}"
+    return run
 
 
 def runs(command: arguments.Runs, flags: dict[str, Any]) -> None:
     if not command.folder.is_dir():
         raise ValueError(f"Expected a folder of runs; got {command.folder}.")
-    rows = [_row_of(path.parent) for path in sorted(command.folder.glob("*/config.toml"))]
+    rows = [run.summary() for run in RunFolder.below(command.folder)]
     if command.json:
         print(to_json({"runs": rows}))
         return
@@ -345,69 +338,13 @@ def runs(command: arguments.Runs, flags: dict[str, Any]) -> None:
         print("  ".join(cell.ljust(w) for cell, w in zip(line, widths)).rstrip())
 
 
-def _row_of(run: Path) -> dict[str, Any]:
-    r"""What the files of a run say of it, without its tensors."""
-    row: dict[str, Any] = dict.fromkeys(("recipe", "data", "epochs", "valid", "test", "light"))
-    row = {"run": str(run), **row}
-    try:
-        values = read_recipe(run / "config.toml")
-        row |= {"recipe": values["name"], "data": values["data"]["kind"]}
-        if row["data"] == "file":
-            row["data"] = Path(values["data"]["path"]).name
-    except (ValueError, KeyError, TypeError):
-        row["recipe"] = "not readable"
-    metrics = run / "metrics.jsonl"
-    if metrics.is_file():
-        for line in metrics.read_text(encoding="utf-8").splitlines():
-            try:
-                found = json.loads(line)
-            except ValueError:
-                continue
-            row["epochs"] = found.get("epoch", row["epochs"])
-            if "elbo" in found:
-                row["valid"] = f"{found['elbo']:.3f} +- {found['elbo_se'] or 0:.3f}"
-    figures = _kept_figures(run).get("test")
-    if figures:
-        row["test"] = f"{figures['log_marginal']:.3f} +- {figures['log_marginal_se'] or 0:.3f}"
-        row["light"] = figures["light"]
-    return row
-
-
-def _kept_figures(run: Path) -> dict[str, Any]:
-    path = run / "figures.json"
-    try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except (ValueError, OSError):
-        return {}
-
-
-def _keep_figures(run: Opened, split: str, figures: dict[str, Any]) -> None:
-    r"""Keeps the figures of a run's own data, for the table of runs: those by the most samples.
-
-    Where nothing can be written, evaluation goes on without.
-    """
-    kept = _kept_figures(run.path)
-    known = kept.get(split, {})
-    samples = "num_importance_samples"
-    if known.get("epochs") == run.epochs and known.get(samples, 0) > figures[samples]:
-        return
-    path = run.path / "figures.json"
-    partial = path.with_name(".figures.partial.json")
-    with contextlib.suppress(OSError):
-        text = to_json({**kept, split: {**figures, "epochs": run.epochs}})
-        partial.write_text(text + "\n", encoding="utf-8")
-        partial.replace(path)
-
-
-def _load(command: Any) -> tuple[Any, "Split", str, str]:
+def _load(command: Any, run: RunFolder) -> tuple[Any, "Split", str, str]:
     r"""The VAE of a run, the rows asked for, and what data and split are called."""
-    from ..checkpoint import load
     from ..evaluate.checks import take
 
-    run = open_run(command.run)
-    vae = load(command.run, command.device)
+    vae = run.model(command.device)
     data = getattr(command, "data", None)
-    split, name, which = rows_of(run, command.split, data, command.data_dir)
+    split, name, which = run.rows(command.split, data, command.data_dir)
     split = _with_rows(command, vae, split.forgetting(vae.latents))
     return vae, take(vae, split, skip_checks=run.recipe.train.skip_checks), name, which
 

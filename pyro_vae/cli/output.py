@@ -1,10 +1,9 @@
 r"""What commands write: whole files under the names that were asked for, or none."""
 
 import csv
-import json
 import sys
 from collections.abc import Mapping, Sequence
-from math import isfinite, isnan
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,19 +101,6 @@ def save_picture(figure: Any, run: Path, name: str, title: str) -> None:
     path.parent.mkdir(exist_ok=True)
     save(figure, path, title)
     print(f"Picture: {path}")
-
-
-def to_json(record: Mapping[str, Any]) -> str:
-    r"""A record as JSON, which has no NaN and no infinity: they are null."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: plain(part) for key, part in value.items()}
-        if isinstance(value, list | tuple):
-            return [plain(part) for part in value]
-        return None if isinstance(value, float) and not isfinite(value) else value
-
-    return json.dumps(plain(dict(record)), allow_nan=False)
 
 
 def announce(text: str) -> None:

@@ -15,138 +15,115 @@ from ..config import (
     to_toml,
     validate,
 )
+from ..runs import RunFolder
+from ..runs.records import declaration
 from . import arguments
-from .opened import Opened, data_of, differences, newest_run, open_run, settings_of
 from .output import at_least_one
 
 if TYPE_CHECKING:
-    from ..data import Split
+    from ..data import Dataset, Split
 
 
 def train(command: arguments.Train, flags: dict[str, Any]) -> None:
-    from .. import data
-    from ..build import build_vae, find_device, resolve_columns
-    from ..checkpoint import RunFolder
-    from ..evaluate.checks import take
-    from ..objectives import plan, planned
+    from ..build import build_vae, find_device
     from ..train import fit
 
-    before = None if command.resume is None else _to_resume(command)
-    recipe = _new_recipe(command, flags) if before is None else _same_recipe(before, flags)
-    if before is not None:
-        out = before.path
-        if before.stopped or before.epochs >= recipe.train.epochs:
-            why = "it stopped early" if before.stopped else "--train.epochs asks for more"
-            print(f"Nothing left to do: {out} has {before.epochs} epochs; {why}.")
-            return
-    else:
-        out = command.out or Path("runs") / f"{recipe.name}-{time.strftime('%Y%m%d-%H%M%S')}"
-        RunFolder(out).check_free(command.overwrite)
+    resume = command.resume is not None
+    run, recipe = _resumed(command, flags) if resume else _started(command, flags)
+    if resume and (why := _complete(run, recipe)):
+        print(f"Nothing left to do: {run.path} has {run.recorded.epochs} epochs; {why}.")
+        return
     device = find_device(recipe.device)
-    if before is None:
-        recipe = _whole_path(recipe, command.data_dir)
-        dataset = data.load(recipe.data, command.data_dir, quiet=True)
-        recipe = resolve_columns(recipe, dataset.train)
-    else:
-        dataset = data_of(before, command.data_dir)
-    x_shape, scale = dataset.train.x_shape, dataset.train.scale
-    vae = build_vae(recipe, x_shape, scale, dataset.train).to(device)
-    take(vae, dataset.train, skip_checks=recipe.train.skip_checks)  # before any folder is made
-    x, known = dataset.train.to(device).batch(slice(0, 2))
-    plan(vae, x, known=known, **planned(recipe.train))
-    for note in dataset.notes.splitlines() if before is None else ():
-        print(f"data: {note}")
-    print(f"{recipe.name} on {device}, {len(dataset.train)} data, into {out}", flush=True)
-    valid, settings = dataset.valid, recipe.train.model_dump()
-    if valid is not None:  # what is to be inferred is not told
-        valid = valid.forgetting(vae.latents)
-    if why := _no_validation(vae) or ("there are no rows for it" if valid is None else ""):
-        early = "" if recipe.train.patience is None else ", so that training does not stop early"
-        print(f"No validation: {why}{early}.")
-        valid = settings["patience"] = None
-    history = fit(
-        vae,
-        dataset.train,
-        valid=valid,
-        seed=recipe.seed,
-        out=out,
-        resume=before is not None,
-        overwrite=command.overwrite,
-        record={
-            "recipe": settings_of(recipe),
-            "data": dataset.record(),
-            "x_shape": list(x_shape),
-            "scale": scale,
-        },
-        files={
-            "config.toml": to_toml(recipe),
-            "data.json": json.dumps(dataset.record(), indent=2) + "\n",
-        },
-        **settings,
-    )
+    recipe, dataset = _with_data(command, recipe, run if resume else None)
+    rows = dataset.train
+    vae = build_vae(recipe, rows.x_shape, rows.scale, rows).to(device)
+    print(f"{recipe.name} on {device}, {len(rows)} data, into {run.path}", flush=True)
+    valid, settings = _validation(vae, recipe, dataset)
+    settings |= {"out": run.path, "resume": resume, "overwrite": command.overwrite}
+    declared = declaration(recipe, dataset)
+    history = fit(vae, rows, valid=valid, seed=recipe.seed, **declared, **settings)
     print(
         f"Trained {history['epoch'][-1]} epochs in {history['seconds'][-1]:.0f} s. "
-        f"Next: {', '.join(_next(vae, dataset.splits, out))}"
+        f"Next: {', '.join(_next(vae, dataset.splits, run.path))}"
     )
 
 
-def _new_recipe(command: arguments.Train, flags: dict[str, Any]) -> Recipe:
+def _started(command: arguments.Train, flags: dict[str, Any]) -> tuple[RunFolder, Recipe]:
+    r"""A new run, and its recipe."""
     said: list[str] = []
     recipe = validate(override(read_recipe(command.recipe), flags, said))
     for line in said:
         print(line)
-    return recipe
+    name = f"{recipe.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    run = RunFolder(command.out or Path("runs") / name)
+    run.check_free(command.overwrite)
+    return run, recipe
 
 
-def _to_resume(command: arguments.Train) -> Opened:
-    r"""The run to go on with."""
-    from ..checkpoint import RunFolder
-
+def _resumed(command: arguments.Train, flags: dict[str, Any]) -> tuple[RunFolder, Recipe]:
+    r"""A run to go on with, and its recipe, with the epochs and the device that flags say."""
     name = validate(read_recipe(command.recipe)).name if command.recipe else None
-    out = newest_run(name) if command.resume == "newest" else Path(str(command.resume))
+    newest = command.resume == "newest"
+    run = RunFolder.newest(name) if newest else RunFolder(str(command.resume))
+    out = run.path
     if command.overwrite or (command.out is not None and command.out.resolve() != out.resolve()):
         wrong = "--overwrite" if command.overwrite else f"--out {command.out}"
         raise ValueError(f"Expected --resume {out} to go on in its own folder; got {wrong}, too.")
-    RunFolder(out).recover()
-    found = open_run(out)
-    if name is not None and name != found.recipe.name:
+    run.recover()
+    run = RunFolder.open(out)
+    if name is not None and name != run.recipe.name:
         raise ValueError(
-            f"Expected the recipe of {out}, {found.recipe.name!r}; got {name!r}. Leave it out: "
+            f"Expected the recipe of {out}, {run.recipe.name!r}; got {name!r}. Leave it out: "
             f"pyro-vae train --resume {out}."
         )
-    return found
+    recipe = validate(override(run.recipe.model_dump(mode="json"), flags))
+    run.check_same(recipe)
+    return run, recipe
 
 
-def _same_recipe(before: Opened, flags: dict[str, Any]) -> Recipe:
-    r"""The recipe of a run, of which flags may change the number of epochs and the device."""
-    old = settings_of(before.recipe)
-    recipe = validate(override(old, flags))
-    free = ("train.epochs ", "device ")
-    changed = [d for d in differences(old, settings_of(recipe)) if not d.startswith(free)]
-    if changed:
-        raise ValueError(
-            f"Expected the training that {before.path} holds; got another one: "
-            f"{'; '.join(changed)}. Only train.epochs and device may change."
-        )
-    return recipe
+def _complete(run: RunFolder, recipe: Recipe) -> str:
+    r"""Why nothing is left to do for a run; empty if some is."""
+    if run.recorded.stopped_early:
+        return "it stopped early"
+    return "--train.epochs asks for more" if run.recorded.epochs >= recipe.train.epochs else ""
 
 
-def _whole_path(recipe: Recipe, data_dir: Path | None) -> Recipe:
-    r"""The recipe with the whole path of its file, so that it is found from any folder."""
-    from ..data import find_file
+def _with_data(
+    command: arguments.Train, recipe: Recipe, run: RunFolder | None
+) -> "tuple[Recipe, Dataset]":
+    r"""The recipe with what only data tell, and the data: new ones, or those of a run again."""
+    from .. import data
+    from ..build import resolve_columns
 
-    if recipe.data.kind != "file":
-        return recipe
-    path = find_file(recipe.data.path, data_dir).resolve()
-    return recipe.model_copy(update={"data": recipe.data.model_copy(update={"path": path})})
+    if run is not None:
+        return recipe, run.dataset(command.data_dir)
+    if recipe.data.kind == "file":  # the whole path, so that it is found from any folder
+        path = data.find_file(recipe.data.path, command.data_dir).resolve()
+        recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"path": path})})
+    dataset = data.load(recipe.data, command.data_dir, quiet=True)
+    for note in dataset.notes.splitlines():
+        print(f"data: {note}")
+    return resolve_columns(recipe, dataset.train), dataset
 
 
-def _no_validation(vae: Any) -> str:
+def _validation(
+    vae: Any, recipe: Recipe, dataset: "Dataset"
+) -> "tuple[Split | None, dict[str, Any]]":
+    r"""The rows that training is validated by, if any, and its settings."""
+    valid, settings = dataset.valid, recipe.train.model_dump()
+    if (why := _no_validation(vae, valid)) or valid is None:
+        early = "" if recipe.train.patience is None else ", so that training does not stop early"
+        print(f"No validation: {why}{early}.")
+        return None, settings | {"patience": None}
+    return valid.forgetting(vae.latents), settings  # what is to be inferred is not told
+
+
+def _no_validation(vae: Any, valid: Any) -> str:
     if vae.posterior.index:
         return "this posterior has parameters for its training data alone"
     if vae.posterior.density == "none":
         return "a point in the place of q(z | x) has no ELBO"
-    return ""
+    return "there are no rows for it" if valid is None else ""
 
 
 def _next(vae: Any, splits: Any, out: Path) -> list[str]:

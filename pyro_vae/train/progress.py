@@ -1,4 +1,4 @@
-r"""What a person sees of training, and how they stop it."""
+r"""Progress display and interruption."""
 
 import contextlib
 import os
@@ -14,18 +14,18 @@ from tqdm import tqdm
 LINES = 20  # progress lines where there is no terminal
 
 
-class Bar:
+class Progress:
     r"""A progress bar on a terminal, plain lines elsewhere."""
 
     def __init__(self, enabled: bool, epochs: int, steps_per_epoch: int) -> None:
         self.epochs, self.enabled = epochs, enabled
-        self.stop: list[int] = []
+        self.stop: list[int] = []  # signals to stop for
         self.every = max(1, epochs // LINES)
-        terminal = enabled and sys.stderr.isatty()
-        self.bar = tqdm(total=epochs * steps_per_epoch, unit="step") if terminal else None
+        self.steps, self.bar = epochs * steps_per_epoch, None
 
-    def __enter__(self) -> "Bar":
-        return self
+    def __enter__(self) -> None:
+        if self.enabled and sys.stderr.isatty():
+            self.bar = tqdm(total=self.steps, unit="step")
 
     def __exit__(self, *error: object) -> None:
         if self.bar is not None:
@@ -49,13 +49,13 @@ class Bar:
                 tqdm.write(f"epoch {row['epoch']}: {row['warning']}", file=sys.stderr)
             return
         if "elbo" in row:
-            error = row["elbo_se"]
-            told = f" +- {error:.2f}" if error is not None and isfinite(error) else ""
-            text = f"validation ELBO {row['elbo']:.2f}{told} nats"
+            known = row["elbo_se"] is not None and isfinite(row["elbo_se"])
+            error = f" +- {row['elbo_se']:.2f}" if known else ""
+            text = f"validation ELBO {row['elbo']:.2f}{error} nats"
         else:
             terms = [f"{name} {row[name]:.2f}" for name in ("loss", "kl") if name in row]
-            told = f"{'  '.join(terms)} nats per datum" if terms else "no step was finite"
-            text = f"epoch {row['epoch']}/{self.epochs}  {told}"
+            means = f"{'  '.join(terms)} nats per datum" if terms else "no step was finite"
+            text = f"epoch {row['epoch']}/{self.epochs}  {means}"
         if self.bar is not None:
             self.bar.set_postfix_str(text)
         elif self.enabled and (row["epoch"] % self.every == 0 or row["epoch"] == self.epochs):
@@ -63,9 +63,8 @@ class Bar:
 
 
 @contextlib.contextmanager
-def stop_signals() -> Iterator[list[int]]:
+def stop_signals(received: list[int], enabled: bool = True) -> Iterator[None]:
     r"""Collects the first SIGINT, SIGTERM or SIGHUP instead of dying of it; the second kills."""
-    received: list[int] = []
 
     def handle(number: int, frame: Any) -> None:
         if received:
@@ -73,13 +72,13 @@ def stop_signals() -> Iterator[list[int]]:
         received.append(number)
         print(f"\n{signal.Signals(number).name}: saving after this step.", file=sys.stderr)
 
-    if threading.current_thread() is not threading.main_thread():
-        yield received
+    if not enabled or threading.current_thread() is not threading.main_thread():
+        yield
         return
     numbers = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
     before = {number: signal.signal(number, handle) for number in numbers}
     try:
-        yield received
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -4,6 +4,7 @@ r"""Checkpoints that survive a crash, a full disk and a flipped bit.
 ``state.json`` for everything else, and ``manifest.json`` with the size and SHA-256 of each. It is
 written under another name and renamed when complete, so that whatever stops the writer, a folder
 with this name is whole. Nothing here unpickles: reading a checkpoint never runs code from it.
+Torch is imported when tensors are read or written.
 """
 
 import functools
@@ -18,12 +19,13 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import safetensors.torch
-import torch
 from safetensors import SafetensorError
-from torch import Tensor
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 try:
     import fcntl
@@ -52,7 +54,7 @@ class RunLocked(CheckpointError):
 def save(
     run: Path,
     step: int,
-    tensors: Mapping[str, Mapping[str, Tensor]],
+    tensors: "Mapping[str, Mapping[str, Tensor]]",
     state: Mapping[str, Any],
     keep: int = 2,
 ) -> Path:
@@ -75,6 +77,8 @@ def save(
         CheckpointError: It could not be written.
         ValueError: `state` is not JSON, or a group's name is not a plain word.
     """
+    import safetensors.torch
+
     if wrong := [name for name in tensors if not re.fullmatch(r"\w+", name)]:
         raise ValueError(f"Expected plain words as names of tensor groups; got {wrong}. Rename.")
     if step < 0 or keep < 1:
@@ -127,8 +131,8 @@ def save(
     return final
 
 
-def _to_save(tensor: Tensor) -> Tensor:
-    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+def _to_save(tensor: "Tensor") -> "Tensor":
+    return tensor.detach().cpu().clone().contiguous()
 
 
 def _to_json(value: Any) -> bytes:
@@ -292,8 +296,8 @@ def verify(path: Path) -> None:
 
 
 def read(
-    path: Path, device: torch.device | str = "cpu"
-) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+    path: Path, device: "torch.device | str" = "cpu"
+) -> "tuple[dict[str, dict[str, Tensor]], dict[str, Any]]":
     r"""Returns the `tensors` and the `state` that :func:`save` was given.
 
     Takes at most about three times the size of the largest file besides the tensors themselves.
@@ -302,6 +306,8 @@ def read(
         CheckpointCorrupt: The checkpoint is not what was written.
         CheckpointError: It could not be read.
     """
+    import safetensors.torch
+
     tensors: dict[str, dict[str, Tensor]] = {}
     state: dict[str, Any] = {}
     for name, data in _verified(path):
