@@ -46,7 +46,7 @@ def evaluate(command: arguments.Evaluate, flags: dict[str, Any]) -> None:
             split,
             command.num_samples,
             seed=command.seed,
-            kept=command.kept,
+            cache=command.kept,
             by_datum=by_datum,
         ),
         **(simulated(vae, seed=command.seed) if command.simulated else {}),
@@ -81,7 +81,7 @@ def evaluate(command: arguments.Evaluate, flags: dict[str, Any]) -> None:
         print(
             f"  {figures['bits_per_dim']:.4f} bits per dimension, from log {figures['evidence']}"
         )
-    print(f"  {figures['light']}: {figures['trust']}")
+    print(f"  {figures['verdict']}: {figures['reason']}")
     if "no 95 %" in str(figures["log_marginal_errors"]):
         print(f"  {figures['log_marginal_errors']}")
     if command.simulated:
@@ -121,8 +121,8 @@ def _accuracy(run: Opened, vae: Any, split: "Split") -> dict[str, Any]:
 def diagnose(command: arguments.Diagnose, flags: dict[str, Any]) -> None:
     from .. import report
     from ..checkpoint import load
+    from ..checks import take
     from ..evaluate import diagnose as ask
-    from ..evaluate.checks import take
     from ..programs import guide_name, wants_rows
 
     check_out(command.html, (".html", ".htm"), "--html")
@@ -164,9 +164,9 @@ def diagnose(command: arguments.Diagnose, flags: dict[str, Any]) -> None:
 
 def compare(command: arguments.Compare, flags: dict[str, Any]) -> None:
     from ..checkpoint import load
+    from ..checks import take
     from ..evaluate import check_comparable, log_marginal
     from ..evaluate import compare as difference
-    from ..evaluate.checks import take
 
     at_least_one(command.num_samples, "--num-samples")
     from ..data import fingerprint
@@ -198,7 +198,7 @@ def compare(command: arguments.Compare, flags: dict[str, Any]) -> None:
         return
     found = difference(values[0], values[1], data=records[0])
     if command.json:
-        print(to_json({"a": names[0], "b": names[1], **found._asdict()}))
+        print(to_json({"a": names[0], "b": names[1], **found.record()}))
         return
     print(found.sentence(*names))
     if found.bits_per_dim is not None:
@@ -211,14 +211,15 @@ def _print_ranking(
 ) -> None:
     r"""Every run against the best one, by paired differences."""
     from ..evaluate import compare as difference
+    from ..statistics import Mean
 
     order = sorted(range(len(values)), key=lambda i: -float(values[i].mean()))
-    rows = []
+    rows: list[dict[str, Any]] = []
     for i in order:
-        gap = None if i == best else difference(values[best], values[i], data=record)._asdict()
-        error = float(values[i].std()) / len(values[i]) ** 0.5
-        mean = float(values[i].mean())
-        rows.append({"run": names[i], "log_marginal": mean, "se": error, "to_best": gap})
+        gap = None if i == best else difference(values[best], values[i], data=record).record()
+        mean = Mean.of(values[i])
+        row = {"run": names[i], "log_marginal": mean.value, "se": mean.se, "to_best": gap}
+        rows.append(row)
     if command.json:
         print(to_json({"split": command.split, "num_data": len(values[0]), "runs": rows}))
         return
@@ -369,7 +370,7 @@ def _row_of(run: Path) -> dict[str, Any]:
     figures = _kept_figures(run).get("test")
     if figures:
         row["test"] = f"{figures['log_marginal']:.3f} +- {figures['log_marginal_se'] or 0:.3f}"
-        row["light"] = figures["light"]
+        row["light"] = figures.get("verdict", figures.get("light"))  # in older runs
     return row
 
 
@@ -402,7 +403,7 @@ def _keep_figures(run: Opened, split: str, figures: dict[str, Any]) -> None:
 def _load(command: Any) -> tuple[Any, "Split", str, str]:
     r"""The VAE of a run, the rows asked for, and what data and split are called."""
     from ..checkpoint import load
-    from ..evaluate.checks import take
+    from ..checks import take
 
     run = open_run(command.run)
     vae = load(command.run, command.device)

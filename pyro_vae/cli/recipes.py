@@ -27,7 +27,7 @@ def train(command: arguments.Train, flags: dict[str, Any]) -> None:
     from .. import data
     from ..build import build_vae, find_device, resolve_columns
     from ..checkpoint import RunFolder
-    from ..evaluate.checks import take
+    from ..checks import take
     from ..objectives import plan, planned
     from ..train import fit
 

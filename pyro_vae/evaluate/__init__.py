@@ -1,9 +1,22 @@
 r"""Evaluation: one file per question, and nothing changes by asking.  (layer 5)"""
 
+from ..deprecation import MOVED, renamed
+from ..gallery import bernoulli_mixture, factor_analysis, independent_pixels, ppca
 from ..programs import prior_guide
+from ..statistics import Mean, describe, z_score
+from ..views import (
+    Encoding,
+    Imputed,
+    decode,
+    encode,
+    encode_sites,
+    impute,
+    reconstruct,
+    sample,
+    to_datatree,
+)
 from .annealed import Annealed, Sandwich, ais, bdmc
-from .calibration import PredictiveCheck, interval_coverage, predictive_check
-from .classical import bernoulli_mixture, factor_analysis, independent_pixels, ppca
+from .calibration import Calibration, eubo, sbc
 from .collapse import (
     CollapseWatch,
     Information,
@@ -12,19 +25,15 @@ from .collapse import (
     information,
     rate_distortion,
 )
-from .compare import Comparison, check_comparable, compare
+from .comparison import Comparison, check_comparable, compare
 from .diagnosis import Diagnosis, diagnose
-from .export import to_datatree
 from .gaps import Ledger, gap_ledger
-from .generate import decode, reconstruct, sample
-from .gold import Gold, c2st, gold_posterior
-from .gradients import gradients
+from .gradient_noise import gradients
 from .importance import LogMarginal, elbo, log_marginal
-from .imputation import Imputed, impute
-from .latent import Encoding, encode, encode_sites
-from .sbc import Calibration, eubo, sbc
-from .summary import describe, evaluate, z_score
-from .trust import Trust, trust
+from .nuts import NUTSPosterior, c2st, nuts_posterior
+from .predictive import PredictiveCheck, interval_coverage, predictive_check
+from .reliability import Verdict, verdict
+from .summary import evaluate
 
 __all__ = [
     "Annealed",
@@ -33,15 +42,16 @@ __all__ = [
     "Comparison",
     "Diagnosis",
     "Encoding",
-    "Gold",
     "Imputed",
     "Information",
     "Ledger",
     "LogMarginal",
+    "Mean",
+    "NUTSPosterior",
     "PredictiveCheck",
     "Rate",
     "Sandwich",
-    "Trust",
+    "Verdict",
     "active_units",
     "ais",
     "bdmc",
@@ -59,13 +69,13 @@ __all__ = [
     "evaluate",
     "factor_analysis",
     "gap_ledger",
-    "gold_posterior",
     "gradients",
     "impute",
     "independent_pixels",
     "information",
     "interval_coverage",
     "log_marginal",
+    "nuts_posterior",
     "ppca",
     "predictive_check",
     "prior_guide",
@@ -74,6 +84,17 @@ __all__ = [
     "sample",
     "sbc",
     "to_datatree",
-    "trust",
+    "verdict",
     "z_score",
 ]
+
+__getattr__ = renamed(
+    __name__,
+    {
+        "Gold": "NUTSPosterior",
+        "Trust": "Verdict",
+        "gold_posterior": "nuts_posterior",
+        **{old.rpartition(".")[2]: new for old, new in MOVED.items() if old.startswith(__name__)},
+        "trust": "verdict",
+    },
+)

@@ -1,30 +1,28 @@
 r"""How likely are the data? Annealed importance sampling, and a bound from either side."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from math import log, prod
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from pyro import poutine
 from torch import Tensor
 
+from ..checks import Data, opened
+from ..compile.staged import Staged
 from ..counted import counted
 from ..data import Split
 from ..programs import (
     Start,
     Unconstrained,
     as_program,
-    dtype_of,
-    plainly,
-    sample_sites,
+    batches,
+    rows_at_once,
+    simulate,
     undisturbed,
 )
-from .checks import check_rows, take
-from .generate import rows_of
-from .importance import ELEMENTS_AT_ONCE, figures
-from .staged import Staged
+from .importance import log_mean
 
 ACCEPTANCE = 0.65  # the best acceptance rate of Hamiltonian moves (Neal, 2011, Sec. 5.4.4)
 ADAPTATION = 0.1  # how fast the pilot's step sizes move
@@ -67,7 +65,7 @@ class Sandwich(NamedTuple):
 @counted
 def ais(
     vae: Any,
-    x: Tensor | np.ndarray | Split,
+    x: Data,
     *,
     num_temperatures: int = 1000,
     num_chains: int = 4,
@@ -112,16 +110,12 @@ def ais(
         ValueError: A latent variable is discrete or has a support without a bijection, or a
             number is not positive.
     """
-    vae = as_program(vae)
-    with undisturbed(vae, seed):
-        split = take(vae, x, known, skip_checks=skip_checks)
-        if start == "guide":
-            check_rows(vae, split.known)
-        path = Path(vae, split, num_temperatures, num_chains, num_leapfrogs, start)
-        chunks = [
-            _summary(*path.anneal(path.sizes(x, more), path.draw(x, more), x, more))
-            for x, more in path.chunks(split)
-        ]
+    needs_rows, chunks = start == "guide", []
+    with opened(vae, x, known, seed, rows=needs_rows, skip_checks=skip_checks) as (program, split):
+        path = Path(program, split, num_temperatures, num_chains, num_leapfrogs, start)
+        for data, more in batches(split, rows_at_once(split, num_chains)):
+            sizes = path.sizes(data, more)
+            chunks.append(_summary(*path.anneal(sizes, path.draw(data, more), data, more)))
     return Annealed(*(torch.cat(field) for field in zip(*chunks)))
 
 
@@ -140,8 +134,8 @@ def bdmc(
     r"""Bounds :math:`\log p(x)` of simulated data from both sides (bidirectional Monte Carlo).
 
     Data drawn with their latent variable give an exact sample of the posterior. From there chains
-    go back to the prior, and the mean of their weights is :math:`1 / p(x)`. Whoever wants to know
-    how far :func:`ais` with some number of temperatures may be off asks this.
+    go back to the prior, and the mean of their weights is :math:`1 / p(x)`. Use it to see how
+    far :func:`ais` may be off at this number of temperatures.
 
     References:
         | Measuring the Reliability of MCMC Inference with Bidirectional Monte Carlo
@@ -168,7 +162,7 @@ def bdmc(
         path = Path(vae, split, num_temperatures, num_chains, num_leapfrogs, start)
         exact = path.latents.join({name: value[None] for name, value in values.items()})
         lower, upper, done = [], [], 0
-        for data, more in path.chunks(split):
+        for data, more in batches(split, rows_at_once(split, num_chains)):
             ends = exact[:, done : done + len(data)].expand(num_chains, -1, -1)
             sizes = path.sizes(data, more)
             forward, _ = path.anneal(sizes, path.draw(data, more), data, more)
@@ -177,33 +171,6 @@ def bdmc(
             upper.append(log(num_chains) - back.logsumexp(0))
             done += len(data)
     return Sandwich(torch.cat(lower), torch.cat(upper), split.rows(slice(None)))
-
-
-def simulate(
-    vae: Any, num_data: int, known: Mapping[str, Any] | None = None
-) -> tuple[dict[str, Tensor], Split]:
-    r"""Draws latent variables and data from the model.
-
-    Returns:
-        The values of its latent sites; and `x`, with conditions and the values of other observed
-        sites as what is known.
-    """
-    dtype, latents = dtype_of(vae), getattr(vae, "latents", ())
-    if told := [name for name in known or {} if name in latents]:
-        raise ValueError(
-            f"Expected conditions alone, as latent variables are simulated; got {', '.join(told)}."
-        )
-    given = {n: rows_of(vae, n, v, num_data) for n, v in (known or {}).items() if v is not None}
-    with plainly():
-        trace = poutine.trace(vae.model).get_trace(batch_size=num_data, **given)
-    x = trace.nodes["_RETURN"]["value"]
-    others = [name for name in getattr(vae, "observed", ()) if name != "x"]
-    seen = {**given, **{name: trace.nodes[name]["value"] for name in others}}
-    again = poutine.trace(poutine.replay(vae.model, trace=trace)).get_trace(x, **seen)
-    sites = sample_sites(again)
-    latent = {name: site["value"] for name, site in sites.items() if not site["is_observed"]}
-    split = Split(x, device=x.device, dtype=dtype, source="simulated data", known=seen)
-    return latent, split
 
 
 class Path:
@@ -224,12 +191,6 @@ class Path:
         self.latents = Unconstrained(vae, x, **known)
         elements = float(num_temperatures) * num_leapfrogs * num_chains
         self.evaluate = Staged(self.densities, vae, elements * len(split) * prod(split.x_shape))
-
-    def chunks(self, split: Split) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-        r"""Yields data, and what goes with them, as many as memory allows at a time."""
-        rows = max(1, ELEMENTS_AT_ONCE // (prod(split.x_shape) * self.num_chains))
-        for start in range(0, len(split), rows):
-            yield split.batch(slice(start, start + rows))
 
     def draw(self, x: Tensor, known: dict[str, Tensor]) -> Tensor:
         r"""Draws from the start, of shape `(C, B, dim)`."""
@@ -342,4 +303,4 @@ def schedule(num_temperatures: int, delta: float = 4.0) -> np.ndarray:
 
 def _summary(log_weights: Tensor, acceptance: Tensor) -> Annealed:
     total, squares = log_weights.logsumexp(0), (2 * log_weights).logsumexp(0)
-    return Annealed(*figures(total, squares, len(log_weights)), acceptance.mean(0))
+    return Annealed(*log_mean(total, squares, len(log_weights)), acceptance.mean(0))

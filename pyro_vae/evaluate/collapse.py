@@ -4,27 +4,26 @@ from collections.abc import Sequence
 from math import ceil, log
 from typing import Any, NamedTuple
 
-import numpy as np
 import pyro
 import torch
 from pyro import poutine
 from torch import Tensor
 
+from ..checks import Data, opened
 from ..counted import counted
-from ..data import Split
+from ..deprecation import renamed_attributes
 from ..objectives.kl import closed_sites, kl_by_feature
 from ..programs import (
-    as_program,
+    batches,
     check_plates,
     density,
     density_of,
     guide_name,
     sample_sites,
     traces,
-    undisturbed,
 )
-from .checks import check_rows, take
-from .latent import drawn_moments
+from ..statistics import Mean
+from ..views.latent import drawn_moments
 
 ACTIVE = 0.01
 r"""The variance of the posterior mean over data above which a unit is active."""
@@ -34,9 +33,7 @@ PAIRS_AT_ONCE = 2_000_000
 OUTSIDE = 0.01
 
 
-def active_units(
-    vae: Any, x: Tensor | np.ndarray | Split, *, seed: int = 0, **known: Any
-) -> Tensor:
+def active_units(vae: Any, x: Data, *, seed: int = 0, **known: Any) -> Tensor:
     r"""Returns the activity of each latent unit; a unit above 0.01 is called active.
 
     .. math:: A_u = \mathrm{Var}_x \left( \mathbb{E}_{q(u \mid x)}[u] \right)
@@ -60,24 +57,21 @@ def active_units(
     return torch.cat([(m.loc.var(0) - m.noise.mean(0)).clamp(min=0).flatten() for m in sites])
 
 
+@renamed_attributes(rate_se="rate.se", distortion_se="distortion.se")
 class Rate(NamedTuple):
-    r"""Where the nats of a bound go, on average over data, each a 0-dim tensor unless said.
+    r"""Where the nats of a bound go, on average over data.
 
     Attributes:
         rate: :math:`R = \mathbb{E}_x \mathrm{KL}(q(z \mid x) \,\|\, p(z))`, in nats per datum.
         distortion: :math:`D = -\mathbb{E}_x \mathbb{E}_q \log p(x \mid z)`; rate and distortion
             add up to minus the ELBO of the same samples.
-        rate_se: The standard error of the rate over data.
-        distortion_se: That of the distortion.
         by_site: The rate of each latent site, from the last that the model samples to the first.
         by_feature: The rate of each latent feature, of shape `(latent_dim,)`, where prior and
             posterior factorize; else none.
     """
 
-    rate: Tensor
-    distortion: Tensor
-    rate_se: Tensor
-    distortion_se: Tensor
+    rate: Mean
+    distortion: Mean
     by_site: dict[str, Tensor]
     by_feature: Tensor | None
 
@@ -85,7 +79,7 @@ class Rate(NamedTuple):
 @counted
 def rate_distortion(
     vae: Any,
-    x: Tensor | np.ndarray | Split,
+    x: Data,
     num_samples: int = 10,
     *,
     seed: int = 0,
@@ -105,15 +99,11 @@ def rate_distortion(
         known: What the programs take besides, a row for each datum: row numbers as `index`,
             conditions, values of other sites.
     """
-    vae = as_program(vae)
     rates, distortions, sites, features = [], [], [], []
-    with undisturbed(vae, seed):
-        split = take(vae, x, known)
-        check_rows(vae, split.known)
-        for start in range(0, len(split), ROWS_AT_ONCE):
-            x, more = split.batch(slice(start, start + ROWS_AT_ONCE))
+    with opened(vae, x, known, seed) as (program, split):
+        for x, more in batches(split, ROWS_AT_ONCE):
             for _ in range(num_samples):
-                q, p = traces(vae.model, vae.guide, x, 1, **more)
+                q, p = traces(program.model, program.guide, x, 1, **more)
                 check_plates([*q.values(), *p.values()])
                 terms = {name: density(site).expand(len(x)) for name, site in q.items()}
                 for name in reversed(p):
@@ -130,18 +120,14 @@ def rate_distortion(
                 if n in p
             ]
             features.append(by_feature[0] if len(by_feature) == 1 else None)
-    rate, rate_se = _mean(rates, num_samples)
-    distortion, distortion_se = _mean(distortions, num_samples)
     by_site = {
         name: torch.cat([part[name] for part in sites]).sum() / (num_samples * len(split))
         for name in sites[0]
     }
     known_features = [f for f in features if f is not None]
     return Rate(
-        rate,
-        distortion,
-        rate_se,
-        distortion_se,
+        _mean(rates, num_samples),
+        _mean(distortions, num_samples),
         by_site,
         torch.cat(known_features).mean(0) if len(known_features) == len(features) else None,
     )
@@ -177,7 +163,7 @@ class Information(NamedTuple):
 
 def information(
     vae: Any,
-    x: Tensor | np.ndarray | Split,
+    x: Data,
     max_data: int = 2000,
     *,
     seed: int = 0,
@@ -191,7 +177,7 @@ def information(
     Arguments:
         vae: The VAE. Its posterior's density may be asked of any value.
         x: The data, of shape `(B, *x_shape)`.
-        max_data: So many data, the first, stand for all; their pairs are what is computed.
+        max_data: Only the first `max_data` rows are used; the cost is quadratic in this number.
         seed: Seeds the samples.
         known: What the programs take besides, a row for each datum: row numbers as `index`,
             conditions, values of other sites.
@@ -200,15 +186,13 @@ def information(
         ValueError: The posterior's density is known at its own samples only, or the model is
             about data under a condition.
     """
-    vae = as_program(vae)
     if density_of(vae) != "anywhere":
         raise ValueError(
             "Expected a posterior whose density may be asked of any value; that of "
             f"{guide_name(vae)} is known at its own samples only."
         )
-    with undisturbed(vae, seed) as device:
-        split = take(vae, x, known)
-        check_rows(vae, split.known)
+    with opened(vae, x, known, seed) as (vae, split):
+        device = split.device
         if others := [name for name in split.known if name != "index"]:
             raise ValueError(
                 f"Expected a model of x alone, as the aggregate posterior is over all data; got "
@@ -317,10 +301,9 @@ def _sites(vae: Any, x: Tensor, known: dict[str, Any]) -> tuple[dict[str, Any], 
     return sample_sites(q), {n: s for n, s in sample_sites(p).items() if not s["is_observed"]}
 
 
-def _mean(parts: Sequence[Tensor], num_samples: int) -> tuple[Tensor, Tensor]:
+def _mean(parts: Sequence[Tensor], num_samples: int) -> Mean:
     chunks = [
         torch.stack(list(parts[i : i + num_samples])).mean(0)
         for i in range(0, len(parts), num_samples)
     ]
-    values = torch.cat(chunks)
-    return values.mean(), values.std() / len(values) ** 0.5
+    return Mean.of(torch.cat(chunks))

@@ -9,7 +9,7 @@ from ..base import Factor, Likelihood, Net, Posterior, Prior, Sites, factors_of
 from ..distributions import Known
 from ..programs import show_parameters
 
-RESERVED = ("batch_size", "kept", "seed", "skip_checks", "source", "what", "x_missing")
+RESERVED = ("batch_size", "cache", "kept", "seed", "skip_checks", "source", "what", "x_missing")
 ROLES = {"prior": Prior, "likelihood": Likelihood, "posterior": Posterior}
 
 

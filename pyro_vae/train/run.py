@@ -23,6 +23,7 @@ from ..evaluate import CollapseWatch, active_units, elbo
 from ..evaluate.collapse import ACTIVE
 from ..objectives import ELBO, Objective, scale_kl, track_sigma
 from ..programs import device_of, families, wants_rows
+from ..statistics import Mean
 from .schedule import Schedule, compiles, lone_rows
 from .terminal import Bar, leave
 
@@ -341,9 +342,9 @@ class Run:
         assert self.valid is not None
         at, patience = self.position, self.settings.patience
         bounds = elbo(self.vae, self.valid, seed=self.seed, skip_checks=True)
-        bound = float(bounds.mean())
-        error = float(bounds.std()) / math.sqrt(len(bounds)) if len(bounds) > 1 else math.nan
-        self.log({"step": at.step, "epoch": at.epoch, "elbo": bound, "elbo_se": error})
+        mean = Mean.of(bounds)
+        bound = mean.value
+        self.log({"step": at.step, "epoch": at.epoch, **mean.record("elbo")})
         if patience is None:
             return
         if math.isfinite(bound) and (at.best_elbo is None or bound > at.best_elbo):
