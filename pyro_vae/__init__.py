@@ -14,12 +14,14 @@ __version__ = "0.2.0"
 
 _MODULES = [
     "base",
+    "checks",
     "compile",
     "config",
     "data",
     "distributions",
     "evaluate",
     "exact",
+    "gallery",
     "likelihoods",
     "models",
     "nn",
@@ -29,6 +31,8 @@ _MODULES = [
     "priors",
     "programs",
     "report",
+    "statistics",
+    "views",
 ]
 _HOMES = {
     "CompiledSVI": "compile",

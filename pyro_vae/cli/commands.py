@@ -214,12 +214,12 @@ def _print_ranking(
     from ..statistics import Mean
 
     order = sorted(range(len(values)), key=lambda i: -float(values[i].mean()))
-    rows: list[dict[str, Any]] = []
+    rows = []
     for i in order:
         gap = None if i == best else difference(values[best], values[i], data=record).record()
         mean = Mean.of(values[i])
-        row = {"run": names[i], "log_marginal": mean.value, "se": mean.se, "to_best": gap}
-        rows.append(row)
+        row: dict[str, Any] = {"run": names[i], "log_marginal": mean.value, "se": mean.se}
+        rows.append(row | {"to_best": gap})
     if command.json:
         print(to_json({"split": command.split, "num_data": len(values[0]), "runs": rows}))
         return

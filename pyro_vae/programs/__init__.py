@@ -4,7 +4,7 @@ Whoever trains or evaluates stands on this room, and asks programs, not their pa
 """
 
 from .alike import note_rows, rows_differ, weights_differ
-from .batches import batches, rows_at_once
+from .chunks import batches, rows_at_once
 from .drawing import drawn, latent_names, replicated, rows_of, simulate
 from .listed import ascend, evidence, expected, joint_table, states
 from .params import show_parameters

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..data import Split
 from ..distributions import IndependentBernoulli
 from ..distributions.discrete import OneHots
-from .batches import batches, rows_at_once
+from .chunks import batches, rows_at_once
 from .tracing import density, sample_sites
 
 MAX_STATES = 2**16
