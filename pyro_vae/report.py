@@ -73,8 +73,8 @@ def _what_limits(diagnosis: Diagnosis) -> Section:
                 rows.append((where, f"{mean:.3f} {mean.error}"))
     gap = diagnosis.train_gap
     rows.append(("ELBO of training minus test data", f"{gap:.3f} {gap.error}"))
-    rows.append(("rate, KL(q(z | x) || p(z))", f"{rate.rate:.3f}"))
-    rows.append(("distortion, -E log p(x | z)", f"{rate.distortion:.3f}"))
+    rows.append(("rate, KL(q(z | x) || p(z))", f"{float(rate.rate):.3f}"))
+    rows.append(("distortion, -E log p(x | z)", f"{float(rate.distortion):.3f}"))
     active, units = int((diagnosis.activity > ACTIVE).sum()), len(diagnosis.activity)
     rows.append(("active latent units", f"{active} of {units}"))
     if told is not None:

@@ -28,6 +28,8 @@ ACCEPTANCE = 0.65  # the best acceptance rate of Hamiltonian moves (Neal, 2011, 
 ADAPTATION = 0.1  # how fast the pilot's step sizes move
 PILOT = 4  # the pilot has one of so many temperatures
 
+Batch = tuple[Tensor, dict[str, Any]]
+
 
 class Annealed(NamedTuple):
     r"""An estimate of :math:`\log p(x)` for every datum, each field of shape `(B,)`.
@@ -113,9 +115,9 @@ def ais(
     needs_rows, chunks = start == "guide", []
     with opened(vae, x, known, seed, rows=needs_rows, skip_checks=skip_checks) as (program, split):
         path = Path(program, split, num_temperatures, num_chains, num_leapfrogs, start)
-        for data, more in batches(split, rows_at_once(split, num_chains)):
-            sizes = path.sizes(data, more)
-            chunks.append(_summary(*path.anneal(sizes, path.draw(data, more), data, more)))
+        for batch in batches(split, rows_at_once(split, num_chains)):
+            sizes = path.sizes(batch)
+            chunks.append(_summary(*path.anneal(sizes, path.draw(batch), batch)))
     return Annealed(*(torch.cat(field) for field in zip(*chunks)))
 
 
@@ -162,14 +164,14 @@ def bdmc(
         path = Path(vae, split, num_temperatures, num_chains, num_leapfrogs, start)
         exact = path.latents.join({name: value[None] for name, value in values.items()})
         lower, upper, done = [], [], 0
-        for data, more in batches(split, rows_at_once(split, num_chains)):
-            ends = exact[:, done : done + len(data)].expand(num_chains, -1, -1)
-            sizes = path.sizes(data, more)
-            forward, _ = path.anneal(sizes, path.draw(data, more), data, more)
-            back, _ = path.anneal(sizes, ends, data, more, backwards=True)
+        for batch in batches(split, rows_at_once(split, num_chains)):
+            ends = exact[:, done : done + len(batch[0])].expand(num_chains, -1, -1)
+            sizes = path.sizes(batch)
+            forward, _ = path.anneal(sizes, path.draw(batch), batch)
+            back, _ = path.anneal(sizes, ends, batch, backwards=True)
             lower.append(forward.logsumexp(0) - log(num_chains))
             upper.append(log(num_chains) - back.logsumexp(0))
-            done += len(data)
+            done += len(batch[0])
     return Sandwich(torch.cat(lower), torch.cat(upper), split.rows(slice(None)))
 
 
@@ -190,11 +192,11 @@ class Path:
         x, known = split.batch(slice(0, 2))
         self.latents = Unconstrained(vae, x, **known)
         elements = float(num_temperatures) * num_leapfrogs * num_chains
-        self.evaluate = Staged(self.densities, vae, elements * len(split) * prod(split.x_shape))
+        self.staged = Staged(self.densities, vae, elements * len(split) * prod(split.x_shape))
 
-    def draw(self, x: Tensor, known: dict[str, Tensor]) -> Tensor:
+    def draw(self, batch: Batch) -> Tensor:
         r"""Draws from the start, of shape `(C, B, dim)`."""
-        return self.latents.draw(self.num_chains, self.start, x, **known)
+        return self.latents.draw(self.num_chains, self.start, batch[0], **batch[1])
 
     def densities(self, u: Tensor, x: Tensor, **known: Tensor) -> list[Tensor]:
         r"""Returns :math:`\log f_0(u)`, :math:`\log p(x, u) / f_0(u)` and their gradients."""
@@ -212,35 +214,33 @@ class Path:
             ]
         return [base.detach(), rest.detach(), *slopes]
 
-    def sizes(self, x: Tensor, known: dict[str, Tensor]) -> Tensor:
+    def evaluate(self, u: Tensor, batch: Batch) -> Sequence[Tensor]:
+        r"""As :meth:`densities`, compiled where that pays."""
+        return self.staged(u, batch[0], **batch[1])
+
+    def sizes(self, batch: Batch) -> Tensor:
         r"""Finds step sizes by chains of their own, of shape `(T + 1, B)`."""
         betas = schedule(max(2, (len(self.betas) - 1) // PILOT))
-        u = self.draw(x, known)
-        state = self.evaluate(u, x, **known)
+        u = self.draw(batch)
+        state = self.evaluate(u, batch)
         size = u.new_full(u.shape[1:2], 0.2)
         found = [size]
         for beta in betas[1:].tolist():
-            u, state, accepted = self.move(u, state, beta, size, x, known)
+            u, state, accepted = self.move(u, state, beta, size, batch)
             size = size * (ADAPTATION * (accepted.mean(0) - ACCEPTANCE)).exp()
             found.append(size)
         place = np.searchsorted(betas, self.betas).clip(max=len(betas) - 1)
         return torch.stack(found)[torch.from_numpy(place).to(u.device)]
 
     def anneal(
-        self,
-        sizes: Tensor,
-        u: Tensor,
-        x: Tensor,
-        known: dict[str, Tensor],
-        backwards: bool = False,
+        self, sizes: Tensor, u: Tensor, batch: Batch, backwards: bool = False
     ) -> tuple[Tensor, Tensor]:
         r"""Takes chains along the path.
 
         Arguments:
             sizes: Step sizes, of shape `(T + 1, B)`.
             u: Samples of one end, of shape `(C, B, dim)`.
-            x: The data.
-            known: What goes with them.
+            batch: The data, and what goes with them.
             backwards: Whether that end is the posterior.
 
         Returns:
@@ -248,24 +248,18 @@ class Path:
         """
         betas = self.betas
         order = range(len(betas) - 1, -1, -1) if backwards else range(len(betas))
-        state = self.evaluate(u, x, **known)
+        state = self.evaluate(u, batch)
         log_weights = u.new_zeros(u.shape[:2], dtype=torch.float64)
         accepted = torch.zeros_like(log_weights)
         for before, here in pairwise(order):
             log_weights += (betas[here] - betas[before]) * state[1].double()
             if here != order[-1]:  # what moves at the end carries no weight
-                u, state, share = self.move(u, state, betas[here], sizes[here], x, known)
+                u, state, share = self.move(u, state, betas[here], sizes[here], batch)
                 accepted += share
         return log_weights, accepted / max(1, len(betas) - 2)
 
     def move(
-        self,
-        u: Tensor,
-        state: Sequence[Tensor],
-        beta: float,
-        size: Tensor,
-        x: Tensor,
-        known: dict[str, Tensor],
+        self, u: Tensor, state: Sequence[Tensor], beta: float, size: Tensor, batch: Batch
     ) -> tuple[Tensor, Sequence[Tensor], Tensor]:
         r"""Makes a Hamiltonian move that leaves :math:`f_\beta` invariant."""
         step = (size * (0.8 + 0.4 * torch.rand_like(size)))[:, None]  # against resonance
@@ -275,7 +269,7 @@ class Path:
         momentum = momentum + step / 2 * (there[2] + beta * there[3])
         for i in range(self.num_leapfrogs):
             place = place + step * momentum
-            there = self.evaluate(place, x, **known)
+            there = self.evaluate(place, batch)
             half = 2 if i == self.num_leapfrogs - 1 else 1
             momentum = momentum + step / half * (there[2] + beta * there[3])
         after = there[0] + beta * there[1] - momentum.square().sum(-1) / 2

@@ -15,9 +15,9 @@ from ..counted import counted
 from ..deprecation import renamed
 from ..programs import (
     as_program,
-    density,
     density_of,
     guide_name,
+    log_density,
     sample_sites,
     simulate,
     traces,
@@ -337,14 +337,13 @@ def _flat(values: Mapping[str, Tensor], names: Mapping[str, Tensor], count: int)
 
 def _densities(p: Mapping[str, Any], latent: Mapping[str, Tensor]) -> Tensor:
     r""":data:`QUANTITIES` of each datum, of shape `(B, 3)`."""
-    likelihood = torch.as_tensor(sum(density(p[n]) for n in p if n not in latent))
-    prior = torch.as_tensor(sum(density(p[n]) for n in latent))
+    likelihood = log_density(p[n] for n in p if n not in latent)
+    prior = log_density(p[n] for n in latent)
     return torch.stack([likelihood + prior, *torch.broadcast_tensors(likelihood, prior)], 1)
 
 
 def _log_weight(q: Mapping[str, Any], p: Mapping[str, Any]) -> Tensor:
-    value = sum(density(s) for s in p.values()) - sum(density(s) for s in q.values())
-    return torch.as_tensor(value).double()
+    return (log_density(p.values()) - log_density(q.values())).double()
 
 
 _PREDICTIVE = ("PredictiveCheck", "STATISTICS", "interval_coverage", "predictive_check")

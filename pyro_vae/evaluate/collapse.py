@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ..checks import Data, opened
 from ..counted import counted
-from ..deprecation import renamed_attributes
 from ..objectives.kl import closed_sites, kl_by_feature
 from ..programs import (
     batches,
@@ -57,33 +56,31 @@ def active_units(vae: Any, x: Data, *, seed: int = 0, **known: Any) -> Tensor:
     return torch.cat([(m.loc.var(0) - m.noise.mean(0)).clamp(min=0).flatten() for m in sites])
 
 
-@renamed_attributes(rate_se="rate.se", distortion_se="distortion.se")
 class Rate(NamedTuple):
-    r"""Where the nats of a bound go, on average over data.
+    r"""Where the nats of a bound go, on average over data, each a 0-dim tensor unless said.
 
     Attributes:
         rate: :math:`R = \mathbb{E}_x \mathrm{KL}(q(z \mid x) \,\|\, p(z))`, in nats per datum.
         distortion: :math:`D = -\mathbb{E}_x \mathbb{E}_q \log p(x \mid z)`; rate and distortion
             add up to minus the ELBO of the same samples.
+        rate_se: The standard error of the rate over data.
+        distortion_se: That of the distortion.
         by_site: The rate of each latent site, from the last that the model samples to the first.
         by_feature: The rate of each latent feature, of shape `(latent_dim,)`, where prior and
             posterior factorize; else none.
     """
 
-    rate: Mean
-    distortion: Mean
+    rate: Tensor
+    distortion: Tensor
+    rate_se: Tensor
+    distortion_se: Tensor
     by_site: dict[str, Tensor]
     by_feature: Tensor | None
 
 
 @counted
 def rate_distortion(
-    vae: Any,
-    x: Data,
-    num_samples: int = 10,
-    *,
-    seed: int = 0,
-    **known: Any,
+    vae: Any, x: Data, num_samples: int = 10, *, seed: int = 0, **known: Any
 ) -> Rate:
     r"""Splits minus the ELBO into rate and distortion, and the rate into its parts.
 
@@ -120,14 +117,18 @@ def rate_distortion(
                 if n in p
             ]
             features.append(by_feature[0] if len(by_feature) == 1 else None)
+    rate, rate_se = _mean(rates, num_samples)
+    distortion, distortion_se = _mean(distortions, num_samples)
     by_site = {
         name: torch.cat([part[name] for part in sites]).sum() / (num_samples * len(split))
         for name in sites[0]
     }
     known_features = [f for f in features if f is not None]
     return Rate(
-        _mean(rates, num_samples),
-        _mean(distortions, num_samples),
+        rate,
+        distortion,
+        rate_se,
+        distortion_se,
         by_site,
         torch.cat(known_features).mean(0) if len(known_features) == len(features) else None,
     )
@@ -162,12 +163,7 @@ class Information(NamedTuple):
 
 
 def information(
-    vae: Any,
-    x: Data,
-    max_data: int = 2000,
-    *,
-    seed: int = 0,
-    **known: Any,
+    vae: Any, x: Data, max_data: int = 2000, *, seed: int = 0, **known: Any
 ) -> Information:
     r"""Splits the rate into what `z` tells of `x` and what prior and aggregate posterior differ.
 
@@ -200,7 +196,7 @@ def information(
             )
         count = min(max_data, len(split))
         rows, more = split.batch(slice(0, count))
-        q, p = _sites(vae, rows, more)
+        q, p = traces(vae.model, vae.guide, rows, 1, **more)
         _check_alone(q)
         z = {name: site["value"] for name, site in q.items() if name in p}
         drawn = poutine.trace(vae.model).get_trace(batch_size=count)
@@ -295,15 +291,10 @@ def _check_alone(q: dict[str, Any]) -> None:
             raise ValueError(f"Expected a guide of the model's latent variables; got {name!r}.")
 
 
-def _sites(vae: Any, x: Tensor, known: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    q = poutine.trace(vae.guide).get_trace(x, **known)
-    p = poutine.trace(poutine.replay(vae.model, trace=q)).get_trace(x, **known)
-    return sample_sites(q), {n: s for n, s in sample_sites(p).items() if not s["is_observed"]}
-
-
-def _mean(parts: Sequence[Tensor], num_samples: int) -> Mean:
+def _mean(parts: Sequence[Tensor], num_samples: int) -> tuple[Tensor, Tensor]:
     chunks = [
         torch.stack(list(parts[i : i + num_samples])).mean(0)
         for i in range(0, len(parts), num_samples)
     ]
-    return Mean.of(torch.cat(chunks))
+    values = torch.cat(chunks)
+    return values.mean(), values.new_tensor(Mean.of(values).se)

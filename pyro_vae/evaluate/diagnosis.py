@@ -1,5 +1,6 @@
 r"""How good, how sure, what limits it, what to try: one model, all questions."""
 
+from collections.abc import Callable
 from math import prod, sqrt
 from typing import Any, NamedTuple
 
@@ -88,16 +89,14 @@ class Diagnosis(NamedTuple):
                 record[f"{name}_gap_converged"] = ledger.converged
                 record[f"{name}_gap_num_data"] = len(ledger.elbo)
         if self.information is not None:
-            record["mutual_information"] = float(self.information.mutual_information)
             record["mutual_information_cap"] = self.information.cap
-            record["marginal_kl"] = float(self.information.marginal_kl)
-            record["holes"] = float(self.information.holes)
+            for name in ("mutual_information", "marginal_kl", "holes"):
+                record[name] = float(getattr(self.information, name))
         if self.calibration is not None:
             record["sbc_p_value"] = self.calibration.p_value
             record["sbc_worst"] = self.calibration.worst
-            record["contraction"] = self.calibration.contraction.tolist()
-            record["z_score"] = self.calibration.z_score.tolist()
-            record["z_spread"] = self.calibration.z_spread.tolist()
+            for name in ("contraction", "z_score", "z_spread"):
+                record[name] = getattr(self.calibration, name).tolist()
         record |= self.simulated or {}
         return {**record, "advice": self.advice, "notes": self.notes}
 
@@ -137,47 +136,41 @@ def diagnose(
     few, seen = (split.spread(num_data) for split in (test, train))
     bound = elbo(vae, test, min(10, num_samples), seed=seed)
     estimate = log_marginal(vae, test, num_samples, seed=seed)
-    annealed = _allowed(
-        notes,
-        "Annealed importance sampling",
-        lambda: ais(vae, test.take(few), num_temperatures=num_temperatures, seed=seed),
-    )
-    beside = annealed if len(few) > 1 else None
-    judged = verdict(
-        estimate, beside, few.to(estimate.ess.device), can_anneal=annealed is not None
-    )
 
-    def ledger(split: Split, rows: Tensor) -> Ledger:
-        return gap_ledger(vae, split.take(rows), num_steps=num_steps, seed=seed)
+    def asked(name: str, question: Callable, *args: Any, **options: Any) -> Any:
+        r"""The answer, or nothing and a note where the model refuses the question."""
+        try:
+            return question(vae, *args, seed=seed, **options)
+        except ValueError as error:
+            if name:
+                notes.append(f"{name} was left out. {error}")
+            return None
 
-    on_test = _allowed(notes, "The gap ledger", lambda: ledger(test, few))
-    on_train = _allowed(notes, "", lambda: ledger(train, seen))
+    annealed = asked(
+        "Annealed importance sampling", ais, test.take(few), num_temperatures=num_temperatures
+    )
+    beside, rows = annealed if len(few) > 1 else None, few.to(estimate.ess.device)
+    on_test = asked("The gap ledger", gap_ledger, test.take(few), num_steps=num_steps)
+    on_train = asked("", gap_ledger, train.take(seen), num_steps=num_steps)
     if on_test is not None and annealed is not None:  # both are lower bounds: the higher counts
         higher = max(on_test.log_marginal, annealed.log_marginal, key=lambda v: float(v.mean()))
         on_test = on_test._replace(log_marginal=higher)
-    told = _allowed(notes, "Mutual information", lambda: information(vae, train, seed=seed))
-    calibration = _allowed(
-        notes, "Simulation-based calibration", lambda: sbc(vae, seed=seed, **_few(vae, test, 500))
-    )
-    bounds = _allowed(
-        notes, "The bound from above", lambda: simulated(vae, seed=seed, **_few(vae, test, 2000))
-    )
     classical = classical_references(vae, train, test)
     ours = estimate.log_marginal.double().cpu()
     found = Diagnosis(
         metrics=metrics_of(vae, test, bound, estimate, num_samples),
         estimate=estimate,
-        verdict=judged,
+        verdict=verdict(estimate, beside, rows, can_anneal=annealed is not None),
         classical={name: float(values.mean()) for name, values in classical.items()},
         gains={n: Mean.of(values.double().cpu() - ours) for n, values in classical.items()},
         ledger=on_test,
         train_ledger=on_train,
         train_gap=_train_gap(vae, train, bound, seed),
         rate=rate_distortion(vae, test, seed=seed),
-        information=told,
+        information=asked("Mutual information", information, train),
         activity=active_units(vae, test, seed=seed),
-        calibration=calibration,
-        simulated=bounds,
+        calibration=asked("Simulation-based calibration", sbc, **_few(vae, test, 500)),
+        simulated=asked("The bound from above", simulated, **_few(vae, test, 2000)),
         advice=[],
         notes=notes,
     )
@@ -232,16 +225,6 @@ def _few(vae: Any, split: Split, count: int) -> dict[str, Any]:
     rows = torch.arange(count) % len(split)
     known = split.known_at(rows)
     return {name: known[name] for name in getattr(vae, "conditions", ()) if name in known}
-
-
-def _allowed(notes: list[str], name: str, question: Any) -> Any:
-    r"""The answer, or nothing and a note where the model refuses the question."""
-    try:
-        return question()
-    except ValueError as error:
-        if name:
-            notes.append(f"{name} was left out. {error}")
-        return None
 
 
 def _train_gap(vae: Any, train: Split, bound: Tensor, seed: int) -> Mean:

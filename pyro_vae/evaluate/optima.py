@@ -291,13 +291,11 @@ class Search:
         if self.family == "own":  # relaxed posteriors are evaluated as what they relax
             first = {name: value[:2] for name, value in known.items()}
             q = program.posterior(x[:2], first["index"])
-            options: dict[str, Any] = {"known": first}
+            estimator = "auto" if q.has_rsample else "score-function"
+            options = {"num_particles": num_particles}
             if program.posterior.enumerable and q.has_enumerate_support:
-                objective = plan(program, x[:2], "enumeration", **options).objective
-            else:
-                estimator = "auto" if q.has_rsample else "score-function"
-                options["num_particles"] = num_particles
-                objective = plan(program, x[:2], estimator, **options).objective
+                estimator, options = "enumeration", {}
+            objective = plan(program, x[:2], estimator, known=first, **options).objective
 
         def loss(x: Tensor, **known: Tensor) -> list[Tensor]:
             more: dict[str, Any] = {**known}

@@ -29,6 +29,7 @@ from .tracing import (
     check_plates,
     density,
     equal,
+    log_density,
     sample_sites,
     traces,
 )
@@ -65,6 +66,7 @@ __all__ = [
     "is_vae",
     "joint_table",
     "latent_names",
+    "log_density",
     "note_rows",
     "plainly",
     "prior_guide",

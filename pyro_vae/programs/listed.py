@@ -12,7 +12,7 @@ from ..data import Split
 from ..distributions import IndependentBernoulli
 from ..distributions.discrete import OneHots
 from .chunks import batches, rows_at_once
-from .tracing import density, sample_sites
+from .tracing import log_density, sample_sites
 
 MAX_STATES = 2**16
 TERMS_AT_ONCE = 2_000_000
@@ -68,8 +68,7 @@ def evidence(vae: Any, split: Split) -> Tensor | None:
             }
             with pyro.plate("particles", len(some), dim=-2), poutine.condition(data=chosen):
                 joint = sample_sites(poutine.trace(vae.model).get_trace(x, **known))
-            log_p = sum(density(site) for site in joint.values())
-            log_p = torch.as_tensor(log_p).expand(len(some), len(x))
+            log_p = log_density(joint.values()).expand(len(some), len(x))
             parts.append(log_p.double().logsumexp(0))
         found.append(torch.stack(parts).logsumexp(0))
     return torch.cat(found)

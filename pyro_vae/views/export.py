@@ -5,13 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyro
-import torch
 from pyro import poutine
 from torch import Tensor
 
 from ..checks import Data, opened
 from ..counted import counted
-from ..programs import density, replicated, sample_sites
+from ..programs import density, log_density, replicated, sample_sites
 
 if TYPE_CHECKING:
     from xarray import DataTree
@@ -100,10 +99,9 @@ def _drawn(
         p = poutine.trace(poutine.replay(vae.model, trace=q)).get_trace(x, **known)
     model, guide = sample_sites(p), sample_sites(q)
     observed = {name: site for name, site in model.items() if site["is_observed"]}
-    log_weights = sum(map(density, model.values())) - sum(map(density, guide.values()))
     return {
         "posterior": {name: site["value"] for name, site in guide.items() if name in model},
-        "sample_stats": {"log_weight": torch.as_tensor(log_weights)},
+        "sample_stats": {"log_weight": log_density(model.values()) - log_density(guide.values())},
         "log_likelihood": {name: density(site) for name, site in observed.items()},
     }, observed
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..checks import Data, opened
 from ..counted import counted
-from ..programs import batches, density, rows_at_once, traces
+from ..programs import batches, log_density, rows_at_once, traces
 from ..statistics import pareto_shape
 
 ELEMENTS_AT_ONCE = 4_000_000
@@ -69,9 +69,7 @@ def impute(
         for data, more in batches(split, rows):
             q, p = traces(program.model, program.guide, data, num_particles, **more)
             scored = [s for n, s in p.items() if s["is_observed"] or n in q]
-            log_w = torch.as_tensor(
-                sum(density(s) for s in scored) - sum(density(s) for s in q.values())
-            )
+            log_w = log_density(scored) - log_density(q.values())
             log_w = log_w.expand(num_particles, len(data))
             whole = p["x_missing"]["value"] if "x_missing" in p else p["x"]["fn"].sample()
             whole = torch.where(data.isnan(), whole.expand(num_particles, *data.shape), data)
