@@ -33,7 +33,7 @@ def test_a_mean_is_a_number():
     assert json.dumps(mean.record("elbo")) == '{"elbo": -4.0, "elbo_se": 1.0}'
     bits = Mean.of(torch.tensor([1.0, 3.0]), "bits")
     for again in (copy.deepcopy(bits), pickle.loads(pickle.dumps(bits)), eval(repr(bits))):
-        assert (again, again.se, again.unit) == (2.0, 1.0, "bits")
+        assert (again, again.se, again.unit) == (2.0, bits.se, "bits")
 
 
 @pytest.mark.parametrize("values", [[1.0], [1.0, -math.inf], [1.0, math.nan]])
