@@ -1,5 +1,6 @@
-r"""Means with their errors, and the tail of importance weights.  (layer 0)"""
+r"""Means with their errors, tails of importance weights, tests of ranks.  (layer 0)"""
 
+from functools import cache
 from math import isfinite, log, nan, sqrt
 from typing import Any
 
@@ -12,6 +13,7 @@ WIDEST = 4.0  # nats; a wider interval says nothing
 EVEN = 1e-2  # weights that spread by less have no tail
 NORMAL = 1.959964
 BISECTIONS = 45
+NULL_DRAWS = 10_000
 
 
 class Mean(float):
@@ -230,3 +232,50 @@ def _quantile(
         less = (weight * torch.where(never, 0.0, below)).sum(0) < level
         low, high = torch.where(less, middle, low), torch.where(less, high, middle)
     return (low + high) / 2
+
+
+def uniformity(ranks: np.ndarray, num_draws: int) -> float:
+    r"""Returns the p value of the hypothesis that ranks from 0 to `num_draws` are uniform."""
+    below = np.searchsorted(np.sort(ranks), np.arange(1, num_draws + 1))
+    statistic = float(_tails(len(ranks), num_draws)[np.arange(num_draws), below].min())
+    null = _null(len(ranks), num_draws)
+    as_small = int(np.searchsorted(null, statistic, side="right"))
+    p_value = (1 + as_small) / (1 + len(null))
+    if as_small:
+        return p_value
+    return max(1e-300, min(p_value, num_draws * statistic))  # Boole's inequality
+
+
+def band(num_simulations: int, num_draws: int, level: float = 0.95) -> tuple[np.ndarray, ...]:
+    r"""Returns where the distribution function of uniform ranks stays, at all points together.
+
+    Returns:
+        The points :math:`1 / (L + 1) \ldots L / (L + 1)` and the lower and upper ends there.
+    """
+    least = np.quantile(_null(num_simulations, num_draws), 1 - level)
+    inside = _tails(num_simulations, num_draws) >= least
+    low, high = inside.argmax(1), inside.shape[1] - 1 - inside[:, ::-1].argmax(1)
+    points = np.arange(1, num_draws + 1) / (num_draws + 1)
+    return points, low / num_simulations, high / num_simulations
+
+
+@cache
+def _tails(num_simulations: int, num_draws: int) -> np.ndarray:
+    r"""Twice the smaller tail probability of each count of ranks below each point."""
+    from scipy.stats import binom
+
+    counts = np.arange(num_simulations + 1)
+    points = np.arange(1, num_draws + 1)[:, None] / (num_draws + 1)
+    law = binom(num_simulations, points)
+    low, high = law.cdf(counts), law.sf(counts - 1)
+    return np.minimum(1.0, 2 * np.minimum(low, high))
+
+
+@cache
+def _null(num_simulations: int, num_draws: int) -> np.ndarray:
+    r"""The statistic under uniform ranks, sorted."""
+    rng, size = np.random.default_rng(0), num_draws + 1
+    counts = rng.multinomial(num_simulations, np.full(size, 1 / size), size=NULL_DRAWS)
+    below = counts.cumsum(1)[:, :-1]
+    table = _tails(num_simulations, num_draws)
+    return np.sort(table[np.arange(num_draws), below].min(1))

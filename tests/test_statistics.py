@@ -85,6 +85,7 @@ def test_modules_are_found_under_their_old_names(old):
         ("evaluate.reliability", "trust", "verdict"),
         ("evaluate.nuts", "Gold", "NUTSPosterior"),
         ("evaluate.calibration", "predictive_check", "predictive_check"),
+        ("evaluate.calibration", "interval_coverage", "interval_coverage"),
     ],
 )
 def test_functions_are_found_under_their_old_names(home, old, new):

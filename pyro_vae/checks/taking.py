@@ -79,7 +79,7 @@ def take(
         known: What model and guide take besides, beside what a split knows itself: row numbers,
             conditions, values of other sites.
         skip_checks: Whether data are taken all the same. What is wrong with them then stands in
-            ``Split.violation``, figures about them are of no density, and nobody asks again.
+            ``Split.violation``; their metrics are no log densities, and nobody checks again.
         source: What errors call the data.
 
     Raises:

@@ -1,10 +1,8 @@
 r"""Is the posterior what it says? Everything that data simulated from the model can tell."""
 
 from collections.abc import Mapping
-from functools import cache
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from pyro import poutine
 from pyro.distributions import Delta
@@ -23,9 +21,9 @@ from ..programs import (
     traces,
     undisturbed,
 )
+from ..statistics import uniformity
 
 ROWS_AT_ONCE = 500
-NULL_DRAWS = 10_000
 QUANTITIES = ("log p(x, z)", "log p(x | z)", "log p(z)")
 
 
@@ -243,53 +241,6 @@ def _check_sites(q: Mapping[str, Any], truth: Mapping[str, Tensor]) -> None:
         )
 
 
-def uniformity(ranks: np.ndarray, num_draws: int) -> float:
-    r"""Returns the p value of the hypothesis that ranks from 0 to `num_draws` are uniform."""
-    below = np.searchsorted(np.sort(ranks), np.arange(1, num_draws + 1))
-    statistic = float(_tails(len(ranks), num_draws)[np.arange(num_draws), below].min())
-    null = _null(len(ranks), num_draws)
-    as_small = int(np.searchsorted(null, statistic, side="right"))
-    p_value = (1 + as_small) / (1 + len(null))
-    if as_small:
-        return p_value
-    return max(1e-300, min(p_value, num_draws * statistic))  # Boole's inequality
-
-
-def band(num_simulations: int, num_draws: int, level: float = 0.95) -> tuple[np.ndarray, ...]:
-    r"""Returns where the distribution function of uniform ranks stays, at all points together.
-
-    Returns:
-        The points :math:`1 / (L + 1) \ldots L / (L + 1)` and the lower and upper ends there.
-    """
-    least = np.quantile(_null(num_simulations, num_draws), 1 - level)
-    inside = _tails(num_simulations, num_draws) >= least
-    low, high = inside.argmax(1), inside.shape[1] - 1 - inside[:, ::-1].argmax(1)
-    points = np.arange(1, num_draws + 1) / (num_draws + 1)
-    return points, low / num_simulations, high / num_simulations
-
-
-@cache
-def _tails(num_simulations: int, num_draws: int) -> np.ndarray:
-    r"""Twice the smaller tail probability of each count of ranks below each point."""
-    from scipy.stats import binom
-
-    counts = np.arange(num_simulations + 1)
-    points = np.arange(1, num_draws + 1)[:, None] / (num_draws + 1)
-    law = binom(num_simulations, points)
-    low, high = law.cdf(counts), law.sf(counts - 1)
-    return np.minimum(1.0, 2 * np.minimum(low, high))
-
-
-@cache
-def _null(num_simulations: int, num_draws: int) -> np.ndarray:
-    r"""The statistic under uniform ranks, sorted."""
-    rng, size = np.random.default_rng(0), num_draws + 1
-    counts = rng.multinomial(num_simulations, np.full(size, 1 / size), size=NULL_DRAWS)
-    below = counts.cumsum(1)[:, :-1]
-    table = _tails(num_simulations, num_draws)
-    return np.sort(table[np.arange(num_draws), below].min(1))
-
-
 def _of_rows(
     vae: Any, x: Tensor, known: dict[str, Any], truth: Mapping[str, Tensor], num_draws: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -347,4 +298,10 @@ def _log_weight(q: Mapping[str, Any], p: Mapping[str, Any]) -> Tensor:
 
 
 _PREDICTIVE = ("PredictiveCheck", "STATISTICS", "interval_coverage", "predictive_check")
-__getattr__ = renamed(__name__, {n: f"pyro_vae.evaluate.predictive.{n}" for n in _PREDICTIVE})
+__getattr__ = renamed(
+    __name__,
+    {
+        "band": "pyro_vae.statistics.band",
+        **{name: f"pyro_vae.evaluate.predictive.{name}" for name in _PREDICTIVE},
+    },
+)

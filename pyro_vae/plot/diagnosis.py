@@ -82,7 +82,8 @@ def plot_units(activity: Tensor, by_feature: Tensor | None = None) -> "Figure":
 def plot_ranks(calibration: Calibration) -> "Figure":
     r"""Shows the distribution functions of the ranks of simulation-based calibration, minus that
     of uniform ranks, in the band where 95 % of uniform ones stay as a whole."""
-    from ..evaluate.calibration import QUANTITIES, band
+    from ..evaluate.calibration import QUANTITIES
+    from ..statistics import band
 
     draws, count = calibration.num_draws, len(calibration.ranks)
     points, low, high = band(count, draws)

@@ -33,7 +33,7 @@ def latent_names(vae: Any, trace: Any) -> tuple[str, ...]:
 
 
 def replicated(vae: Any, x: Tensor, known: Mapping[str, Any], given: str) -> poutine.Trace:
-    r"""The trace of a model that draws data like `x` anew, with latent variables from the
+    r"""The trace of a model that draws data like `x` again, with latent variables from the
     ``"prior"``, or from the ``"posterior"`` of each datum."""
     if given not in ("prior", "posterior"):
         raise ValueError(f"Expected 'prior' or 'posterior'; got {given!r}.")

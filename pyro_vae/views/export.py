@@ -1,4 +1,4 @@
-r"""Draws and densities as an xarray DataTree, which ArviZ takes."""
+r"""Draws and log densities as an xarray DataTree, which ArviZ takes."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-r"""What is missing? Draws from :math:`p(x_\text{missing} \mid x_\text{there})`."""
+r"""Completed data: draws from :math:`p(x_\text{missing} \mid x_\text{there})`."""
 
 from typing import Any, NamedTuple
 

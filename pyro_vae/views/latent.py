@@ -1,4 +1,4 @@
-r"""Where do the data lie in latent space?"""
+r"""Moments of latent variables given data."""
 
 from typing import Any, NamedTuple
 
