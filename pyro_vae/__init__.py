@@ -14,6 +14,7 @@ __version__ = "0.2.0"
 
 _MODULES = [
     "base",
+    "checks",
     "compile",
     "config",
     "data",
@@ -21,6 +22,7 @@ _MODULES = [
     "evaluate",
     "exact",
     "flows",
+    "gallery",
     "likelihoods",
     "models",
     "nn",
@@ -31,6 +33,8 @@ _MODULES = [
     "programs",
     "report",
     "runs",
+    "statistics",
+    "views",
 ]
 _HOMES = {
     "CompiledSVI": "compile",

@@ -1,4 +1,5 @@
 from . import base as base
+from . import checks as checks
 from . import compile as compile
 from . import config as config
 from . import data as data
@@ -6,6 +7,7 @@ from . import distributions as distributions
 from . import evaluate as evaluate
 from . import exact as exact
 from . import flows as flows
+from . import gallery as gallery
 from . import likelihoods as likelihoods
 from . import models as models
 from . import nn as nn
@@ -16,6 +18,8 @@ from . import priors as priors
 from . import programs as programs
 from . import report as report
 from . import runs as runs
+from . import statistics as statistics
+from . import views as views
 from .base import Net as Net
 from .base import Sites as Sites
 from .build import build_vae as build_vae

@@ -76,6 +76,29 @@ def named_columns(x: Any, columns: Sequence["Column"]) -> dict[str, Any]:
     return found
 
 
+def write_data(
+    out: Path, x: Any, form: Mapping[str, Any], keys: Mapping[str, Any], what: str
+) -> None:
+    r"""Writes data of a model: a table with the names that the training data had, else an array.
+
+    Arguments:
+        out: The file.
+        x: The data.
+        form: What a run records of the form of its data.
+        keys: Columns that join them with the user's file.
+        what: ``"sample"`` or ``"mean"``; means of codes are no categories.
+    """
+    from ..data import Column
+
+    columns = [Column(name, tuple(codes)) for name, codes in form.get("columns", ())]
+    if out.suffix.lower() == ".csv" and columns:
+        if what == "mean":
+            columns = [Column(column.name) for column in columns]
+        write_arrays(out, {**keys, **named_columns(x, columns)})
+    else:
+        write_arrays(out, {"x": x, **keys})
+
+
 def _write_table(path: Path, arrays: Mapping[str, Any]) -> None:
     import numpy as np
 

@@ -10,8 +10,7 @@ from torch import Tensor
 from ..data import Split
 from ..distributions import describe
 from ..evaluate import decode, encode, encode_sites, rate_distortion
-from ..evaluate.generate import latent_names
-from ..programs import as_program, dtype_of, sample_sites, undisturbed
+from ..programs import as_program, dtype_of, latent_names, sample_sites, undisturbed
 from .canvas import add_bar, is_image, new_figure, scale_of, show_images, show_table, table_of
 
 if TYPE_CHECKING:

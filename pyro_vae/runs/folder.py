@@ -236,7 +236,7 @@ class RunFolder(Place):
     def summary(self) -> dict[str, Any]:
         r"""Returns a row for a table of runs, of what its files say without its tensors."""
         row: dict[str, Any] = {"run": str(self.path)}
-        row |= dict.fromkeys(("recipe", "data", "epochs", "valid", "test", "light"))
+        row |= dict.fromkeys(("recipe", "data", "epochs", "valid", "test", "verdict"))
         values = self.written()
         try:
             row |= {"recipe": values["name"], "data": values["data"]["kind"]}
@@ -250,7 +250,7 @@ class RunFolder(Place):
                 row["valid"] = f"{found['elbo']:.3f} +- {found['elbo_se'] or 0:.3f}"
         if test := self.evaluations().get("test"):
             row["test"] = f"{test['log_marginal']:.3f} +- {test['log_marginal_se'] or 0:.3f}"
-            row["light"] = test["light"]
+            row["verdict"] = test.get("verdict", test.get("light"))  # in older runs
         return row
 
 

@@ -12,10 +12,9 @@ from typing import Any, Literal
 import pyro
 import torch
 
+from ..checks import check_start, take, unit_warning
 from ..config import Train, validate
 from ..data import Dataset, Split, as_split
-from ..evaluate.checks import check_start, take
-from ..evaluate.units import unit_warning
 from ..objectives import Plan, plan, planned
 from ..precision import default_dtype
 from ..programs import as_program, device_of, dtype_of, guide_name, is_vae

@@ -19,6 +19,7 @@ from ..objectives import Objective
 from ..programs import device_of, wants_rows
 from ..randomness import apart
 from ..runs import RunFolder
+from ..statistics import Mean
 from . import resume
 from .history import Callback, History, Position
 from .progress import Progress, leave, stop_signals
@@ -222,8 +223,8 @@ class Run:
             return {}
         at, patience = self.position, self.settings.patience
         bounds = elbo(self.vae, self.valid, seed=self.seed, skip_checks=True)
-        bound = float(bounds.mean())
-        error = float(bounds.std()) / math.sqrt(len(bounds)) if len(bounds) > 1 else math.nan
+        mean = Mean.of(bounds)
+        bound = mean.value
         if patience is None:
             pass
         elif math.isfinite(bound) and (at.best_elbo is None or bound > at.best_elbo):
@@ -232,7 +233,7 @@ class Run:
         else:
             at.epochs_since_best += 1
             at.finished = at.epochs_since_best >= patience
-        return self.log(elbo=bound, elbo_se=error)
+        return self.log(**mean.record("elbo"))
 
     def warn_of_rise(self) -> None:
         r"""Says so where training ended far above where it began."""

@@ -26,7 +26,7 @@ FIGURES = {
     "information": lambda vae, x: ev.information(vae, x),
     "predictive_check": lambda vae, x: ev.predictive_check(vae, x),
     "interval_coverage": lambda vae, x: ev.interval_coverage(vae, x),
-    "gold_posterior": lambda vae, x: ev.gold_posterior(vae, x, 5, num_warmup=5),
+    "nuts_posterior": lambda vae, x: ev.nuts_posterior(vae, x, 5, num_warmup=5),
     "to_datatree": lambda vae, x: ev.to_datatree(vae, x, num_samples=2),
     "gradients": lambda vae, x: ev.gradients(vae, pv.objectives.ELBO(), x, 2),
     "evaluate": lambda vae, x: ev.evaluate(vae, Split(x), 5),
@@ -103,7 +103,7 @@ def test_a_split_is_read_once():
             Counted.passes += 1
             return super().chunks(*arguments)
 
-    split = ev.checks.take(vae, Counted(x))
+    split = pv.checks.take(vae, Counted(x))
     assert Counted.passes == 1
     pv.elbo(vae, split)
     ev.evaluate(vae, split, 5)

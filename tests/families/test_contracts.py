@@ -34,10 +34,10 @@ from pyro.infer import (
 from torch.distributions import biject_to
 
 import pyro_vae as pv
+from pyro_vae.checks import check_data
 from pyro_vae.config import ESTIMATORS, REGISTRY
 from pyro_vae.data import as_split
 from pyro_vae.distributions import describe
-from pyro_vae.evaluate.checks import check_data
 from pyro_vae.programs import density, traces, weigh
 
 PAIRS = pairs()

@@ -1,19 +1,16 @@
-r"""Draws and densities as an xarray DataTree, which ArviZ takes."""
+r"""Draws and log densities as an xarray DataTree, which ArviZ takes."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyro
-import torch
 from pyro import poutine
 from torch import Tensor
 
+from ..checks import Data, opened
 from ..counted import counted
-from ..data import Split
-from ..programs import as_program, density, sample_sites, undisturbed
-from .checks import check_rows, take
-from .generate import replicated
+from ..programs import density, log_density, replicated, sample_sites
 
 if TYPE_CHECKING:
     from xarray import DataTree
@@ -22,7 +19,7 @@ if TYPE_CHECKING:
 @counted
 def to_datatree(
     vae: Any,
-    x: Tensor | np.ndarray | Split,
+    x: Data,
     *,
     num_samples: int = 1000,
     posterior_predictive: bool = True,
@@ -65,44 +62,23 @@ def to_datatree(
         raise ValueError(
             "Expected xarray, which the extra `bayes` installs: pip install 'pyro_vae[bayes]'."
         ) from None
-    vae = as_program(vae)
-    groups: dict[str, dict[str, Tensor]] = {}
-    with undisturbed(vae, seed):
-        split = take(vae, x, known).freeze(seed)
-        check_rows(vae, split.known)
-        x, known = split.batch(slice(None))
-        with pyro.plate("particles", num_samples, dim=-2):
-            q = poutine.trace(vae.guide).get_trace(x, **known)
-            p = poutine.trace(poutine.replay(vae.model, trace=q)).get_trace(x, **known)
-        model, guide = sample_sites(p), sample_sites(q)
-        latent = {name: site["value"] for name, site in guide.items() if name in model}
-        observed = {n: site for n, site in model.items() if site["is_observed"]}
-        log_weights = sum(density(s) for s in model.values()) - sum(
-            density(s) for s in guide.values()
-        )
-        groups["posterior"] = latent
-        groups["sample_stats"] = {"log_weight": torch.as_tensor(log_weights)}
-        if log_likelihood:
-            groups["log_likelihood"] = {n: density(site) for n, site in observed.items()}
+    with opened(vae, x, known, seed, freeze=True) as (program, split):
+        data, more = split.batch(slice(None))
+        groups, observed = _drawn(program, data, more, num_samples)
+        if not log_likelihood:
+            groups.pop("log_likelihood")
         if posterior_predictive:
-            drawn = {name: site["fn"].sample() for name, site in observed.items()}
-            groups["posterior_predictive"] = drawn
+            groups["posterior_predictive"] = {n: s["fn"].sample() for n, s in observed.items()}
         if prior:
             with pyro.plate("particles", num_samples, dim=-2):
-                trace = replicated(vae, x, known, "prior")
-            values = {name: site["value"] for name, site in sample_sites(trace).items()}
-            groups["prior"] = {name: values[name] for name in latent}
-            groups["prior_predictive"] = {name: values[name] for name in observed}
+                sites = sample_sites(replicated(program, data, more, "prior"))
+            groups["prior"] = {name: sites[name]["value"] for name in groups["posterior"]}
+            groups["prior_predictive"] = {name: sites[name]["value"] for name in observed}
 
-    def named(name: str, value: Tensor, lead: tuple[str, ...]) -> tuple[tuple[str, ...], Any]:
-        array = value.detach().cpu().numpy()
-        array = array[None] if lead[0] == "chain" else array
-        rest = tuple((dims or {}).get(name, ()))
-        rest += tuple(f"{name}_dim_{i}" for i in range(len(rest), array.ndim - len(lead)))
-        return (*lead, *rest), array
+    names = dims or {}
 
     def dataset(values: Mapping[str, Tensor], lead: tuple[str, ...]) -> Any:
-        arrays = {name: named(name, value, lead) for name, value in values.items()}
+        arrays = {n: _named(n, value, lead, names.get(n, ())) for n, value in values.items()}
         used = {dim for names, _ in arrays.values() for dim in names}
         sizes = {dim: range(s) for n, a in arrays.values() for dim, s in zip(n, a.shape)}
         chosen = {k: v for k, v in (coords or {}).items() if k in used}
@@ -112,3 +88,29 @@ def to_datatree(
     tree = {name: dataset(values, lead) for name, values in groups.items()}
     tree["observed_data"] = dataset({n: s["value"] for n, s in observed.items()}, ("datum",))
     return DataTree.from_dict(tree)
+
+
+def _drawn(
+    vae: Any, x: Tensor, known: dict[str, Any], num_samples: int
+) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+    r"""Draws from the guide with their densities, by groups, and the observed sites."""
+    with pyro.plate("particles", num_samples, dim=-2):
+        q = poutine.trace(vae.guide).get_trace(x, **known)
+        p = poutine.trace(poutine.replay(vae.model, trace=q)).get_trace(x, **known)
+    model, guide = sample_sites(p), sample_sites(q)
+    observed = {name: site for name, site in model.items() if site["is_observed"]}
+    return {
+        "posterior": {name: site["value"] for name, site in guide.items() if name in model},
+        "sample_stats": {"log_weight": log_density(model.values()) - log_density(guide.values())},
+        "log_likelihood": {name: density(site) for name, site in observed.items()},
+    }, observed
+
+
+def _named(
+    name: str, value: Tensor, lead: tuple[str, ...], rest: Sequence[str]
+) -> tuple[tuple[str, ...], np.ndarray]:
+    r"""The dimensions of a site, named where nobody has, and its values."""
+    array = value.detach().cpu().numpy()
+    array = array[None] if lead[0] == "chain" else array
+    others = (f"{name}_dim_{i}" for i in range(len(rest), array.ndim - len(lead)))
+    return (*lead, *rest, *others), array

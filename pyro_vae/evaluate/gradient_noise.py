@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..checks import check_rows, take
 from ..counted import counted
 from ..objectives.base import Objective
 from ..programs import as_program, is_vae, undisturbed
-from .checks import check_rows, take
 
 
 @counted

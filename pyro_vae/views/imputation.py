@@ -1,16 +1,14 @@
-r"""What is missing? Draws from :math:`p(x_\text{missing} \mid x_\text{there})`."""
+r"""Completed data: draws from :math:`p(x_\text{missing} \mid x_\text{there})`."""
 
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from ..checks import Data, opened
 from ..counted import counted
-from ..data import Split
-from ..programs import as_program, density, traces, undisturbed
-from .checks import check_rows, take
-from .pareto import pareto_shape
+from ..programs import batches, log_density, rows_at_once, traces
+from ..statistics import pareto_shape
 
 ELEMENTS_AT_ONCE = 4_000_000
 
@@ -23,7 +21,7 @@ class Imputed(NamedTuple):
         mean: The posterior mean of each element, of shape `(B, *x_shape)`, by all particles.
         ess: The effective number of particles of each datum, of shape `(B,)`.
         khat: The tail of their weights, of shape `(B,)`; above 0.7 the draws are not those of the
-            posterior, and :func:`pyro_vae.evaluate.gold_posterior` says what they would be.
+            posterior, and :func:`pyro_vae.evaluate.nuts_posterior` says what they would be.
     """
 
     draws: Tensor
@@ -35,7 +33,7 @@ class Imputed(NamedTuple):
 @counted
 def impute(
     vae: Any,
-    x: Tensor | np.ndarray | Split,
+    x: Data,
     num_samples: int = 10,
     *,
     num_particles: int = 1000,
@@ -65,20 +63,13 @@ def impute(
     Returns:
         The completions, with what tells how far to trust them.
     """
-    vae = as_program(vae)
     parts: list[Imputed] = []
-    with undisturbed(vae, seed):
-        split = take(vae, x, known).freeze(seed)
-        check_rows(vae, split.known)
-        elements = torch.Size(split.x_shape).numel()
-        rows = max(1, ELEMENTS_AT_ONCE // (elements * num_particles))
-        for start in range(0, len(split), rows):
-            data, more = split.batch(slice(start, start + rows))
-            q, p = traces(vae.model, vae.guide, data, num_particles, **more)
+    with opened(vae, x, known, seed, freeze=True) as (program, split):
+        rows = rows_at_once(split, num_particles, ELEMENTS_AT_ONCE)
+        for data, more in batches(split, rows):
+            q, p = traces(program.model, program.guide, data, num_particles, **more)
             scored = [s for n, s in p.items() if s["is_observed"] or n in q]
-            log_w = torch.as_tensor(
-                sum(density(s) for s in scored) - sum(density(s) for s in q.values())
-            )
+            log_w = log_density(scored) - log_density(q.values())
             log_w = log_w.expand(num_particles, len(data))
             whole = p["x_missing"]["value"] if "x_missing" in p else p["x"]["fn"].sample()
             whole = torch.where(data.isnan(), whole.expand(num_particles, *data.shape), data)

@@ -1,48 +1,48 @@
-r"""Can the number be trusted? A light, and the sentence that goes with it."""
+r"""Can the number be trusted? A verdict (green, amber, red) with its reason."""
 
-from math import log10, sqrt
+from math import log10
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..deprecation import renamed, renamed_attributes
+from ..statistics import EVEN, Mean
 from .annealed import Annealed
 from .importance import LogMarginal
 
 KHAT = 0.7
-EVEN = 1e-2  # weights that spread by less have no tail to judge
 ESS = 400.0
 GREEN_SHARE = 0.99
 Z = 4.26  # exceeded by chance once in 10^5
 
-Light = Literal["green", "amber", "red"]
+Colour = Literal["green", "amber", "red"]
 
 
-class Trust(NamedTuple):
+@renamed_attributes(light="colour", sentence="reason", rise_se="rise.se")
+class Verdict(NamedTuple):
     r"""Whether an estimate of :math:`\log p(x)` can be trusted.
 
     Attributes:
-        light: ``"green"``, ``"amber"`` or ``"red"``.
-        sentence: Why, and what to do.
+        colour: ``"green"``, ``"amber"`` or ``"red"``.
+        reason: Why, and what to do.
         green: For each datum, whether its own estimate can be trusted, of shape `(B,)`.
         rise: By how many nats the estimate still rises per doubling of samples, on average.
-        rise_se: The standard error of that.
     """
 
-    light: Light
-    sentence: str
+    colour: Colour
+    reason: str
     green: Tensor
-    rise: float
-    rise_se: float
+    rise: Mean
 
 
-def trust(
+def verdict(
     estimate: LogMarginal,
     annealed: Annealed | None = None,
     rows: Tensor | slice | None = None,
     *,
     can_anneal: bool = True,
-) -> Trust:
+) -> Verdict:
     r"""Judges an importance sampling estimate, better with annealed importance sampling beside it.
 
     - A datum is green if its weights have :math:`\hat{k} \leq \min(1 - 1 / \log_{10} K, 0.7)`, or
@@ -66,33 +66,31 @@ def trust(
     """
     if estimate.exact:
         every = torch.ones_like(estimate.ess, dtype=torch.bool)
-        sentence = "log p(x) is exact: a sum over all values of the latent variables."
-        return Trust("green", sentence, every, 0.0, 0.0)
+        reason = "log p(x) is exact: a sum over all values of the latent variables."
+        return Verdict("green", reason, every, Mean(0.0, 0.0))
     samples = float(estimate.num_samples.min())
     limit = min(1 - 1 / log10(samples), KHAT) if samples > 1 else 0.0
     even = estimate.mc_se * samples**0.5 < EVEN
     green = ((estimate.khat <= limit) | even) & (estimate.ess >= ESS)
-    share, count = float(green.double().mean()), len(green)
-    rise, rise_se = float(estimate.rise.mean()), float(estimate.rise.std()) / sqrt(count)
-    verdict = _against(estimate, annealed, rows) if annealed is not None else None
-    if verdict is not None and verdict[0]:
-        return Trust("red", verdict[1], green, rise, rise_se)
-    beside = "" if verdict is None else f" {verdict[1]}"
+    share = float(green.double().mean())
+    rise = Mean.of(estimate.rise)
+    too_low, told = (False, "") if annealed is None else _against(estimate, annealed, rows)
+    if too_low:
+        return Verdict("red", told, green, rise)
+    beside = f" {told}" if told else ""
     if share >= GREEN_SHARE:
-        sentence = (
-            f"{share:.0%} of the data have k-hat <= {limit:.2g} and ESS >= {ESS:.0f}.{beside}"
-        )
-        return Trust("green", sentence, green, rise, rise_se)
+        reason = f"{share:.0%} of the data have k-hat <= {limit:.2g} and ESS >= {ESS:.0f}.{beside}"
+        return Verdict("green", reason, green, rise)
     advice = " Run AIS on some of the data to see by how much." if can_anneal else ""
     advice = "" if annealed is not None else advice
     if samples < ESS:
         advice = f" {samples:.0f} samples cannot show more; take {ESS:.0f} at least.{advice}"
-    sentence = (
+    reason = (
         f"A lower bound, not yet log p(x): {share:.0%} of the data have k-hat <= {limit:.2g} and "
-        f"ESS >= {ESS:.0f}, and it still rises by {rise:.3f} +- {rise_se:.3f} nats per doubling "
+        f"ESS >= {ESS:.0f}, and it still rises by {rise:.3f} {rise.error} nats per doubling "
         f"of the number of samples.{beside}{advice}"
     )
-    return Trust("amber", sentence, green, rise, rise_se)
+    return Verdict("amber", reason, green, rise)
 
 
 def _against(
@@ -104,17 +102,20 @@ def _against(
     more = (annealed.log_marginal.to(here) - here).double()
     if len(more) < 2:
         raise ValueError(f"Expected annealed estimates of two data at least; got {len(more)}.")
-    difference, error = float(more.mean()), float(more.std()) / sqrt(len(more))
-    figures = f"{difference:+.3f} +- {error:.3f} nats per datum on {len(more)} data"
+    difference = Mean.of(more)
+    gain = f"{difference:+.3f} {difference.error} nats per datum on {len(more)} data"
     moved = float(torch.as_tensor(annealed.acceptance).mean())
-    if difference > Z * error:
+    if difference.exceeds(0.0, Z):
         return True, (
-            f"Too low: annealed importance sampling gives {figures}. Report its figure, or train "
+            f"Too low: annealed importance sampling gives {gain}. Report its number, or train "
             "a richer posterior."
         )
-    if -difference > Z * error:
+    if -difference > Z * difference.se:
         return False, (
-            f"Annealed importance sampling gives {figures}: it has not converged (acceptance "
+            f"Annealed importance sampling gives {gain}: it has not converged (acceptance "
             f"{moved:.2f}); take more temperatures."
         )
-    return False, f"Annealed importance sampling agrees: {figures}."
+    return False, f"Annealed importance sampling agrees: {gain}."
+
+
+__getattr__ = renamed(__name__, {"Trust": "Verdict", "trust": "verdict"})

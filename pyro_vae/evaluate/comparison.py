@@ -1,44 +1,51 @@
 r"""Which model is better? Paired differences over the same data."""
 
 from collections.abc import Mapping
-from math import inf, log, prod, sqrt
+from math import inf, log, prod
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..deprecation import renamed_attributes
+from ..statistics import Mean
+
 MEASURES = ("discrete", "x_shape", "levels", "range", "binarize", "seed")
 
 
+@renamed_attributes(se="difference.se")
 class Comparison(NamedTuple):
     r"""How much more likely B makes the data than A.
 
     Attributes:
-        difference: The mean of :math:`\log p_B(x) - \log p_A(x)`, in nats per datum.
-        se: Its standard error over data, which pairing makes small.
+        difference: The mean of :math:`\log p_B(x) - \log p_A(x)`, in nats per datum; pairing
+            makes its standard error over data small.
         p_value: Of no difference, two-sided, by Student's t with one degree of freedom less than
             there are data.
         num_data: The number of data.
         bits_per_dim: The difference in bits per dimension, for discrete data.
     """
 
-    difference: float
-    se: float
+    difference: Mean
     p_value: float
     num_data: int
     bits_per_dim: float | None = None
+
+    def record(self) -> dict[str, Any]:
+        r"""Returns the result as JSON values."""
+        return {**self._asdict(), "difference": float(self.difference), "se": self.difference.se}
 
     def sentence(self, a: str = "A", b: str = "B") -> str:
         r"""Says who beats whom by how much, in nats and, for discrete data, in bits."""
         if self.p_value > 0.01:
             return (
-                f"No difference is seen between {a} and {b}: {self.difference:+.3f} +- "
-                f"{self.se:.3f} nats per datum on {self.num_data} data."
+                f"No difference is seen between {a} and {b}: {self.difference:+.3f} "
+                f"{self.difference.error} nats per datum on {self.num_data} data."
             )
         better, worse = (b, a) if self.difference > 0 else (a, b)
         return (
-            f"{better} beats {worse} by {abs(self.difference):.3f} +- {self.se:.3f} nats per "
-            f"datum on {self.num_data} data."
+            f"{better} beats {worse} by {abs(self.difference):.3f} {self.difference.error} nats "
+            f"per datum on {self.num_data} data."
         )
 
 
@@ -68,13 +75,12 @@ def compare(a: Tensor, b: Tensor, data: Mapping[str, Any] | None = None) -> Comp
                 f"{wrong[0]}{f' and {len(wrong) - 1} more' if wrong[1:] else ''}. Look at these "
                 "data first: a model that cannot make them has log p(x) = -inf."
             )
-    differences = (b - a).double()
-    mean, se = float(differences.mean()), float(differences.std()) / sqrt(len(a))
-    t = abs(mean) / se if se else (0.0 if mean == 0 else inf)
+    mean = Mean.of((b - a).double())
+    t = abs(mean) / mean.se if mean.se else (0.0 if mean == 0 else inf)
     bits = None
     if data is not None and data.get("discrete"):
         bits = mean / (prod(data["x_shape"]) * log(2))
-    return Comparison(mean, se, _two_sided(t, len(a) - 1), len(a), bits)
+    return Comparison(mean, _two_sided(t, len(a) - 1), len(a), bits)
 
 
 def _two_sided(t: float, freedom: int) -> float:

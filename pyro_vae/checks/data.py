@@ -1,30 +1,20 @@
-r"""Do data and model fit each other? The door through which data enter training and evaluation."""
+r"""Do data and model fit each other?"""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
-from math import isfinite, prod
 from typing import Any
 
-import numpy as np
-import pyro
 import torch
 from pyro import poutine
 from torch import Tensor
 
-from ..data import Split, as_split, check
+from ..data import Split, check
 from ..distributions import describe, elementwise, support_of
 from ..mistakes import first_mistake
 from ..objectives.supports import check_supports
 from ..programs import (
-    device_of,
-    dtype_of,
+    batches,
     family_of,
-    guide_name,
-    is_vae,
     note_rows,
-    plainly,
-    refused,
+    rows_at_once,
     rows_differ,
     sample_sites,
     traces,
@@ -34,74 +24,8 @@ from ..programs import (
     weights_differ,
 )
 
-ELEMENTS_AT_ONCE = 1_000_000
 
-
-def take(
-    vae: Any,
-    x: Tensor | np.ndarray | Split,
-    known: Mapping[str, Any] | None = None,
-    *,
-    skip_checks: bool = False,
-    source: str = "data",
-) -> Split:
-    r"""Returns data on the device of a model, checked against it, each split once.
-
-    Arguments:
-        vae: A VAE, or a program.
-        x: The data, of shape `(B, *x_shape)`.
-        known: What model and guide take besides, beside what a split knows itself: row numbers,
-            conditions, values of other sites.
-        skip_checks: Whether data are taken all the same. What is wrong with them then stands in
-            ``Split.violation``, figures about them are of no density, and nobody asks again.
-        source: What errors call the data.
-
-    Raises:
-        ValueError: A datum has another shape, is not finite or lies outside the support; what is
-            known is not what the programs take; or they do not weigh their latent variables alike.
-    """
-    split = as_split(x, source, getattr(vae, "columns", ())).knowing(**(known or {}))
-    split = replace(split, dtype=dtype_of(vae))
-    if "index" in split.known and refused(vae, ["index"]):  # row numbers for who wants them
-        split = replace(split, known={n: v for n, v in split.known.items() if n != "index"})
-    if told := refused(vae, split.known):
-        raise ValueError(told)
-    parts = ("prior", "likelihood", "posterior")
-    key = " ".join(str(id(getattr(vae, part))) for part in parts) if is_vae(vae) else ""
-    if not key or split.checked != key:
-        violation = ""
-        try:
-            if key:
-                with plainly(), _in_words(vae, split):
-                    check_data(vae, split)
-            else:
-                with plainly():
-                    check_program(vae, split)
-        except ValueError as error:
-            if not skip_checks:
-                raise
-            violation = str(error)
-        split = replace(split, checked=key, violation=violation)
-    return split.to(device_of(vae))
-
-
-@contextmanager
-def _in_words(vae: Any, split: Split) -> Iterator[None]:
-    r"""Turns an exception of the networks into the sentence of the mistake."""
-    try:
-        yield
-    except (RuntimeError, TypeError, AttributeError, IndexError, NotImplementedError) as error:
-        with undisturbed(vae, 0) as device:
-            x, known = _few(vae, split.to(device), 3)
-            told = first_mistake(vae, x, **known)
-        raise ValueError(
-            told
-            or f"Expected a model and a guide that run on {split.source}; got "
-            f"{type(error).__name__}: {error}"
-        ) from error
-
-
-def _few(vae: Any, split: Split, count: int) -> tuple[Tensor, dict[str, Any]]:
+def first_rows(vae: Any, split: Split, count: int) -> tuple[Tensor, dict[str, Any]]:
     r"""Some data with what is known of them, any row numbers where none are."""
     rows = slice(0, count)
     x, known = split.rows(rows), split.known_at(rows)
@@ -128,7 +52,7 @@ def check_data(vae: Any, split: Split) -> None:
         )
     with undisturbed(vae, 0) as device:
         split = split.to(device)
-        x, known = _few(vae, split, 2)
+        x, known = first_rows(vae, split, 2)
         expected = tuple(vae.model(**known).shape[1:])
         if expected != tuple(split.x_shape):
             raise ValueError(
@@ -174,8 +98,7 @@ def _check_gaps(vae: Any, split: Split) -> None:
         if name in vae.latents or not value.is_floating_point():
             continue
         rows = value.reshape(len(value), -1).isnan().any(1).nonzero()[:, 0]
-        size = max(1, ELEMENTS_AT_ONCE // prod(split.x_shape))
-        for some in rows.split(size) if len(rows) else ():
+        for some in rows.split(rows_at_once(split)) if len(rows) else ():
             x, known = split.batch(some)
             wrong = weigh(vae.model, vae.guide, x, 1, **known).log_weights[0].isnan()
             if bool(wrong.any()):
@@ -205,25 +128,6 @@ def _check_known(value: Tensor, name: str, law: Any, source: str) -> None:
         )
 
 
-def check_start(vae: Any, split: Split) -> None:
-    r"""Checks the first rows under Pyro's own validation, which is off in training.
-
-    Raises:
-        ValueError: A parameter is out of its range, or the ELBO is not finite.
-    """
-    missing = getattr(getattr(vae, "likelihood", None), "missing", False)
-    with undisturbed(vae, 0) as device:
-        x, known = _few(vae, split.to(device), 2)
-        with pyro.validation_enabled(not missing):
-            weights = weigh(vae.model, vae.guide, x, 1, **known)
-    bound = float(weights.log_weights.mean())
-    if not isfinite(bound):
-        raise ValueError(
-            f"Expected a finite ELBO at the start; got {bound} nats per datum on the "
-            f"first rows of {split.source}. Check the scale of the data and the initial weights."
-        )
-
-
 def check_program(vae: Any, split: Split) -> None:
     r"""Checks what a program observes of every datum against the support at its site, and that
     model and guide weigh latent variables alike.
@@ -232,11 +136,9 @@ def check_program(vae: Any, split: Split) -> None:
         ValueError: A value lies outside the support, or a scale, a mask or the rows of a plate
             differ between the programs.
     """
-    size = max(1, ELEMENTS_AT_ONCE // max(1, prod(split.x_shape)))
     with undisturbed(vae, 0) as device:
-        split = split.to(device)
-        for start in range(0, len(split), size):
-            x, known = split.batch(slice(start, start + size))
+        split, start = split.to(device), 0
+        for x, known in batches(split, rows_at_once(split)):
             rows = note_rows()
             q = poutine.trace(vae.guide).get_trace(x, **known)
             p = poutine.trace(poutine.replay(rows(vae.model), trace=q)).get_trace(x, **known)
@@ -249,6 +151,7 @@ def check_program(vae: Any, split: Split) -> None:
                     told.append(weights_differ(name, guided[name], site))
             for sentence in filter(None, told):
                 raise ValueError(sentence)
+            start += len(x)
 
 
 def _outside(name: str, site: Any, start: int, source: str) -> str | None:
@@ -276,12 +179,3 @@ def _outside(name: str, site: Any, start: int, source: str) -> str | None:
         f"Expected values in {describe(support)}, the support of {type(law).__name__} at site "
         f"{name!r}; got {got} in {source}{row}. Take a likelihood for such data."
     )
-
-
-def check_rows(vae: Any, known: Mapping[str, Any]) -> None:
-    r"""Refuses data without row numbers where the posterior has parameters by row."""
-    if known.get("index") is None and wants_rows(vae) and is_vae(vae):
-        raise ValueError(
-            f"Expected row numbers of training data, for which alone {guide_name(vae)} "
-            "has parameters; got none. Give index=, or evaluate the training data."
-        )

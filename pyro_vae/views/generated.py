@@ -1,4 +1,4 @@
-r"""What does the model imagine? New data, and data seen through the latent variable.
+r"""New data, and data seen through the latent variable.
 
 A *mean* is :math:`\mathbb{E}[x \mid z]`, the smooth picture that papers show; a *sample* is a
 draw from :math:`p(x \mid z)`, what the model says data look like.
@@ -7,22 +7,21 @@ draw from :math:`p(x \mid z)`, what the model says data look like.
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import torch
 from pyro import poutine
-from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
+from ..checks import Data, opened
 from ..counted import counted
-from ..data import Split
 from ..programs import (
     as_program,
-    device_of,
-    dtype_of,
+    drawn,
+    latent_names,
     plainly,
+    replicated,
+    rows_of,
     sample_sites,
     undisturbed,
 )
-from .checks import check_rows, take
 
 What = Literal["mean", "sample"]
 
@@ -62,9 +61,7 @@ def sample(
         return _see(drawn(vae, num_samples, every), what)
 
 
-def reconstruct(
-    vae: Any, x: Tensor | Split, what: What = "mean", *, seed: int = 0, **known: Any
-) -> Tensor:
+def reconstruct(vae: Any, x: Data, what: What = "mean", *, seed: int = 0, **known: Any) -> Tensor:
     r"""Draws :math:`z \sim q(z \mid x)`, then returns the mean or a sample of :math:`p(x \mid z)`.
 
     Arguments:
@@ -78,12 +75,9 @@ def reconstruct(
     Returns:
         Data of shape `(B, *x_shape)`.
     """
-    vae = as_program(vae)
-    split = take(vae, x, known).freeze(seed)
-    check_rows(vae, split.known)
-    x, more = split.batch(slice(None))
-    with undisturbed(vae, seed):
-        return _see(replicated(vae, x, more, "posterior"), what)
+    with opened(vae, x, known, seed, freeze=True) as (program, split):
+        data, more = split.batch(slice(None))
+        return _see(replicated(program, data, more, "posterior"), what)
 
 
 def decode(vae: Any, z: Tensor, what: What = "mean", *, seed: int = 0, **known: Any) -> Tensor:
@@ -140,76 +134,6 @@ def split_sites(
         )
     parts = z.split(sizes, 1)
     return {n: part.reshape(len(z), *shapes[n]) for n, part in zip(shapes, parts)} | {**told}
-
-
-def drawn(vae: Any, count: int, known: Mapping[str, Tensor]) -> poutine.Trace:
-    r"""The trace of a model that draws data, with latent sites set where they are known."""
-    latents = getattr(vae, "latents", ())
-    fixed = {n: v for n, v in known.items() if n in latents}
-    rest = {n: v for n, v in known.items() if n not in latents}
-    with _Set(fixed):
-        return poutine.trace(vae.model).get_trace(batch_size=count, **rest)
-
-
-def latent_names(vae: Any, trace: Any) -> tuple[str, ...]:
-    r"""The latent sites of a model that drew its data: all but what it returns."""
-    if hasattr(vae, "latents"):
-        return tuple(vae.latents)
-    seen = trace.nodes["_RETURN"]["value"]
-    sites = sample_sites(trace)
-    return tuple(n for n, s in sites.items() if s["value"] is not seen and n != "x")
-
-
-def replicated(vae: Any, x: Tensor, known: Mapping[str, Any], given: str) -> poutine.Trace:
-    r"""The trace of a model that draws data like `x` anew, with latent variables from the
-    ``"prior"``, or from the ``"posterior"`` of each datum."""
-    if given not in ("prior", "posterior"):
-        raise ValueError(f"Expected 'prior' or 'posterior'; got {given!r}.")
-    observed = getattr(vae, "observed", ("x",))
-    outside = {n: v for n, v in known.items() if n not in observed}
-    if given == "prior":
-        return drawn(vae, len(x), outside)
-    q = poutine.trace(vae.guide).get_trace(x, **known)
-    model = poutine.replay(vae.model, trace=q)
-    return poutine.trace(model).get_trace(batch_size=len(x), **outside)
-
-
-class _Set(Messenger):
-    r"""Sets latent sites to values, where these are known."""
-
-    def __init__(self, values: Mapping[str, Tensor]) -> None:
-        super().__init__()
-        self.values = values
-
-    def _pyro_post_sample(self, msg: Any) -> None:
-        if msg["name"] not in self.values:
-            return
-        value = self.values[msg["name"]]
-        if value.shape[1:] != msg["fn"].event_shape:
-            raise ValueError(
-                f"Expected {msg['name']} of shape {tuple(msg['fn'].event_shape)}; got "
-                f"{tuple(value.shape[1:])}. Give classes as one-hot rows."
-            )
-        msg["value"] = torch.where(value.isnan(), msg["value"], value)
-
-
-def rows_of(vae: Any, name: str, value: Any, count: int) -> Tensor:
-    r"""What is known of so many data: one value for all, or a row for each.
-
-    Raises:
-        ValueError: It has another number of rows.
-    """
-    tensor = torch.as_tensor(value).to(device_of(vae))
-    tensor = tensor.to(dtype_of(vae)) if tensor.is_floating_point() else tensor
-    if tensor.dim() and len(tensor) == count:
-        return tensor
-    if tensor.dim() < 2:
-        return tensor.expand(count, *tensor.shape)
-    if len(tensor) == 1:
-        return tensor.expand(count, *tensor.shape[1:])
-    raise ValueError(
-        f"Expected {name} as one value, or one row, or {count}; got shape {tuple(tensor.shape)}."
-    )
 
 
 def _see(trace: Any, what: What) -> Tensor:

@@ -1,4 +1,4 @@
-r"""What do models without a network say? A floor for every figure.
+r"""What do models without a network say? A floor for every number.
 
 Each function fits on training data and returns :math:`\log p(x)` of every test datum, exact, in
 nats, with respect to the measure of the data as they are.

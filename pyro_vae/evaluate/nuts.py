@@ -11,15 +11,15 @@ from pyro.infer import MCMC, NUTS
 from pyro.ops.stats import effective_sample_size, split_gelman_rubin
 from torch import Tensor
 
+from ..checks import Data, opened
 from ..counted import counted
-from ..data import Split
-from ..programs import Unconstrained, as_program, undisturbed
-from .checks import check_rows, take
+from ..deprecation import renamed
+from ..programs import Unconstrained, batches
 
 FOLDS = 5
 
 
-class Gold(NamedTuple):
+class NUTSPosterior(NamedTuple):
     r"""The guide beside NUTS for some data; `B` data, `dim` latent features on the real line.
 
     Attributes:
@@ -43,15 +43,15 @@ class Gold(NamedTuple):
 
 
 @counted
-def gold_posterior(
+def nuts_posterior(
     vae: Any,
-    x: Tensor | np.ndarray | Split,
+    x: Data,
     num_samples: int = 1000,
     *,
     num_warmup: int = 300,
     seed: int = 0,
     **known: Any,
-) -> Gold:
+) -> NUTSPosterior:
     r"""Samples :math:`p(z \mid x)` by NUTS on the same Pyro model, and compares the guide.
 
     References:
@@ -72,19 +72,15 @@ def gold_posterior(
     Raises:
         ValueError: A latent variable is discrete or has a support without a bijection.
     """
-    vae = as_program(vae)
     rows = []
-    with undisturbed(vae, seed):
-        split = take(vae, x, known).freeze(seed)
-        check_rows(vae, split.known)
-        for i in range(len(split)):
-            datum, more = split.batch(slice(i, i + 1))
-            latents = Unconstrained(vae, datum, **more)
-            chain = _nuts(vae, datum, more, latents, num_samples, num_warmup)
+    with opened(vae, x, known, seed, freeze=True) as (program, split):
+        for datum, more in batches(split, 1):
+            latents = Unconstrained(program, datum, **more)
+            chain = _nuts(program, datum, more, latents, num_samples, num_warmup)
             guide = latents.draw(num_samples, "guide", datum, **more)[:, 0]
             rows.append(_compare(chain, guide, seed))
     stacked = [torch.stack(field) for field in zip(*rows)]
-    return Gold(stacked[0].transpose(0, 1), *stacked[1:])
+    return NUTSPosterior(stacked[0].transpose(0, 1), *stacked[1:])
 
 
 def _nuts(
@@ -155,3 +151,6 @@ def c2st(a: Tensor, b: Tensor, seed: int = 0) -> tuple[float, float]:
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     accuracy = float(cross_val_score(classifier, both, labels, cv=folds).mean())
     return accuracy, (accuracy - 0.5) * (4 * len(labels)) ** 0.5
+
+
+__getattr__ = renamed(__name__, {"Gold": "NUTSPosterior", "gold_posterior": "nuts_posterior"})

@@ -1,15 +1,13 @@
-r"""Where do the data lie in latent space?"""
+r"""Moments of latent variables given data."""
 
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from pyro import poutine
 from torch import Tensor
 
-from ..data import Split
-from ..programs import as_program, sample_sites, undisturbed
-from .checks import check_rows, take
+from ..checks import Data, opened
+from ..programs import batches, sample_sites
 
 ROWS_AT_ONCE = 1000
 NUM_SAMPLES = 256
@@ -23,7 +21,7 @@ class Encoding(NamedTuple):
     scale: Tensor
 
 
-def encode(vae: Any, x: Tensor | np.ndarray | Split, *, seed: int = 0, **known: Any) -> Encoding:
+def encode(vae: Any, x: Data, *, seed: int = 0, **known: Any) -> Encoding:
     r"""Returns mean and standard deviation of :math:`q(z \mid x)` for each datum.
 
     Where they have no closed form, as in flows, they are those of 256 samples. Several latent
@@ -47,9 +45,7 @@ def encode(vae: Any, x: Tensor | np.ndarray | Split, *, seed: int = 0, **known: 
     return Encoding(torch.cat(locs, -1), torch.cat(scales, -1))
 
 
-def encode_sites(
-    vae: Any, x: Tensor | np.ndarray | Split, *, seed: int = 0, **known: Any
-) -> dict[str, Encoding]:
+def encode_sites(vae: Any, x: Data, *, seed: int = 0, **known: Any) -> dict[str, Encoding]:
     r"""Returns mean and standard deviation of each latent site given :math:`x`.
 
     A site that the guide draws given another one has the moments of a mixture, by the law of
@@ -73,20 +69,14 @@ class Moments(NamedTuple):
     noise: Tensor
 
 
-def drawn_moments(
-    vae: Any, x: Tensor | np.ndarray | Split, seed: int, known: dict[str, Any]
-) -> dict[str, Moments]:
+def drawn_moments(vae: Any, x: Data, seed: int, known: dict[str, Any]) -> dict[str, Moments]:
     r"""Moments of each latent site, and what draws of others add to them."""
-    vae = as_program(vae)
-    split = take(vae, x, known)
-    check_rows(vae, split.known)
     parts: dict[str, list[Moments]] = {}
-    with undisturbed(vae, seed):
-        for start in range(0, len(split), ROWS_AT_ONCE):
-            x, more = split.batch(slice(start, start + ROWS_AT_ONCE))
-            for name, found in _moments(vae, x, more).items():
+    with opened(vae, x, known, seed) as (program, split):
+        for data, more in batches(split, ROWS_AT_ONCE):
+            for name, found in _moments(program, data, more).items():
                 parts.setdefault(name, []).append(found)
-    order = [n for n in getattr(vae, "latents", parts) if n in parts]
+    order = [n for n in getattr(program, "latents", parts) if n in parts]
     order += [n for n in parts if n not in order]
     return {n: Moments(*(torch.cat(field) for field in zip(*parts[n]))) for n in order}
 
