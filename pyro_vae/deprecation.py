@@ -10,7 +10,13 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-MOVED: dict[str, str] = {}
+_CHECKS = {"case": "case", "data": "data", "failures": "programs", "sites": "sites"}
+_CHECKS |= {"values": "values", "words": "words"}
+MOVED: dict[str, str] = {
+    "pyro_vae.microscope": "pyro_vae.debug",
+    "pyro_vae.mistakes": "pyro_vae.debug.mistakes",
+    **{f"pyro_vae.mistakes.{old}": f"pyro_vae.debug.{new}" for old, new in _CHECKS.items()},
+}
 r"""Modules that have moved: the old dotted name, and the new one."""
 
 
@@ -61,7 +67,7 @@ class _Finder(MetaPathFinder, Loader):
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        return ModuleSpec(name, self) if name in MOVED else None
+        return ModuleSpec(name, self, is_package=True) if name in MOVED else None
 
     def exec_module(self, module: ModuleType) -> None:
         new = MOVED[module.__name__]

@@ -196,7 +196,7 @@ def explain(command: arguments.Explain, flags: dict[str, Any]) -> None:
 
 
 def inspect(command: arguments.Inspect, flags: dict[str, Any]) -> None:
-    from ..microscope import inspect_step
+    from ..debug import inspect_step
     from ..objectives import plan, planned
     from ..programs import wants_rows
 

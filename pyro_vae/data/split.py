@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
-from ..distributions.support import describe, open_unit_interval, same
+from ..distributions.support import describe_support, open_unit_interval, same
 from ..randomness import stream
 from .arrays import native, plain
 from .cells import Column, is_frame, read_frame
@@ -320,8 +320,8 @@ def _check_rows(
             row, *place = (~good).nonzero()[0].tolist()
             value = float(x[(row, *place)])
             raise ValueError(
-                f"Expected values in {describe(support)}, the support of {family}; got {value:g} "
-                f"in {split.source}, row {start + row}, position {tuple(place)}."
+                f"Expected values in {describe_support(support)}, the support of {family}; got "
+                f"{value:g} in {split.source}, row {start + row}, position {tuple(place)}."
                 f"{_remedy(value, support, original)}"
             )
         start += len(x)

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
+from ..distributions import name_of
 from ..programs import Sites, density, density_of, device_of, family_of, traces, wants_rows
 from ..randomness import apart
 from .kl import WRAPPERS, closed_sites, kl_divergence
-from .planner import Plan, name, plan
+from .planner import Plan, plan
 
 
 class Formula(NamedTuple):
@@ -229,7 +230,7 @@ def explain(
         for site in names:
             family = family_of(vae, role, site)  # type: ignore[arg-type]
             told = f"{type(family).__name__}: " if family is not None else ""
-            rows.append((symbols[role, site], f"{told}{name(sites[site]['fn'])}"))
+            rows.append((symbols[role, site], f"{told}{name_of(sites[site]['fn'])}"))
     width = max(9, *(len(symbol) for symbol, _ in rows))
     text = ["Three assumptions:", *(f"  {s:{width}s} {what}" for s, what in rows), ""]
     head, bound = _bound(vae, chosen, latent, observed, symbols)
@@ -247,12 +248,12 @@ def explain(
     latex.append(
         rf"{left} &= \sum_i {reconstruction.latex} \\"
         if reconstruction
-        else left + r" &= \log " + rf"\mathrm{{{name(law)}}}(x; f(z)) \\"
+        else left + r" &= \log " + rf"\mathrm{{{name_of(law)}}}(x; f(z)) \\"
     )
     text += ["", "The KL term:" if len(latent) == 1 else "The KL terms:"]
     if not bound:
         text[-1] = "The term of the prior:"
-        text += [f"  log p(z) of {name(p[latent[0]]['fn'])}"]
+        text += [f"  log p(z) of {name_of(p[latent[0]]['fn'])}"]
         latex[-1] = latex[-1].removesuffix(r" \\")
     else:
         lines = []
@@ -349,7 +350,8 @@ def _kl_lines(
     else:
         how = f"from samples: log q({site} | x) - log p({site})"
     sampled = rf"\mathbb{{E}}_{{q}} [\log q({site} \mid x) - \log p({site})]"
-    return [f"  {label} of {name(pair[0])} and {name(pair[1])}, {how}"], rf"{symbol} &= {sampled}"
+    text = f"  {label} of {name_of(pair[0])} and {name_of(pair[1])}, {how}"
+    return [text], rf"{symbol} &= {sampled}"
 
 
 def evidence_of(vae: Any) -> str:

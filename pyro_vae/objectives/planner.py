@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from inspect import signature
 from typing import Any, NamedTuple
 
-import pyro.distributions as dist
 import torch
 from pyro import poutine
 from torch import Tensor
@@ -13,11 +12,9 @@ from torch.distributions import constraints
 from ..base import Sites
 from ..config import Train
 from ..distributions import (
-    IndependentBernoulli,
-    Known,
-    Partial,
-    describe,
+    describe_support,
     inside,
+    name_of,
     same,
     support_of,
 )
@@ -99,7 +96,7 @@ class Laws(NamedTuple):
     @property
     def names(self) -> str:
         r"""What people call the pairs; of several sites, with their names."""
-        told = {site: f"{name(q)} against {name(p)}" for site, (q, p) in self.pairs.items()}
+        told = {site: f"{name_of(q)} against {name_of(p)}" for site, (q, p) in self.pairs.items()}
         if len(told) == 1:
             return next(iter(told.values()))
         return ", ".join(f"{site}: {pair}" for site, pair in told.items())
@@ -313,8 +310,8 @@ def _why(
             why += "; straight-through gradients are biased"
         return why
     if estimator == "score-function":
-        without = [name(q) for q, _ in laws.pairs.values() if not q.has_rsample]
-        told = ", ".join(without or [name(q) for q, _ in laws.pairs.values()])
+        without = [name_of(q) for q, _ in laws.pairs.values() if not q.has_rsample]
+        told = ", ".join(without or [name_of(q) for q, _ in laws.pairs.values()])
         baseline = options.get("baseline", "average")
         return f"{told} is not reparameterized: score function by {samples}, {baseline} baseline"
     if estimator == "enumeration":
@@ -352,13 +349,13 @@ def check_supports(prior: Any, posterior: Any, p: Any, q: Any) -> None:
         remedy = ", or ".join(filter(None, remedies)) or "a prior and a posterior with one support"
         raise ValueError(
             f"Expected the posterior's support inside the prior's, else the ELBO is minus "
-            f"infinity; got {type(posterior).__name__} on {describe(here)} and "
-            f"{type(prior).__name__} on {describe(there)}. Take {remedy}."
+            f"infinity; got {type(posterior).__name__} on {describe_support(here)} and "
+            f"{type(prior).__name__} on {describe_support(there)}. Take {remedy}."
         )
     if hasattr(posterior, "temperature") and not same(here, there):
         raise ValueError(
             "Expected a relaxed prior for a relaxed posterior, which is evaluated as the discrete "
-            f"variable that it relaxes; got {type(prior).__name__} on {describe(there)}, "
+            f"variable that it relaxes; got {type(prior).__name__} on {describe_support(there)}, "
             "a density for a probability. Take the relaxed prior of the same name."
         )
 
@@ -372,7 +369,7 @@ def _families(support: Any, role: str) -> str:
     if same(support, constraints.real):
         example = "StandardNormal" if role == "prior" else "MeanFieldNormal"
         return f"a {role} on the real numbers, such as {example}"
-    if "one-hot" in describe(support):
+    if "one-hot" in describe_support(support):
         return f"the categorical {role}"
     return ""
 
@@ -402,7 +399,8 @@ def _laws(vae: Any, x: Tensor | None, known: dict[str, Any]) -> Laws:
         elif not inside(here.support, there.support):
             raise ValueError(
                 f"Expected a guide of {site!r} inside the support of its prior, else the ELBO is "
-                f"minus infinity; got {describe(here.support)} and {describe(there.support)}."
+                f"minus infinity; got {describe_support(here.support)} and "
+                f"{describe_support(there.support)}."
             )
     rest = {n: law for n, (law, _) in pairs.items() if not law.has_rsample}
     path = vae.posterior.reparameterized if is_vae(vae) else not rest
@@ -433,27 +431,3 @@ def _check_sizes(vae: Any, x: Tensor, known: Mapping[str, Tensor]) -> None:
             f"{tuple(z.shape[1:])}. The encoder's number of outputs (two a feature for a "
             "mean-field Normal) decides the second."
         )
-
-
-def name(d: Any) -> str:
-    r"""What people call a distribution."""
-    if isinstance(d, dist.MaskedDistribution | dist.ExpandedDistribution):
-        return name(d.base_dist)
-    if isinstance(d, Partial):
-        return f"{name(d.base)} of what is there"
-    if isinstance(d, Known):
-        return f"{name(d.base)}, known for some data"
-    if hasattr(d, "discrete"):
-        return f"straight-through {name(d.discrete)}"
-    if isinstance(d, IndependentBernoulli):
-        return "Bernoulli"
-    if isinstance(d, torch.distributions.Independent):
-        inner = name(d.base_dist)
-        return f"diagonal {inner}" if inner == "Normal" and d.event_shape else inner
-    if isinstance(d, torch.distributions.TransformedDistribution):
-        steps = {
-            type(getattr(t, "inv", t) if "Inverse" in type(t).__name__ else t).__name__
-            for t in d.transforms
-        }
-        return f"{name(d.base_dist)} through {', '.join(sorted(steps))}"
-    return type(d).__name__

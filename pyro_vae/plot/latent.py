@@ -8,7 +8,7 @@ from pyro import poutine
 from torch import Tensor
 
 from ..data import Split
-from ..distributions import describe
+from ..distributions import describe_support
 from ..evaluate import decode, encode, encode_sites, rate_distortion
 from ..evaluate.generate import latent_names
 from ..programs import as_program, dtype_of, sample_sites, undisturbed
@@ -59,7 +59,7 @@ def plot_manifold(
     given = {name: torch.as_tensor(value)[None] for name, value in known.items()}
     laws = latent_laws(vae, 10_000, {n: v.expand(10_000, *v.shape[1:]) for n, v in given.items()})
     (law, *others) = laws.values()
-    if others or law.event_shape != (2,) or describe(law.support) != "the real numbers":
+    if others or law.event_shape != (2,) or describe_support(law.support) != "the real numbers":
         told = ", ".join(f"{n} {tuple(law.event_shape)}" for n, law in laws.items())
         raise ValueError(
             f"Expected one latent site of two real features, a plane to decode; got {told}. Take "
@@ -185,7 +185,7 @@ def _walk(vae: Any, locs: dict[str, Tensor], seen: Split, steps: int) -> Walk:
     ((name, loc),) = locs.items()
     loc, support = loc.flatten(1), supports[name]
     activity = loc.var(0) if len(loc) > 1 else torch.ones_like(loc[0])
-    match describe(support):
+    match describe_support(support):
         case "one-hot blocks":
             return _categories(loc, activity, int(getattr(support, "num_categories", 0)))
         case "{0, 1}":
@@ -213,7 +213,7 @@ def _of_sites(locs: dict[str, Tensor], supports: dict[str, Any], steps: int) -> 
     r"""Walks along the real features of several sites."""
     starts, real, names = [], [], []
     for site, loc in locs.items():
-        flat, what = loc.flatten(1), describe(supports[site])
+        flat, what = loc.flatten(1), describe_support(supports[site])
         if what == "one-hot blocks":
             size = int(getattr(supports[site], "num_categories", flat.shape[1]))
             codes = flat.view(len(flat), -1, size).argmax(-1)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..data import Split
-from ..distributions import describe
+from ..distributions import describe_support
 from ..programs import is_vae
 from .canvas import is_image
 from .data import plot_correlations, plot_reconstructions, plot_samples
@@ -65,7 +65,7 @@ def draw_run(vae: Any, split: Split, metrics: Path | None = None) -> "dict[str, 
     image = is_image(split.rows(slice(0, 1))) and not getattr(vae, "conditions", ())
     laws = [*latent_laws(vae, 2, {}).values()] if image else []
     if [law.event_shape for law in laws] == [(2,)] and (
-        describe(laws[0].support) == "the real numbers"
+        describe_support(laws[0].support) == "the real numbers"
     ):
         figures["decoded"] = plot_manifold(vae, split=split)
     else:
