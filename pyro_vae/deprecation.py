@@ -10,12 +10,15 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-_CHECKS = {"case": "case", "data": "data", "failures": "programs", "sites": "sites"}
-_CHECKS |= {"values": "values", "words": "words"}
 MOVED: dict[str, str] = {
     "pyro_vae.microscope": "pyro_vae.debug",
     "pyro_vae.mistakes": "pyro_vae.debug.mistakes",
-    **{f"pyro_vae.mistakes.{old}": f"pyro_vae.debug.{new}" for old, new in _CHECKS.items()},
+    "pyro_vae.mistakes.case": "pyro_vae.debug.case",
+    "pyro_vae.mistakes.data": "pyro_vae.debug.data",
+    "pyro_vae.mistakes.failures": "pyro_vae.debug.programs",
+    "pyro_vae.mistakes.sites": "pyro_vae.debug.sites",
+    "pyro_vae.mistakes.values": "pyro_vae.debug.values",
+    "pyro_vae.mistakes.words": "pyro_vae.debug.words",
 }
 r"""Modules that have moved: the old dotted name, and the new one."""
 

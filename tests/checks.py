@@ -1,9 +1,13 @@
 """The one rule of every statistical check, and small models to check."""
 
+import copy
+import math
+import os
 from itertools import product
 
 import pyro
 import pyro.distributions as dist
+import pytest
 import torch
 from torch import Tensor
 
@@ -11,6 +15,10 @@ import pyro_vae as pv
 from pyro_vae.config import REGISTRY, Recipe, validate
 from pyro_vae.data import as_split
 from pyro_vae.exact import Exact, linear_gaussian
+
+needs_data = pytest.mark.skipif(
+    os.environ.get("PYRO_VAE_DATA") is None, reason="PYRO_VAE_DATA is not set"
+)
 
 D, L, B = 6, 4, 8  # sizes of x, of z and of a batch
 LEVELS = 4
@@ -187,3 +195,68 @@ def gamma_poisson() -> tuple[tuple, Tensor, Tensor]:
     x = torch.arange(20.0)[:, None]
     exact = dist.NegativeBinomial(torch.tensor(3.0), probs=torch.tensor(1 / 1.5)).log_prob(x[:, 0])
     return (model, guide), x, exact
+
+
+def same(a, b, rtol=1e-5, atol=1e-7):
+    assert a.keys() == b.keys()
+    for name in a:
+        torch.testing.assert_close(
+            a[name], b[name], rtol=rtol, atol=atol, msg=lambda m: f"{name}: {m}"
+        )
+
+
+def built(prior, posterior, latent_dim=2):
+    recipe = recipe_for(prior, {"kind": "gaussian"}, posterior, latent_dim=latent_dim)
+    x = data_for("gaussian", 30)
+    vae = pv.build_vae(recipe, tuple(x.shape[1:]), 1.0, as_split(x))
+    for parameter in vae.parameters():
+        parameter.data += 0.15 * torch.randn_like(parameter)
+    return vae, x
+
+
+def states_of(vae, x):
+    q = vae.posterior(x)
+    z = q.enumerate_support()
+    return z, q.log_prob(z), vae.prior().log_prob(z) + vae.likelihood(z).log_prob(x)
+
+
+def gaussian_vae(dim=3, latent_dim=2):
+    torch.manual_seed(3)
+    vae = linear_gaussian(dim, latent_dim, 0.8)
+    for parameter in vae.posterior.parameters():
+        parameter.data += 0.3 * torch.randn_like(parameter)
+    return vae, torch.randn(2, dim)
+
+
+def categorical(size=6, spread=0.7):
+    """One block: q(z | x) can be the posterior itself, so that there is nothing to approximate."""
+    torch.manual_seed(0)
+    vae = pv.VAE(
+        pv.priors.Categorical(size, learned=True),
+        pv.likelihoods.Bernoulli(pv.nn.MLP(size, [8], 6)),
+        pv.posteriors.Categorical(pv.nn.MLP(6, [8], size), size),
+    )
+    for parameter in vae.parameters():
+        parameter.data += spread * torch.randn_like(parameter)
+    return vae, torch.bernoulli(torch.full((40, 6), 0.5))
+
+
+def shifted(vae, loc=0.0, log_scale=0.0):
+    """The same VAE with another posterior."""
+    other = copy.deepcopy(vae)
+    size = other.prior().event_shape[0]
+    with torch.no_grad():
+        bias = other.posterior.encoder.layers[0].bias
+        if isinstance(other.posterior, pv.posteriors.MeanFieldNormal):
+            bias[:size] += loc * bias[size:].exp()
+            bias[size:] += log_scale
+            return other
+        rows, columns = torch.tril_indices(size, size)
+        tril = bias[size:]
+        diagonal = rows == columns
+        tril[diagonal] += log_scale
+        tril[~diagonal] *= math.exp(log_scale)
+        scale = torch.zeros(size, size)
+        scale[rows, columns] = torch.where(diagonal, tril.exp(), tril)
+        bias[:size] += loc * scale.square().sum(1).sqrt()
+    return other

@@ -1,4 +1,3 @@
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,9 +6,6 @@ import pytest
 import torch
 
 torch.set_num_threads(1)  # tests run beside each other
-
-DATA = os.environ.get("PYRO_VAE_DATA")
-needs_data = pytest.mark.skipif(DATA is None, reason="PYRO_VAE_DATA is not set")
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,8 @@ LAYERS = [
     [
         "config",
         "params",
+        "deprecation",
+        "registration",
         "nn",
         "transforms",
         "distributions",
@@ -27,7 +29,7 @@ LAYERS = [
     ["priors", "likelihoods", "posteriors"],
     ["models"],
     ["objectives", "compile", "build", "exact"],
-    ["checkpoint", "evaluate", "microscope", "mistakes"],
+    ["checkpoint", "evaluate", "debug"],
     ["train", "plot", "report"],
     ["cli"],
 ]

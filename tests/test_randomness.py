@@ -1,5 +1,8 @@
 """Streams of random numbers share nothing, and evaluations leave no trace in any generator."""
 
+import copy
+
+import pyro
 import pytest
 import torch
 from checks import bound, build, exact_vae
@@ -8,7 +11,46 @@ from torch import nn
 import pyro_vae as pv
 from pyro_vae import randomness
 from pyro_vae.data import Split
+from pyro_vae.evaluate import (
+    active_units,
+    gold_posterior,
+    information,
+    interval_coverage,
+    predictive_check,
+    rate_distortion,
+    sbc,
+)
 from pyro_vae.randomness import apart, stream
+
+
+@pytest.mark.usefixtures("float64")
+def test_asking_changes_nothing():
+    vae, _, x = exact_vae("mean-field", count=20)
+    vae.train()
+    vae.likelihood.eval()
+    before = copy.deepcopy(vae.state_dict())
+    rng, gradients = torch.get_rng_state(), [p.requires_grad for p in vae.parameters()]
+    flags = [m.training for m in vae.modules()]
+    for ask in (
+        lambda: pv.log_marginal(vae, x, 10),
+        lambda: pv.ais(vae, x, num_temperatures=3),
+        lambda: pv.bdmc(vae, 5, num_temperatures=3),
+        lambda: pv.gap_ledger(vae, x, num_steps=3, num_samples=3),
+        lambda: active_units(vae, x),
+        lambda: rate_distortion(vae, x),
+        lambda: information(vae, x),
+        lambda: sbc(vae, 100, 9),
+        lambda: gold_posterior(vae, x[:1], 20, num_warmup=5),
+        lambda: predictive_check(vae, x, num_replications=2),
+        lambda: interval_coverage(vae, x, num_draws=2),
+    ):
+        ask()
+        assert all(torch.equal(a, b) for a, b in zip(before.values(), vae.state_dict().values()))
+        assert torch.equal(rng, torch.get_rng_state())
+        assert flags == [m.training for m in vae.modules()]
+        assert gradients == [p.requires_grad for p in vae.parameters()]
+        assert all(p.grad is None for p in vae.parameters())
+        assert pyro.settings.get("validate_distributions_pyro") is True
 
 
 def test_streams_have_names():

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import needs_data
+from checks import needs_data
 
 ROOT = Path(__file__).parents[1]
 NUMBER = r"-?\d+\.\d+"

@@ -16,7 +16,7 @@ from ..distributions import (
     same,
     support_of,
 )
-from ..objectives.planner import check_supports
+from ..objectives.supports import check_supports
 from .case import Case
 from .words import base, span, support
 

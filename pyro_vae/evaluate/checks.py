@@ -15,7 +15,7 @@ from torch import Tensor
 from ..data import Split, as_split, check
 from ..debug.mistakes import first_mistake
 from ..distributions import describe_support, elementwise, support_of
-from ..objectives.planner import check_supports
+from ..objectives.supports import check_supports
 from ..programs import (
     device_of,
     dtype_of,

@@ -1,0 +1,234 @@
+"""Recipes whose parts are products of factors: read without torch, trained, evaluated, sampled."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import pyro_vae as pv
+from pyro_vae.cli import main
+from pyro_vae.config import is_plain, override, read_recipe, to_toml, validate
+
+NET = 'kind = "mlp"\nhidden_features = 16\n'
+M2 = """
+latent_dim = 4
+[data]
+kind = "digits"
+known = { y = "label" }
+num_labels = 50
+[prior.y]
+kind = "categorical"
+latent_dim = 10
+[prior.z]
+kind = "standard-normal"
+[likelihood]
+kind = "binomial"
+total_count = 16
+given = ["z", "y"]
+[posterior.y]
+kind = "categorical"
+[posterior.z]
+kind = "mean-field-normal"
+given = ["x", "y"]
+[train]
+epochs = 2
+supervision = 20
+"""
+LAYERS = f"""
+[data]
+kind = "digits"
+[prior.z2]
+kind = "standard-normal"
+latent_dim = 2
+[prior.h]
+kind = "net"
+given = ["z2"]
+latent_dim = 5
+[prior.z1]
+kind = "mean-field-normal"
+latent_dim = 3
+given = ["h"]
+[prior.z1.encoder]
+{NET}
+[likelihood]
+kind = "binomial"
+total_count = 16
+given = ["z1", "h"]
+[posterior.z1]
+kind = "mean-field-normal"
+[posterior.z2]
+kind = "mean-field-normal"
+given = ["x", "z1"]
+[train]
+epochs = 1
+estimator = {{ kind = "iwae", num_particles = 2 }}
+"""
+CONDITIONAL = """
+latent_dim = 2
+[data]
+kind = "file"
+path = "t.csv"
+known = { c = ["age", "sex"] }
+[prior]
+kind = "mean-field-normal"
+given = ["c"]
+[likelihood]
+kind = "gaussian"
+given = ["z", "c"]
+[posterior]
+kind = "mean-field-normal"
+given = ["x", "c"]
+[train]
+epochs = 2
+"""
+
+
+def written(name, text):
+    Path(name).write_text(text)
+    return name
+
+
+def figures(capsys, *args):
+    capsys.readouterr()
+    assert main(["evaluate", *args, "--num-samples", "10", "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_labels_from_a_recipe(workdir, capsys):
+    assert main(["train", written("m2.toml", M2), "--out", "r"]) == 0
+    found = figures(capsys, "r")
+    assert {"kl_y", "kl_z", "accuracy_y"} <= set(found) and found["num_labelled"] == 297
+    assert main(["evaluate", "r", "--num-samples", "10"]) == 0
+    printed = capsys.readouterr().out
+    assert "accuracy of y:" in printed and "KL        y" in printed
+    assert main(["sample", "r", "--given", "y=3", "--out", "s.npy"]) == 0
+    assert np.load("s.npy").shape == (64, 1, 8, 8)
+    for wrong, words in (("y=10", "from 0 to 9"), ("q=1", "a name of y, z"), ("y=@no", ".npy")):
+        assert main(["sample", "r", "--given", wrong]) == 2
+        assert words in capsys.readouterr().err
+    vae = pv.load("r")
+    data = pv.data.load(validate(read_recipe("m2.toml")).data, quiet=True)
+    labelled = ~data.train.known["y"].isnan().any(1)
+    assert int(labelled.sum()) == 50
+    counts = data.train.known["y"][labelled].sum(0)
+    assert counts.min() == counts.max() == 5  # evenly over classes
+    torch.testing.assert_close(vae.prior["y"]().mean, torch.full((10,), 0.1))
+    flags = ["--data.num-labels", "60"]
+    assert main(["train", "--resume", "r", "--train.epochs", "3", *flags]) == 2
+    assert "num_labels was 50 and is 60" in capsys.readouterr().err
+    assert main(["train", "--resume", "r", "--train.epochs", "3"]) == 0
+
+
+def test_layers_from_a_recipe(workdir, capsys):
+    assert main(["train", written("l.toml", LAYERS), "--out", "r"]) == 0
+    assert main(["encode", "r", "--out", "e.csv"]) == 0
+    assert Path("e.csv").read_text().startswith("z2_loc_0,z2_loc_1,z2_scale_0")
+    before = figures(capsys, "r")
+    trained = pv.load("r")
+    built = pv.build_vae(validate(read_recipe("r/config.toml")), (1, 8, 8), 16.0, None)
+    assert built.state_dict().keys() == trained.state_dict().keys()
+    assert figures(capsys, "r")["elbo"] == before["elbo"]
+    assert main(["explain", "l.toml"]) == 0
+    assert "p(z1 | h)" in capsys.readouterr().out
+    assert main(["inspect", "l.toml"]) == 0 and main(["plot", "r"]) == 0
+
+
+def test_conditions_from_the_columns_of_a_table(workdir, capsys):
+    rows = [f"{i % 7}.5,{'fm'[i % 2]},{i % 3}.25,{i % 5}.75" for i in range(60)]
+    written("t.csv", "age,sex,a,b\n" + "\n".join(rows))
+    assert main(["train", written("c.toml", CONDITIONAL), "--out", "r"]) == 0
+    assert figures(capsys, "r")["evidence"] == "p(x | c)"
+    assert main(["evaluate", "r", "--num-samples", "10"]) == 0
+    assert "log p(x | c)" in capsys.readouterr().out
+    assert main(["sample", "r"]) == 2 and "--given NAME=VALUE" in capsys.readouterr().err
+    np.save("c.npy", np.zeros((64, 3)))
+    for given in ("c=1.5,0,1", "c=@c.npy"):
+        assert main(["sample", "r", "--given", given, "--out", "s.csv"]) == 0
+    assert Path("s.csv").read_text().startswith("a,b\n")
+    assert main(["sample", "r", "--given", "c=1"]) == 2
+    assert main(["evaluate", "r", "--data", "t.csv", "--num-samples", "10"]) == 0
+    assert main(["train", "c.toml", "--data.known.c", "agee", "--out", "q"]) == 2
+    assert "got agee" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"posterior.z.given": ["x", "w"]}, "posterior.z.given: expected sites before it or data"),
+        ({"prior.z.kind": "standart-normal"}, "did you mean 'standard-normal'"),
+        ({"prior.q.kind": "normal"}, "posterior: expected a factor for every latent site; q has"),
+        ({"posterior.q.kind": "laplace"}, "got q besides"),
+        ({"train.estimator": {"kind": "renyi", "alfa": 1}}, "train.alfa: no such setting"),
+        ({"likelihood.given": ["v"]}, "likelihood.given: expected sites before it"),
+    ],
+)
+def test_recipes_that_are_refused(workdir, flags, words):
+    with pytest.raises(ValueError, match=words):
+        validate(override(read_recipe(written("m2.toml", M2)), flags))
+
+
+def test_recipes_are_written_back(workdir):
+    for text in (M2, LAYERS, CONDITIONAL):
+        recipe = validate(read_recipe(written("a.toml", text)))
+        assert not is_plain(recipe)
+        assert validate(read_recipe(written("a.toml", to_toml(recipe)))) == recipe
+    renyi = {"train.estimator": {"kind": "renyi", "alpha": 0.3}}
+    train = validate(override(read_recipe("digits"), renyi)).train
+    assert (train.estimator, train.alpha) == ("renyi", 0.3)
+
+
+def test_products_are_read_without_torch(workdir):
+    written("m2.toml", M2)
+    code = (
+        "import sys\nfrom pyro_vae.config import read_recipe, validate\n"
+        "validate(read_recipe('m2.toml'))\nassert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_estimators_have_one_list():
+    from pyro_vae.config import ESTIMATORS
+    from pyro_vae.objectives import ESTIMATORS as OBJECTIVES
+
+    assert set(ESTIMATORS) == set(OBJECTIVES)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"data.known": {}}, "num_labels: expected one name"),
+        ({"data.known": {"y": "label", "c": "label"}}, "num_labels: expected one name"),
+        ({"data.known": {"x": "label"}, "data.num_labels": None}, "not x or index"),
+        ({"data.known": {"c": []}, "data.num_labels": None}, "data.known"),
+        ({"data.known": {"c": "label"}}, "train.supervision: expected a latent site"),
+        ({"data.num_labels": 0}, "data.num_labels"),
+    ],
+)
+def test_known_data_that_are_refused(workdir, flags, words):
+    with pytest.raises(ValueError, match=words):
+        validate({**override(read_recipe(written("m2.toml", M2)), {}), **nested(M2, flags)})
+
+
+def nested(text, flags):
+    import tomllib
+
+    values = tomllib.loads(text)
+    for dotted, value in flags.items():
+        table, key = dotted.split(".")
+        values[table][key] = value
+    return values
+
+
+def test_too_many_labels_and_no_column_left(workdir):
+    recipe = validate(nested(M2, {"data.num_labels": 99_999}))
+    with pytest.raises(ValueError, match=r"at most 1300 data\.num_labels"):
+        pv.data.load(recipe.data, quiet=True)
+    written("t.csv", "age,sex\n1.5,f\n2.5,m\n3.5,f\n4.5,m\n")
+    with pytest.raises(ValueError, match="Expected columns left for x"):
+        pv.data.load("t.csv", known={"c": ["age", "sex"]}, quiet=True)
+    data = pv.data.load("t.csv", known={"c": "sex"}, valid=0, test=0, quiet=True)
+    assert data.train.known["c"].shape == (4, 2)  # one-hot, as categories have no order

@@ -1,0 +1,46 @@
+"""Networks: convolutions and activations."""
+
+import pytest
+import torch
+from checks import (
+    L,
+    data_for,
+    name_of,
+    recipe_for,
+    variants,
+)
+
+import pyro_vae as pv
+from pyro_vae.data import as_split
+
+CONV = {"kind": "conv", "channels": [3, 4], "hidden_features": 8}
+ELEMENTWISE = [kind for kind in variants("likelihood") if kind["kind"] != "product"]
+
+
+@pytest.mark.parametrize("likelihood", ELEMENTWISE, ids=lambda k: name_of((k,)))
+@pytest.mark.parametrize("side", [8, 28, 32])
+def test_convolutions(likelihood, side):
+    shape = (2, side, side)
+    vamp, posterior = {"kind": "vamp", "num_components": 2}, {"kind": "full-covariance-normal"}
+    x = data_for(likelihood["kind"], 3, shape)
+    recipe = recipe_for(vamp, likelihood, posterior, CONV)
+    vae = pv.build_vae(recipe, shape, 1.0, as_split(x))
+    for batch in [(), (2,), (5, 2)]:
+        assert vae.likelihood(torch.randn(*batch, L))().shape == (*batch, *shape)
+        assert vae.posterior(x[0].expand(*batch, *shape))().shape == (*batch, L)
+    pv.objectives.ELBO(3)(vae.model, vae.guide, x).loss.backward()
+    still = [
+        n for n, p in vae.named_parameters() if p.requires_grad and not p.grad.abs().sum() > 0
+    ]
+    assert not still
+
+
+def test_convolutions_refuse_odd_sides():
+    with pytest.raises(ValueError, match="sides that 4 divides"):
+        pv.nn.ConvEncoder((1, 30, 28), 4)
+
+
+def test_activations_by_any_name():
+    assert pv.nn.find_activation("SILU") is torch.nn.SiLU
+    with pytest.raises(ValueError, match="Did you mean ReLU"):
+        pv.nn.find_activation("ReLUU")

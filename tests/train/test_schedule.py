@@ -1,0 +1,37 @@
+"""Schedules reach the training."""
+
+import pytest
+import torch
+from checks import (
+    build,
+    data_for,
+)
+
+import pyro_vae as pv
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+def test_schedules_reach_the_training():
+    torch.set_default_dtype(torch.float32)
+    triple = (
+        {"kind": "relaxed-bernoulli"},
+        {"kind": "gaussian"},
+        {"kind": "relaxed-bernoulli"},
+    )
+    vae, _ = build(triple)
+    x = data_for("gaussian", 40)
+    history = pv.fit(
+        vae,
+        x,
+        epochs=8,
+        batch_size=10,
+        progress=False,
+        final_temperature=0.1,
+        temperature_epochs=4,
+        kl_warmup_epochs=8,
+        kl_cycles=2,
+    )
+    assert float(vae.posterior.temperature) == pytest.approx(0.1)
+    weights = history["kl_weight"]
+    assert weights[3] == 1.0 and weights[4] < 1.0 and weights[-1] == 1.0
