@@ -73,7 +73,7 @@ class Split:
 
     @property
     def scale(self) -> float:
-        r"""What brings `x` to about 0..1 when it is divided by it."""
+        r"""What `x` is to be divided by to be about 0..1: the ``scale`` of an encoder."""
         kept = self.binarize == "no" and self.range == "levels"
         return float(self.levels) if kept and self.levels else 1.0
 

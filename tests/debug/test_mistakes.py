@@ -663,7 +663,7 @@ def test_checks_are_listed_once_and_say_what_they_find():
 
 @pytest.mark.parametrize("old", ["microscope", "mistakes", "mistakes.failures", "mistakes.case"])
 def test_old_modules_work_and_name_the_new(old):
-    with pytest.warns(DeprecationWarning, match=f"pyro_vae.{old} is now pyro_vae.debug"):
+    with pytest.warns(DeprecationWarning, match=r"is now pyro_vae\.debug"):
         module = import_module(f"pyro_vae.{old}")
     assert "Case" in dir(module) or "explain_error" in dir(module) or "step_error" in dir(module)
     for name in [*sys.modules]:
