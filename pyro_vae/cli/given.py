@@ -23,7 +23,7 @@ def given_values(
     import torch
 
     from ..distributions import describe_support
-    from ..plot.latent import latent_laws
+    from ..plot.walks import latent_laws
 
     shapes_known = {name: tuple(shape) for name, shape in form.get("known", {}).items()}
     known = {name: shape for name, shape in shapes_known.items() if name in vae.conditions}

@@ -12,7 +12,8 @@ from ..programs import is_vae
 from .canvas import is_image
 from .data import plot_correlations, plot_reconstructions, plot_samples
 from .diagnosis import plot_curves
-from .latent import latent_laws, plot_latent, plot_manifold, plot_traversal
+from .latent import plot_latent, plot_manifold, plot_traversal
+from .walks import latent_laws
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
