@@ -35,11 +35,9 @@ class Holes:
     r"""Words and numbers that stand for a missing value, and which of the user's were met."""
 
     def __init__(self, options: Any) -> None:
-        own = () if options is None else options.holes
-        usual = options is None or options.usual_holes
-        self.words = {*(HOLES if usual else ("",)), *(str(word).lower() for word in own)}
-        self.numbers = {value: word for word in own if (value := number(str(word))) is not None}
-        self.own = {str(word).lower(): word for word in own}
+        self.own = {word.lower(): word for word in options.holes}
+        self.words = {*(HOLES if options.usual_holes else ("",)), *self.own}
+        self.numbers = {v: word for word in options.holes if (v := number(word)) is not None}
         self.met: set[str] = set()
 
     def has(self, cell: str, decimal: str = ".") -> bool:

@@ -135,10 +135,11 @@ def _check_shares(split: Split) -> None:
             )
 
 
-def cut(split: Split, valid: float, test: float, seed: int) -> dict[str, Split]:
+def cut(split: Split, valid: float, test: float, seed: int | None) -> dict[str, Split]:
     r"""Cuts rows into train, valid and test; numbers below 1 are fractions.
 
-    The rows of a tensor are shuffled by `seed` first; those of a mapped array stay in order.
+    The rows of a tensor are shuffled by `seed` first; without one, and of a mapped array, they
+    stay in order.
     """
     count = len(split)
     sizes = {"valid": rows(valid, count), "test": rows(test, count)}
@@ -148,27 +149,15 @@ def cut(split: Split, valid: float, test: float, seed: int) -> dict[str, Split]:
             f"Expected rows left to train on; got {count} in {split.source}, of which "
             f"{sizes['valid']} validate and {sizes['test']} test. Lower data.valid or data.test."
         )
+    ordered = seed is None or isinstance(split.stored, np.memmap)
     order = torch.from_numpy(np.random.default_rng(seed).permutation(count))
     parts, start = {}, 0
     for name in ("train", "valid", "test"):
         span = slice(start, start + sizes[name])
-        index = span if isinstance(split.stored, np.memmap) else order[span]
+        index = span if ordered else order[span]
         parts[name] = replace(split.take(index), source=f"{split.source}/{name}")
         start += sizes[name]
     return parts
-
-
-def hold_out(split: Split, valid: float) -> dict[str, Split]:
-    r"""Keeps the last rows of a training set for validation."""
-    size = rows(valid, len(split))
-    if size >= len(split):
-        raise ValueError(
-            f"Expected rows left to train on; got {len(split)} in {split.source}, of which {size} "
-            "validate. Lower data.valid."
-        )
-    last = len(split) - size
-    kept = replace(split.take(slice(last, None)), source=f"{split.source} (validation rows)")
-    return {"train": split.take(slice(0, last)), "valid": kept}
 
 
 def rows(number: float, count: int) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..config import File
 from .cells import (
     PADDED,
     WHOLE,
@@ -46,7 +47,7 @@ def read_frame(
         ValueError: A column holds neither numbers, dates nor categories.
     """
     facts: list[str] = []
-    cells = typed_columns(frame, source, None, facts)
+    cells = typed_columns(frame, source, File(path=Path(source)), facts)
     if not cells:
         raise ValueError(f"Expected columns in {source}; got a table without any.")
     known = {column.name: column.categories for column in like or ()}
@@ -71,8 +72,10 @@ def typed_columns(frame: Any, source: str, options: Any, facts: list[str]) -> li
     columns = _named(frame)
     names = distinct([name for name, _ in columns], facts)
     holes = Holes(options)
-    chosen = () if options is None else options.categories
-    cells = [_typed(n, c, source, holes, n in chosen) for n, (_, c) in zip(names, columns)]
+    cells = [
+        _typed(name, column, source, holes, name in options.categories)
+        for name, (_, column) in zip(names, columns)
+    ]
     holes.report(facts)
     facts.extend(cell.note for cell in cells if cell.note)
     return [cell._replace(note="") for cell in cells]

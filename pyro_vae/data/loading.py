@@ -61,7 +61,8 @@ def load(
 def from_dataframe(frame: Any, *, quiet: bool = False, **options: Any) -> Dataset:
     r"""Returns a data set from a DataFrame, read as :func:`load` reads a table from a file.
 
-    Text becomes the codes of its categories and dates days since 1970; what is missing is NaN.
+    Text becomes the codes of its categories, dates become days since 1970, and what is missing is
+    NaN; the index of a pandas DataFrame is left out.
 
     Arguments:
         frame: A DataFrame of pandas or polars, or a table of pyarrow.

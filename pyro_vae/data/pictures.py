@@ -54,7 +54,7 @@ def read_pictures(folder: Path) -> Content:
         raise ValueError(f"Expected pictures ({', '.join(SUFFIXES)}) in {folder}; got none.{hint}")
     places = _places(files, folder)
     pictures, pages = _read_all(files, facts)
-    owners = [place for place, own in zip(places, pages) for _ in own]
+    owners = [place for place, count in zip(places, pages) for _ in range(count)]
     named = sorted({name for _, name in owners} - {"."}) or ["."]
     if named != ["."]:
         loose = sum(name == "." for _, name in owners)
@@ -95,20 +95,20 @@ def _places(files: list[Path], folder: Path) -> list[tuple[str, str]]:
     return [(SPLITS[parts[0].lower()], "/".join(parts[1:]) or ".") for parts in paths]
 
 
-def _read_all(files: list[Path], facts: list[str]) -> tuple[list[np.ndarray], list[range]]:
-    r"""Every page of every file, all of one size, depth and number of channels."""
+def _read_all(files: list[Path], facts: list[str]) -> tuple[list[np.ndarray], list[int]]:
+    r"""Every page of every file, all of one size, depth and number of channels; and how many pages
+    each file has."""
     from PIL import Image, UnidentifiedImageError
 
     pictures: list[np.ndarray] = []
-    pages: list[range] = []
+    pages: list[int] = []
     changes: dict[str, int] = {}
     held = 0
     for path in files:
-        start = len(pictures)
         try:
             with Image.open(path) as image:
-                count = getattr(image, "n_frames", 1)
-                for page in range(count):
+                pages.append(getattr(image, "n_frames", 1))
+                for page in range(pages[-1]):
                     image.seek(page)
                     pictures.append(_pixels(image, path, changes))
                     held += pictures[-1].nbytes
@@ -123,10 +123,8 @@ def _read_all(files: list[Path], facts: list[str]) -> tuple[list[np.ndarray], li
                 f"Expected pictures that fit into memory in {path.parent}; got more than 8 GB. "
                 "Shrink them first."
             )
-        pages.append(range(start, len(pictures)))
         _check_alike(pictures[0], pictures[-1], files[0], path)
-    several = sum(len(own) - 1 for own in pages)
-    if several:
+    if len(pictures) > len(files):
         facts.append(f"every page is a picture: {len(pictures)} pages in {len(files)} files")
     if len({len(picture) for picture in pictures}) > 1:  # grey among coloured ones
         grey = sum(len(picture) == 1 for picture in pictures)

@@ -112,7 +112,8 @@ def _without_row_numbers(
     cells: list[Cells], header: bool, options: Any, facts: list[str]
 ) -> list[Cells]:
     r"""Leaves out a column that numbers or names the rows, and an empty one at a line's end."""
-    if len(cells) > 1 and not cells[-1].name and _empty(cells[-1]):
+    last = cells[-1].numbers if len(cells) > 1 and not cells[-1].name else None
+    if last is not None and bool(np.isnan(last.astype(np.float64)).all()):
         facts.append("left out: an empty last column without a name")
         cells = cells[:-1]
     if options.index == "none":
@@ -137,15 +138,12 @@ def _numbers_rows(cell: Cells) -> bool:
     if cell.numbers is None:
         every = None not in cell.text and len({*cell.text}) == len(cell.text)
         return name in NAMELESS and every
-    steps = np.diff(cell.numbers)
-    if len(steps) > 1 and cell.numbers[0] in (0, 1) and bool((steps == 1).all()):
+    values, steps = cell.numbers, np.diff(cell.numbers)
+    if len(steps) > 1 and values[0] in (0, 1) and bool((steps == 1).all()):
         return True
-    every = len(steps) > 0 and len(np.unique(cell.numbers)) == len(cell.numbers)
-    every = every and not np.isnan(cell.numbers).any()
-    if name in NAMELESS:
-        return every
-    whole = bool((cell.numbers == np.round(cell.numbers)).all())
-    return name in IDS and every and whole and len(steps) > 1
+    every = len(steps) > 0 and len(np.unique(values)) == len(values) and not np.isnan(values).any()
+    whole = len(steps) > 1 and bool((values == np.round(values)).all())
+    return every and (name in NAMELESS or (name in IDS and whole))
 
 
 def _label(cells: list[Cells], options: Any, facts: list[str]) -> str | None:
@@ -218,7 +216,3 @@ def _report_holes(x: np.ndarray, columns: Sequence[Column], facts: list[str]) ->
         facts.append(f"holes: {', '.join(some[:8])}{more}")
     if empty:
         facts.append(f"without any value: column {', '.join(empty)}")
-
-
-def _empty(cell: Cells) -> bool:
-    return cell.numbers is not None and bool(np.isnan(cell.numbers.astype(np.float64)).all())
