@@ -3,6 +3,7 @@ from . import checks as checks
 from . import compile as compile
 from . import config as config
 from . import data as data
+from . import debug as debug
 from . import distributions as distributions
 from . import evaluate as evaluate
 from . import exact as exact
@@ -24,6 +25,8 @@ from .base import Net as Net
 from .base import Sites as Sites
 from .build import build_vae as build_vae
 from .compile import CompiledSVI as CompiledSVI
+from .debug import explain_error as explain_error
+from .debug import inspect_step as inspect_step
 from .evaluate import ais as ais
 from .evaluate import bdmc as bdmc
 from .evaluate import diagnose as diagnose
@@ -34,8 +37,6 @@ from .evaluate import impute as impute
 from .evaluate import log_marginal as log_marginal
 from .evaluate import reconstruct as reconstruct
 from .evaluate import sample as sample
-from .microscope import explain_error as explain_error
-from .microscope import inspect_step as inspect_step
 from .models import VAE as VAE
 from .objectives import explain as explain
 from .objectives import plan as plan

@@ -37,6 +37,14 @@ MOVED: dict[str, str] = {
     "pyro_vae.evaluate.staged": "pyro_vae.compile.staged",
     "pyro_vae.evaluate.trust": "pyro_vae.evaluate.reliability",
     "pyro_vae.evaluate.units": "pyro_vae.checks.units",
+    "pyro_vae.microscope": "pyro_vae.debug",
+    "pyro_vae.mistakes": "pyro_vae.debug.mistakes",
+    "pyro_vae.mistakes.case": "pyro_vae.debug.case",
+    "pyro_vae.mistakes.data": "pyro_vae.debug.data",
+    "pyro_vae.mistakes.failures": "pyro_vae.debug.programs",
+    "pyro_vae.mistakes.sites": "pyro_vae.debug.sites",
+    "pyro_vae.mistakes.values": "pyro_vae.debug.values",
+    "pyro_vae.mistakes.words": "pyro_vae.debug.words",
 }
 r"""Modules that have moved: the old dotted name, and the new one."""
 

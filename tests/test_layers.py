@@ -30,7 +30,7 @@ LAYERS = [
     ["priors", "likelihoods", "posteriors"],
     ["models"],
     ["objectives", "compile", "build", "exact"],
-    ["runs", "checks", "views", "evaluate", "microscope", "mistakes"],
+    ["runs", "checks", "views", "evaluate", "debug"],
     ["train", "plot", "report"],
     ["cli"],
 ]

@@ -14,7 +14,7 @@ class Inspect(OnRecipe):
     data_dir: DataDir = None
 
     def __call__(self, flags: dict[str, Any]) -> None:
-        from ...microscope import inspect_step
+        from ...debug import inspect_step
         from ...objectives import plan, planned
         from ...programs import wants_rows
 

@@ -1,19 +1,16 @@
-r"""One step of variational inference under a microscope, and mistakes told in words.  (layer 5)"""
+r"""One step of variational inference, site by site."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-import pyro
 import torch
 from pyro.distributions import MaskedDistribution
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
-from .distributions import name_of
-from .mistakes import Case, first_mistake
-from .programs import as_program, device_of, sample_sites
-from .randomness import apart
+from ..distributions import name_of
+from ..programs import as_program, sample_sites
+from .case import Case, untouched
+from .mistakes import explain_error
 
 
 class Row(NamedTuple):
@@ -88,14 +85,14 @@ class Step(NamedTuple):
 
 
 def inspect_step(vae: Any, x: Tensor, *, seed: int = 0, **known: Any) -> Step:
-    r"""Takes one step of SVI apart: every site of guide and model, and what it adds to the loss.
+    r"""Takes apart one step of SVI: every site of guide and model, and what it adds to the loss.
 
     .. math:: -\mathcal{L} = \frac{1}{B} \left( \sum \log q(z \mid x) - \sum \log p(z)
         - \sum \log p(x \mid z) \right)
 
     Samples are those of :class:`pyro.infer.Trace_ELBO` under the same seed, and so is the loss,
-    divided by the number of data; to the precision of the dtype, 1e-6 in double. Nothing moves:
-    no parameter, no running mean, no random state, nothing in Pyro's param store.
+    divided by the number of data; to the precision of the dtype, 1e-6 in double. Nothing is
+    changed: no parameter, running mean or random state, nothing in Pyro's param store.
 
     Arguments:
         vae: A VAE, or a pair of Pyro model and guide.
@@ -107,7 +104,8 @@ def inspect_step(vae: Any, x: Tensor, *, seed: int = 0, **known: Any) -> Step:
         The step; printed, it is a table.
 
     Raises:
-        ValueError: The programs do not run on these data; in the sentence of the mistake.
+        ValueError: The programs do not run on these data; the message is that of
+            :func:`explain_error`.
 
     Example:
         >>> import pyro_vae as pv
@@ -118,7 +116,7 @@ def inspect_step(vae: Any, x: Tensor, *, seed: int = 0, **known: Any) -> Step:
     """
     program = as_program(vae)
     mistake = explain_error(program, x, **known)
-    with _untouched(device_of(program), seed):
+    with untouched(program, seed):
         case = Case(program, x, known)
         if case.q.error or case.p.error:
             raise ValueError(mistake) from case.failure
@@ -132,55 +130,6 @@ def inspect_step(vae: Any, x: Tensor, *, seed: int = 0, **known: Any) -> Step:
         except (RuntimeError, AttributeError) as error:  # a density that takes no such value
             raise ValueError(mistake or str(error)) from error
     return Step(rows, sum(row.term for row in rows), mistake)
-
-
-def explain_error(vae: Any, x: Tensor, **known: Any) -> str | None:
-    r"""Says in one sentence what is wrong with a program and its data, and what to do.
-
-    Knows the commonest mistakes of shapes, plates, supports and names; asks for each in the order
-    in which a person would have to mend them. A program that Pyro steps well is blamed for what is
-    wrong silently alone. Nothing is trained and nothing moves.
-
-    Arguments:
-        vae: A VAE, or a pair of Pyro model and guide.
-        x: A batch of data, of shape `(B, *x_shape)`.
-        known: What both programs take besides.
-
-    Returns:
-        A sentence, or nothing where no mistake was found.
-
-    Example:
-        >>> import pyro_vae as pv
-        >>> vae = pv.VAE(
-        ...     prior=pv.priors.StandardNormal(2),
-        ...     likelihood=pv.likelihoods.Bernoulli(pv.nn.MLP(2, [16], 5)),
-        ...     posterior=pv.posteriors.MeanFieldNormal(pv.nn.MLP(5, [16], 2)),
-        ... )
-        >>> print(explain_error(vae, torch.zeros(8, 5)))
-        Expected z of one size in guide and model; got 1 and 2. ...
-    """
-    program = as_program(vae)
-    with _untouched(device_of(program), seed=0):
-        return first_mistake(program, x, **known)
-
-
-@contextmanager
-def _untouched(device: torch.device, seed: int) -> Iterator[None]:
-    r"""Runs programs with gradients, without Pyro's checks, and puts back all that they change."""
-    from .compile.externals import Externals, restore
-
-    store, watch = pyro.get_param_store(), Externals()
-    with (
-        apart(device, seed),
-        torch.enable_grad(),
-        pyro.validation_enabled(False),
-        store.scope(store.get_state()),
-    ):
-        try:
-            with watch:
-                yield
-        finally:
-            restore(watch.before)
 
 
 def _row(program: str, name: str, site: Any, count: int, parameters: list[Tensor]) -> Row:

@@ -1,18 +1,21 @@
-r"""A program and its data, with what happens when they meet."""
+r"""A program run on its data, step by step, for checks to look at."""
 
 import warnings
 from collections.abc import Callable, Iterator
-from functools import cached_property, wraps
+from contextlib import contextmanager
+from functools import cached_property
 from math import isfinite
 from typing import Any, NamedTuple
 
 import pyro
 import pyro.distributions as dist
+import torch
 from pyro import poutine
 from pyro.infer import Trace_ELBO
 from torch import Tensor
 
-from ..programs import Sites, note_rows, sample_sites
+from ..programs import Sites, device_of, note_rows, sample_sites
+from ..randomness import apart
 
 
 class Run(NamedTuple):
@@ -122,19 +125,25 @@ class Case:
         return found
 
 
-Mistake = Callable[[Case], str | None]
-
-
-def of_failures(mistake: Mistake) -> Mistake:
-    r"""Asks for a mistake only where the step fails: what runs may be meant."""
-
-    @wraps(mistake)
-    def asked(case: Case) -> str | None:
-        return None if case.failure is None else mistake(case)
-
-    return asked
-
-
 def samples(site: Any) -> bool:
     r"""Whether a site is more than a note (:func:`pyro.deterministic`, :func:`pyro.factor`)."""
     return not site["infer"].get("_deterministic") and not isinstance(site["fn"], dist.Unit)
+
+
+@contextmanager
+def untouched(program: Any, seed: int) -> Iterator[None]:
+    r"""Runs programs with gradients, without Pyro's checks, and restores all that they change."""
+    from ..compile.externals import Externals, restore
+
+    store, watch = pyro.get_param_store(), Externals()
+    with (
+        apart(device_of(program), seed),
+        torch.enable_grad(),
+        pyro.validation_enabled(False),
+        store.scope(store.get_state()),
+    ):
+        try:
+            with watch:
+                yield
+        finally:
+            restore(watch.before)

@@ -1,12 +1,10 @@
-r"""How shapes, supports and plates are said."""
+r"""Shapes, values and plates in words."""
 
 from typing import Any
 
 import torch
 from pyro.distributions import ExpandedDistribution, MaskedDistribution
 from torch import Tensor
-
-from ..distributions import support as supports
 
 
 def forgotten_event(program: str, name: str, site: Any) -> str:
@@ -42,7 +40,7 @@ def datum_shape(vae: Any) -> tuple[int, ...] | None:
         return None
     try:
         return tuple(vae.model(batch_size=1).shape[1:])
-    except Exception:  # what is wrong with it is asked later
+    except Exception:  # what is wrong with it is reported later
         return None
 
 
@@ -60,11 +58,6 @@ def support(d: Any) -> Any:
         return d.support
     except NotImplementedError:
         return None
-
-
-def describe(support: Any) -> str:
-    r"""What the package calls a support."""
-    return supports.describe(supports.elementwise(support))
 
 
 def plates(frames: list[tuple[str, int, int, int]]) -> str:
@@ -92,11 +85,6 @@ def span(value: Tensor) -> str:
 def plain(shape: tuple[int, ...]) -> str:
     r"""A shape, or the one number that it is."""
     return str(shape[0]) if len(shape) == 1 else listed(shape)
-
-
-def dtype(x: Tensor) -> str:
-    r"""A dtype, as one writes it."""
-    return str(x.dtype)
 
 
 def first_line(error: Exception | None) -> str:
