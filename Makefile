@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/demo
 
-.PHONY: demo test test-all lint notebooks clean
+.PHONY: demo test test-all lint registry notebooks clean
 
 demo: .venv/installed
 	$(BIN)/pyro-vae train digits --out $(RUN) --overwrite
@@ -20,6 +20,9 @@ lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+registry: .venv/installed-dev
+	$(BIN)/python scripts/registry.py
 
 notebooks: .venv/installed-dev
 	$(BIN)/python scripts/execute_notebooks.py

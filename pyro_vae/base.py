@@ -14,12 +14,10 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
+from .registration import entry_of
+
 Density = Literal["anywhere", "own samples", "none"]
 r"""Whether ``log_prob`` may be asked of any value, of values just drawn, or not at all."""
-
-Link = Literal["identity", "log", "logit", "centred", "none"]
-r"""What takes the mean of :math:`x` to the decoder's first output; ``"centred"`` levels lie in
-[-1, 1], and ``"none"`` says that there is no such function."""
 
 
 class Factor(nn.Module):
@@ -29,9 +27,20 @@ class Factor(nn.Module):
         parents: The names of what it is given: sites and nets before it, or what the data bring.
             None stands for what its role is given: a prior nothing, a likelihood all latent
             variables, a posterior `x`.
+        formula: Its density in plain characters, for lists and help.
+        advice: When to use it, in one line.
+        support_name: What its support is called; by default that of the class attribute `support`.
     """
 
     parents: tuple[str, ...] | None = None
+    formula: str = ""
+    advice: str = ""
+    support_name: str = ""
+
+    @classmethod
+    def entry(cls) -> dict[str, Any] | None:
+        r"""What the class says of itself to recipes (:func:`pyro_vae.registration.entry_of`)."""
+        return entry_of(cls)
 
     def given(self, *parents: str) -> Self:
         r"""Names what the factor is given, and returns the factor itself.
@@ -96,12 +105,10 @@ class Likelihood(Factor, ABC):
 
     Attributes:
         support: Where the elements of :math:`x` lie.
-        link: What takes the mean of :math:`x` to the decoder's first output.
         missing: Whether elements of :math:`x` may be missing (NaN).
     """
 
     support: Constraint = constraints.real
-    link: Link = "identity"
     missing: bool = False
 
     def __init__(self, decoder: nn.Module, event_dim: int = 1) -> None:
@@ -122,6 +129,24 @@ class Likelihood(Factor, ABC):
             return self.decoder(z)
         y = self.decoder(z.reshape(-1, z.shape[-1]))
         return y.reshape(*z.shape[:-1], *y.shape[1:])
+
+    @staticmethod
+    def num_outputs(**options: Any) -> int:
+        r"""How many numbers the decoder returns for each element of `x`.
+
+        Arguments:
+            options: Those of the constructor.
+        """
+        return 1
+
+    def outputs_at(self, mean: Tensor) -> Tensor | None:
+        r"""Returns the decoder's first outputs at which `x` has this mean, or None if no outputs
+        are known that have; recipes start there. By default they are the mean itself.
+
+        Arguments:
+            mean: The mean of each element of `x`, in one dimension.
+        """
+        return mean
 
     @abstractmethod
     def forward(self, z: Tensor) -> Distribution:
@@ -246,11 +271,6 @@ class Sites(nn.ModuleDict):
     def density(self) -> Density:
         found = self._each("density", "anywhere")
         return next((d for d in ("none", "own samples") if d in found), "anywhere")
-
-    @property
-    def link(self) -> Link:
-        laws = self.laws()
-        return laws["x"].link if "x" in laws else "none"
 
     @property
     def passes(self) -> int:

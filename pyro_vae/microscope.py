@@ -10,8 +10,8 @@ from pyro.distributions import MaskedDistribution
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
+from .distributions import name_of
 from .mistakes import Case, first_mistake
-from .objectives.planner import name as name_of
 from .programs import as_program, device_of, sample_sites
 from .randomness import apart
 

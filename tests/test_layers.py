@@ -15,6 +15,8 @@ LAYERS = [
     [
         "config",
         "params",
+        "deprecation",
+        "registration",
         "nn",
         "transforms",
         "distributions",

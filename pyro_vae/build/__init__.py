@@ -1,7 +1,6 @@
 r"""From a recipe to a model.  (layer 4)"""
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 
@@ -13,14 +12,23 @@ from ..randomness import apart
 from .parts import (
     build_likelihood,
     build_posterior,
-    choose_rows,
+    class_of,
     construct,
     find_units,
+    num_outputs,
     resolve_columns,
+    rows_from,
 )
 from .products import build_sites
 
-__all__ = ["build_vae", "construct", "find_device", "resolve_columns"]
+__all__ = [
+    "build_vae",
+    "class_of",
+    "construct",
+    "find_device",
+    "num_outputs",
+    "resolve_columns",
+]
 
 
 def build_vae(
@@ -57,9 +65,11 @@ def build_vae(
             return build_sites(recipe, shapes, scale, train, units)
         likelihood = build_likelihood(recipe.likelihood, recipe.latent_dim, x_shape, train, units)
         posterior = build_posterior(recipe, x_shape, scale, likelihood.missing, size, units)
-        known: dict[str, Any] = {"latent_dim": recipe.latent_dim, "posterior": posterior}
-        if recipe.prior.kind == "vamp":
-            known["pseudo_inputs"] = choose_rows(train, recipe.prior.num_components, x_shape)
+        known = {
+            "latent_dim": recipe.latent_dim,
+            "posterior": posterior,
+            "training_rows": rows_from(train, x_shape),
+        }
         return VAE(construct(recipe.prior, known), likelihood, posterior)
 
 

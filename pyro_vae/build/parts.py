@@ -1,11 +1,11 @@
 r"""The parts of a model, from kinds to objects.
 
-A class receives, by the names of its arguments, the options of its kind and what the recipe
-knows: ``latent_dim``, ``event_dim``, the networks, the posterior, pseudo-inputs.
+A class receives the options of its kind and, by the names of its arguments, what the recipe
+knows: ``latent_dim``, ``event_dim``, the networks, the posterior, the training data.
 """
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from ..base import Likelihood, Posterior
-from ..config import REGISTRY, Kind, Recipe
+from ..config import Kind, Recipe
 from ..data import Split, moments
 from ..likelihoods.location_scale import LocationScale
 from ..nn import Divide, Observed, Standardize
+from ..registration import maker_of
 
 Units = tuple[Tensor, Tensor]
 
@@ -70,10 +71,7 @@ def build_posterior(
     if kind.kind == "per-datum":
         if num_data is None:
             raise ValueError("Expected training data, whose every row has parameters; got none.")
-        family: Any = REGISTRY["posterior"][kind.family]()
-        embedding = nn.Embedding(num_data, family.num_outputs(latent_dim))
-        inner = construct(family, {"encoder": embedding, "latent_dim": latent_dim})
-        return construct(kind, {"family": inner})
+        return construct(kind, {"num_data": num_data, "latent_dim": latent_dim})
 
     if missing and len(x_shape) != 1:
         raise ValueError(f"Expected rows of a table for holes in data; got x of shape {x_shape}.")
@@ -81,7 +79,7 @@ def build_posterior(
         kind.encoder,
         {
             "in_features": (2 * x_shape[0],) if missing else x_shape,
-            "out_features": kind.num_outputs(latent_dim),
+            "out_features": num_outputs(kind, latent_dim),
         },
         target=kind.encoder.encoder,
     )
@@ -143,7 +141,7 @@ def _likelihood(
 
 def build_decoder(kind: Any, in_features: int, x_shape: tuple[int, ...]) -> nn.Module:
     r"""Builds the network of a likelihood."""
-    shape = (kind.num_outputs * x_shape[0], *x_shape[1:])
+    shape = (num_outputs(kind) * x_shape[0], *x_shape[1:])
     known = {"in_features": in_features, "out_features": shape}
     return construct(kind.decoder, known, target=kind.decoder.decoder)
 
@@ -169,41 +167,60 @@ def start_likelihood(
     return likelihood
 
 
-def construct(kind: Kind, known: Mapping[str, Any], target: str | None = None) -> Any:
-    r"""Calls the class that `kind` stands for, with its options and what it asks of `known`."""
+OF_BUILDING = ("kind", "given", "encoder", "decoder", "net", "output_bias", "latent_dim")
+r"""Settings of kinds that building acts on, and that are no options of classes."""
+
+
+def class_of(kind: Kind, target: str | None = None) -> Any:
+    r"""The class that a kind stands for."""
     module, _, name = (target or kind.target).rpartition(".")
-    cls = getattr(import_module(module), name)
-    options = {key: getattr(kind, key) for key in type(kind).model_fields if key not in known}
-    parameters = inspect.signature(cls).parameters
-    return cls(**{k: v for k, v in {**options, **known}.items() if k in parameters})
+    return getattr(import_module(module), name)
+
+
+def options_of(kind: Kind) -> dict[str, Any]:
+    r"""The options of a kind that its class takes."""
+    return {n: getattr(kind, n) for n in type(kind).model_fields if n not in OF_BUILDING}
+
+
+def construct(kind: Kind, known: Mapping[str, Any], target: str | None = None) -> Any:
+    r"""Builds the object that a kind stands for.
+
+    Arguments:
+        kind: The kind; all of its options reach the class.
+        known: What the class may ask besides, by the names of its arguments.
+        target: The dotted path of another class than the kind's.
+
+    Raises:
+        TypeError: The class does not take an option of the kind.
+    """
+    make = maker_of(class_of(kind, target))
+    taken = inspect.signature(make).parameters
+    asked = {name: value for name, value in known.items() if name in taken}
+    return make(**{**options_of(kind), **asked})
+
+
+def num_outputs(kind: Any, *sizes: int) -> int:
+    r"""How many numbers the network of a family returns: for each element of x, or for so many
+    latent features."""
+    count = class_of(kind).num_outputs
+    taken = inspect.signature(count).parameters.values()
+    every = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in taken)
+    names = {p.name for p in taken}
+    options = {n: v for n, v in options_of(kind).items() if every or n in names}
+    return count(*sizes, **options)
 
 
 def start_at_mean(output_bias: Tensor, likelihood: Likelihood, data_mean: Tensor) -> None:
     r"""Sets a decoder's output bias so that :math:`p(x \mid z)` starts at the mean of the data.
 
-    The likelihood's link takes means to outputs. Means of bits are kept inside [0.001, 0.999], as
-    they may be 0 or 1, and means of counts above 0.001.
-
     References:
         | Importance Weighted Autoencoders (Burda et al., 2016), the authors' code
         | https://arxiv.org/abs/1509.00519
     """
-    start = data_mean.flatten()
-    highest = float(getattr(likelihood.support, "upper_bound", 1.0))
-    match likelihood.link:
-        case "none":
-            return
-        case "log":
-            start = start.clamp(min=1e-3).log()
-        case "logit":
-            start = (start / highest).clamp(1e-3, 1 - 1e-3).logit()
-        case "centred":
-            start = 2 * start / highest - 1
-    bias = output_bias.view(-1)
-    copies = getattr(likelihood, "num_components", 1)  # each component starts there
-    with torch.no_grad():
-        for i in range(copies):
-            bias[i * len(start) : (i + 1) * len(start)].copy_(start)
+    start = likelihood.outputs_at(data_mean.flatten())
+    if start is not None:
+        with torch.no_grad():
+            output_bias.view(-1)[: len(start)].copy_(start)
 
 
 def start_at_spread(likelihood: Any, spread: Tensor) -> None:
@@ -221,13 +238,18 @@ def start_at_spread(likelihood: Any, spread: Tensor) -> None:
         likelihood.log_scale.copy_(start.log())
 
 
-def choose_rows(train: Split | None, count: int, x_shape: tuple[int, ...]) -> Tensor:
-    r"""Returns `count` training data drawn without replacement, of shape `(count, *x_shape)`."""
-    if train is None:
-        return torch.zeros(count, *x_shape)
-    if count > len(train):
-        raise ValueError(
-            f"Expected at most as many pseudo-inputs as training data, {len(train)}; got {count}. "
-            "Lower --prior.num-components."
-        )
-    return train.rows(torch.randperm(len(train))[:count])
+def rows_from(train: Split | None, x_shape: tuple[int, ...]) -> Callable[[int], Tensor]:
+    r"""Returns a function that draws so many training data without replacement, of shape
+    `(count, *x_shape)`; before a checkpoint is loaded they are zeros."""
+
+    def draw(count: int) -> Tensor:
+        if train is None:
+            return torch.zeros(count, *x_shape)
+        if count > len(train):
+            raise ValueError(
+                f"Expected at most as many pseudo-inputs as training data, {len(train)}; got "
+                f"{count}. Lower --prior.num-components."
+            )
+        return train.rows(torch.randperm(len(train))[:count])
+
+    return draw

@@ -11,7 +11,7 @@ from ..config import PosteriorKind, Recipe, sites_of
 from ..data import Split, moments
 from ..models import VAE
 from ..nn import At, Divide, Join, Standardize
-from .parts import Units, build_decoder, construct, start_likelihood
+from .parts import Units, build_decoder, construct, num_outputs, start_likelihood
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -80,7 +80,7 @@ def _factor(
         return Net(_on_x(_joined(net, event_dims), given, scaling))
     if isinstance(kind, PosteriorKind):
         latent_dim = prod(shapes[name])
-        outputs = kind.num_outputs(latent_dim)
+        outputs = num_outputs(kind, latent_dim)
         known = {"in_features": size, "out_features": outputs}
         net = construct(kind.encoder, known, target=kind.encoder.encoder)
         encoder = _on_x(_joined(net, event_dims), given, scaling)

@@ -17,22 +17,14 @@ from .data import (
     Omniglot,
     StaticMNIST,
 )
-from .kinds import MLP, Conv, Kind, Network, Settings
-from .likelihoods import Likelihood, LikelihoodKind, Part
-from .posteriors import Posterior, PosteriorKind
-from .priors import Prior
-from .reading import (
-    REGISTRY,
-    kinds,
-    override,
-    read_recipe,
-    recipes,
-    suggestion,
-    to_toml,
-    validate,
-)
-from .recipe import ESTIMATORS, Recipe, Train
+from .families import ESTIMATORS, Likelihood, Part, Posterior, Prior
+from .kinds import MLP, Conv, Kind, LikelihoodKind, Network, PosteriorKind, Settings
+from .messages import suggestion
+from .reading import override, read_recipe, recipes, validate
+from .recipe import Recipe, Train
+from .registry import REGISTRY, kinds
 from .sites import is_plain, sites_of
+from .toml import to_toml
 
 __all__ = [
     "CIFAR10",

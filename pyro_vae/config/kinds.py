@@ -43,17 +43,6 @@ class Kind(Settings):
 Names = Annotated[tuple[str, ...], BeforeValidator(lambda v: (v,) if isinstance(v, str) else v)]
 
 
-class PriorKind(Kind):
-    latent_dim: Size | None = None
-    """Number of latent features of this site; that of the recipe by default."""
-
-
-class FactorKind(Kind):
-    given: Names | None = None
-    """Sites before it and data that it is given; by default a likelihood all latent variables, a
-    posterior x."""
-
-
 # --- Networks -----------------------------------------------------------------------------------
 
 
@@ -90,6 +79,35 @@ class Conv(Kind):
 
 
 Network = Annotated[MLP | Conv, Field(discriminator="kind")]
+
+
+# --- Factors -------------------------------------------------------------------------------------
+
+
+class PriorKind(Kind):
+    latent_dim: Size | None = None
+    """Number of latent features of this site; that of the recipe by default."""
+
+
+class FactorKind(Kind):
+    given: Names | None = None
+    """Sites before it and data that it is given; by default a likelihood all latent variables, a
+    posterior x."""
+
+
+class LikelihoodKind(FactorKind):
+    decoder: Network = MLP()
+    """The network from z to the parameters of p(x | z)."""
+    output_bias: Literal["data-mean", "zero"] = "data-mean"
+    """Where the decoder's output starts: at the mean of the training data, or at zero."""
+
+
+class PosteriorKind(FactorKind):
+    encoder: Network = MLP()
+    """The network from x to the parameters of q(z | x)."""
+    latent_dim: Size | None = None
+    """Number of latent features where this is a conditional prior; that of the recipe by
+    default."""
 
 
 class Net(FactorKind):

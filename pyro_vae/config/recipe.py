@@ -1,7 +1,7 @@
 r"""A recipe: a declared VAE, its data and its training."""
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -15,21 +15,14 @@ from pydantic import (
 )
 
 from .data import Data
+from .families import ESTIMATORS, FAMILIES
 from .kinds import Settings, Size
-from .posteriors import MeanFieldNormal
-from .priors import StandardNormal
 from .sites import LikelihoodPart, PosteriorPart, PriorPart, check_sites
 
-ESTIMATORS = {
-    "reparameterized": "the ELBO by samples through which gradients flow, KL exact if known",
-    "score-function": "the ELBO by log-derivatives, with a baseline; for any posterior",
-    "enumeration": "the ELBO summed over all values of z; for few of them",
-    "stl": "the ELBO by path derivatives alone: no variance at the exact posterior",
-    "iwae": "the importance weighted bound of num_particles samples",
-    "dreg": "the same, doubly reparameterized: a better signal for the encoder",
-    "vimco": "the same by the score function; for any posterior",
-    "renyi": "the Renyi bound of order alpha",
-}
+if TYPE_CHECKING:
+    Estimator = str
+else:
+    Estimator = Literal[("auto", *ESTIMATORS)]
 
 
 def _name(value: str) -> str:
@@ -93,17 +86,7 @@ class Train(Settings):
     """Nats that the KL term is drawn to, instead of to zero, with kl_weight as the force."""
     capacity_epochs: NonNegativeFloat = 0.0
     """Epochs in which the capacity rises linearly from zero."""
-    estimator: Literal[
-        "auto",
-        "reparameterized",
-        "score-function",
-        "enumeration",
-        "stl",
-        "iwae",
-        "dreg",
-        "vimco",
-        "renyi",
-    ] = "auto"
+    estimator: Estimator = "auto"
     """The estimator of bound and gradient; auto lets the planner choose."""
     alpha: NonNegativeFloat = 0.5
     """The order of the Renyi bound."""
@@ -146,9 +129,9 @@ class Recipe(Settings):
     latent_dim: Size = 16
     """Number of latent features."""
     data: Data
-    prior: PriorPart = StandardNormal()
+    prior: PriorPart = FAMILIES["prior"]["standard-normal"]()
     likelihood: LikelihoodPart
-    posterior: PosteriorPart = MeanFieldNormal()
+    posterior: PosteriorPart = FAMILIES["posterior"]["mean-field-normal"]()
     train: Train = Train()
 
     @model_validator(mode="after")

@@ -5,10 +5,8 @@ from typing import Annotated, Any, Literal, Union, get_args
 
 from pydantic import Discriminator, Field, Tag
 
+from .families import Likelihood, Posterior, Prior
 from .kinds import Kind, Net
-from .likelihoods import Likelihood
-from .posteriors import Posterior
-from .priors import Prior
 
 ROLES = {"prior": "z", "likelihood": "x", "posterior": "z"}
 r"""The parts of a model, and the site that a single factor is."""

@@ -9,6 +9,7 @@ from .flow import Flow
 from .known import Known
 from .markov import Markov
 from .mixture import DiagonalNormalMixture, Mixture
+from .names import name_of
 from .partial import Partial, Rest
 from .relaxed import RelaxedOneHots, StraightThrough
 from .scales import bounded, halves, scale_of
@@ -46,6 +47,7 @@ __all__ = [
     "elementwise",
     "halves",
     "inside",
+    "name_of",
     "open_unit_interval",
     "same",
     "scale_of",

@@ -33,3 +33,13 @@ def halves(outputs: Tensor, dim: int) -> tuple[Tensor, Tensor]:
 def scale_of(log_scale: Tensor) -> Tensor:
     r"""Returns :math:`\sigma` of :func:`bounded` :math:`\log \sigma`."""
     return bounded(log_scale).exp()
+
+
+def logit_of(mean: Tensor) -> Tensor:
+    r"""The logits of probabilities, kept inside [0.001, 0.999]: those of data may be 0 or 1."""
+    return mean.clamp(1e-3, 1 - 1e-3).logit()
+
+
+def log_of(mean: Tensor) -> Tensor:
+    r"""The logarithms of means, kept above 0.001."""
+    return mean.clamp(min=1e-3).log()

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..data import Split, as_split, check
 from ..distributions import describe, elementwise, support_of
 from ..mistakes import first_mistake
-from ..objectives.planner import check_supports
+from ..objectives.supports import check_supports
 from ..programs import (
     device_of,
     dtype_of,

@@ -3,6 +3,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from ..base import Likelihood
+from ..distributions.scales import logit_of
 
 
 class Bernoulli(Likelihood):
@@ -20,8 +21,13 @@ class Bernoulli(Likelihood):
         event_dim: The number of dimensions of one datum.
     """
 
+    formula = "p(x | z) = prod_i Bernoulli(x_i; logit = f_i(z))"
+    advice = "for bits; grey pixels are binarized first, or take another"
+
     support = constraints.boolean
-    link = "logit"
+
+    def outputs_at(self, mean: Tensor) -> Tensor:
+        return logit_of(mean)
 
     def forward(self, z: Tensor) -> dist.Distribution:
         return dist.Bernoulli(logits=self.decode(z)).to_event(self.event_dim)

@@ -1,9 +1,12 @@
+from typing import Any
+
 import pyro.distributions as dist
 from torch import Tensor
 from torch.nn.functional import softplus
 
 from .. import distributions
 from ..base import Likelihood
+from ..distributions.scales import logit_of
 from ..distributions.support import open_unit_interval
 
 
@@ -21,8 +24,17 @@ class Beta(Likelihood):
         event_dim: The number of dimensions of one datum.
     """
 
+    formula = "p(x | z) = prod_i Beta(x_i; m_i c_i, (1 - m_i) c_i)"
+    advice = "for rates strictly between 0 and 1"
+
     support = open_unit_interval
-    link = "logit"
+
+    @staticmethod
+    def num_outputs(**options: Any) -> int:
+        return 2
+
+    def outputs_at(self, mean: Tensor) -> Tensor:
+        return logit_of(mean)
 
     def forward(self, z: Tensor) -> dist.Distribution:
         logit, raw = distributions.halves(self.decode(z), -self.event_dim)

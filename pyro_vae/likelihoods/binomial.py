@@ -4,6 +4,7 @@ from torch.distributions import constraints
 
 from .. import distributions
 from ..base import Likelihood
+from ..distributions.scales import logit_of
 
 MOST = 2**24
 
@@ -21,9 +22,11 @@ class Binomial(Likelihood):
         event_dim: The number of dimensions of one datum.
     """
 
-    link = "logit"
+    formula = "p(x | z) = prod_i Binomial(x_i; n, logit = f_i(z))"
+    advice = "for grey levels of few bits, or counts out of n"
+    support_name = "{0, ..., n}"
 
-    def __init__(self, decoder: nn.Module, total_count: int, event_dim: int = 1) -> None:
+    def __init__(self, decoder: nn.Module, total_count: int = 255, event_dim: int = 1) -> None:
         super().__init__(decoder, event_dim)
         if not 1 <= total_count <= MOST:
             raise ValueError(
@@ -32,6 +35,9 @@ class Binomial(Likelihood):
             )
         self.total_count = total_count
         self.support = constraints.integer_interval(0, total_count)
+
+    def outputs_at(self, mean: Tensor) -> Tensor:
+        return logit_of(mean / self.total_count)
 
     def forward(self, z: Tensor) -> dist.Distribution:
         law = distributions.Binomial(self.total_count, self.decode(z))

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pyro.distributions as dist
 from torch import Tensor, nn
 from torch.distributions import constraints
@@ -22,12 +24,21 @@ class Categorical(Likelihood):
         event_dim: The number of dimensions of one datum.
     """
 
-    link = "none"
+    formula = "p(x | z) = prod_i Categorical(x_i; f_i(z)), a logit for each level"
+    advice = "for codes without an order, or few levels"
+    support_name = "{0, ..., n}"
 
-    def __init__(self, decoder: nn.Module, num_levels: int, event_dim: int = 1) -> None:
+    def __init__(self, decoder: nn.Module, num_levels: int = 256, event_dim: int = 1) -> None:
         super().__init__(decoder, event_dim)
         self.num_levels = num_levels
         self.support = constraints.integer_interval(0, num_levels - 1)
+
+    @staticmethod
+    def num_outputs(num_levels: int = 256, **others: Any) -> int:
+        return num_levels
+
+    def outputs_at(self, mean: Tensor) -> None:
+        return None
 
     def forward(self, z: Tensor) -> dist.Distribution:
         logits = self.decode(z).unflatten(-self.event_dim, (self.num_levels, -1))

@@ -4,6 +4,7 @@ from torch.distributions import constraints
 
 from .. import distributions
 from ..base import Likelihood
+from ..distributions.scales import logit_of
 
 
 class ContinuousBernoulli(Likelihood):
@@ -20,8 +21,13 @@ class ContinuousBernoulli(Likelihood):
         event_dim: The number of dimensions of one datum.
     """
 
+    formula = "p(x | z) = prod_i f_i e^(f_i x_i) / (e^f_i - 1)"
+    advice = "for grey in [0, 1]: the cross-entropy, made a density"
+
     support = constraints.unit_interval
-    link = "logit"
+
+    def outputs_at(self, mean: Tensor) -> Tensor:
+        return logit_of(mean)
 
     def forward(self, z: Tensor) -> dist.Distribution:
         return distributions.ContinuousBernoulli(self.decode(z)).to_event(self.event_dim)

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pyro.distributions as dist
 from torch import Tensor, nn
 from torch.distributions import constraints
@@ -30,7 +32,11 @@ class DiscretizedLogistic(Likelihood):
         event_dim: The number of dimensions of one datum.
     """
 
-    link = "centred"
+    formula = (
+        "p(x | z) = prod_i sum_m pi_m [S((x_i + 1/2 - mu_m) / s_m) - S((x_i - 1/2 - mu_m) / s_m)]"
+    )
+    advice = "for grey levels of photographs"
+    support_name = "{0, ..., n}"
 
     def __init__(
         self,
@@ -42,6 +48,13 @@ class DiscretizedLogistic(Likelihood):
         super().__init__(decoder, event_dim)
         self.num_levels, self.num_components = num_levels, num_components
         self.support = constraints.integer_interval(0, num_levels - 1)
+
+    @staticmethod
+    def num_outputs(num_components: int = 1, **others: Any) -> int:
+        return 2 if num_components == 1 else 3 * num_components
+
+    def outputs_at(self, mean: Tensor) -> Tensor:
+        return (2 * mean / (self.num_levels - 1) - 1).repeat(self.num_components)
 
     def forward(self, z: Tensor) -> dist.Distribution:
         kinds = 2 if self.num_components == 1 else 3

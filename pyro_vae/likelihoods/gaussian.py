@@ -1,11 +1,12 @@
 from collections.abc import Sequence
 from math import log
-from typing import Literal
+from typing import Any, Literal
 
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from ..counted import Positive, counted
 from ..distributions import halves, scale_of
 from .location_scale import LocationScale
 
@@ -28,7 +29,7 @@ class Gaussian(LocationScale):
         sigma: ``"shared"`` is one learned number, ``"fixed"`` the given one, ``"per-element"`` an
             output of the decoder; ``"per-column"`` is one learned number for each element of x,
             the same for all z; ``"optimal"`` is one number that training sets to the root mean
-            square of its residuals (:class:`pyro_vae.objectives.track_sigma`).
+            square of its residuals.
         scale: The given sigma, or where a learned one starts; 1 by default. Where a recipe is
             built, shared sigmas start from the standard deviation of the data by default.
         event_dim: The number of dimensions of one datum.
@@ -38,11 +39,15 @@ class Gaussian(LocationScale):
     Each sigma is kept within :math:`[4 \cdot 10^{-11}, 2 \cdot 10^{17}]`.
     """
 
+    formula = "p(x | z) = prod_i N(x_i; f_i(z), sigma^2)"
+    advice = "for real numbers; learn sigma, which squared error fixes"
+
+    @counted
     def __init__(
         self,
         decoder: nn.Module,
         sigma: Literal["shared", "fixed", "per-element", "per-column", "optimal"] = "shared",
-        scale: float | None = None,
+        scale: Positive | None = None,
         event_dim: int = 1,
         x_shape: Sequence[int] | None = None,
     ) -> None:
@@ -60,6 +65,10 @@ class Gaussian(LocationScale):
         start = torch.full(tuple(shape), log(1.0 if scale is None else scale))
         learned = sigma in ("shared", "per-column")
         self.log_scale = nn.Parameter(start, requires_grad=learned)
+
+    @staticmethod
+    def num_outputs(sigma: str = "shared", **others: Any) -> int:
+        return 2 if sigma == "per-element" else 1
 
     def forward(self, z: Tensor) -> dist.Distribution:
         loc: Tensor = self.decode(z)

@@ -4,6 +4,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from ..counted import Positive, counted
 from ..distributions import scale_of
 from .location_scale import LocationScale
 
@@ -19,7 +20,11 @@ class Laplace(LocationScale):
         event_dim: The number of dimensions of one datum.
     """
 
-    def __init__(self, decoder: nn.Module, scale: float = 1.0, event_dim: int = 1) -> None:
+    formula = "p(x | z) = prod_i Laplace(x_i; f_i(z), b), b learned"
+    advice = "for real numbers with heavy tails: absolute error"
+
+    @counted
+    def __init__(self, decoder: nn.Module, scale: Positive = 1.0, event_dim: int = 1) -> None:
         super().__init__(decoder, event_dim)
         self.log_scale = nn.Parameter(torch.tensor(log(scale)))
 

@@ -1,7 +1,7 @@
 from typing import Any
 
 import pyro.distributions as dist
-from torch import nn
+from torch import Tensor, nn
 
 from ..base import Likelihood
 from ..distributions import Partial
@@ -27,11 +27,14 @@ class MissingAtRandom(Likelihood):
     def __init__(self, family: Likelihood) -> None:
         nn.Module.__init__(self)  # the family holds the decoder
         self.family, self.event_dim = family, family.event_dim
-        self.support, self.link = family.support, family.link
+        self.support = family.support
 
     @property
     def decoder(self) -> nn.Module:  # type: ignore[override]
         return self.family.decoder
+
+    def outputs_at(self, mean: Tensor) -> Tensor | None:
+        return self.family.outputs_at(mean)
 
     def forward(self, z: Any) -> dist.Distribution:
         return Partial(self.family(z))

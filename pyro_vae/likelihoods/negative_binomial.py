@@ -7,6 +7,8 @@ from torch.distributions import constraints
 
 from .. import distributions
 from ..base import Likelihood
+from ..counted import Positive, counted
+from ..distributions.scales import log_of
 
 
 class NegativeBinomial(Likelihood):
@@ -25,12 +27,20 @@ class NegativeBinomial(Likelihood):
         event_dim: The number of dimensions of one datum.
     """
 
-    support = constraints.nonnegative_integer
-    link = "log"
+    formula = "p(x | z) = prod_i NB(x_i; mean e^f_i(z), r), r learned"
+    advice = "for counts that spread more than a Poisson's"
 
-    def __init__(self, decoder: nn.Module, total_count: float = 1.0, event_dim: int = 1) -> None:
+    support = constraints.nonnegative_integer
+
+    @counted
+    def __init__(
+        self, decoder: nn.Module, total_count: Positive = 1.0, event_dim: int = 1
+    ) -> None:
         super().__init__(decoder, event_dim)
         self.log_count = nn.Parameter(torch.tensor(log(total_count)))
+
+    def outputs_at(self, mean: Tensor) -> Tensor:
+        return log_of(mean)
 
     def forward(self, z: Tensor) -> dist.Distribution:
         law = distributions.NegativeBinomial(self.decode(z), self.log_count)

@@ -4,6 +4,7 @@ from torch.distributions import constraints
 
 from .. import distributions
 from ..base import Likelihood
+from ..distributions.scales import log_of
 
 
 class Poisson(Likelihood):
@@ -17,8 +18,13 @@ class Poisson(Likelihood):
     :math:`10^7` are rounded Normal ones.
     """
 
+    formula = "p(x | z) = prod_i Poisson(x_i; e^f_i(z))"
+    advice = "for counts whose variance is their mean"
+
     support = constraints.nonnegative_integer
-    link = "log"
+
+    def outputs_at(self, mean: Tensor) -> Tensor:
+        return log_of(mean)
 
     def forward(self, z: Tensor) -> dist.Distribution:
         return distributions.Poisson(self.decode(z)).to_event(self.event_dim)

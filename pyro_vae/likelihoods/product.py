@@ -26,7 +26,10 @@ class Product(Likelihood):
         ValueError: The columns are not :math:`0 \ldots D - 1`, each once.
     """
 
-    link = "none"
+    formula = "p(x | z) = prod_g p_g(x_C(g) | z), a likelihood for each group of columns"
+    advice = "for tables of mixed types, with holes (empty cells)"
+    support_name = "that of each column"
+
     missing = True
 
     def __init__(
@@ -41,6 +44,9 @@ class Product(Likelihood):
             self.register_buffer(f"columns{i}", torch.tensor(list(columns)), persistent=False)
         supports = [part.support for _, part in parts]
         self.support = ByColumn(supports, [list(columns) for columns, _ in parts])
+
+    def outputs_at(self, mean: Tensor) -> None:
+        return None
 
     def forward(self, z: Tensor) -> dist.Distribution:
         features = self.decode(z)

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import distributions
+from ..counted import Positive, counted
 from ..distributions import scale_of
 from .location_scale import LocationScale
 
@@ -26,8 +27,12 @@ class StudentT(LocationScale):
         event_dim: The number of dimensions of one datum.
     """
 
+    formula = "p(x | z) = prod_i t_nu(x_i; f_i(z), sigma), nu and sigma learned"
+    advice = "for real numbers with outliers"
+
+    @counted
     def __init__(
-        self, decoder: nn.Module, df: float = 4.0, scale: float = 1.0, event_dim: int = 1
+        self, decoder: nn.Module, df: Positive = 4.0, scale: Positive = 1.0, event_dim: int = 1
     ) -> None:
         super().__init__(decoder, event_dim)
         self.log_df = nn.Parameter(torch.tensor(log(df)))

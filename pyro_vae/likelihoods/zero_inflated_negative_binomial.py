@@ -1,4 +1,5 @@
 from math import log
+from typing import Any
 
 import pyro.distributions as dist
 import torch
@@ -6,7 +7,9 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from ..base import Likelihood
+from ..counted import Positive, counted
 from ..distributions import NegativeBinomial, ZeroInflated, halves
+from ..distributions.scales import log_of
 
 
 class ZeroInflatedNegativeBinomial(Likelihood):
@@ -25,12 +28,24 @@ class ZeroInflatedNegativeBinomial(Likelihood):
         event_dim: The number of dimensions of one datum.
     """
 
-    support = constraints.nonnegative_integer
-    link = "log"
+    formula = "p(x | z) = prod_i [g_i 1(x_i = 0) + (1 - g_i) NB(x_i; m_i, r)]"
+    advice = "for counts with more zeros than that"
 
-    def __init__(self, decoder: nn.Module, total_count: float = 1.0, event_dim: int = 1) -> None:
+    support = constraints.nonnegative_integer
+
+    @counted
+    def __init__(
+        self, decoder: nn.Module, total_count: Positive = 1.0, event_dim: int = 1
+    ) -> None:
         super().__init__(decoder, event_dim)
         self.log_count = nn.Parameter(torch.tensor(log(total_count)))
+
+    @staticmethod
+    def num_outputs(**options: Any) -> int:
+        return 2
+
+    def outputs_at(self, mean: Tensor) -> Tensor:
+        return log_of(mean)
 
     def forward(self, z: Tensor) -> dist.Distribution:
         log_mean, gate = halves(self.decode(z), -self.event_dim)

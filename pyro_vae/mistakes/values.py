@@ -5,9 +5,9 @@ from pyro import distributions as dist
 from torch import Tensor
 from torch.distributions import constraints
 
+from ..distributions import name_of
 from ..distributions.support import elementwise, inside, open_unit_interval, same, support_of
-from ..objectives.planner import check_supports
-from ..objectives.planner import name as name_of
+from ..objectives.supports import check_supports
 from .case import Case, of_failures
 from .words import base, describe, span, support
 

@@ -1,7 +1,7 @@
 r"""Objectives: what training maximizes, and handlers that bend it.  (layer 4)"""
 
 from ..programs import Terms
-from .base import Objective
+from .base import ESTIMATORS, Objective
 from .dreg import DReG
 from .elbo import ELBO
 from .enumeration import Enumeration
@@ -18,6 +18,7 @@ from .vimco import VIMCO
 
 __all__ = [
     "ELBO",
+    "ESTIMATORS",
     "IWAE",
     "STL",
     "VIMCO",

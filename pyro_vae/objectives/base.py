@@ -8,6 +8,9 @@ from torch import Tensor, nn
 
 from ..programs import Gradient, Terms, Weights, weigh
 
+ESTIMATORS: dict[str, "type[Objective]"] = {}
+r"""The estimators by their names in recipes."""
+
 
 class Objective(nn.Module, ABC):
     r"""Abstract estimator of a bound on :math:`\log p(x)`, for any Pyro model and guide.
@@ -19,6 +22,8 @@ class Objective(nn.Module, ABC):
         num_particles: The number `K` of samples of :math:`z` per datum.
 
     Attributes:
+        name: Its name in recipes; a class that has one can be named in ``train.estimator``.
+        advice: What it maximizes and when to use it, in one line.
         needs: What the planner asks of model and guide: a ``"path"`` for gradients through
             samples; a ``"density"`` of the guide; a ``"foreign density"``, of any value; a
             ``"list"`` of all values of a latent variable.
@@ -27,13 +32,30 @@ class Objective(nn.Module, ABC):
             plate to the left of so many.
     """
 
+    name: str = ""
+    advice: str = ""
     needs: tuple[str, ...] = ()
     bound: Literal["ELBO", "importance weighted"] = "ELBO"
     max_plate_nesting: int = 1
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "name" in vars(cls):
+            ESTIMATORS[cls.name] = cls
+
     def __init__(self, num_particles: int = 1) -> None:
         super().__init__()
         self.num_particles = num_particles
+
+    @property
+    def samples(self) -> str:
+        r"""How many samples of z it draws, in words."""
+        return f"{self.num_particles} sample{'s' if self.num_particles > 1 else ''}"
+
+    @property
+    def summary(self) -> str:
+        r"""What it maximizes, in a few words."""
+        return f"importance weighted bound of {self.samples}"
 
     @abstractmethod
     def forward(self, model: Callable, guide: Callable, x: Tensor, **kwargs: Any) -> Terms:

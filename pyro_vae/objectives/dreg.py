@@ -27,6 +27,8 @@ class DReG(Objective):
         num_particles: The number `K` of samples per datum.
     """
 
+    name = "dreg"
+    advice = "the importance weighted bound with a better signal for the encoder"
     needs = ("path", "density", "foreign density")
     bound = "importance weighted"
 

@@ -46,6 +46,11 @@ class ELBO(Objective):
         ValueError: Free bits and capacity are both given.
     """
 
+    name = "reparameterized"
+    advice = (
+        "the ELBO by samples through which gradients flow, KL exact if known; "
+        "the default for continuous latents"
+    )
     needs = ("path",)
 
     def __init__(

@@ -44,6 +44,8 @@ class Enumeration(Objective):
         supervision: The weight :math:`\alpha` of log q(y | x) where y is known.
     """
 
+    name = "enumeration"
+    advice = "the ELBO summed over all values of z; for few of them"
     needs = ("list",)
 
     def __init__(self, supervision: float = 0.0) -> None:

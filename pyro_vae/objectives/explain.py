@@ -1,116 +1,18 @@
 r"""The derivation of a model's loss from its three assumptions, which can be evaluated."""
 
 from collections.abc import Mapping
-from math import log, pi
+from math import log
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid, softplus
 
+from ..distributions import name_of
+from ..distributions.formulas import Formula, compute, density_formula, divergence_formula
 from ..programs import Sites, density, density_of, device_of, family_of, traces, wants_rows
 from ..randomness import apart
-from .kl import WRAPPERS, closed_sites, kl_divergence
-from .planner import Plan, name, plan
-
-
-class Formula(NamedTuple):
-    r"""A log density of one element: for people, for evaluation, and in words."""
-
-    latex: str
-    expression: str
-    symbols: dict[str, str]
-    remark: str = ""
-
-
-SQUARED = (
-    "Squared error comes from here: its sum over x is this density with sigma^2 = 1/2, its mean "
-    "over D elements the one with sigma^2 = D/2."
-)
-DENSITIES = {
-    "Normal": Formula(
-        r"-\frac{(x - f)^2}{2 \sigma^2} - \log \sigma - \frac{1}{2} \log 2 \pi",
-        "-(x - f)**2 / (2 * sigma**2) - log(sigma) - log(2 * pi) / 2",
-        {"f": "loc", "sigma": "scale"},
-        SQUARED,
-    ),
-    "Laplace": Formula(
-        r"-\frac{|x - f|}{b} - \log 2 b",
-        "-abs(x - f) / b - log(2 * b)",
-        {"f": "loc", "b": "scale"},
-        "Absolute error comes from here.",
-    ),
-    "StudentT": Formula(
-        r"\log \frac{\Gamma((\nu + 1) / 2)}{\Gamma(\nu / 2)} - \frac{1}{2} \log \nu \pi"
-        r" - \log \sigma - \frac{\nu + 1}{2} \log\left(1 + \frac{(x - f)^2}{\nu \sigma^2}\right)",
-        "lgamma((nu + 1) / 2) - lgamma(nu / 2) - log(nu * pi) / 2 - log(sigma)"
-        " - (nu + 1) / 2 * log(1 + (x - f)**2 / (nu * sigma**2))",
-        {"f": "loc", "sigma": "scale", "nu": "df"},
-    ),
-    "Bernoulli": Formula(
-        r"x f - \log(1 + e^f)",
-        "x * f - softplus(f)",
-        {"f": "logits"},
-        "Minus the binary cross-entropy of bits; of grey pixels it would be no density.",
-    ),
-    "ContinuousBernoulli": Formula(
-        r"x f - \log \frac{e^f - 1}{f}",
-        "x * f - log((exp(f) - 1) / f)",
-        {"f": "logits"},
-        "Minus the binary cross-entropy of grey pixels, with what makes it a density.",
-    ),
-    "Binomial": Formula(
-        r"\log \binom{n}{x} + x f - n \log(1 + e^f)",
-        "lgamma(n + 1) - lgamma(x + 1) - lgamma(n - x + 1) + x * f - n * softplus(f)",
-        {"n": "total_count", "f": "logits"},
-        "n times the cross-entropy of the fraction x / n, with the number of ways.",
-    ),
-    "Levels": Formula(
-        r"f_x - \log \sum_j e^{f_j}",
-        "pick(f, x) - logsumexp(f)",
-        {"f": "logits"},
-        "Minus the cross-entropy of classes.",
-    ),
-    "Poisson": Formula(
-        r"x \log \lambda - \lambda - \log x!",
-        "x * log(rate) - rate - lgamma(x + 1)",
-        {"rate": "rate"},
-    ),
-    "NegativeBinomial": Formula(
-        r"\log \frac{\Gamma(x + r)}{\Gamma(r) \, x!} + r \log \sigma(-f) + x \log \sigma(f)",
-        "lgamma(x + r) - lgamma(r) - lgamma(x + 1) + r * logsigmoid(-f) + x * logsigmoid(f)",
-        {"r": "total_count", "f": "logits"},
-    ),
-    "Beta": Formula(
-        r"(a - 1) \log x + (b - 1) \log(1 - x) - \log \mathrm{B}(a, b)",
-        "(a - 1) * log(x) + (b - 1) * log(1 - x) - lgamma(a) - lgamma(b) + lgamma(a + b)",
-        {"a": "concentration1", "b": "concentration0"},
-    ),
-}
-DIVERGENCES = {
-    ("Normal", "Normal"): Formula(
-        r"\log \frac{s}{\sigma} + \frac{\sigma^2 + (\mu - m)^2}{2 s^2} - \frac{1}{2}",
-        "log(s / sigma) + (sigma**2 + (mu - m)**2) / (2 * s**2) - 1 / 2",
-        {"mu": "q.loc", "sigma": "q.scale", "m": "p.loc", "s": "p.scale"},
-        "mu and sigma are those of the posterior, m and s those of the prior.",
-    ),
-    ("Bernoulli", "Bernoulli"): Formula(
-        r"\mu \log \frac{\mu}{m} + (1 - \mu) \log \frac{1 - \mu}{1 - m}",
-        "mu * log(mu / m) + (1 - mu) * log((1 - mu) / (1 - m))",
-        {"mu": "q.probs", "m": "p.probs"},
-    ),
-}
-FUNCTIONS = {
-    "abs": torch.abs,
-    "exp": torch.exp,
-    "lgamma": torch.lgamma,
-    "log": lambda v: torch.log(v) if isinstance(v, Tensor) else log(v),
-    "logsigmoid": logsigmoid,
-    "logsumexp": lambda f: f.logsumexp(-1),
-    "pi": pi,
-    "pick": lambda f, x: f.gather(-1, x.long()[..., None])[..., 0],
-    "softplus": softplus,
-}
+from .kl import closed_sites, kl_divergence
+from .planner import Plan, plan
 
 
 class Derivation(NamedTuple):
@@ -160,14 +62,14 @@ class Derivation(NamedTuple):
             if node["is_observed"]:
                 value = density(node)
                 if site == "x" and self.reconstruction is not None:
-                    value = _compute(self.reconstruction, {"": node["fn"]}, node["value"])
+                    value = compute(self.reconstruction, {"": node["fn"]}, node["value"])
                 total = total + value
             elif site in q:
                 pair = {"q": q[site]["fn"], "p": node["fn"]}
                 exact = kl_divergence(**pair) if self.plan.exact and closed[site] else None
                 formula = self.kls.get(site)
                 if formula is not None:
-                    exact = _compute(formula, pair, None)
+                    exact = compute(formula, pair, None)
                 drawn = density(q[site]) - density(node) if exact is None else exact
                 total = total - drawn
         weights = total.expand(count, len(x))
@@ -214,11 +116,11 @@ def explain(
     observed = [name for name, site in p.items() if site["is_observed"]]
     symbols = _symbols(vae, latent, observed)
     law = p["x" if "x" in p else observed[-1]]["fn"]
-    reconstruction = DENSITIES.get(_kind(_element(law)))
+    reconstruction = density_formula(law)
     kls: dict[str, Formula | None] = {}
     for site in latent:
-        kinds = (_kind(_element(q[site]["fn"])), _kind(_element(p[site]["fn"])))
-        kls[site] = DIVERGENCES.get(kinds) if chosen.exact and closed[site] else None
+        exact = chosen.exact and closed[site]
+        kls[site] = divergence_formula(q[site]["fn"], p[site]["fn"]) if exact else None
 
     rows = []
     for role, names, sites in (
@@ -229,7 +131,7 @@ def explain(
         for site in names:
             family = family_of(vae, role, site)  # type: ignore[arg-type]
             told = f"{type(family).__name__}: " if family is not None else ""
-            rows.append((symbols[role, site], f"{told}{name(sites[site]['fn'])}"))
+            rows.append((symbols[role, site], f"{told}{name_of(sites[site]['fn'])}"))
     width = max(9, *(len(symbol) for symbol, _ in rows))
     text = ["Three assumptions:", *(f"  {s:{width}s} {what}" for s, what in rows), ""]
     head, bound = _bound(vae, chosen, latent, observed, symbols)
@@ -247,12 +149,12 @@ def explain(
     latex.append(
         rf"{left} &= \sum_i {reconstruction.latex} \\"
         if reconstruction
-        else left + r" &= \log " + rf"\mathrm{{{name(law)}}}(x; f(z)) \\"
+        else left + r" &= \log " + rf"\mathrm{{{name_of(law)}}}(x; f(z)) \\"
     )
     text += ["", "The KL term:" if len(latent) == 1 else "The KL terms:"]
     if not bound:
         text[-1] = "The term of the prior:"
-        text += [f"  log p(z) of {name(p[latent[0]]['fn'])}"]
+        text += [f"  log p(z) of {name_of(p[latent[0]]['fn'])}"]
         latex[-1] = latex[-1].removesuffix(r" \\")
     else:
         lines = []
@@ -349,7 +251,9 @@ def _kl_lines(
     else:
         how = f"from samples: log q({site} | x) - log p({site})"
     sampled = rf"\mathbb{{E}}_{{q}} [\log q({site} \mid x) - \log p({site})]"
-    return [f"  {label} of {name(pair[0])} and {name(pair[1])}, {how}"], rf"{symbol} &= {sampled}"
+    return [
+        f"  {label} of {name_of(pair[0])} and {name_of(pair[1])}, {how}"
+    ], rf"{symbol} &= {sampled}"
 
 
 def evidence_of(vae: Any) -> str:
@@ -369,26 +273,3 @@ def _lines(formula: Formula | None, head: str, otherwise: str) -> list[str]:
     if any(symbol == "sigma" for symbol in formula.symbols):
         lines.append("  sigma is a standard deviation, never a variance.")
     return [*lines, f"  {formula.remark}"] if formula.remark else lines
-
-
-def _element(d: Any) -> Any:
-    r"""The distribution of one element."""
-    while isinstance(d, (torch.distributions.Independent, *WRAPPERS)):
-        d = d.base_dist
-    return d
-
-
-def _kind(d: Any) -> str:
-    return type(d).__name__
-
-
-def _compute(formula: Formula, laws: dict[str, Any], x: Tensor | None) -> Tensor:
-    r"""Evaluates a formula's expression and sums it over the event."""
-    values: dict[str, Any] = {} if x is None else {"x": x}
-    event = 0
-    for symbol, path in formula.symbols.items():
-        which, _, attribute = path.rpartition(".")
-        values[symbol] = getattr(_element(laws[which]), attribute)
-        event = len(laws[which].event_shape)
-    result = eval(formula.expression, {"__builtins__": {}}, {**FUNCTIONS, **values})
-    return result.flatten(-event).sum(-1) if event else result

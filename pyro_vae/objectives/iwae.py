@@ -28,6 +28,8 @@ class IWAE(Objective):
         num_particles: The number `K` of samples per datum.
     """
 
+    name = "iwae"
+    advice = "the importance weighted bound of num_particles samples; tighter for the model"
     needs = ("path", "density")
     bound = "importance weighted"
 

@@ -2,25 +2,14 @@ r"""The planner: from a program's sites to a sound estimator, and one line of wh
 
 from collections.abc import Mapping
 from inspect import signature
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import pyro.distributions as dist
 import torch
 from pyro import poutine
 from torch import Tensor
-from torch.distributions import constraints
 
 from ..base import Sites
-from ..config import Train
-from ..distributions import (
-    IndependentBernoulli,
-    Known,
-    Partial,
-    describe,
-    inside,
-    same,
-    support_of,
-)
+from ..distributions import describe, inside, name_of
 from ..programs import (
     density_of,
     device_of,
@@ -34,29 +23,15 @@ from ..programs import (
     wants_rows,
 )
 from ..randomness import apart
-from .base import Objective
-from .dreg import DReG
-from .elbo import ELBO
-from .enumeration import Enumeration
-from .iwae import IWAE
+from .base import ESTIMATORS, Objective
 from .kl import closed_sites, kl_by_feature, kl_divergence
-from .renyi import Renyi
-from .score_function import ScoreFunction
-from .stl import STL
-from .vimco import VIMCO
+from .needs import NEEDS, Laws
+from .supports import check_supports
+
+if TYPE_CHECKING:
+    from ..config import Train
 
 FEW_STATES = 64
-ESTIMATORS: dict[str, type[Objective]] = {
-    "reparameterized": ELBO,
-    "enumeration": Enumeration,
-    "score-function": ScoreFunction,
-    "stl": STL,
-    "iwae": IWAE,
-    "dreg": DReG,
-    "vimco": VIMCO,
-    "renyi": Renyi,
-}
-r"""By their names in recipes; of the first three, ``"auto"`` takes the first that is sound."""
 
 
 class Plan(NamedTuple):
@@ -73,43 +48,6 @@ class Plan(NamedTuple):
     objective: Objective
     why: str
     exact: bool = False
-
-
-class Laws(NamedTuple):
-    r"""What model and guide draw from for some data.
-
-    Attributes:
-        pairs: For each latent site the guide's distribution and the model's.
-        closed: Whether its KL term may be in closed form.
-        x_shape: The shape of a datum.
-        reparameterized: Whether gradients flow through all latent variables.
-        density: Of which values the guide's density may be asked.
-        listed: The latent site that alone has no gradient, if its values can be listed.
-        guide: What errors call the guide.
-    """
-
-    pairs: dict[str, tuple[Any, Any]]
-    closed: dict[str, bool]
-    x_shape: tuple[int, ...]
-    reparameterized: bool
-    density: str
-    listed: str | None
-    guide: str
-
-    @property
-    def names(self) -> str:
-        r"""What people call the pairs; of several sites, with their names."""
-        told = {site: f"{name(q)} against {name(p)}" for site, (q, p) in self.pairs.items()}
-        if len(told) == 1:
-            return next(iter(told.values()))
-        return ", ".join(f"{site}: {pair}" for site, pair in told.items())
-
-    def states(self) -> int:
-        r"""How many values the listed site has."""
-        if self.listed is None:
-            return 0
-        q, _ = self.pairs[self.listed]
-        return len(q.enumerate_support(expand=False))
 
 
 def plan(
@@ -166,7 +104,7 @@ def plan(
     return Plan(estimator, objective, f"{estimator}: {why}.", exact)
 
 
-def planned(settings: Train) -> dict[str, Any]:
+def planned(settings: "Train") -> dict[str, Any]:
     r"""What the settings of a training say to :func:`plan`."""
     names = ["estimator", "num_particles", "kl", "free_bits", "free_bits_per", "capacity"]
     names += ["alpha", "baseline", "supervision"]
@@ -175,54 +113,6 @@ def planned(settings: Train) -> dict[str, Any]:
         **{name: getattr(settings, name) for name in names},
         "kl_weight": 0.0 if changes else settings.kl_weight,
     }
-
-
-# --- What estimators need -----------------------------------------------------------------------
-
-
-def _path(laws: Laws, estimator: str) -> str | None:
-    if laws.reparameterized:
-        return None
-    return (
-        f"Expected a reparameterized posterior for {estimator}; got {laws.guide}, through whose "
-        "samples no gradient flows. Use score-function, vimco or enumeration, or a relaxed "
-        "posterior."
-    )
-
-
-def _density(laws: Laws, estimator: str) -> str | None:
-    if laws.density != "none":
-        return None
-    return (
-        f"Expected a posterior with a density for {estimator}; got {laws.guide}, a point. Train "
-        "it as an autoencoder (reparameterized), and use AIS from the prior for log p(x)."
-    )
-
-
-def _foreign_density(laws: Laws, estimator: str) -> str | None:
-    if laws.density == "anywhere":
-        return None
-    return (
-        f"Expected a posterior whose density can be asked anywhere for {estimator}; got "
-        f"{laws.guide}, which has it for {laws.density}. Use reparameterized or iwae."
-    )
-
-
-def _list(laws: Laws, estimator: str) -> str | None:
-    if laws.listed is not None:
-        return None
-    return (
-        f"Expected one latent variable whose values can be listed for enumeration; got "
-        f"{laws.guide}. Use reparameterized, or score-function."
-    )
-
-
-NEEDS = {
-    "path": _path,
-    "density": _density,
-    "foreign density": _foreign_density,
-    "list": _list,
-}
 
 
 def _choose(laws: Laws, num_particles: int) -> str:
@@ -262,11 +152,6 @@ def _check_options(
             "Expected enumeration for supervision, the weight of log q(y | x) where y is known; "
             f"got {estimator}."
         )
-    if estimator == "vimco" and options.get("num_particles", 1) < 2:
-        raise ValueError(
-            f"Expected at least 2 particles for VIMCO; got {options.get('num_particles', 1)}. Set "
-            "num_particles."
-        )
 
 
 def _check_free_bits(laws: Laws, taken: Mapping[str, Any]) -> None:
@@ -288,8 +173,7 @@ def _why(
     estimator: str, objective: Objective, laws: Laws, exact: bool, options: Mapping[str, Any]
 ) -> str:
     r"""One line for people."""
-    num_particles = objective.num_particles
-    samples = f"{num_particles} sample{'s' if num_particles > 1 else ''}"
+    samples = objective.samples
     if estimator == "reparameterized":
         known = [n for n, pair in laws.pairs.items() if laws.closed[n] and _known(*pair)]
         if laws.density == "none":
@@ -313,8 +197,8 @@ def _why(
             why += "; straight-through gradients are biased"
         return why
     if estimator == "score-function":
-        without = [name(q) for q, _ in laws.pairs.values() if not q.has_rsample]
-        told = ", ".join(without or [name(q) for q, _ in laws.pairs.values()])
+        without = [name_of(q) for q, _ in laws.pairs.values() if not q.has_rsample]
+        told = ", ".join(without or [name_of(q) for q, _ in laws.pairs.values()])
         baseline = options.get("baseline", "average")
         return f"{told} is not reparameterized: score function by {samples}, {baseline} baseline"
     if estimator == "enumeration":
@@ -322,59 +206,7 @@ def _why(
         drawn = f"; {', '.join(others)} by a sample for each" if others else ": no sampling"
         what = "z" if not others else laws.listed
         return f"sum over all {laws.states()} values of {what}{drawn}"
-    if estimator == "stl":
-        return f"path derivative of the ELBO, by {samples}"
-    if estimator == "vimco":
-        return f"importance weighted bound of {samples}, by the score function"
-    if estimator == "renyi":
-        return f"Renyi bound of order {objective.alpha:g}, by {samples}"
-    return f"importance weighted bound of {samples}"
-
-
-# --- What programs draw from ---------------------------------------------------------------------
-
-
-def check_supports(prior: Any, posterior: Any, p: Any, q: Any) -> None:
-    r"""Refuses a posterior that can leave the support of the prior: its ELBO is minus infinity.
-
-    A relaxed posterior is evaluated as the discrete one that it stands for: its prior has to be
-    relaxed too, else a density would be divided by a probability.
-
-    Arguments:
-        prior: The prior.
-        posterior: The posterior.
-        p: A distribution that the prior returned.
-        q: One that the posterior returned.
-    """
-    here, there = support_of(posterior, q), support_of(prior, p)
-    if not inside(here, there):
-        remedies = (_families(here, "prior"), _families(there, "posterior"))
-        remedy = ", or ".join(filter(None, remedies)) or "a prior and a posterior with one support"
-        raise ValueError(
-            f"Expected the posterior's support inside the prior's, else the ELBO is minus "
-            f"infinity; got {type(posterior).__name__} on {describe(here)} and "
-            f"{type(prior).__name__} on {describe(there)}. Take {remedy}."
-        )
-    if hasattr(posterior, "temperature") and not same(here, there):
-        raise ValueError(
-            "Expected a relaxed prior for a relaxed posterior, which is evaluated as the discrete "
-            f"variable that it relaxes; got {type(prior).__name__} on {describe(there)}, "
-            "a density for a probability. Take the relaxed prior of the same name."
-        )
-
-
-def _families(support: Any, role: str) -> str:
-    r"""Families of priors or posteriors on a support, in words."""
-    if same(support, constraints.boolean):
-        return f"the Bernoulli {role}"
-    if same(support, constraints.unit_interval):
-        return f"the relaxed {role} of the same name"
-    if same(support, constraints.real):
-        example = "StandardNormal" if role == "prior" else "MeanFieldNormal"
-        return f"a {role} on the real numbers, such as {example}"
-    if "one-hot" in describe(support):
-        return f"the categorical {role}"
-    return ""
+    return objective.summary
 
 
 def _laws(vae: Any, x: Tensor | None, known: dict[str, Any]) -> Laws:
@@ -433,27 +265,3 @@ def _check_sizes(vae: Any, x: Tensor, known: Mapping[str, Tensor]) -> None:
             f"{tuple(z.shape[1:])}. The encoder's number of outputs (two a feature for a "
             "mean-field Normal) decides the second."
         )
-
-
-def name(d: Any) -> str:
-    r"""What people call a distribution."""
-    if isinstance(d, dist.MaskedDistribution | dist.ExpandedDistribution):
-        return name(d.base_dist)
-    if isinstance(d, Partial):
-        return f"{name(d.base)} of what is there"
-    if isinstance(d, Known):
-        return f"{name(d.base)}, known for some data"
-    if hasattr(d, "discrete"):
-        return f"straight-through {name(d.discrete)}"
-    if isinstance(d, IndependentBernoulli):
-        return "Bernoulli"
-    if isinstance(d, torch.distributions.Independent):
-        inner = name(d.base_dist)
-        return f"diagonal {inner}" if inner == "Normal" and d.event_shape else inner
-    if isinstance(d, torch.distributions.TransformedDistribution):
-        steps = {
-            type(getattr(t, "inv", t) if "Inverse" in type(t).__name__ else t).__name__
-            for t in d.transforms
-        }
-        return f"{name(d.base_dist)} through {', '.join(sorted(steps))}"
-    return type(d).__name__

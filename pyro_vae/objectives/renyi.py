@@ -31,6 +31,8 @@ class Renyi(Objective):
         ValueError: `alpha` is 1, or negative.
     """
 
+    name = "renyi"
+    advice = "the Renyi bound of order alpha, between the ELBO and log p(x) for alpha below 1"
     needs = ("path", "density")
     bound = "importance weighted"
 
@@ -41,6 +43,10 @@ class Renyi(Objective):
                 f"Expected alpha not negative and not 1, where the bound is the ELBO; got {alpha}."
             )
         self.alpha = alpha
+
+    @property
+    def summary(self) -> str:
+        return f"Renyi bound of order {self.alpha:g}, by {self.samples}"
 
     def forward(self, model: Callable, guide: Callable, x: Tensor, **kwargs: Any) -> Terms:
         r"""As :meth:`Objective.forward`."""

@@ -35,6 +35,8 @@ class ScoreFunction(Objective):
         x_shape: The shape of one datum, for the neural baseline.
     """
 
+    name = "score-function"
+    advice = "the ELBO by log-derivatives, with a baseline; for any posterior"
     needs = ("density",)
 
     def __init__(

@@ -24,7 +24,16 @@ class STL(Objective):
         num_particles: The number of samples per datum.
     """
 
+    name = "stl"
+    advice = (
+        "the ELBO by path derivatives alone; without noise at the exact "
+        "posterior, so for expressive ones"
+    )
     needs = ("path", "density", "foreign density")
+
+    @property
+    def summary(self) -> str:
+        return f"path derivative of the ELBO, by {self.samples}"
 
     def forward(self, model: Callable, guide: Callable, x: Tensor, **kwargs: Any) -> Terms:
         r"""As :meth:`Objective.forward`."""

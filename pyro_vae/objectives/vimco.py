@@ -32,13 +32,21 @@ class VIMCO(Objective):
         ValueError: `num_particles` is below 2.
     """
 
+    name = "vimco"
+    advice = "the importance weighted bound by the score function; for any posterior"
     needs = ("density",)
     bound = "importance weighted"
 
     def __init__(self, num_particles: int = 8) -> None:
         super().__init__(num_particles)
         if num_particles < 2:
-            raise ValueError(f"Expected at least 2 particles for VIMCO; got {num_particles}.")
+            raise ValueError(
+                f"Expected at least 2 particles for VIMCO; got {num_particles}. Set num_particles."
+            )
+
+    @property
+    def summary(self) -> str:
+        return f"importance weighted bound of {self.samples}, by the score function"
 
     def forward(self, model: Callable, guide: Callable, x: Tensor, **kwargs: Any) -> Terms:
         r"""As :meth:`Objective.forward`."""

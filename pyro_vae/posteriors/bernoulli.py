@@ -19,9 +19,16 @@ class Bernoulli(Posterior):
         encoder: Maps :math:`x` to logits, of shape `(*batch, latent_dim)`.
     """
 
+    formula = "q(z | x) = prod_l Bernoulli(z_l; p_l(x))"
+    advice = "bits; enumerated if few, else by the score function"
+
     support = constraints.boolean
     reparameterized = False
     enumerable = True
+
+    @staticmethod
+    def num_outputs(latent_dim: int) -> int:
+        return latent_dim
 
     def forward(self, x: Tensor) -> dist.Distribution:
         return IndependentBernoulli(self.encoder(x))

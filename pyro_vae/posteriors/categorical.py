@@ -16,6 +16,10 @@ class Categorical(Posterior):
         num_categories: The size of a block; by default all features are one block.
     """
 
+    formula = "q(z | x) = prod_n Categorical(z_n; p_n(x)), one-hot blocks end to end"
+    advice = "classes; enumerated if few, else by the score function"
+    support_name = "one-hot blocks"
+
     reparameterized = False
     enumerable = True
 
@@ -26,6 +30,10 @@ class Categorical(Posterior):
         super().__init__(encoder)
         self.num_categories = check_blocks(latent_dim, num_categories)
         self.support = OneHotsConstraint(self.num_categories)
+
+    @staticmethod
+    def num_outputs(latent_dim: int) -> int:
+        return latent_dim
 
     def forward(self, x: Tensor) -> dist.Distribution:
         return OneHots(self.encoder(x), self.num_categories)

@@ -4,6 +4,7 @@ import pyro.distributions as dist
 from torch import Tensor, nn
 
 from ..base import Posterior
+from ..counted import Positive, counted
 from ..distributions import halves
 
 
@@ -25,10 +26,20 @@ class CommittedRateNormal(Posterior):
         rate: The rate :math:`\delta > 0`, in nats for each latent feature.
     """
 
-    def __init__(self, encoder: nn.Module, rate: float = 0.1) -> None:
+    formula = (
+        "q(z | x) = N(z; mu(x), diag sigma^2(x)) with KL to N(0, I) of at least rate * latent_dim"
+    )
+    advice = "a delta-VAE: no feature can collapse; with the standard-normal prior"
+
+    @counted
+    def __init__(self, encoder: nn.Module, rate: Positive = 0.1) -> None:
         super().__init__(encoder)
         self.rate = rate
         self.low, self.high = rate_roots(rate)
+
+    @staticmethod
+    def num_outputs(latent_dim: int) -> int:
+        return 2 * latent_dim
 
     def forward(self, x: Tensor) -> dist.Distribution:
         shift, gate = halves(self.encoder(x), -1)

@@ -14,7 +14,14 @@ class Delta(Posterior):
         encoder: Maps :math:`x` to :math:`z`, of shape `(*batch, latent_dim)`.
     """
 
+    formula = "q(z | x): the point z = f(x)"
+    advice = "a plain autoencoder, for comparison: no bound on log p(x)"
+
     density = "none"
+
+    @staticmethod
+    def num_outputs(latent_dim: int) -> int:
+        return latent_dim
 
     def forward(self, x: Tensor) -> dist.Distribution:
         return dist.Delta(self.encoder(x), event_dim=1)

@@ -22,12 +22,19 @@ class FullCovarianceNormal(Posterior):
         latent_dim: The number of latent features.
     """
 
+    formula = "q(z | x) = N(z; mu(x), L(x) L(x)')"
+    advice = "all correlations; exact for linear-Gaussian models"
+
     @counted
     def __init__(self, encoder: nn.Module, latent_dim: int) -> None:
         super().__init__(encoder)
         self.latent_dim = latent_dim
         self.rows: Tensor
         self.register_buffer("rows", torch.tril_indices(latent_dim, latent_dim), persistent=False)
+
+    @staticmethod
+    def num_outputs(latent_dim: int) -> int:
+        return latent_dim + latent_dim * (latent_dim + 1) // 2
 
     def forward(self, x: Tensor) -> dist.Distribution:
         outputs = self.encoder(x)

@@ -23,11 +23,18 @@ class GaussianMixture(Posterior):
         num_components: The number of components.
     """
 
+    formula = "q(z | x) = sum_k pi_k(x) N(z; mu_k(x), diag sigma_k^2(x))"
+    advice = "several modes"
+
     @counted
     def __init__(self, encoder: nn.Module, latent_dim: int, num_components: int = 4) -> None:
         super().__init__(encoder)
         self.num_components = num_components
         self.sizes = [1, latent_dim, latent_dim]
+
+    @staticmethod
+    def num_outputs(latent_dim: int, num_components: int = 4) -> int:
+        return num_components * (1 + 2 * latent_dim)
 
     def forward(self, x: Tensor) -> dist.Distribution:
         outputs = self.encoder(x).unflatten(-1, (self.num_components, -1))

@@ -24,10 +24,17 @@ class Householder(Posterior):
         latent_dim: The number of latent features.
     """
 
+    formula = "q(z | x): a Normal turned by reflections"
+    advice = "correlations at the price of some reflections"
+
     @counted
     def __init__(self, encoder: nn.Module, latent_dim: int) -> None:
         super().__init__(encoder)
         self.latent_dim = latent_dim
+
+    @staticmethod
+    def num_outputs(latent_dim: int, num_transforms: int = 4) -> int:
+        return (2 + num_transforms) * latent_dim
 
     def forward(self, x: Tensor) -> dist.Distribution:
         loc, log_scale, *directions = self.encoder(x).split(self.latent_dim, dim=-1)

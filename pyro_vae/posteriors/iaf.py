@@ -33,6 +33,9 @@ class IAF(Posterior):
         context_features: The size of the context.
     """
 
+    formula = "q(z | x): a Normal through inverse autoregressive flows"
+    advice = "the most bound for the time, where latent_dim is not tiny"
+
     @counted
     def __init__(
         self,
@@ -49,6 +52,10 @@ class IAF(Posterior):
             MADE(latent_dim, hidden_features, GatedAffine.outputs, context_features, i % 2 == 1)
             for i in range(num_transforms)
         )
+
+    @staticmethod
+    def num_outputs(latent_dim: int, context_features: int = 32) -> int:
+        return 2 * latent_dim + context_features
 
     def forward(self, x: Tensor) -> dist.Distribution:
         loc, log_scale, context = self.encoder(x).split(self.sizes, dim=-1)

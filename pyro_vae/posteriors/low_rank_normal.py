@@ -20,9 +20,16 @@ class LowRankNormal(Posterior):
         rank: The number of columns of :math:`W`.
     """
 
+    formula = "q(z | x) = N(z; mu(x), W(x) W(x)' + diag sigma^2(x))"
+    advice = "correlations along few directions"
+
     def __init__(self, encoder: nn.Module, rank: int = 2) -> None:
         super().__init__(encoder)
         self.rank = rank
+
+    @staticmethod
+    def num_outputs(latent_dim: int, rank: int = 2) -> int:
+        return (2 + rank) * latent_dim
 
     def forward(self, x: Tensor) -> dist.Distribution:
         parts = self.encoder(x).unflatten(-1, (2 + self.rank, -1))

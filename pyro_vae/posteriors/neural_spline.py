@@ -30,6 +30,9 @@ class NeuralSpline(Posterior):
         context_features: The size of the context.
     """
 
+    formula = "q(z | x): a Normal through autoregressive monotone splines"
+    advice = "several modes in few features; slower than iaf"
+
     @counted
     def __init__(
         self,
@@ -48,6 +51,10 @@ class NeuralSpline(Posterior):
             MADE(latent_dim, hidden_features, self.spline.outputs, context_features, i % 2 == 1)
             for i in range(num_transforms)
         )
+
+    @staticmethod
+    def num_outputs(latent_dim: int, context_features: int = 32) -> int:
+        return 2 * latent_dim + context_features
 
     def forward(self, x: Tensor) -> dist.Distribution:
         loc, log_scale, context = self.encoder(x).split(self.sizes, dim=-1)

@@ -1,8 +1,12 @@
+from typing import Literal, Self
+
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
 from ..base import Posterior
+from .full_covariance_normal import FullCovarianceNormal
+from .mean_field_normal import MeanFieldNormal
 
 
 class PerDatum(Posterior):
@@ -29,6 +33,9 @@ class PerDatum(Posterior):
         torch.Size([3])
     """
 
+    formula = "q(z | x_i) = q(z; lambda_i), free parameters for every datum"
+    advice = "no amortization: the reference for the amortization gap; no unseen data"
+
     index = True
 
     def __init__(self, family: Posterior) -> None:
@@ -38,6 +45,26 @@ class PerDatum(Posterior):
         self.reparameterized, self.enumerable = family.reparameterized, family.enumerable
         self.num_data = len(family.encoder.weight)  # type: ignore[arg-type]
         nn.init.normal_(family.encoder.weight, std=1e-2)  # type: ignore[arg-type]
+
+    @classmethod
+    def from_recipe(
+        cls,
+        num_data: int,
+        latent_dim: int,
+        family: Literal["mean-field-normal", "full-covariance-normal"] = "mean-field-normal",
+    ) -> Self:
+        r"""Builds the posterior with an embedding that has a row for every training datum.
+
+        Arguments:
+            num_data: The number of training data.
+            latent_dim: The number of latent features.
+            family: Whose parameters every datum has.
+        """
+        if family == "mean-field-normal":
+            rows = nn.Embedding(num_data, MeanFieldNormal.num_outputs(latent_dim))
+            return cls(MeanFieldNormal(rows))
+        rows = nn.Embedding(num_data, FullCovarianceNormal.num_outputs(latent_dim))
+        return cls(FullCovarianceNormal(rows, latent_dim))
 
     def forward(self, x: Tensor, index: Tensor | None = None) -> dist.Distribution:
         count = self.num_data

@@ -24,10 +24,17 @@ class Planar(Posterior):
         num_transforms: The number of transforms.
     """
 
+    formula = "q(z | x): a Normal through planar flows z + u tanh(w'z + b)"
+    advice = "for teaching; each flow bends along one direction"
+
     @counted
     def __init__(self, encoder: nn.Module, latent_dim: int, num_transforms: int = 4) -> None:
         super().__init__(encoder)
         self.sizes = [latent_dim, latent_dim] + [latent_dim, latent_dim, 1] * num_transforms
+
+    @staticmethod
+    def num_outputs(latent_dim: int, num_transforms: int = 4) -> int:
+        return 2 * latent_dim + num_transforms * (2 * latent_dim + 1)
 
     def forward(self, x: Tensor) -> dist.Distribution:
         loc, log_scale, *rest = self.encoder(x).split(self.sizes, dim=-1)

@@ -4,6 +4,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from ..base import Posterior
+from ..counted import Positive, counted
 from ..distributions import IndependentBernoulli, StraightThrough
 
 
@@ -23,14 +24,23 @@ class RelaxedBernoulli(Posterior):
         straight_through: Whether samples are rounded.
     """
 
+    formula = "q(z | x): Bernoulli features relaxed to [0, 1]; straight through, bits"
+    advice = "many bits by reparameterization; straight-through gradients are biased"
+    support_name = "[0, 1], or {0, 1} straight through"
+
+    @counted
     def __init__(
-        self, encoder: nn.Module, temperature: float = 0.67, straight_through: bool = False
+        self, encoder: nn.Module, temperature: Positive = 0.67, straight_through: bool = False
     ) -> None:
         super().__init__(encoder)
         self.straight_through = straight_through
         self.support = constraints.boolean if straight_through else constraints.unit_interval
         self.temperature: Tensor
         self.register_buffer("temperature", torch.tensor(temperature))
+
+    @staticmethod
+    def num_outputs(latent_dim: int) -> int:
+        return latent_dim
 
     def forward(self, x: Tensor) -> dist.Distribution:
         logits = self.encoder(x)

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from ..base import Posterior
-from ..counted import counted
+from ..counted import Positive, counted
 from ..distributions import OneHots, RelaxedOneHots, StraightThrough
 from ..distributions.discrete import OneHotsConstraint, check_blocks
 
@@ -27,13 +27,17 @@ class RelaxedCategorical(Posterior):
         straight_through: Whether samples are rounded.
     """
 
+    formula = "q(z | x): one-hot blocks relaxed to the simplex; straight through, one-hot"
+    advice = "many classes by reparameterization; straight-through gradients are biased"
+    support_name = "[0, 1], or one-hot blocks straight through"
+
     @counted
     def __init__(
         self,
         encoder: nn.Module,
         latent_dim: int,
         num_categories: int | None = None,
-        temperature: float = 0.67,
+        temperature: Positive = 0.67,
         straight_through: bool = False,
     ) -> None:
         super().__init__(encoder)
@@ -45,6 +49,10 @@ class RelaxedCategorical(Posterior):
             self.support = constraints.unit_interval
         self.temperature: Tensor
         self.register_buffer("temperature", torch.tensor(temperature))
+
+    @staticmethod
+    def num_outputs(latent_dim: int) -> int:
+        return latent_dim
 
     def forward(self, x: Tensor) -> dist.Distribution:
         logits, size = self.encoder(x), self.num_categories

@@ -28,6 +28,9 @@ class Sylvester(Posterior):
         num_reflections: The number of reflections in each Q.
     """
 
+    formula = "q(z | x): a Normal through Sylvester flows z + Q R tanh(R~ Q'z + b)"
+    advice = "a planar flow in all directions at once; large encoders"
+
     @counted
     def __init__(
         self,
@@ -42,6 +45,10 @@ class Sylvester(Posterior):
         self.sizes = [latent_dim, latent_dim] + parts * num_transforms
         self.rows: Tensor
         self.register_buffer("rows", torch.triu_indices(latent_dim, latent_dim), persistent=False)
+
+    @staticmethod
+    def num_outputs(latent_dim: int, num_transforms: int = 2, num_reflections: int = 4) -> int:
+        return 2 * latent_dim + num_transforms * latent_dim * (num_reflections + latent_dim + 2)
 
     def forward(self, x: Tensor) -> dist.Distribution:
         loc, log_scale, *rest = self.encoder(x).split(self.sizes, dim=-1)

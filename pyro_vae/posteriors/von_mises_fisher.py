@@ -22,7 +22,14 @@ class VonMisesFisher(Posterior):
             precision has no directions left between, :math:`\kappa` counts as that.
     """
 
+    formula = "q(z | x) = exp(kappa(x) mu(x)'z) / C on the unit sphere"
+    advice = "for directions, with the hypersphere-uniform prior"
+
     support = constraints.sphere
+
+    @staticmethod
+    def num_outputs(latent_dim: int) -> int:
+        return latent_dim + 1
 
     def forward(self, x: Tensor) -> dist.Distribution:
         outputs = self.encoder(x)

@@ -20,6 +20,9 @@ class Bernoulli(Prior):
         learned: Whether the logits are parameters; they start at zero, probability 1/2.
     """
 
+    formula = "p(z) = prod_l Bernoulli(z_l; p_l)"
+    advice = "for features that are on or off; exact by enumeration up to 12"
+
     support = constraints.boolean
 
     @counted

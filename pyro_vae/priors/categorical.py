@@ -25,6 +25,10 @@ class Categorical(Prior):
         torch.Size([6])
     """
 
+    formula = "p(z) = prod_n Categorical(z_n; p_n), one-hot blocks end to end"
+    advice = "for classes; one block enumerates cheaply"
+    support_name = "one-hot blocks"
+
     @counted
     def __init__(
         self, latent_dim: int, num_categories: int | None = None, learned: bool = False

@@ -31,6 +31,9 @@ class Flow(Prior):
         transform: ``"affine"`` or ``"spline"``, of single features.
     """
 
+    formula = "p(z): N(0, I) through learned autoregressive maps"
+    advice = "the most flexible; sampling takes latent_dim passes"
+
     @counted
     def __init__(
         self,

@@ -21,6 +21,9 @@ class GaussianMixture(Prior):
             :math:`\mathcal{N}(0, I)`.
     """
 
+    formula = "p(z) = sum_k pi_k N(z; mu_k, diag sigma_k^2), learned"
+    advice = "for data in clusters; cheap"
+
     @counted
     def __init__(self, latent_dim: int, num_components: int = 10) -> None:
         super().__init__()

@@ -18,6 +18,9 @@ class HypersphereUniform(Prior):
         latent_dim: The number `d` of coordinates; the sphere has :math:`d - 1` dimensions.
     """
 
+    formula = "p(z) = 1 / surface of the unit sphere"
+    advice = "for directions, with the von-mises-fisher posterior"
+
     support = constraints.sphere
 
     @counted

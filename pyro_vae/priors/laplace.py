@@ -2,7 +2,7 @@ import pyro.distributions as dist
 import torch
 
 from ..base import Prior
-from ..counted import counted
+from ..counted import Positive, counted
 
 
 class Laplace(Prior):
@@ -20,8 +20,11 @@ class Laplace(Prior):
         torch.Size([3])
     """
 
+    formula = "p(z) = prod_l Laplace(z_l; 0, b)"
+    advice = "for sparse features whose axes mean something"
+
     @counted
-    def __init__(self, latent_dim: int, scale: float = 1.0) -> None:
+    def __init__(self, latent_dim: int, scale: Positive = 1.0) -> None:
         super().__init__()
         self.loc: torch.Tensor
         self.register_buffer("loc", torch.zeros(latent_dim), persistent=False)

@@ -28,6 +28,9 @@ class Normal(Prior):
         [0.0, 3.0]
     """
 
+    formula = "p(z) = N(mu, diag sigma^2), given or learned"
+    advice = "when something is known of z beforehand"
+
     @counted
     def __init__(
         self,

@@ -4,7 +4,7 @@ from torch import nn
 from torch.distributions import constraints
 
 from ..base import Prior
-from ..counted import counted
+from ..counted import Positive, counted
 from ..distributions import IndependentBernoulli
 
 
@@ -23,10 +23,15 @@ class RelaxedBernoulli(Prior):
         learned: Whether the logits are parameters; they start at zero.
     """
 
+    formula = "p(z): Bernoulli features relaxed to [0, 1]"
+    advice = "trains bits by reparameterization; evaluated as bits"
+
     support = constraints.unit_interval
 
     @counted
-    def __init__(self, latent_dim: int, temperature: float = 0.5, learned: bool = False) -> None:
+    def __init__(
+        self, latent_dim: int, temperature: Positive = 0.5, learned: bool = False
+    ) -> None:
         super().__init__()
         self.logits = nn.Parameter(torch.zeros(latent_dim), requires_grad=learned)
         self.temperature: torch.Tensor

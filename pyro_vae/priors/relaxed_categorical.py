@@ -4,7 +4,7 @@ from torch import nn
 from torch.distributions import constraints
 
 from ..base import Prior
-from ..counted import counted
+from ..counted import Positive, counted
 from ..distributions import OneHots, RelaxedOneHots
 from ..distributions.discrete import check_blocks
 
@@ -25,6 +25,9 @@ class RelaxedCategorical(Prior):
         learned: Whether the logits are parameters; they start at zero.
     """
 
+    formula = "p(z): one-hot blocks relaxed to the simplex"
+    advice = "trains classes by reparameterization; evaluated one-hot"
+
     support = constraints.unit_interval
 
     @counted
@@ -32,7 +35,7 @@ class RelaxedCategorical(Prior):
         self,
         latent_dim: int,
         num_categories: int | None = None,
-        temperature: float = 0.67,
+        temperature: Positive = 0.67,
         learned: bool = False,
     ) -> None:
         super().__init__()

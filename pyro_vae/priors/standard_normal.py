@@ -20,6 +20,9 @@ class StandardNormal(Prior):
         torch.Size([3])
     """
 
+    formula = "p(z) = N(0, I)"
+    advice = "the start: nothing to learn, closed-form KL"
+
     @counted
     def __init__(self, latent_dim: int) -> None:
         super().__init__()

@@ -1,10 +1,13 @@
 import warnings
+from collections.abc import Callable
+from typing import Self
 
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
 from ..base import Posterior, Prior
+from ..counted import Size
 from ..distributions import Mixture
 
 MANY_PASSES = 10_000
@@ -27,6 +30,10 @@ class Vamp(Prior):
         ValueError: The posterior's density cannot be asked at pseudo-inputs.
     """
 
+    formula = "p(z) = 1/K sum_k q(z | u_k), the posterior averaged over K pseudo-inputs"
+    advice = "a multimodal prior that cannot stray from the posterior; K encoder passes a step"
+    support_name = "the posterior's"
+
     def __init__(self, posterior: Posterior, pseudo_inputs: Tensor, learned: bool = True) -> None:
         super().__init__()
         if posterior.density != "anywhere" or posterior.index:
@@ -47,6 +54,24 @@ class Vamp(Prior):
         self.pseudo_inputs = nn.Parameter(pseudo_inputs.detach().clone(), requires_grad=learned)
         self.logits: Tensor
         self.register_buffer("logits", torch.zeros(len(pseudo_inputs)), persistent=False)
+
+    @classmethod
+    def from_recipe(
+        cls,
+        posterior: Posterior,
+        training_rows: Callable[[int], Tensor],
+        num_components: Size = 500,
+        learned: bool = True,
+    ) -> Self:
+        r"""Builds the prior with training data as pseudo-inputs.
+
+        Arguments:
+            posterior: The posterior, shared with the VAE.
+            training_rows: Draws so many training data without replacement.
+            num_components: The number `K` of pseudo-inputs, which start at `K` training data.
+            learned: Whether the pseudo-inputs are parameters, or stay training data.
+        """
+        return cls(posterior, training_rows(num_components), learned)
 
     def forward(self) -> dist.Distribution:
         return Mixture(dist.Categorical(logits=self.logits), self.posterior(self.pseudo_inputs))

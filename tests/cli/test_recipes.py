@@ -192,7 +192,7 @@ def test_products_are_read_without_torch(workdir):
 
 def test_estimators_have_one_list():
     from pyro_vae.config import ESTIMATORS
-    from pyro_vae.objectives.planner import ESTIMATORS as OBJECTIVES
+    from pyro_vae.objectives import ESTIMATORS as OBJECTIVES
 
     assert set(ESTIMATORS) == set(OBJECTIVES)
 

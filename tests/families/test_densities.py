@@ -1,13 +1,13 @@
 """Every density sums or integrates to one, and is the law of its own samples."""
 
 import math
-from importlib import import_module
 
 import pytest
 import torch
 from checks import bound, built, variants, z_scores
 from torch.distributions.constraints import boolean
 
+from pyro_vae.build import class_of, num_outputs
 from pyro_vae.config import REGISTRY
 from pyro_vae.distributions import ContinuousBernoulli
 
@@ -34,9 +34,8 @@ def name(kind):
 
 def law_of(kind, outputs):
     """The law of single elements under a likelihood whose decoder gives `outputs`."""
-    module, _, cls = REGISTRY["likelihood"][kind["kind"]].target.rpartition(".")
     options = {key: value for key, value in kind.items() if key != "kind"}
-    family = getattr(import_module(module), cls)(torch.nn.Identity(), **options)
+    family = class_of(REGISTRY["likelihood"][kind["kind"]])(torch.nn.Identity(), **options)
     return family(outputs).base_dist, family.support
 
 
@@ -59,7 +58,7 @@ def total_mass(law, support):
 
 @pytest.mark.parametrize("kind", likelihoods, ids=name)
 def test_likelihoods_have_mass_one(kind):
-    outputs = REGISTRY["likelihood"][kind["kind"]](**kind).num_outputs
+    outputs = num_outputs(REGISTRY["likelihood"][kind["kind"]](**kind))
     spread, shift = (1.0, 1.0) if kind["kind"] != "beta" else (0.5, torch.tensor([0.0, 3.0]))
     worst = 0.0
     for _ in range(20):
@@ -84,7 +83,7 @@ def test_the_audit_finds_a_density_that_is_none():
 
 @pytest.mark.parametrize("kind", [k for k in likelihoods if k["kind"] != "student-t"], ids=name)
 def test_likelihoods_have_the_mean_they_say(kind):
-    outputs = REGISTRY["likelihood"][kind["kind"]](**kind).num_outputs
+    outputs = num_outputs(REGISTRY["likelihood"][kind["kind"]](**kind))
     law, _ = law_of(kind, torch.randn(50, outputs))
     x = law.sample((20_000,)).squeeze(-1)
     varies = x.std(0) > 0.05

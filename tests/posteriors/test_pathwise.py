@@ -12,7 +12,7 @@ from pyro.distributions import MixtureOfDiagNormals
 from torch import nn
 
 import pyro_vae as pv
-from pyro_vae.build import build_posterior
+from pyro_vae.build import build_posterior, class_of, num_outputs
 from pyro_vae.config import REGISTRY
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -40,7 +40,7 @@ class Outputs(nn.Module):
 def kinds():
     found = []
     for kind in variants("posterior"):
-        cls = getattr(pv.posteriors, REGISTRY["posterior"][kind["kind"]].target.rpartition(".")[2])
+        cls = class_of(REGISTRY["posterior"][kind["kind"]])
         if cls.reparameterized and cls.density != "none" and not kind.get("straight_through"):
             found.append(kind)
     return found
@@ -55,7 +55,7 @@ def posterior_of(kind):
         with torch.no_grad():
             posterior.family.encoder.weight.copy_(0.5 * torch.randn(2 * L).expand(ROWS, -1))
         return posterior.double()
-    outputs = recipe.posterior.num_outputs(L)
+    outputs = num_outputs(recipe.posterior, L)
     for parameter in posterior.parameters():
         parameter.data.normal_(std=0.3)  # so that networks of flows matter
     posterior.encoder = Outputs(outputs)

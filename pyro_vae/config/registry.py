@@ -1,0 +1,29 @@
+r"""Every choice by name: families, networks and data sets."""
+
+from typing import Annotated, Any, get_args, get_origin
+
+from .data import Data
+from .families import FAMILIES
+from .kinds import Kind, Network
+
+
+def kinds(choice: Any) -> dict[str, type[Kind]]:
+    """Returns the kinds of a choice such as :data:`Prior`, by name.
+
+    Example:
+        >>> list(kinds(Network))
+        ['mlp', 'conv']
+    """
+    union = get_args(choice)[0] if get_origin(choice) is Annotated else choice
+    return {kind.model_fields["kind"].default: kind for kind in get_args(union)}
+
+
+REGISTRY = {
+    **FAMILIES,
+    "network": kinds(Network),
+    "data": kinds(Data),
+}
+
+for _kinds in REGISTRY.values():  # help for `kind` names the alternatives
+    for _kind in _kinds.values():
+        _kind.model_fields["kind"].description = f"One of {', '.join(_kinds)}."

@@ -1,0 +1,87 @@
+r"""What estimators need of a model and its guide, and the sentences where it is not there."""
+
+from typing import Any, NamedTuple
+
+from ..distributions import name_of
+
+
+class Laws(NamedTuple):
+    r"""What model and guide draw from for some data.
+
+    Attributes:
+        pairs: For each latent site the guide's distribution and the model's.
+        closed: Whether its KL term may be in closed form.
+        x_shape: The shape of a datum.
+        reparameterized: Whether gradients flow through all latent variables.
+        density: Of which values the guide's density may be asked.
+        listed: The latent site that alone has no gradient, if its values can be listed.
+        guide: What errors call the guide.
+    """
+
+    pairs: dict[str, tuple[Any, Any]]
+    closed: dict[str, bool]
+    x_shape: tuple[int, ...]
+    reparameterized: bool
+    density: str
+    listed: str | None
+    guide: str
+
+    @property
+    def names(self) -> str:
+        r"""What people call the pairs; of several sites, with their names."""
+        told = {site: f"{name_of(q)} against {name_of(p)}" for site, (q, p) in self.pairs.items()}
+        if len(told) == 1:
+            return next(iter(told.values()))
+        return ", ".join(f"{site}: {pair}" for site, pair in told.items())
+
+    def states(self) -> int:
+        r"""How many values the listed site has."""
+        if self.listed is None:
+            return 0
+        q, _ = self.pairs[self.listed]
+        return len(q.enumerate_support(expand=False))
+
+
+def _path(laws: Laws, estimator: str) -> str | None:
+    if laws.reparameterized:
+        return None
+    return (
+        f"Expected a reparameterized posterior for {estimator}; got {laws.guide}, through whose "
+        "samples no gradient flows. Use score-function, vimco or enumeration, or a relaxed "
+        "posterior."
+    )
+
+
+def _density(laws: Laws, estimator: str) -> str | None:
+    if laws.density != "none":
+        return None
+    return (
+        f"Expected a posterior with a density for {estimator}; got {laws.guide}, a point. Train "
+        "it as an autoencoder (reparameterized), and use AIS from the prior for log p(x)."
+    )
+
+
+def _foreign_density(laws: Laws, estimator: str) -> str | None:
+    if laws.density == "anywhere":
+        return None
+    return (
+        f"Expected a posterior whose density can be asked anywhere for {estimator}; got "
+        f"{laws.guide}, which has it for {laws.density}. Use reparameterized or iwae."
+    )
+
+
+def _list(laws: Laws, estimator: str) -> str | None:
+    if laws.listed is not None:
+        return None
+    return (
+        f"Expected one latent variable whose values can be listed for enumeration; got "
+        f"{laws.guide}. Use reparameterized, or score-function."
+    )
+
+
+NEEDS = {
+    "path": _path,
+    "density": _density,
+    "foreign density": _foreign_density,
+    "list": _list,
+}
