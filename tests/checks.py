@@ -154,6 +154,25 @@ def pairs() -> list[tuple[dict, dict, dict]]:
     return chosen
 
 
+def fits(triple: tuple[dict, dict, dict]) -> bool:
+    """Whether prior and posterior have one support, as the registry says without building anything."""
+    prior, posterior = (_support(c, triple[i]) for c, i in (("prior", 0), ("posterior", 2)))
+    if prior == "the posterior's":
+        return triple[2]["kind"] not in ("delta", "per-datum")  # no density at other inputs
+    return prior == posterior
+
+
+def _support(choice: str, kind: dict) -> str:
+    plain, _, straight = REGISTRY[choice][kind["kind"]].support.partition(", or ")
+    return straight.removesuffix(" straight through") if kind.get("straight_through") else plain
+
+
+PAIRS = pairs()
+ALLOWED = [
+    triple for triple in PAIRS if fits(triple)
+]  # `families/test_contracts.py` holds it to it
+
+
 def name_of(triple: tuple[dict, dict, dict]) -> str:
     return "-".join(_name(part) for part in triple)
 
