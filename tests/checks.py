@@ -3,6 +3,7 @@
 import copy
 import math
 import os
+from collections import Counter
 from itertools import product
 
 import pyro
@@ -279,3 +280,24 @@ def shifted(vae, loc=0.0, log_scale=0.0):
         scale[rows, columns] = torch.where(diagonal, tril.exp(), tril)
         bias[:size] += loc * scale.square().sum(1).sqrt()
     return other
+
+
+def each_kind(triples, times):
+    """Triples in which every kind stands so many times, as far as there are."""
+    seen, chosen = Counter(), []
+    for triple in triples:
+        kinds = [(i, name_of((kind,))) for i, kind in enumerate(triple)]
+        if any(seen[kind] < times for kind in kinds):
+            seen.update(kinds)
+            chosen.append(triple)
+    return chosen
+
+
+def few_of(triples, times):
+    """All triples as parameters, of which `make test` takes a part."""
+    few = each_kind(triples, times)
+    return pytest.mark.parametrize(
+        "triple",
+        [pytest.param(t, marks=() if t in few else pytest.mark.slow) for t in triples],
+        ids=name_of,
+    )

@@ -1,7 +1,6 @@
 """Every prior x likelihood x posterior x estimator keeps the same promises, or is refused."""
 
 import copy
-from collections import Counter
 
 import pyro
 import pytest
@@ -16,6 +15,7 @@ from checks import (
     bound,
     build,
     data_for,
+    few_of,
     name_of,
     refusal,
     variants,
@@ -50,30 +50,9 @@ SOME = [
 ]
 
 
-def each_kind(triples, times):
-    """Triples in which every kind stands so many times, as far as there are."""
-    seen, chosen = Counter(), []
-    for triple in triples:
-        kinds = [(i, name_of((kind,))) for i, kind in enumerate(triple)]
-        if any(seen[kind] < times for kind in kinds):
-            seen.update(kinds)
-            chosen.append(triple)
-    return chosen
-
-
-def few_of(triples, times):
-    """All triples as parameters, of which `make test` takes a part."""
-    few = each_kind(triples, times)
-    return pytest.mark.parametrize(
-        "triple",
-        [pytest.param(t, marks=() if t in few else pytest.mark.slow) for t in triples],
-        ids=name_of,
-    )
-
-
 ELBOS = ("reparameterized", "stl", "score-function", "enumeration")
 allowed = pytest.mark.parametrize("triple", ALLOWED, ids=name_of)
-some = pytest.mark.parametrize("triple", SOME, ids=name_of)
+few, some = few_of(ALLOWED, 1), few_of(SOME, 1)
 
 
 def rows(x):
@@ -246,7 +225,7 @@ def test_sizes():
     assert len(ALLOWED) > 150 and len(PAIRS) > 250
 
 
-@few_of(ALLOWED, 2)
+@few
 def test_estimators_of_one_bound_agree(triple):
     """ELBO by reparameterization, score, path, enumeration; IWAE, DReG, VIMCO, Renyi at 0."""
     torch.set_default_dtype(torch.float64)
@@ -280,7 +259,7 @@ def test_estimators_of_one_bound_agree(triple):
         assert float((iwae.mean() - elbo.mean()) / error) > -bound(3 * len(ALLOWED))
 
 
-@allowed
+@few_of(ALLOWED, 2)
 def test_pyros_own_objectives_agree(triple):
     """Trace_ELBO, TraceGraph_ELBO, the microscope under one seed; TraceEnum_ELBO to rounding."""
     vae, x = build(triple)
@@ -356,7 +335,7 @@ def test_kl_weight_enters_the_loss_linearly(triple):
         torch.testing.assert_close(half, (none + full) / 2, rtol=1e-4, atol=1e-3)
 
 
-@few_of(SOME, 1)
+@some
 def test_learns(triple):
     vae, _ = build(triple)
     x = data_for(triple[1]["kind"], 1).expand(64, D).clone()
