@@ -37,6 +37,10 @@ class CpuSeconds:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         costs = [value for name, value in report.user_properties if name == "cpu_seconds"]
         self.tests[report.nodeid] += costs[-1]  # setup, call and teardown each add one
+        path = os.environ.get("CPU_SECONDS")  # a file that gets a line for each
+        if path and report.when == "teardown":
+            with Path(path).open("a") as file:
+                file.write(f"{self.tests[report.nodeid]:.3f}\t{report.nodeid}\n")
 
     def pytest_collection_finish(self) -> None:
         self.last = spent()
@@ -56,7 +60,3 @@ class CpuSeconds:
         terminalreporter.section(f"{whole:.0f} CPU seconds, of which {tests:.0f} in tests")
         for name, cost in self.tests.most_common(SHOWN):
             terminalreporter.write_line(f"{cost:7.2f} {name}")
-        path = os.environ.get("CPU_SECONDS")
-        if path:
-            with Path(path).open("a") as file:
-                file.writelines(f"{cost:.3f}\t{name}\n" for name, cost in self.tests.items())
