@@ -36,7 +36,7 @@ class CpuSeconds:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         costs = [value for name, value in report.user_properties if name == "cpu_seconds"]
-        self.tests[report.nodeid] += costs[-1]  # setup, call and teardown each add one
+        self.tests[report.nodeid] += sum(costs[-1:])  # setup, call and teardown each add one
         path = os.environ.get("CPU_SECONDS")  # a file that gets a line for each
         if path and report.when == "teardown":
             with Path(path).open("a") as file:
