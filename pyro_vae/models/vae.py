@@ -3,14 +3,11 @@ from typing import Any, NoReturn
 
 import pyro
 from torch import Tensor, nn
-from torch.distributions import Distribution
 
-from ..base import Factor, Likelihood, Net, Posterior, Prior, Sites, factors_of
+from ..base import Factor, Net, Sites, factors_of
 from ..distributions import Known
 from ..programs import show_parameters
-
-RESERVED = ("batch_size", "kept", "seed", "skip_checks", "source", "what", "x_missing")
-ROLES = {"prior": Prior, "likelihood": Likelihood, "posterior": Posterior}
+from .wiring import check_roles, completes, parents_of, wire
 
 
 class VAE(nn.Module):
@@ -63,15 +60,14 @@ class VAE(nn.Module):
         self, prior: Factor | Sites, likelihood: Factor | Sites, posterior: Factor | Sites
     ) -> None:
         super().__init__()
-        for role, part in zip(ROLES, (prior, likelihood, posterior)):
-            if not isinstance(part, Sites):
-                _check_role(role, part)
+        check_roles(prior=prior, likelihood=likelihood, posterior=posterior)
         self.prior: Any = prior
         self.likelihood: Any = likelihood
         self.posterior: Any = posterior
-        self.latents = _names(prior, "z")
-        self.observed = _names(likelihood, "x")
-        self.conditions = self._check()
+        wiring = wire(prior, likelihood, posterior)
+        self.latents, self.observed = wiring.latents, wiring.observed
+        self.conditions, self.drawn_under = wiring.conditions, wiring.drawn_under
+        self._ancestors = wiring.ancestors
 
     def model(self, x: Tensor | None = None, *, batch_size: int = 1, **known: Tensor) -> Tensor:
         r"""Samples latent variables, and samples or observes data.
@@ -135,9 +131,7 @@ class VAE(nn.Module):
     @property
     def completes(self) -> bool:
         r"""Whether another observed site is given `x`, which may have holes."""
-        parts = dict(factors_of(self.likelihood, "x"))
-        others = [factor for name, factor in parts.items() if name != "x"]
-        return parts["x"].missing and any("x" in _parents(other, ()) for other in others)
+        return completes(self.likelihood)
 
     # --- Parts ----------------------------------------------------------------------------------
 
@@ -162,7 +156,7 @@ class VAE(nn.Module):
 
     def _law(self, factor: Any, values: Mapping[str, Any], default: tuple[str, ...]) -> Any:
         r"""What a factor returns, given what it names."""
-        names = _parents(factor, default)
+        names = parents_of(factor, default)
         inputs: list[Any] = [values[name] for name in names]
         inputs = [tuple(inputs)] if len(inputs) > 1 else inputs
         if getattr(factor, "index", False):
@@ -225,97 +219,6 @@ class VAE(nn.Module):
                     values["x"] = x.where(~x.isnan(), pyro.sample("x_missing", law.rest(x)))
         return seen
 
-    # --- Checks ---------------------------------------------------------------------------------
-
-    def _check(self) -> tuple[str, ...]:
-        r"""Makes sure that factors are given what is there; returns the conditions."""
-        if "x" not in self.observed:
-            raise ValueError(
-                f"Expected a likelihood with the site x; got {', '.join(self.observed)}."
-            )
-        guided = _names(self.posterior, "z")
-        if not self.latents:
-            raise ValueError("Expected a latent site in the prior; got nets alone.")
-        if lacking := [name for name in self.latents if name not in guided]:
-            raise ValueError(
-                f"Expected a posterior with a factor for every latent site; got none for "
-                f"{', '.join(lacking)}."
-            )
-        if strange := [name for name in guided if name not in self.latents]:
-            raise ValueError(
-                f"Expected a posterior of the latent sites {', '.join(self.latents)}; got "
-                f"{', '.join(strange)} besides."
-            )
-        parts = ((self.prior, "z"), (self.likelihood, "x"), (self.posterior, "z"))
-        made = {site for part, name in parts for site, _ in factors_of(part, name)}
-        conditions: dict[str, None] = {}
-        there: set[str] = set()
-        self._ancestors: dict[str, frozenset[str]] = {}
-        for part, name in parts[:2]:
-            for site, factor in factors_of(part, name):
-                if site in there:
-                    raise ValueError(f"Expected every site once; got {site!r} twice.")
-                default = () if name == "z" else self.latents
-                self._check_given(site, factor, there, made, conditions)
-                parents = _parents(factor, default)
-                above = [self._ancestors.get(parent, frozenset()) for parent in parents]
-                own = {parent for parent in parents if parent in self.latents}
-                nets = [a for parent, a in zip(parents, above) if parent not in self.latents]
-                self._ancestors[site] = frozenset(own.union(*nets))
-                there.add(site)
-        self.drawn_under = tuple(name for name in conditions if name != "index")
-        there = {"x"}
-        for site, factor in factors_of(self.posterior, "z"):
-            self._check_given(site, factor, there, made, conditions)
-            there.add(site)
-        if wrong := [name for name in conditions if name in RESERVED or not name.isidentifier()]:
-            raise ValueError(
-                f"Expected names of conditions such as c; got {wrong[0]!r}, which is none or an "
-                "option of functions."
-            )
-        given = _parents(dict(factors_of(self.likelihood, "x"))["x"], ())
-        if self.completes and (others := [n for n in given if n in self.observed]):
-            raise ValueError(
-                f"Expected x before the sites that are given it, holes and all; got it given "
-                f"{', '.join(others)}."
-            )
-        return tuple(name for name in conditions if name != "index")
-
-    def _check_given(
-        self,
-        site: str,
-        factor: Any,
-        there: set[str],
-        made: set[str],
-        conditions: dict[str, None],
-    ) -> None:
-        if isinstance(factor, Prior) and factor.parents:
-            raise ValueError(
-                f"Expected {type(factor).__name__} to be given nothing; got "
-                f"{', '.join(factor.parents)}. A conditional prior is a family of posteriors, "
-                "such as MeanFieldNormal."
-            )
-        for parent in _parents(factor, ()):
-            if parent in there:
-                continue
-            if parent in made:
-                raise ValueError(
-                    f"Expected {site!r} to be given sites before it; got {parent!r}, which "
-                    f"{'is itself' if parent == site else 'is not made before it'}. Put the "
-                    "factors in the order of sampling."
-                )
-            conditions[parent] = None
-
-
-def _parents(factor: Any, default: tuple[str, ...]) -> tuple[str, ...]:
-    parents = getattr(factor, "parents", None)
-    return default if parents is None else parents
-
-
-def _names(part: nn.Module, name: str) -> tuple[str, ...]:
-    r"""The names of the sites of a part, without those of nets."""
-    return tuple(site for site, f in factors_of(part, name) if not isinstance(f, Net))
-
 
 def _wrong_shape(site: str, value: Tensor, law: Any) -> str:
     more = site == "x" and law.shape() == value.shape
@@ -324,27 +227,3 @@ def _wrong_shape(site: str, value: Tensor, law: Any) -> str:
         f"Expected {site} of shape (batch, {', '.join(map(str, law.event_shape))}), as the "
         f"likelihood's event shape says; got {tuple(value.shape)}.{remedy}"
     )
-
-
-def _check_role(role: str, part: Any) -> None:
-    r"""Refuses what is no module that returns a distribution of the wanted kind."""
-    if isinstance(part, type):
-        raise ValueError(
-            f"Expected a {role}, made by calling its class; got the class {part.__name__}. Write "
-            f"{part.__name__}(...)."
-        )
-    if isinstance(part, Distribution):
-        raise ValueError(
-            f"Expected a {role}: a module whose forward returns a distribution; got the "
-            f"distribution {type(part).__name__} itself. Take one of pyro_vae.{role}s, or return "
-            f"it from the forward of a class of your own ({role.title()} in pyro_vae.base)."
-        )
-    if role == "prior" and isinstance(part, Posterior) and part.parents is not None:
-        return  # a conditional prior
-    other = next((name for name, base in ROLES.items() if isinstance(part, base)), role)
-    if other != role or not isinstance(part, nn.Module):
-        kind = f"a {other}" if other != role else "no module"
-        raise ValueError(
-            f"Expected VAE(prior, likelihood, posterior); got {type(part).__name__}, {kind}, as "
-            f"the {role}."
-        )
