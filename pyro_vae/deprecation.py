@@ -14,6 +14,12 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 MOVED: dict[str, str] = {
+    "pyro_vae.compile.graph": "pyro_vae.compile.record",
+    "pyro_vae.compile.seam": "pyro_vae.compile.record",
+    "pyro_vae.compile.signature": "pyro_vae.compile.cache",
+    "pyro_vae.compile.slots": "pyro_vae.compile.optimizers",
+    "pyro_vae.compile.store": "pyro_vae.compile.svi",
+    "pyro_vae.compile.updates": "pyro_vae.compile.optimizers",
     "pyro_vae.checkpoint": "pyro_vae.runs",
     "pyro_vae.checkpoint.folder": "pyro_vae.runs.folder",
     "pyro_vae.checkpoint.state": "pyro_vae.runs.state",
@@ -34,7 +40,7 @@ MOVED: dict[str, str] = {
     "pyro_vae.evaluate.listed": "pyro_vae.programs.listed",
     "pyro_vae.evaluate.pareto": "pyro_vae.statistics",
     "pyro_vae.evaluate.sbc": "pyro_vae.evaluate.calibration",
-    "pyro_vae.evaluate.staged": "pyro_vae.compile.staged",
+    "pyro_vae.evaluate.staged": "pyro_vae.compile.cache",
     "pyro_vae.evaluate.trust": "pyro_vae.evaluate.reliability",
     "pyro_vae.evaluate.units": "pyro_vae.checks.units",
     "pyro_vae.microscope": "pyro_vae.debug",

@@ -81,6 +81,11 @@ def test_siblings_make_no_cycle():
     assert not [name for name in edges if reach(name, name)]
 
 
+def test_compile_is_a_library_of_its_own():
+    inside = [path for path in FILES if unit(path) == "compile"]
+    assert len(inside) > 5 and all(imported_units(path) <= {"compile"} for path in inside)
+
+
 def test_files_are_small_enough_to_read():
     assert {p.name: n for p in FILES if (n := len(p.read_text().splitlines())) > 480} == {}
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..checks import Data, opened
-from ..compile.staged import Staged
+from ..compile import Staged
 from ..counted import counted
 from ..data import Split
 from ..programs import (

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..checks import Data, check_rows, opened
-from ..compile.staged import Staged
+from ..compile import Staged
 from ..counted import counted
 from ..data import Split, fingerprint
 from ..deprecation import renamed_arguments

@@ -11,7 +11,7 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from ..base import Posterior
-from ..compile.staged import Staged
+from ..compile import Staged
 from ..data import Split
 from ..deprecation import renamed_attributes
 from ..distributions import IndependentBernoulli

@@ -124,12 +124,13 @@ class Fused:
 
     def record(self) -> "FusedStep":
         r"""Makes the step, which is recorded and compiled at its first call."""
-        from ..compile import FusedStep, slots_of
+        from ..compile import FusedStep, optimized_parameters
 
         if self.progress:
             print("Compiling a step: 5 to 30 s, once.", file=sys.stderr, flush=True)
-        loss, slots = self.eager.loss, slots_of(self.eager.optimizer)
-        return FusedStep(loss, slots, clip_norm=self.eager.clip_norm, modules=[loss.vae])
+        loss = self.eager.loss
+        parameters = optimized_parameters(self.eager.optimizer)
+        return FusedStep(loss, parameters, clip_norm=self.eager.clip_norm, modules=[loss.vae])
 
 
 def compiles(settings: Train, steps_per_epoch: int) -> bool:
