@@ -1,6 +1,5 @@
 r"""All pictures of a run."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +8,7 @@ import torch
 from ..data import Split
 from ..distributions import describe_support
 from ..programs import is_vae
+from ..runs.records import read_metrics
 from .canvas import is_image
 from .data import plot_correlations, plot_reconstructions, plot_samples
 from .diagnosis import plot_curves
@@ -72,7 +72,5 @@ def draw_run(vae: Any, split: Split, metrics: Path | None = None) -> "dict[str, 
     else:
         figures["decoded"] = plot_traversal(vae, split)
     if metrics is not None and metrics.is_file():
-        figures["curves"] = plot_curves(
-            [json.loads(line) for line in metrics.read_text().splitlines()]
-        )
+        figures["curves"] = plot_curves(read_metrics(metrics))
     return figures

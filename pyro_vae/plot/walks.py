@@ -10,8 +10,7 @@ from torch.nn.functional import normalize, one_hot
 
 from ..data import Split
 from ..distributions import describe_support
-from ..evaluate.generate import latent_names
-from ..programs import as_program, dtype_of, sample_sites, undisturbed
+from ..programs import as_program, dtype_of, latent_names, sample_sites, undisturbed
 
 QUANTILES = (0.01, 0.99)
 FEATURES = 10
