@@ -74,14 +74,14 @@ def _dataset(content: Content, source: str, config: File) -> Dataset:
 
 
 def whole_file(
-    path: Path, like: Any, name: str, form: Mapping[str, Any] | None = None
+    path: Path, rules: Any, name: str, form: Mapping[str, Any] | None = None
 ) -> tuple[Split, str]:
     r"""Reads a split of a file, or the whole of one without splits, as training data were read;
     returns it with its name.
 
     Arguments:
         path: The file.
-        like: The settings of the training data.
+        rules: The settings of the training data.
         name: The split; of "all", a file has what it has.
         form: What was found out about the training data, as ``Dataset.record()["form"]``: the
             columns and their codes, the classes, the highest grey level.
@@ -89,8 +89,8 @@ def whole_file(
     Raises:
         ValueError: The file has no such columns, codes or grey levels.
     """
-    rules = {name: getattr(like, name) for name in ("binarize", "range", "seed")}
-    options = like if isinstance(like, File) else File(path=path, **rules)
+    kept = {key: getattr(rules, key) for key in ("binarize", "range", "seed")}
+    options = rules if isinstance(rules, File) else File(path=path, **kept)
     wanted = form and {**form, "columns": [*form["columns"], *form.get("known_columns", ())]}
     content = read(path, options, wanted)
     splits = _splits(content, str(path))
@@ -100,7 +100,7 @@ def whole_file(
         splits = {k: as_trained(s, form, options, content.facts) for k, s in splits.items()}
     say(content.facts)
     made = Dataset.make(options, {("test" if k == "" else k): s for k, s in splits.items()})
-    made = _with_known(made, like, form or {})
+    made = _with_known(made, rules, form or {})
     if name == "all" or "" in splits:
         return made.all(), "all"
     if name not in made.splits:
@@ -108,10 +108,10 @@ def whole_file(
     return made.splits[name], name
 
 
-def _with_known(made: Dataset, like: Any, form: Mapping[str, Any]) -> Dataset:
+def _with_known(made: Dataset, rules: Any, form: Mapping[str, Any]) -> Dataset:
     r"""What the training data bring besides `x`, as far as a file has it: it may lack labels."""
     labelled = all(split.labels is not None for split in made.splits.values())
-    known = {n: c for n, c in like.known.items() if labelled or c != ("label",)}
+    known = {n: c for n, c in rules.known.items() if labelled or c != ("label",)}
     sizes = [form.get("known", {}).get(n, [0])[0] for n, c in known.items() if c == ("label",)]
     config = made.config.model_copy(update={"known": known, "num_labels": None})
     return with_known(replace(made, config=config), max(sizes, default=0)) if known else made
