@@ -14,6 +14,11 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 MOVED: dict[str, str] = {
+    "pyro_vae.checkpoint": "pyro_vae.runs",
+    "pyro_vae.checkpoint.folder": "pyro_vae.runs.folder",
+    "pyro_vae.checkpoint.state": "pyro_vae.runs.state",
+    "pyro_vae.checkpoint.storage": "pyro_vae.runs.storage",
+    "pyro_vae.train.terminal": "pyro_vae.train.progress",
     "pyro_vae.evaluate.checks": "pyro_vae.checks",
     "pyro_vae.evaluate.classical": "pyro_vae.gallery.classical",
     "pyro_vae.evaluate.compare": "pyro_vae.evaluate.comparison",
@@ -32,6 +37,14 @@ MOVED: dict[str, str] = {
     "pyro_vae.evaluate.staged": "pyro_vae.compile.staged",
     "pyro_vae.evaluate.trust": "pyro_vae.evaluate.reliability",
     "pyro_vae.evaluate.units": "pyro_vae.checks.units",
+    "pyro_vae.microscope": "pyro_vae.debug",
+    "pyro_vae.mistakes": "pyro_vae.debug.mistakes",
+    "pyro_vae.mistakes.case": "pyro_vae.debug.case",
+    "pyro_vae.mistakes.data": "pyro_vae.debug.data",
+    "pyro_vae.mistakes.failures": "pyro_vae.debug.programs",
+    "pyro_vae.mistakes.sites": "pyro_vae.debug.sites",
+    "pyro_vae.mistakes.values": "pyro_vae.debug.values",
+    "pyro_vae.mistakes.words": "pyro_vae.debug.words",
 }
 r"""Modules that have moved: the old dotted name, and the new one."""
 
@@ -126,7 +139,7 @@ class _Finder(MetaPathFinder, Loader):
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        return ModuleSpec(name, self) if name in MOVED else None
+        return ModuleSpec(name, self, is_package=True) if name in MOVED else None
 
     def exec_module(self, module: ModuleType) -> None:
         new, module.__class__ = MOVED[module.__name__], _Moved

@@ -3,6 +3,7 @@
 import copy
 import math
 import os
+from collections import Counter
 from itertools import product
 
 import pyro
@@ -154,6 +155,25 @@ def pairs() -> list[tuple[dict, dict, dict]]:
     return chosen
 
 
+def fits(triple: tuple[dict, dict, dict]) -> bool:
+    """Whether prior and posterior have one support, as the registry says without building anything."""
+    prior, posterior = (_support(c, triple[i]) for c, i in (("prior", 0), ("posterior", 2)))
+    if prior == "the posterior's":
+        return triple[2]["kind"] not in ("delta", "per-datum")  # no density at other inputs
+    return prior == posterior
+
+
+def _support(choice: str, kind: dict) -> str:
+    plain, _, straight = REGISTRY[choice][kind["kind"]].support.partition(", or ")
+    return straight.removesuffix(" straight through") if kind.get("straight_through") else plain
+
+
+PAIRS = pairs()
+ALLOWED = [
+    triple for triple in PAIRS if fits(triple)
+]  # `families/test_contracts.py` holds it to it
+
+
 def name_of(triple: tuple[dict, dict, dict]) -> str:
     return "-".join(_name(part) for part in triple)
 
@@ -260,3 +280,24 @@ def shifted(vae, loc=0.0, log_scale=0.0):
         scale[rows, columns] = torch.where(diagonal, tril.exp(), tril)
         bias[:size] += loc * scale.square().sum(1).sqrt()
     return other
+
+
+def each_kind(triples, times):
+    """Triples in which every kind stands so many times, as far as there are."""
+    seen, chosen = Counter(), []
+    for triple in triples:
+        kinds = [(i, name_of((kind,))) for i, kind in enumerate(triple)]
+        if any(seen[kind] < times for kind in kinds):
+            seen.update(kinds)
+            chosen.append(triple)
+    return chosen
+
+
+def few_of(triples, times):
+    """All triples as parameters, of which `make test` takes a part."""
+    few = each_kind(triples, times)
+    return pytest.mark.parametrize(
+        "triple",
+        [pytest.param(t, marks=() if t in few else pytest.mark.slow) for t in triples],
+        ids=name_of,
+    )

@@ -4,8 +4,13 @@ from pathlib import Path
 import pyro
 import pytest
 import torch
+from cpu_seconds import CpuSeconds
 
 torch.set_num_threads(1)  # tests run beside each other
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(CpuSeconds())
 
 
 @pytest.fixture(autouse=True)

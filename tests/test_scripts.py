@@ -1,32 +1,73 @@
 """The scripts and the notebook run as they stand and print finite figures."""
 
+import contextlib
+import io
 import json
 import math
-import os
+import random
 import re
-import subprocess
+import runpy
 import sys
+import warnings
 from pathlib import Path
 
+import matplotlib
+import matplotlib.pyplot
+import numpy as np
+import pyro
 import pytest
+import torch
 from checks import needs_data
 
 ROOT = Path(__file__).parents[1]
 NUMBER = r"-?\d+\.\d+"
 
 
-def run(folder, *args):
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, ROOT / args[0], *args[1:]],
-        cwd=folder,
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+@contextlib.contextmanager
+def as_it_was():
+    """Gives back what a script may set for its whole process."""
+    dtype, threads, rng = torch.get_default_dtype(), torch.get_num_threads(), torch.get_rng_state()
+    numbers, others, modules = np.random.get_state(), random.getstate(), {*sys.modules}
+    try:
+        with (
+            pyro.get_param_store().scope(),
+            matplotlib.rc_context(),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("default")  # as in a process of its own
+            yield
+    finally:
+        matplotlib.pyplot.close("all")
+        torch.set_default_dtype(dtype)
+        torch.set_num_threads(threads)
+        torch.set_rng_state(rng)
+        np.random.set_state(numbers)
+        random.setstate(others)
+        for name in {*sys.modules} - modules:
+            if Path(getattr(sys.modules[name], "__file__", None) or "").is_relative_to(
+                ROOT / "scripts"
+            ):
+                del sys.modules[name]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Runs a script as `python script args` does, in this process, as imports cost the most."""
+
+    def run(script, *args):
+        path, out = ROOT / script, io.StringIO()
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("MPLBACKEND", "Agg")
+        monkeypatch.setattr(sys, "argv", [str(path), *args])
+        monkeypatch.syspath_prepend(path.parent)
+        with as_it_was(), contextlib.redirect_stdout(out):
+            try:
+                runpy.run_path(str(path), run_name="__main__")
+            except SystemExit as end:
+                assert not end.code, end.code
+        return out.getvalue()
+
+    return run
 
 
 def figures(text, *names):
@@ -34,8 +75,8 @@ def figures(text, *names):
     return [float(re.findall(rf"{name}\s*({NUMBER})", text)[-1]) for name in names]
 
 
-def test_svi(tmp_path):
-    out = run(tmp_path, "scripts/svi_mnist.py", "--data", "digits", "--epochs", "3")
+def test_svi(run):
+    out = run("scripts/svi_mnist.py", "--data", "digits", "--epochs", "3")
     first, last = (float(v) for v in re.findall(rf"test ELBO ({NUMBER})", out)[::2])
     assert last > first
     assert figures(out, r"log p\(x\)")[0] > last
@@ -43,22 +84,21 @@ def test_svi(tmp_path):
 
 @needs_data
 @pytest.mark.slow
-def test_svi_on_mnist(tmp_path):
-    out = run(tmp_path, "scripts/svi_mnist.py", "--epochs", "1")
+def test_svi_on_mnist(run):
+    out = run("scripts/svi_mnist.py", "--epochs", "1")
     assert -200 < figures(out, "test ELBO")[0] < -90
 
 
-def test_discrete_latents_against_their_exact_evidence(tmp_path):
-    out = run(tmp_path, "scripts/svi_discrete.py", "--epochs", "6")
+def test_discrete_latents_against_their_exact_evidence(run):
+    out = run("scripts/svi_discrete.py", "--epochs", "6")
     elbo, exact = figures(out, "test ELBO", r"exact log p\(x\)")
     assert elbo < exact
     estimate, exact = figures(out, "importance sampling", "exact")
     assert exact - 2 < estimate < exact + 0.1
 
 
-def test_swapping_priors_and_posteriors(tmp_path):
+def test_swapping_priors_and_posteriors(run):
     out = run(
-        tmp_path,
         "scripts/swap_priors.py",
         "--epochs",
         "3",
@@ -94,11 +134,10 @@ def test_there_are_ten_lessons():
     ],
     ids=lambda path: path.stem,
 )
-def test_a_lesson_runs(path, tmp_path, monkeypatch):
+def test_a_lesson_runs(path, run, monkeypatch):
     """Quickly, at small sizes; each lesson asserts what it claims."""
     monkeypatch.setenv("SMOKE", "1")
-    monkeypatch.setenv("MPLBACKEND", "Agg")
-    run(tmp_path, path.relative_to(ROOT))
+    run(path.relative_to(ROOT))
 
 
 @pytest.mark.parametrize(
@@ -135,16 +174,14 @@ def test_a_lesson_reads_on_the_web(path):
     ],
     ids=lambda path: path.stem,
 )
-def test_a_lesson_holds_at_full_size(path, seed, tmp_path, monkeypatch):
+def test_a_lesson_holds_at_full_size(path, seed, run, monkeypatch):
     monkeypatch.setenv("SEED", str(seed))
-    monkeypatch.setenv("MPLBACKEND", "Agg")
-    run(tmp_path, path.relative_to(ROOT))
+    run(path.relative_to(ROOT))
 
 
-def test_benchmark(tmp_path):
+def test_benchmark(run, tmp_path):
     contenders = ["--contenders", "stock SVI", "ours, eager"]
     out = run(
-        tmp_path,
         "scripts/benchmark.py",
         *["steps", "--workloads", "digits", "--rounds", "1", "--json", "figures.json"],
         *contenders,

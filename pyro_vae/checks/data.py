@@ -7,8 +7,8 @@ from pyro import poutine
 from torch import Tensor
 
 from ..data import Split, check
-from ..distributions import describe, elementwise, support_of
-from ..mistakes import first_mistake
+from ..debug.mistakes import first_mistake
+from ..distributions import describe_support, elementwise, support_of
 from ..objectives.supports import check_supports
 from ..programs import (
     batches,
@@ -123,7 +123,7 @@ def _check_known(value: Tensor, name: str, law: Any, source: str) -> None:
     good = law.support.check(there) if len(there) else torch.ones(0, dtype=torch.bool)
     if not bool(good.all()):
         raise ValueError(
-            f"Expected values of {name} in {describe(law.support)} in {source}; got "
+            f"Expected values of {name} in {describe_support(law.support)} in {source}; got "
             f"{there[~good.reshape(len(there), -1).all(1)][0].tolist()}."
         )
 
@@ -176,6 +176,6 @@ def _outside(name: str, site: Any, start: int, source: str) -> str | None:
     got = f"{float(bad):g}" if bad.numel() == 1 else str(bad.tolist())
     row = f", row {start + place[0]}, position {tuple(place[1:])}" if place else ""
     return (
-        f"Expected values in {describe(support)}, the support of {type(law).__name__} at site "
-        f"{name!r}; got {got} in {source}{row}. Take a likelihood for such data."
+        f"Expected values in {describe_support(support)}, the support of {type(law).__name__} at "
+        f"site {name!r}; got {got} in {source}{row}. Take a likelihood for such data."
     )

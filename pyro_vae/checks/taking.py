@@ -11,7 +11,7 @@ import pyro
 from torch import Tensor
 
 from ..data import Split, as_split
-from ..mistakes import first_mistake
+from ..debug.mistakes import first_mistake
 from ..programs import (
     as_program,
     device_of,

@@ -85,9 +85,9 @@ def test_checks_can_be_skipped_and_that_is_said(tmp_path):
     assert pv.log_marginal(vae, grey, 5, skip_checks=True).log_marginal.isfinite().all()
     history = pv.fit(vae, grey, epochs=2, progress=False, skip_checks=True, out=tmp_path)
     assert history["warning"][0].startswith("Not a density. Expected values in {0, 1}")
-    from pyro_vae import checkpoint
+    from pyro_vae.runs import storage
 
-    _, state = checkpoint.read(checkpoint.newest(tmp_path))
+    _, state = storage.read(storage.newest(tmp_path))
     assert state["settings"]["skip_checks"] is True
     assert "warning" not in pv.fit(vae, x, epochs=1, progress=False, skip_checks=True).rows[0]
 

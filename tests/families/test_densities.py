@@ -92,7 +92,7 @@ def test_likelihoods_have_the_mean_they_say(kind):
     assert z_scores(x, mean + 0.1 * x.std(0)).abs().max() > bound(50)  # the twin
 
 
-def plane(law, reach, points=901):
+def plane(law, reach, points=401):
     """Mass, mean and mean square of a density of the plane, on a grid that widens outwards."""
     u = torch.linspace(-reach, reach, points)
     z = torch.cartesian_prod(u.sinh(), u.sinh())

@@ -30,6 +30,7 @@ from pyro_vae.objectives import (
     Renyi,
     ScoreFunction,
 )
+from pyro_vae.programs import weigh
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -240,6 +241,29 @@ def test_vimco_gradients_are_unbiased():
     _, log_q, log_p = states_of(vae, x)
     elbo = exact_gradient(-(log_q.exp() * (log_p - log_q)).sum(), vae)
     assert not unbiased(found, elbo)
+
+
+def test_vimco_leaves_each_weight_out_by_the_mean_of_the_others():
+    log_w = torch.randn(4, 3)
+    found = VIMCO(4).without_each(log_w)
+    for k in range(4):
+        others = log_w.clone()
+        others[k] = torch.cat([log_w[:k], log_w[k + 1 :]]).mean(0)
+        torch.testing.assert_close(found[k], others.exp().mean(0).log())
+
+
+def test_a_neural_baseline_learns_by_its_squared_error_alone():
+    vae, x = bits_vae()
+    x = x.repeat(20, 1)
+    objective = ScoreFunction(1, "neural", x.shape[1:]).double().eval()
+    parameters = list(objective.baseline.net.parameters())
+    torch.manual_seed(1)
+    found = torch.autograd.grad(objective(vae.model, vae.guide, x).loss, parameters)
+    torch.manual_seed(1)
+    w = weigh(vae.model, vae.guide, x, 1, gradient="score")
+    target = (w.model - w.guide).detach()
+    error = (target - objective.baseline(x, target)).square().mean()
+    torch.testing.assert_close(found, torch.autograd.grad(error, parameters))
 
 
 def test_baselines_cut_the_variance():

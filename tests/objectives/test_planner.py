@@ -21,7 +21,12 @@ REFUSALS = [
     ("standard-normal", "delta", {"estimator": "score-function"}, "AIS from the prior"),
     ("standard-normal", "mean-field-normal", {"estimator": "enumeration"}, "can be listed"),
     ("standard-normal", "mean-field-normal", {"estimator": "iwae", "kl_weight": 0.5}, "KL weight"),
-    ("standard-normal", "mean-field-normal", {"estimator": "vimco", "num_particles": 1}, "at least 2 particles"),
+    (
+        "standard-normal",
+        "mean-field-normal",
+        {"estimator": "vimco", "num_particles": 1},
+        "at least 2 particles",
+    ),
     ("standard-normal", "mean-field-normal", {"estimator": "stl", "free_bits": 1.0}, "free bits"),
     ("standard-normal", "mean-field-normal", {"estimator": "elbo"}, "Expected an estimator"),
 ]
