@@ -1,7 +1,7 @@
 r"""The door through which data enter training and evaluation."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from math import isfinite
 from typing import Any
@@ -97,12 +97,8 @@ def take(
     if not key or split.checked != key:
         violation = ""
         try:
-            if key:
-                with plainly(), _in_words(vae, split):
-                    check_data(vae, split)
-            else:
-                with plainly():
-                    check_program(vae, split)
+            with plainly(), _in_words(vae, split) if key else nullcontext():
+                (check_data if key else check_program)(vae, split)
         except ValueError as error:
             if not skip_checks:
                 raise
