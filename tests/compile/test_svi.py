@@ -93,7 +93,7 @@ def make_vae():
     return PROGRAMS["masked_pixels"]()
 
 
-def many(make, steps=25):
+def many(make, steps=12):
     def repeated():
         model, guide, loss, calls = make()
         return model, guide, loss, (calls * steps)[:steps]

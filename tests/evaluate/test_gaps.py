@@ -148,14 +148,16 @@ def test_a_larger_family_never_looks_worse():
 
 
 @pytest.mark.usefixtures("float64")
-def test_gaps_are_the_closed_forms():
-    vae, exact, x = exact_vae("mean-field")
+@pytest.mark.parametrize("families", [["own"], pytest.param(None, marks=pytest.mark.slow)])
+def test_gaps_are_the_closed_forms(families):
+    vae, exact, x = exact_vae("mean-field", count=50 if families else 100)
     truth = exact.marginal.log_prob(x)
     expected = 0.5 * float(exact.precision.diagonal().log().sum() - torch.logdet(exact.precision))
     assert expected > 0.05
     lazy = shifted(vae, loc=0.5)  # an encoder that is off by s costs s' Lambda s / 2
+    options = {"num_steps": 400, "lr": 0.04} if families else {"num_steps": 1000}
     ledger = pv.gap_ledger(
-        lazy, x, log_p=truth, num_steps=1000, num_samples=20_000, num_particles=16
+        lazy, x, families, log_p=truth, num_samples=20_000, num_particles=16, **options
     )
     assert abs(float(ledger.approximation.mean()) - expected) < 1e-3
     shift = 0.5 * exact.precision.diagonal().rsqrt()
@@ -163,9 +165,10 @@ def test_gaps_are_the_closed_forms():
     assert abs(float(ledger.amortization.mean()) - amortization) < 1e-3
     total = ledger.approximation + ledger.amortization
     torch.testing.assert_close(total, ledger.log_marginal - ledger.elbo)
-    full = truth - ledger.optima["full-covariance"]
-    assert 0 <= full.mean() < 1e-3
     assert "approximation gap" in str(ledger)
+    if families is None:
+        full = truth - ledger.optima["full-covariance"]
+        assert 0 <= full.mean() < 1e-3
 
 
 @pytest.mark.usefixtures("float64")
@@ -205,7 +208,8 @@ def test_the_ledger_of_discrete_latents_and_of_flows():
     ledger = pv.gap_ledger(vae, x, num_steps=100)
     assert list(ledger.optima) == ["own"] and ledger.amortization.mean() > 0
     vae, exact, x = exact_vae("mean-field", count=30)
-    flow = pv.gap_ledger(vae, x, ["own", "planar"], log_p=exact.marginal.log_prob(x))
+    log_p = exact.marginal.log_prob(x)
+    flow = pv.gap_ledger(vae, x, ["own", "planar"], log_p=log_p, num_steps=200, lr=0.04)
     assert flow.optima["planar"].mean() > flow.optima["own"].mean() + 0.02
 
 

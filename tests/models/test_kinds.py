@@ -176,10 +176,19 @@ REFUSED = {
     ("semi-supervised", "information"): "Expected a model of x alone",
     ("two observed sites", "information"): "Expected a model of x alone",
 }
+# Functions that take long meet a few kinds in `make test`, and all of them in `make test-all`.
+LONG = ("CompiledSVI", "diagnose", "gold_posterior", "plot_run", "rate_distortion_curve")
+THESE = ("plain", "sequence", "semi-supervised", "a stranger's module")
 CELLS = [(kind, function) for kind in KINDS for function in FUNCTIONS]
 
 
-@pytest.mark.parametrize(("name", "function"), CELLS, ids=[" | ".join(cell) for cell in CELLS])
+def cell(kind, function):
+    long = function in LONG and kind not in THESE and (kind, function) not in REFUSED
+    marks = [pytest.mark.slow] if long else []
+    return pytest.param(kind, function, marks=marks, id=f"{kind} | {function}")
+
+
+@pytest.mark.parametrize(("name", "function"), [cell(*c) for c in CELLS])
 def test_every_function_takes_every_kind(made, name, function):
     kind = made[name]
     split = as_split(kind.x, **kind.known)
