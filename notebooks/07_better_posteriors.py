@@ -27,7 +27,7 @@ import pyro.distributions as dist
 import torch
 
 import pyro_vae as pv
-from pyro_vae.evaluate import c2st, compare, describe, gold_posterior
+from pyro_vae.evaluate import c2st, compare, describe, nuts_posterior
 from pyro_vae.exact import Exact, linear_gaussian
 
 plt.style.use("tableau-colorblind10")
@@ -244,7 +244,7 @@ assert smoke or 0.2 < ring_gaps["IAF"] < ring_gaps["mean-field"] - 0.2
 
 # %%
 count = 60 if smoke else 1500
-gold = gold_posterior(trained["IAF"], datum, count, num_warmup=50 if smoke else 300, seed=seed)
+gold = nuts_posterior(trained["IAF"], datum, count, num_warmup=50 if smoke else 300, seed=seed)
 ess = float(gold.ess[0])
 print(f"{count} draws, ESS {ess:.0f}, R-hat {float(gold.rhat[0]):.3f}")
 nuts = gold.samples[:, 0]
@@ -341,7 +341,7 @@ for which in rows:
         change = compare(table[less, which].amortization, table[more, which].amortization)
         print(
             f"amortization on {which} digits, width {more} - width {less}: "
-            f"{change.difference:+.2f} +- {change.se:.2f} nats per datum"
+            f"{change.difference:+.2f} +- {change.difference.se:.2f} nats per datum"
         )
 for width in widths:
     test, training = (table[width, which].amortization for which in ("test", "training"))

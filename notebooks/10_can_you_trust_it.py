@@ -32,7 +32,7 @@ from pyro_vae.evaluate import (
     interval_coverage,
     rate_distortion,
     sbc,
-    trust,
+    verdict,
     z_score,
 )
 from pyro_vae.exact import Exact, linear_gaussian
@@ -89,19 +89,19 @@ assert estimate.ess.median() < 400 and estimate.khat.median() > 0.7
 # is the spread of the weights that were seen, and those that matter were not. ESS and $\hat k$ do know here: a few
 # weights carry all, and the fitted tail has hardly a mean.
 #
-# ## A light
+# ## A verdict
 #
-# `trust` looks at the tail of the weights ($\hat k$ above 0.7: the mean does not converge in any useful time), at the
+# `verdict` looks at the tail of the weights ($\hat k$ above 0.7: the mean does not converge in any useful time), at the
 # effective sample size (at least 400), at whether the estimate still rises with the number of samples, and, if
 # given, at annealed importance sampling, the next section.
 
 # %%
-light = trust(estimate)
-print(light.light, "-", light.sentence)
-assert light.light == "amber"
+told = verdict(estimate)
+print(told.colour, "-", told.reason)
+assert told.colour == "amber"
 
 # %% [markdown]
-# ## A green light that is wrong
+# ## A green verdict that is wrong
 #
 # $p(x \mid z) = \mathcal{N}(|z|, 0.2^2)$ does not tell $z$ from $-z$: the posterior has two modes, at about $x$ and
 # $-x$. The guide below has the one at $x$, a tenth too wide. The evidence is a sum over a grid.
@@ -137,9 +137,9 @@ blind = pv.log_marginal(one_mode, folded, num_samples, seed=seed)
 low = folded_truth - blind.log_marginal
 print(describe("too low by", low), "- log 2 is 0.693")
 print(f"ESS: median {blind.ess.median():.0f} of {num_samples}, k-hat {blind.khat.median():.2f}")
-print(trust(blind).light, "-", trust(blind).sentence)
+print(verdict(blind).colour, "-", verdict(blind).reason)
 assert (low - torch.tensor(2.0).log()).abs().max() < 0.05
-assert blind.ess.min() > 0.9 * num_samples and trust(blind).light == "green"
+assert blind.ess.min() > 0.9 * num_samples and verdict(blind).colour == "green"
 
 # %% [markdown]
 # Half of the posterior was never seen, so half of $p(x)$ is missing: $\log 2$ nats. No sample fell there, so nothing
@@ -171,17 +171,17 @@ for count in temperatures:
     print(f"{count:5d} temperatures:", describe("too low by", gap))
 assert gaps[0] > (truth - estimate.log_marginal).mean() > gaps[-1]
 if not smoke:
-    light = trust(estimate, annealed)
-    print(light.light, "-", light.sentence)
-    assert light.light == "red"
+    told = verdict(estimate, annealed)
+    print(told.colour, "-", told.reason)
+    assert told.colour == "red"
 second = pv.ais(one_mode, folded, num_temperatures=30 if smoke else 100, seed=seed)
-light = trust(blind, second)
-print("one mode:", light.light, "-", light.sentence)
-assert light.light == "red"
+told = verdict(blind, second)
+print("one mode:", told.colour, "-", told.reason)
+assert told.colour == "red"
 
 # %% [markdown]
 # Few temperatures are worse than no annealing, many are better. And from the prior the chains find both modes: the
-# green light turns red.
+# green verdict turns red.
 #
 # ## Both sides
 #
@@ -331,7 +331,7 @@ found = compare(a, b)
 print(found.sentence("the model with one feature", "the model with two"))
 unpaired = ((a.var() + b.var()) / 300) ** 0.5
 print(f"unpaired, the error would be {unpaired:.3f}")
-assert found.difference > 0 and found.se < unpaired
+assert found.difference > 0 and found.difference.se < unpaired
 
 # %% [markdown]
 # **A common mistake.** Comparing numbers of different densities. The same pixels, as levels 0 to 16 or

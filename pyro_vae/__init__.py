@@ -8,18 +8,22 @@ wait for torch.
 from importlib import import_module
 from typing import Any
 
-from .deprecation import find_moved
+from .deprecation import MOVED, find_moved
 
 __version__ = "0.2.0"
 
 _MODULES = [
     "base",
+    "checks",
     "compile",
     "config",
     "data",
+    "debug",
     "distributions",
     "evaluate",
     "exact",
+    "flows",
+    "gallery",
     "likelihoods",
     "models",
     "nn",
@@ -29,6 +33,9 @@ _MODULES = [
     "priors",
     "programs",
     "report",
+    "runs",
+    "statistics",
+    "views",
 ]
 _HOMES = {
     "CompiledSVI": "compile",
@@ -42,12 +49,12 @@ _HOMES = {
     "elbo": "evaluate",
     "encode": "evaluate",
     "explain": "objectives",
-    "explain_error": "microscope",
+    "explain_error": "debug",
     "fit": "train",
     "gap_ledger": "evaluate",
     "impute": "evaluate",
-    "inspect_step": "microscope",
-    "load": "checkpoint",
+    "inspect_step": "debug",
+    "load": "runs",
     "log_marginal": "evaluate",
     "plan": "objectives",
     "rate_distortion_curve": "train",
@@ -61,7 +68,7 @@ __all__ = sorted([*_MODULES, *_HOMES])
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(f".{_HOMES[name]}", __name__), name)
-    if name in _MODULES:
+    if name in _MODULES or f"{__name__}.{name}" in MOVED:
         return import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

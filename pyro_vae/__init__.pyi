@@ -1,10 +1,14 @@
 from . import base as base
+from . import checks as checks
 from . import compile as compile
 from . import config as config
 from . import data as data
+from . import debug as debug
 from . import distributions as distributions
 from . import evaluate as evaluate
 from . import exact as exact
+from . import flows as flows
+from . import gallery as gallery
 from . import likelihoods as likelihoods
 from . import models as models
 from . import nn as nn
@@ -14,11 +18,15 @@ from . import posteriors as posteriors
 from . import priors as priors
 from . import programs as programs
 from . import report as report
+from . import runs as runs
+from . import statistics as statistics
+from . import views as views
 from .base import Net as Net
 from .base import Sites as Sites
 from .build import build_vae as build_vae
-from .checkpoint import load as load
 from .compile import CompiledSVI as CompiledSVI
+from .debug import explain_error as explain_error
+from .debug import inspect_step as inspect_step
 from .evaluate import ais as ais
 from .evaluate import bdmc as bdmc
 from .evaluate import diagnose as diagnose
@@ -29,11 +37,10 @@ from .evaluate import impute as impute
 from .evaluate import log_marginal as log_marginal
 from .evaluate import reconstruct as reconstruct
 from .evaluate import sample as sample
-from .microscope import explain_error as explain_error
-from .microscope import inspect_step as inspect_step
 from .models import VAE as VAE
 from .objectives import explain as explain
 from .objectives import plan as plan
+from .runs import load as load
 from .train import fit as fit
 from .train import rate_distortion_curve as rate_distortion_curve
 

@@ -6,8 +6,8 @@ stands in its class attributes; nothing else is read.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any, Literal, Self
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Literal, Self
 
 from pyro.distributions import Distribution
 from torch import Tensor, nn
@@ -173,6 +173,8 @@ class Posterior(Factor, ABC):
         enumerable: Whether all values of :math:`z` can be listed.
         index: Whether ``forward`` takes row numbers, as ``forward(x, index)``.
         passes: How many passes of its networks the density of a foreign value takes.
+        num_outputs: A static method from `latent_dim`, and the options of the constructor that
+            matter, to how many numbers the encoder returns.
     """
 
     support: Constraint = constraints.real
@@ -181,6 +183,7 @@ class Posterior(Factor, ABC):
     enumerable: bool = False
     index: bool = False
     passes: int = 1
+    num_outputs: ClassVar[Callable[..., int]]
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()

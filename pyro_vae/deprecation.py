@@ -7,10 +7,51 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
+from operator import attrgetter
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
-MOVED: dict[str, str] = {}
+T = TypeVar("T")
+
+MOVED: dict[str, str] = {
+    "pyro_vae.compile.graph": "pyro_vae.compile.record",
+    "pyro_vae.compile.seam": "pyro_vae.compile.record",
+    "pyro_vae.compile.signature": "pyro_vae.compile.cache",
+    "pyro_vae.compile.slots": "pyro_vae.compile.optimizers",
+    "pyro_vae.compile.store": "pyro_vae.compile.svi",
+    "pyro_vae.compile.updates": "pyro_vae.compile.optimizers",
+    "pyro_vae.checkpoint": "pyro_vae.runs",
+    "pyro_vae.checkpoint.folder": "pyro_vae.runs.folder",
+    "pyro_vae.checkpoint.state": "pyro_vae.runs.state",
+    "pyro_vae.checkpoint.storage": "pyro_vae.runs.storage",
+    "pyro_vae.train.terminal": "pyro_vae.train.progress",
+    "pyro_vae.evaluate.checks": "pyro_vae.checks",
+    "pyro_vae.evaluate.classical": "pyro_vae.gallery.classical",
+    "pyro_vae.evaluate.compare": "pyro_vae.evaluate.comparison",
+    "pyro_vae.evaluate.coordinates": "pyro_vae.programs.listed",
+    "pyro_vae.evaluate.export": "pyro_vae.views.export",
+    "pyro_vae.evaluate.free": "pyro_vae.evaluate.optima",
+    "pyro_vae.evaluate.generate": "pyro_vae.views.generated",
+    "pyro_vae.evaluate.gold": "pyro_vae.evaluate.nuts",
+    "pyro_vae.evaluate.gradients": "pyro_vae.evaluate.gradient_noise",
+    "pyro_vae.evaluate.imputation": "pyro_vae.views.imputation",
+    "pyro_vae.evaluate.interval": "pyro_vae.statistics",
+    "pyro_vae.evaluate.latent": "pyro_vae.views.latent",
+    "pyro_vae.evaluate.listed": "pyro_vae.programs.listed",
+    "pyro_vae.evaluate.pareto": "pyro_vae.statistics",
+    "pyro_vae.evaluate.sbc": "pyro_vae.evaluate.calibration",
+    "pyro_vae.evaluate.staged": "pyro_vae.compile.cache",
+    "pyro_vae.evaluate.trust": "pyro_vae.evaluate.reliability",
+    "pyro_vae.evaluate.units": "pyro_vae.checks.units",
+    "pyro_vae.microscope": "pyro_vae.debug",
+    "pyro_vae.mistakes": "pyro_vae.debug.mistakes",
+    "pyro_vae.mistakes.case": "pyro_vae.debug.case",
+    "pyro_vae.mistakes.data": "pyro_vae.debug.data",
+    "pyro_vae.mistakes.failures": "pyro_vae.debug.programs",
+    "pyro_vae.mistakes.sites": "pyro_vae.debug.sites",
+    "pyro_vae.mistakes.values": "pyro_vae.debug.values",
+    "pyro_vae.mistakes.words": "pyro_vae.debug.words",
+}
 r"""Modules that have moved: the old dotted name, and the new one."""
 
 
@@ -55,16 +96,59 @@ def renamed_arguments(**names: str) -> Callable[[Any], Any]:
     return decorate
 
 
+def renamed_attributes(**names: str) -> Callable[[type[T]], type[T]]:
+    r"""Decorates a class some of whose attributes have changed, given as ``old="new"``; a new one
+    with a dot is that of an attribute, as in ``rate_se="rate.se"``."""
+
+    def decorate(cls: type[T]) -> type[T]:
+        for old, new in names.items():
+
+            def read(self: Any, old: str = old, new: str = new) -> Any:
+                warn(f"{type(self).__name__}.{old}", f"{type(self).__name__}.{new}")
+                return attrgetter(new)(self)
+
+            setattr(cls, old, property(read))
+        return cls
+
+    return decorate
+
+
+class RenamedKeys(dict[str, Any]):
+    r"""Creates a dict some of whose keys have changed: old ones can be read, with a warning.
+
+    Arguments:
+        values: The values by their new keys.
+        names: The new keys by the old ones.
+    """
+
+    def __init__(self, values: Mapping[str, Any], **names: str) -> None:
+        super().__init__(values)
+        self.names = names
+
+    def __missing__(self, key: str) -> Any:
+        if key not in self.names:
+            raise KeyError(key)
+        warn(f"The key {key!r}", repr(self.names[key]))
+        return self[self.names[key]]
+
+
+class _Moved(ModuleType):
+    r"""A module under its old name, which may be that of a function that the package still has."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return getattr(self, self.__name__.rpartition(".")[2])(*args, **kwargs)
+
+
 class _Finder(MetaPathFinder, Loader):
     r"""Finds modules under their old names."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        return ModuleSpec(name, self) if name in MOVED else None
+        return ModuleSpec(name, self, is_package=True) if name in MOVED else None
 
     def exec_module(self, module: ModuleType) -> None:
-        new = MOVED[module.__name__]
+        new, module.__class__ = MOVED[module.__name__], _Moved
         warn(module.__name__, new, stacklevel=2)
         found = vars(import_module(new))
         vars(module).update({k: v for k, v in found.items() if not k.startswith("__")})

@@ -11,7 +11,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 from .counted import rule_of
-from .distributions.support import describe
+from .distributions.support import describe_support
 
 SUPPLIED = ["latent_dim", "encoder", "decoder", "event_dim", "x_shape", "posterior"]
 SUPPLIED += ["training_rows", "num_data"]
@@ -62,7 +62,7 @@ def entry_of(cls: Any) -> dict[str, Any] | None:
     return {
         "target": f"{cls.__module__}.{cls.__qualname__}",
         "formula": cls.formula,
-        "support": cls.support_name or describe(cls.support),
+        "support": cls.support_name or describe_support(cls.support),
         "advice": cls.advice,
         "network": bool({"encoder", "decoder"} & parameters.keys()),
         "options": options,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .data import Split
 from .evaluate import Diagnosis
 from .evaluate.collapse import ACTIVE
+from .statistics import Mean
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,7 +33,7 @@ def sections(diagnosis: Diagnosis) -> list[Section]:
     r"""Returns what a page says, in four answers."""
     return [
         _how_good(diagnosis),
-        ("How sure is that?", [], [diagnosis.light.sentence]),
+        ("How sure is that?", [], [diagnosis.verdict.reason]),
         _what_limits(diagnosis),
         ("What to try?", [], diagnosis.advice),
         *([("Left out", [], diagnosis.notes)] if diagnosis.notes else []),
@@ -40,10 +41,10 @@ def sections(diagnosis: Diagnosis) -> list[Section]:
 
 
 def _how_good(diagnosis: Diagnosis) -> Section:
-    f = diagnosis.figures
+    f = diagnosis.metrics
     rows = [
-        ("log p(x)", f"{f['log_marginal']:.3f} +- {f['log_marginal_se']:.3f}"),
-        ("ELBO", f"{f['elbo']:.3f} +- {f['elbo_se']:.3f}"),
+        ("log p(x)", _mean(f, "log_marginal")),
+        ("ELBO", _mean(f, "elbo")),
     ]
     if "bits_per_dim" in f:
         rows.append(("bits per dimension", f"{f['bits_per_dim']:.4f}"))
@@ -64,14 +65,14 @@ def _what_limits(diagnosis: Diagnosis) -> Section:
         if ledger is not None:
             count = len(ledger.elbo)
             gaps = (("approximation", ledger.approximation), ("amortization", ledger.amortization))
-            for gap, values in gaps:
-                error = ledger.error(values)
+            for kind, values in gaps:
+                mean = ledger.mean(values)
                 first = next(iter(ledger.optima))
                 against = "" if first == "own" else f", against {first} q"
-                where = f"{gap} gap, {count} {name} data{against}"
-                rows.append((where, f"{float(values.mean()):.3f} +- {error:.3f}"))
-    difference, error = diagnosis.train_gap
-    rows.append(("ELBO of training minus test data", f"{difference:.3f} +- {error:.3f}"))
+                where = f"{kind} gap, {count} {name} data{against}"
+                rows.append((where, f"{mean:.3f} {mean.error}"))
+    gap = diagnosis.train_gap
+    rows.append(("ELBO of training minus test data", f"{gap:.3f} {gap.error}"))
     rows.append(("rate, KL(q(z | x) || p(z))", f"{float(rate.rate):.3f}"))
     rows.append(("distortion, -E log p(x | z)", f"{float(rate.distortion):.3f}"))
     active, units = int((diagnosis.activity > ACTIVE).sum()), len(diagnosis.activity)
@@ -106,11 +107,11 @@ def _what_limits(diagnosis: Diagnosis) -> Section:
     return "What limits it?", rows, unfinished
 
 
-def _mean(figures: dict[str, float], key: str) -> str:
-    value = figures[key]
-    if isinf(value):
+def _mean(metrics: dict[str, Any], key: str) -> str:
+    mean = Mean(metrics[key], metrics[f"{key}_se"])
+    if isinf(mean):
         return "infinite: q has no density at some true z"
-    return f"{value:.3f} +- {figures[key + '_se']:.3f}"
+    return f"{mean:.3f} {mean.error}"
 
 
 def _range(values: "Tensor") -> str:
@@ -125,7 +126,7 @@ def _range(values: "Tensor") -> str:
 
 def text(diagnosis: Diagnosis, title: str) -> str:
     r"""Returns the page for a terminal."""
-    lines = [f"{title}: {diagnosis.light.light} light"]
+    lines = [f"{title}: {diagnosis.verdict.colour}"]
     for name, rows, sentences in sections(diagnosis):
         lines.append(f"\n{name}")
         width = max((len(row[0]) for row in rows), default=0)
@@ -136,11 +137,11 @@ def text(diagnosis: Diagnosis, title: str) -> str:
 
 def html(diagnosis: Diagnosis, title: str, figures: "dict[str, Figure]") -> str:
     r"""Returns the page for a browser: one file, pictures inside."""
-    light = diagnosis.light.light
+    colour = diagnosis.verdict.colour
     parts = [
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>",
         f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>",
-        f"<h1>{escape(title)} <span class='light' style='background:{COLOURS[light]}'>{light}"
+        f"<h1>{escape(title)} <span class='light' style='background:{COLOURS[colour]}'>{colour}"
         "</span></h1>",
     ]
     for name, rows, sentences in sections(diagnosis):

@@ -36,7 +36,6 @@ from pyro.infer import SVI, JitTrace_ELBO, Trace_ELBO, TraceGraph_ELBO
 from torch import nn
 
 import pyro_vae as pv
-from pyro_vae.compile.products import faster_library, mm_onednn
 
 LR = 1e-3
 
@@ -232,17 +231,14 @@ def ours_eager(w: Workload):
     return advance
 
 
-def ours(w: Workload, several: bool = False):
+def ours(w: Workload):
     model, guide = programs(w, w.vae())
     x = w.data()
     svi = pv.CompiledSVI(model, guide, pyro.optim.Adam({"lr": LR}), w.loss())
 
     def advance(n):
-        if several:
-            svi.run(n, x)
-        else:
-            for _ in range(n):
-                svi.step(x)
+        for _ in range(n):
+            svi.step(x)
 
     advance(2)
     return advance
@@ -362,7 +358,6 @@ def products(w: Workload):
     """The matrix products of a step: forward, and two of each backward."""
     if w.kind != "mlp" or w.particles > 1:
         return None
-    multiply = mm_onednn if faster_library() == "onednn" else torch.mm
     d, h, z, b = w.x_shape[0], w.hidden, w.latent_dim, w.batch_size
     pairs = []
     for i, o, first in ((d, h, True), (h, 2 * z, False), (z, h, False), (h, d, False)):
@@ -372,7 +367,7 @@ def products(w: Workload):
     def advance(n):
         for _ in range(n):
             for a, c in pairs:
-                multiply(a, c)
+                torch.mm(a, c)
 
     return advance
 
@@ -405,7 +400,6 @@ CONTENDERS: dict[str, Callable] = {
     "pythae": pythae,
     "ours, eager": ours_eager,
     "ours, compiled": ours,
-    "ours, several steps a call": lambda w: ours(w, several=True),
     "matrix products": products,
     "floor: products and Adam": products_and_adam,
 }
@@ -559,7 +553,6 @@ def machine() -> dict:
         "torch": torch.__version__,
         "pyro": pyro.__version__,
         "python": platform.python_version(),
-        "matrix_products": faster_library(),
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
 

@@ -22,21 +22,19 @@ LATENT_DIM = 8
 
 
 pyro.set_rng_seed(0)
-data = pv.data.load(pv.config.Digits())
+data = pv.data.digits()
 x_shape, scale = data.train.x_shape, data.train.scale
 
 vae = pv.VAE(
     pv.priors.Bernoulli(LATENT_DIM),
     pv.likelihoods.Binomial(pv.nn.MLP(LATENT_DIM, [100], x_shape), total_count=16, event_dim=3),
-    pv.posteriors.Bernoulli(
-        nn.Sequential(pv.nn.Divide(scale), pv.nn.MLP(x_shape, [100], LATENT_DIM))
-    ),
+    pv.posteriors.Bernoulli(pv.nn.MLP(x_shape, [100], LATENT_DIM, scale=scale)),
 )
 
 # The gradient of E_q[f(z)] is E_q[(f(z) - b(x)) grad log q(z | x)]: any baseline b leaves its mean
 # alone, a good one cuts its variance. This one guesses log p(x, z) - log q(z | x) from x, datum by
 # datum, so a smaller last batch is nothing special; TraceGraph_ELBO trains it by squared error.
-baseline = nn.Sequential(pv.nn.Divide(scale), pv.nn.MLP(x_shape, [50], 1), nn.Flatten(0))
+baseline = nn.Sequential(pv.nn.MLP(x_shape, [50], 1, scale=scale), nn.Flatten(0))
 
 
 def infer(site):

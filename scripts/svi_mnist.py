@@ -23,23 +23,20 @@ args = parser.parse_args()
 pyro.set_rng_seed(0)
 
 # Data: a split makes x of shape (B, 1, H, W) when its rows are visited. MNIST's grey pixels become
-# bits, drawn anew at every visit; digits are counts 0..16.
-kind = pv.config.MNIST(binarize="dynamic", valid=0) if args.data == "mnist" else pv.config.Digits()
-data = pv.data.load(kind)
+# bits, drawn again at every visit; digits are counts 0..16.
+data = pv.data.mnist(valid=0) if args.data == "mnist" else pv.data.digits()
 x_shape = data.train.x_shape
 
 # The three assumptions: p(z), p(x | z), q(z | x)
 latent_dim = 32 if args.data == "mnist" else 8
 decoder = pv.nn.MLP(latent_dim, [200, 200], x_shape)
-encoder = pv.nn.MLP(x_shape, [200, 200], 2 * latent_dim)
+encoder = pv.nn.MLP(x_shape, [200, 200], 2 * latent_dim, scale=data.train.scale)
 vae = pv.VAE(
     prior=pv.priors.StandardNormal(latent_dim),
     likelihood=pv.likelihoods.Bernoulli(decoder, event_dim=3)
     if args.data == "mnist"
     else pv.likelihoods.Binomial(decoder, total_count=16, event_dim=3),
-    posterior=pv.posteriors.MeanFieldNormal(
-        torch.nn.Sequential(pv.nn.Divide(data.train.scale), encoder)
-    ),
+    posterior=pv.posteriors.MeanFieldNormal(encoder),
 )
 
 # SVI: maximize E_q[log p(x, z) - log q(z | x)], summed over the batch, by Adam

@@ -16,6 +16,7 @@ LAYERS = [
         "config",
         "params",
         "deprecation",
+        "statistics",
         "registration",
         "nn",
         "transforms",
@@ -25,11 +26,11 @@ LAYERS = [
         "precision",
         "counted",
     ],
-    ["base", "programs"],
+    ["base", "flows", "programs", "gallery"],
     ["priors", "likelihoods", "posteriors"],
     ["models"],
     ["objectives", "compile", "build", "exact"],
-    ["checkpoint", "evaluate", "microscope", "mistakes"],
+    ["runs", "checks", "views", "evaluate", "debug"],
     ["train", "plot", "report"],
     ["cli"],
 ]
@@ -78,6 +79,11 @@ def test_siblings_make_no_cycle():
         )
 
     assert not [name for name in edges if reach(name, name)]
+
+
+def test_compile_is_a_library_of_its_own():
+    inside = [path for path in FILES if unit(path) == "compile"]
+    assert len(inside) > 5 and all(imported_units(path) <= {"compile"} for path in inside)
 
 
 def test_files_are_small_enough_to_read():

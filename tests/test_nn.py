@@ -44,3 +44,19 @@ def test_activations_by_any_name():
     assert pv.nn.find_activation("SILU") is torch.nn.SiLU
     with pytest.raises(ValueError, match="Did you mean ReLU"):
         pv.nn.find_activation("ReLUU")
+
+
+@pytest.mark.parametrize("make", [lambda **o: pv.nn.MLP((1, 8, 8), [7], 4, **o),
+                                  lambda **o: pv.nn.ConvEncoder((1, 8, 8), 4, **o)])  # fmt: skip
+def test_scale_divides_the_input(make):
+    x = 16 * torch.rand(5, 1, 8, 8)
+    torch.manual_seed(0)
+    scaled = make(scale=16)
+    torch.manual_seed(0)
+    plain = make()
+    assert torch.equal(scaled(x), torch.nn.Sequential(pv.nn.Divide(16), plain)(x))
+    assert scaled.state_dict().keys() == plain.state_dict().keys()  # as in checkpoints before
+
+
+def test_scale_of_a_split_is_that_of_its_levels():
+    assert pv.data.digits().train.scale == 16 and pv.data.digits(range="unit").train.scale == 1

@@ -13,9 +13,9 @@ from pyro_vae import randomness
 from pyro_vae.data import Split
 from pyro_vae.evaluate import (
     active_units,
-    gold_posterior,
     information,
     interval_coverage,
+    nuts_posterior,
     predictive_check,
     rate_distortion,
     sbc,
@@ -40,7 +40,7 @@ def test_asking_changes_nothing():
         lambda: rate_distortion(vae, x),
         lambda: information(vae, x),
         lambda: sbc(vae, 100, 9),
-        lambda: gold_posterior(vae, x[:1], 20, num_warmup=5),
+        lambda: nuts_posterior(vae, x[:1], 20, num_warmup=5),
         lambda: predictive_check(vae, x, num_replications=2),
         lambda: interval_coverage(vae, x, num_draws=2),
     ):

@@ -22,20 +22,18 @@ def main(argv: list[str] | None = None) -> int:
     args = sys.argv[1:] if argv is None else argv
     try:
         warnings.showwarning = _show_warning
-        from .arguments import parse
-        from .commands import RUN
+        from .parsing import parse
 
         if args == ["--version"]:
             from importlib.metadata import version
 
             print(f"pyro_vae {version('pyro_vae')}")
             return 0
-        command, flags = parse(args)
-        RUN[type(command)](command, flags)
+        parse(args)()
         if sys.stdout is not None:
             sys.stdout.flush()
     except KeyboardInterrupt:
-        kept = " With --kept FILE what is done is kept." if args[:1] == ["evaluate"] else ""
+        kept = " With --cache FILE finished rows are kept." if args[:1] == ["evaluate"] else ""
         if args[:1] != ["train"]:
             print(f"\nStopped.{kept}", file=sys.stderr)
         return 130

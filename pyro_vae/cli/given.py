@@ -22,15 +22,16 @@ def given_values(
     """
     import torch
 
-    from ..distributions import describe
-    from ..plot.latent import latent_laws
+    from ..distributions import describe_support
+    from ..plot.walks import latent_laws
 
     shapes_known = {name: tuple(shape) for name, shape in form.get("known", {}).items()}
     known = {name: shape for name, shape in shapes_known.items() if name in vae.conditions}
     some = {n: torch.zeros(2, *shape) for n, shape in known.items()}
     laws = latent_laws(vae, 2, some)
     labels = {n for n, columns in known_as.items() if tuple(columns) == ("label",)}
-    classes = {n for n, law in laws.items() if describe(law.support) == "one-hot blocks"} | labels
+    blocks = {n for n, law in laws.items() if describe_support(law.support) == "one-hot blocks"}
+    classes = blocks | labels
     values: dict[str, Any] = {}
     for text in told:
         name, equals, value = text.partition("=")

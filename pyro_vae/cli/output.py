@@ -1,10 +1,9 @@
 r"""What commands write: whole files under the names that were asked for, or none."""
 
 import csv
-import json
 import sys
 from collections.abc import Mapping, Sequence
-from math import isfinite, isnan
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +76,29 @@ def named_columns(x: Any, columns: Sequence["Column"]) -> dict[str, Any]:
     return found
 
 
+def write_data(
+    out: Path, x: Any, form: Mapping[str, Any], keys: Mapping[str, Any], what: str
+) -> None:
+    r"""Writes data of a model: a table with the names that the training data had, else an array.
+
+    Arguments:
+        out: The file.
+        x: The data.
+        form: What a run records of the form of its data.
+        keys: Columns that join them with the user's file.
+        what: ``"sample"`` or ``"mean"``; means of codes are no categories.
+    """
+    from ..data import Column
+
+    columns = [Column(name, tuple(codes)) for name, codes in form.get("columns", ())]
+    if out.suffix.lower() == ".csv" and columns:
+        if what == "mean":
+            columns = [Column(column.name) for column in columns]
+        write_arrays(out, {**keys, **named_columns(x, columns)})
+    else:
+        write_arrays(out, {"x": x, **keys})
+
+
 def _write_table(path: Path, arrays: Mapping[str, Any]) -> None:
     import numpy as np
 
@@ -102,19 +124,6 @@ def save_picture(figure: Any, run: Path, name: str, title: str) -> None:
     path.parent.mkdir(exist_ok=True)
     save(figure, path, title)
     print(f"Picture: {path}")
-
-
-def to_json(record: Mapping[str, Any]) -> str:
-    r"""A record as JSON, which has no NaN and no infinity: they are null."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: plain(part) for key, part in value.items()}
-        if isinstance(value, list | tuple):
-            return [plain(part) for part in value]
-        return None if isinstance(value, float) and not isfinite(value) else value
-
-    return json.dumps(plain(dict(record)), allow_nan=False)
 
 
 def announce(text: str) -> None:

@@ -1,8 +1,32 @@
-r"""Staging: a Pyro program recorded once as a graph of tensors, and compiled.  (layer 4)"""
+r"""Compilation: a Pyro program recorded once as a graph of tensors, and compiled.  (layer 4)
 
-from .seam import NotStatic
-from .slots import slots_of
+`externals` finds what a program reads and writes, `record` makes the graph, `backend` compiles it,
+`cache` keeps one for every kind of call, `optimizers` puts the update into it, `step` checks and
+runs it, `svi` is Pyro's SVI on top. Nothing here imports the rest of the package.
+"""
+
+import warnings
+from typing import Any
+
+from .cache import Staged
+from .optimizers import optimized_parameters
+from .record import NotStatic
 from .step import FusedStep, Mismatch
 from .svi import CompiledSVI
 
-__all__ = ["CompiledSVI", "FusedStep", "Mismatch", "NotStatic", "slots_of"]
+__all__ = [
+    "CompiledSVI",
+    "FusedStep",
+    "Mismatch",
+    "NotStatic",
+    "Staged",
+    "optimized_parameters",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "slots_of":
+        new = f"{__name__}.optimized_parameters"
+        warnings.warn(f"{__name__}.slots_of is now {new}.", DeprecationWarning, stacklevel=2)
+        return optimized_parameters
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

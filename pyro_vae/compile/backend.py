@@ -10,18 +10,17 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.fx import Graph as FxGraph
 
 from .externals import keep, restore, undisturbed_randomness
-from .graph import Graph
+from .record import Graph
 
+aten = torch.ops.aten
 Backend = Literal["inductor", "graph"]
-Library = Literal["blas", "onednn"]
 Function = Callable[..., Sequence[Tensor]]
 
 
-def compile_graph(
-    graph: Graph, args: Sequence[Tensor], backend: Backend, library: Library | None = None
-) -> Function:
+def compile_graph(graph: Graph, args: Sequence[Tensor], backend: Backend) -> Function:
     r"""Makes a function of a graph's arguments.
 
     Arguments:
@@ -29,7 +28,6 @@ def compile_graph(
         args: Arguments of the shapes to come.
         backend: ``"inductor"`` compiles; ``"graph"`` runs the operations one by one, as happens
             where there is no C++ compiler or it refuses the graph.
-        library: What computes large matrix products on a CPU; the faster one by default.
 
     Returns:
         A function that takes the arguments and returns what the graph returns.
@@ -39,7 +37,7 @@ def compile_graph(
     run: Function = graph.module
     if backend == "inductor" and has_compiler():
         try:
-            run = inductor(graph, inputs, library)
+            run = inductor(graph, inputs)
         except Exception as error:  # an operation that it does not know, say
             reason = str(error).strip().partition("\n")[0]
             print(
@@ -69,11 +67,9 @@ def has_compiler() -> bool:
     return found
 
 
-def inductor(graph: Graph, inputs: Sequence[Tensor], library: Library | None) -> Function:
+def inductor(graph: Graph, inputs: Sequence[Tensor]) -> Function:
     r"""Compiles a graph for the device of its inputs."""
     from torch._inductor.compile_fx import compile_fx, compile_fx_inner
-
-    from .products import Products, faster_library
 
     cpu = all(tensor.device.type == "cpu" for tensor in inputs)
     options: dict[str, Any] = {
@@ -84,7 +80,7 @@ def inductor(graph: Graph, inputs: Sequence[Tensor], library: Library | None) ->
         options |= {
             "cpp_wrapper": True,
             "cpp.min_chunk_size": 4096,  # a shorter loop is not worth a second thread
-            "post_grad_custom_post_pass": Products(library or faster_library()),
+            "post_grad_custom_post_pass": split_bias(),
         }
     inner: list[Any] = []
 
@@ -101,6 +97,31 @@ def inductor(graph: Graph, inputs: Sequence[Tensor], library: Library | None) ->
     if len(inner) > 1 or count != len(inputs):
         return outer  # type: ignore[return-value]
     return lambda *tensors: compiled(list(tensors))  # without the wrapper, which has no work here
+
+
+@lru_cache
+def split_bias() -> Any:
+    r"""Returns a pass over inductor's graph that adds the bias of a matrix product in the loop
+    that reads the product, not by a pass of its own."""
+    from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_files
+
+    class SplitBias(CustomGraphPass):
+        def __call__(self, graph: FxGraph) -> None:
+            for node in graph.find_nodes(op="call_function", target=aten.addmm.default):
+                bias, a, b = node.args
+                if node.kwargs or bias.meta["val"].dim() != 1:
+                    continue
+                with graph.inserting_before(node):
+                    product = graph.call_function(aten.mm.default, (a, b))
+                    total = graph.call_function(aten.add.Tensor, (product, bias))
+                product.meta, total.meta = dict(node.meta), dict(node.meta)
+                node.replace_all_uses_with(total)
+                graph.erase_node(node)
+
+        def uuid(self) -> Any:
+            return get_hash_for_files((__file__,))
+
+    return SplitBias()
 
 
 class Replay:

@@ -1,7 +1,8 @@
 r"""Stochastic variational inference whose step is one compiled graph."""
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from inspect import ismethod
 from typing import Any, Literal
 
@@ -13,16 +14,11 @@ from pyro.optim import PyroOptim
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..objectives import Objective
 from .backend import Backend
-from .cache import Cache
-from .seam import NotStatic
-from .signature import Call
-from .slots import SMALL, slots_of
+from .cache import Cache, Call
+from .optimizers import optimized_parameters
+from .record import NotStatic
 from .step import FusedStep, Mismatch
-from .store import owned, values_kept_in_place
-
-STEPS_PER_CALL = 4  # more take longer to compile and gain little
 
 
 class CompiledSVI:
@@ -44,8 +40,9 @@ class CompiledSVI:
         optimizer: A :mod:`pyro.optim` optimizer, or a class or instance of :mod:`torch.optim`.
             The update of Adam, AdamW, SGD, RMSprop and ClippedAdam is in the graph; others step
             eagerly on its gradients.
-        loss: A :class:`pyro.infer.ELBO`, a :class:`pyro_vae.objectives.Objective`, or a function
-            of model, guide and their arguments.
+        loss: A :class:`pyro.infer.ELBO`, or a function of model, guide and their arguments that
+            returns the loss or has it as an attribute ``loss``, such as an objective of
+            :mod:`pyro_vae.objectives`.
         backend: ``"inductor"``, or ``"graph"`` for the recorded operations one by one.
         not_static: ``"raise"``, or ``"eager"`` to go on without a graph where there can be none.
 
@@ -71,7 +68,7 @@ class CompiledSVI:
         model: Callable,
         guide: Callable,
         optimizer: PyroOptim | Optimizer | type[Optimizer],
-        loss: ELBO | Objective | Callable,
+        loss: ELBO | Callable,
         *,
         backend: Backend = "inductor",
         not_static: Literal["raise", "eager"] = "raise",
@@ -86,13 +83,11 @@ class CompiledSVI:
         self.model, self.guide, self.optimizer, self.loss = model, guide, optimizer, loss
         self.backend, self.not_static = backend, not_static
         self.fused: FusedStep | None = None
-        self.gathered: FusedStep | None = None
         self.losses: Cache | None = None
         self.modules = owners(model, guide)
         self.parameters: dict[str, Tensor] = {}
-        self.moved: set[int] = set()
+        self.with_gradient: set[int] = set()
         self.eager = False
-        self._calls = 0
 
     # --- What SVI offers ------------------------------------------------------------------------
 
@@ -101,11 +96,11 @@ class CompiledSVI:
         if self.fused is None or self.eager:
             return self._eager_step(*args, **kwargs)
         try:
-            figures = self.fused(*args, **kwargs)
+            outputs = self.fused(*args, **kwargs)
         except (NotStatic, Mismatch) as error:
             self._give_up(error)
             return self._eager_step(*args, **kwargs)
-        return figures[0] if len(figures) == 2 else torch.stack(figures[:-1])
+        return outputs[0] if len(outputs) == 2 else torch.stack(outputs[:-1])
 
     def evaluate_loss(self, *args: Any, **kwargs: Any) -> Tensor:
         r"""Returns an estimate of the loss, a 0-dim tensor; no parameter moves."""
@@ -125,7 +120,7 @@ class CompiledSVI:
     def run(
         self, num_steps: int, *args: Any, batch_size: int | None = None, **kwargs: Any
     ) -> Tensor:
-        r"""Takes steps, several in a call where the model is small.
+        r"""Takes steps.
 
         Arguments:
             num_steps: How many.
@@ -138,81 +133,35 @@ class CompiledSVI:
         Returns:
             The losses, of shape `(num_steps,)`.
         """
+        every, names = (*args, *kwargs.values()), (*kwargs,)
         order = None
         if batch_size is not None:
-            first = next(iter((*args, *kwargs.values())))
-            order = shuffled(len(first), batch_size, num_steps).to(first.device)
-        losses: list[Tensor] = []
-        taken = 0
-        while taken < num_steps:
-            size = self._steps_per_call()
-            size = size if taken + size <= num_steps and (order is not None or not kwargs) else 1
-            rows = None if order is None else order[taken : taken + size]
-            losses.append(self._steps(size, args, kwargs, rows))
-            taken += size
-        return torch.cat(losses)
+            order = shuffled(len(every[0]), batch_size, num_steps).to(every[0].device)
+        losses = []
+        for i in range(num_steps):
+            batch = every if order is None else gather(order[i], every)
+            count = len(batch) - len(names)
+            losses.append(self.step(*batch[:count], **dict(zip(names, batch[count:]))))
+        return torch.stack(losses)
 
     @property
     def bad_steps(self) -> int:
         r"""How many steps were not finite and moved nothing; asking waits for the device."""
-        return sum(int(fused.bad_steps) for fused in (self.fused, self.gathered) if fused)
+        return int(self.fused.bad_steps) if self.fused else 0
 
     def explain_graph(self) -> str:
         r"""Tells what was recorded, and for which kinds of arguments."""
-        caches = {"step": self.fused, "step of a batch": self.gathered}
-        lines = [f"{name} {fused.cache.explain()}" for name, fused in caches.items() if fused]
+        lines = [f"step {self.fused.cache.explain()}"] if self.fused else []
         if self.losses is not None:
             lines.append(f"loss {self.losses.explain()}")
         return "\n".join(lines) or "No step was recorded yet."
 
     # --- Steps ----------------------------------------------------------------------------------
 
-    def _steps(
-        self, size: int, args: tuple, kwargs: dict[str, Any], rows: Tensor | None
-    ) -> Tensor:
-        r"""Takes steps on batches of rows, or on the arguments as they are."""
-        every, names = (*args, *kwargs.values()), (*kwargs,)
-        if self.fused is None or self.eager:
-            batches = [every] * size if rows is None else [gather(row, every) for row in rows]
-            calls = [apart(batch, names) for batch in batches]
-            return torch.stack([self.step(*given, **known) for given, known in calls])
-        fused, stacked = self.fused, [False] * len(every)
-        if rows is not None:
-            if self.gathered is None:
-                self.gathered = self._gathered(names)
-            fused, stacked, every = self.gathered, [True, *stacked], (rows, *every)
-        try:
-            if size > 1:
-                return fused.several(size, *every, stacked=stacked)[0]
-            if rows is None:
-                return fused(*args, **kwargs)[0][None]
-            return fused(*(a[0] if own else a for a, own in zip(every, stacked)))[0][None]
-        except (NotStatic, Mismatch) as error:
-            self._give_up(error)
-            return self._steps(size, args, kwargs, rows)
-
-    def _gathered(self, names: tuple[str, ...]) -> FusedStep:
-        r"""A step that takes its batch out of all rows by itself."""
-        assert self.fused is not None
-
-        def program(row: Tensor, *every: Any) -> list[Any]:
-            args, kwargs = apart(gather(row, every), names)
-            return self._program(*args, **kwargs)
-
-        return FusedStep(program, self.fused.slots, backend=self.backend, modules=self.modules)
-
-    def _steps_per_call(self) -> int:
-        r"""One at first and now and then, when a step is checked; several where that pays."""
-        self._calls += 1
-        if self.fused is None or self.fused.left or self._calls < 5 or self._calls % 250 == 0:
-            return 1
-        small = sum(slot.parameter.numel() for slot in self.fused.slots) < SMALL
-        return STEPS_PER_CALL if small else 1
-
     def _eager_step(self, *args: Any, **kwargs: Any) -> Tensor:
         r"""Takes a step as SVI does, with every check that is on."""
         found_by = poutine.trace(param_only=True)
-        with torch.enable_grad(), found_by as capture, values_kept_in_place():
+        with torch.enable_grad(), found_by as capture, store_updated_in_place():
             losses = self._losses_and_grads(*args, **kwargs)
         self.parameters = owned(capture.trace)
         parameters = list({id(p): p for p in self.parameters.values()}.values())
@@ -234,7 +183,7 @@ class CompiledSVI:
         if self.fused is None:
             self.fused = FusedStep(
                 self._program,
-                slots_of(self.optimizer, parameters),
+                optimized_parameters(self.optimizer, parameters),
                 backend=self.backend,
                 modules=self.modules,
             )
@@ -243,7 +192,7 @@ class CompiledSVI:
 
     def _program(self, *args: Any, **kwargs: Any) -> list[Any]:
         r"""Loss and gradients, as they are recorded."""
-        with poutine.trace(param_only=True) as capture, values_kept_in_place():
+        with poutine.trace(param_only=True) as capture, store_updated_in_place():
             losses = self._losses_and_grads(*args, **kwargs)
         found = owned(capture.trace)
         for name, parameter in found.items():
@@ -259,20 +208,19 @@ class CompiledSVI:
     def _zero_gradients(self, parameters: Iterable[Tensor]) -> None:
         r"""Gives parameters a gradient of zero that have none now and had one, as SVI does."""
         for p in parameters:
-            if p.grad is None and id(p) in self.moved:
+            if p.grad is None and id(p) in self.with_gradient:
                 p.grad = torch.zeros_like(p)
-            elif p.grad is not None and id(p) not in self.moved:
-                self.moved.add(id(p))
-                for fused in (self.fused, self.gathered):
-                    if fused is not None:
-                        fused.cache.entries.clear()
+            elif p.grad is not None and id(p) not in self.with_gradient:
+                self.with_gradient.add(id(p))
+                if self.fused is not None:
+                    self.fused.cache.entries.clear()
 
     def _losses_and_grads(self, *args: Any, **kwargs: Any) -> list[Any]:
         if isinstance(self.loss, ELBO):
             loss = self.loss.loss_and_grads(self.model, self.guide, *args, **kwargs)
             return list(loss) if isinstance(loss, tuple) else [loss]
         loss = self.loss(self.model, self.guide, *args, **kwargs)
-        loss = loss.loss if isinstance(self.loss, Objective) else loss
+        loss = getattr(loss, "loss", loss)  # of the terms of an objective
         loss.backward()
         return [loss.detach()]
 
@@ -282,7 +230,7 @@ class CompiledSVI:
                 loss = self.loss.loss(self.model, self.guide, *args, **kwargs)
             else:
                 loss = self.loss(self.model, self.guide, *args, **kwargs)
-                loss = loss.loss if isinstance(self.loss, Objective) else loss
+                loss = getattr(loss, "loss", loss)
             return [torch.as_tensor(loss)]
 
     def _give_up(self, error: Exception) -> None:
@@ -308,15 +256,36 @@ def shuffled(rows: int, batch_size: int, num_steps: int) -> Tensor:
     return order[: num_steps * batch_size].reshape(num_steps, batch_size)
 
 
-def apart(every: tuple, names: tuple[str, ...]) -> tuple[tuple, dict[str, Any]]:
-    r"""Arguments by position, and those at the end by their names."""
-    count = len(every) - len(names)
-    return every[:count], dict(zip(names, every[count:]))
-
-
 def gather(row: Tensor, args: tuple) -> tuple:
     r"""Takes a batch of rows from the arguments that have as many as the first."""
     count = len(args[0])
     return tuple(
         a[row] if isinstance(a, Tensor) and a.dim() and len(a) == count else a for a in args
     )
+
+
+def owned(trace: poutine.Trace) -> dict[str, Tensor]:
+    r"""Returns the unconstrained tensor behind each ``param`` site, by name."""
+    store = pyro.get_param_store()._params
+    sites = trace.nodes.items()
+    return {name: store.get(name, site["value"].unconstrained()) for name, site in sites}
+
+
+@contextmanager
+def store_updated_in_place() -> Iterator[None]:
+    r"""Lets what a program assigns to the param store overwrite the tensor that is there.
+
+    Pyro's decaying-average baseline assigns a new tensor in every step; a graph changes one.
+    """
+    store = pyro.get_param_store()
+    before = dict(store._params)
+    try:
+        yield
+    finally:
+        for name, old in before.items():
+            new = store._params.get(name)
+            if new is not None and new is not old and new.shape == old.shape:
+                with torch.no_grad():
+                    old.copy_(new)
+                store._params[name] = old
+                del store._param_to_name[new]

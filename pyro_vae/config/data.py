@@ -158,7 +158,7 @@ class CelebA(DataKind):
 class File(HeldOut):
     """One's own data: .npy, .npz, a table (CSV, parquet), IDX (.gz), or a folder of pictures."""
 
-    target = "pyro_vae.data.files.own"
+    target = "pyro_vae.data.files.read_file"
 
     kind: Literal["file"] = "file"
     path: Path

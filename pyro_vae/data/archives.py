@@ -1,21 +1,21 @@
 r"""Arrays in files: .npy, .npz of any names, IDX. Headers are checked, nothing is executed."""
 
 import gzip
-import io
 import re
 import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
+from itertools import chain
 from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ..config import File
 from .arrays import MAX_BYTES, native
-from .cells import Column
+from .content import Content, whole_labels
 from .pictures import SPLITS
 
 MAP_BYTES = 1 << 30
@@ -23,17 +23,6 @@ MAX_RATIO = 200
 X = ("x", "images", "image", "img", "data", "inputs", "features", "samples")
 LABELS = ("labels", "label", "y", "target", "targets", "class", "classes")
 IDX_TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
-
-
-class Content(NamedTuple):
-    r"""What a file holds: `x` as one piece (``""``) or by split, labels alike, and decisions."""
-
-    x: dict[str, Any]
-    labels: dict[str, Any] = {}  # noqa: RUF012
-    columns: tuple[Column, ...] = ()
-    label: str | None = None
-    classes: tuple[str, ...] = ()
-    facts: tuple[str, ...] = ()
 
 
 def read_npy(path: Path) -> np.ndarray:
@@ -58,7 +47,7 @@ def read_npz(path: Path, config: File) -> Content:
     if not arrays:
         raise ValueError(f"Expected an array x in {path}; got none.")
     if {"format", "shape", "data"} <= {*arrays}:
-        return Content({"": _sparse(arrays, path)}, facts=("a sparse matrix is made dense",))
+        return Content({"": _sparse(arrays, path)}, facts=["a sparse matrix is made dense"])
     told = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
     remedy = f"Say which by --data.array; the arrays are {told}."
     x: dict[str, str] = {}
@@ -103,18 +92,18 @@ def read_npz(path: Path, config: File) -> Content:
     labels, classes = _codes({s: arrays[n] for s, n in y.items() if s in x}, path, facts)
     order = ("", "train", "valid", "test")
     data: dict[str, Any] = {split: arrays[x[split]] for split in order if split in x}
-    return Content(data, labels, classes=classes, facts=tuple(facts))
+    return Content(data, labels, classes=classes, facts=facts)
 
 
 def _members(path: Path) -> dict[str, np.ndarray]:
-    r"""The arrays of an archive, each after its header has been found honest."""
+    r"""The arrays of an archive, each after its header has been validated."""
     arrays = {}
     try:
         with zipfile.ZipFile(path) as archive:
             members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
             declared, packed = sum(info.file_size for info in members), path.stat().st_size
             if declared > MAX_BYTES or (declared > 100_000_000 and declared > MAX_RATIO * packed):
-                raise ValueError(f"{declared} bytes packed into {packed}: no honest archive")
+                raise ValueError(f"{declared} bytes packed into {packed}: not a plausible archive")
             for info in members:
                 with archive.open(info) as file:
                     array = _npy(file, info.file_size)
@@ -155,10 +144,8 @@ def _meaning(name: str) -> tuple[str, str | None]:
     rest = [word for word in words if word not in SPLITS]
     if len(splits) > 1 or len(rest) > 1 or not words:
         return "", None
-    split = splits[0] if splits else ""
-    if not rest:
-        return split, "x"
-    return split, "x" if rest[0] in X else "y" if rest[0] in LABELS else None
+    role = "x" if not rest or rest[0] in X else "y" if rest[0] in LABELS else None
+    return splits[0] if splits else "", role
 
 
 def _parts(word: str) -> tuple[str, ...]:
@@ -199,25 +186,21 @@ def _codes(
         found[split] = array
     if any(array.dtype.kind in "SU" for array in found.values()):
         text = {
-            split: array.astype(str) if array.dtype.kind != "S" else np.char.decode(array, "utf-8")
-            for split, array in found.items()
+            split: (np.char.decode(a, "utf-8") if a.dtype.kind == "S" else a.astype(str)).tolist()
+            for split, a in found.items()
         }
-        classes = sorted(set(np.concatenate([*text.values()]).tolist()) - {""})
+        classes = sorted({*chain(*text.values())} - {""})
         codes = {name: i for i, name in enumerate(classes)}
         facts.append(f"{len(classes)} classes: {', '.join(classes[:10])}")
-        return (
-            {s: np.array([codes.get(t, -1) for t in a.tolist()]) for s, a in text.items()},
-            tuple(classes),
-        )
+        labels = {split: np.array([codes.get(t, -1) for t in a]) for split, a in text.items()}
+        return labels, tuple(classes)
     for split, array in found.items():
         if array.dtype.kind not in "buif":
             raise ValueError(f"Expected labels as numbers or text in {path}; got {array.dtype}.")
         array = native(array, str(path))
         found[split] = array.astype(np.int64) if array.dtype.kind == "b" else array
-        if array.dtype.kind == "f":
-            there = array[~np.isnan(array)].astype(np.float64)
-            if ((there == np.round(there)) & (there >= 0) & (there < 2**53)).all():
-                found[split] = np.where(np.isnan(array), -1, array).astype(np.int64)
+        if array.dtype.kind == "f" and (whole := whole_labels(array)) is not None:
+            found[split] = whole
     kinds = {array.dtype.kind for array in found.values()}
     if len(kinds) > 1:
         found = {split: array.astype(np.float64) for split, array in found.items()}
@@ -231,17 +214,14 @@ def _sparse(arrays: Mapping[str, np.ndarray], path: Path) -> np.ndarray:
     size = int(np.prod(arrays["shape"].astype(float))) * arrays["data"].dtype.itemsize
     if size > MAX_BYTES:
         raise ValueError(f"Expected a matrix that is below 8 GB when dense in {path}; got {size}.")
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]
-    buffer.seek(0)
     try:
-        return sparse.load_npz(buffer).toarray()
+        return sparse.load_npz(path).toarray()
     except (ValueError, NotImplementedError, KeyError, IndexError) as error:
         raise ValueError(f"Expected a sparse matrix in {path}; got {error}.") from None
 
 
 def read_idx(path: Path) -> np.ndarray:
-    r"""Reads an IDX file, compressed or not, after its header has been found honest."""
+    r"""Reads an IDX file, compressed or not, after its header has been validated."""
     opener: Any = gzip.open if path.suffix == ".gz" else open
     try:
         with opener(path, "rb") as file:

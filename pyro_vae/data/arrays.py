@@ -1,6 +1,6 @@
 r"""What people hold in memory, as one plain array of numbers and labels."""
 
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -33,9 +33,10 @@ def plain(x: Any, source: str) -> tuple[Tensor | np.memmap, Tensor | None]:
     if isinstance(x, str | bytes | dict | set) or not (
         hasattr(x, "__array__") or isinstance(x, list | tuple)
     ):
-        hint = " Read it first: pv.data.load(path)." if _is_path(x) else ""
+        path = isinstance(x, str) or hasattr(x, "__fspath__")
+        hint = " Read it first: pv.data.load(path)." if path else ""
         if hasattr(x, "splits"):
-            hint = " Give one of its splits, such as dataset.train."
+            hint = " Pass one of its splits, such as dataset.train."
         raise ValueError(
             f"Expected numbers of shape (N, *x_shape) in {source}: a tensor, an array, a "
             f"DataFrame, a Dataset or a DataLoader; got an object of type {type(x).__name__}."
@@ -115,8 +116,13 @@ def _from_dataset(data: Any, source: str) -> tuple[Tensor, Tensor | None]:
     elif isinstance(data, TensorDataset):
         joined = list(data.tensors)
     else:
-        rows = data if isinstance(data, IterableDataset) else map(data.__getitem__, _places(data))
-        parts = _gather(rows, source, len(data) if isinstance(data, Sized) else 1)
+        count = len(data) if hasattr(data, "__len__") else 1
+        if isinstance(data, IterableDataset):
+            parts = _gather(data, source, count)
+        elif hasattr(data, "__len__"):
+            parts = _gather(map(data.__getitem__, range(count)), source, count)
+        else:
+            raise ValueError("Expected a Dataset of a known length; got one without __len__.")
         try:
             joined = [torch.stack([_as_tensor(part) for part in column]) for column in zip(*parts)]
         except RuntimeError as error:
@@ -127,12 +133,6 @@ def _from_dataset(data: Any, source: str) -> tuple[Tensor, Tensor | None]:
         raise ValueError(f"Expected at least one row in {source}; got none.")
     labels = joined[1] if len(joined) == 2 and joined[1].dim() == 1 else None
     return _from_tensor(joined[0], source), labels
-
-
-def _places(data: Any) -> range:
-    if not isinstance(data, Sized):
-        raise ValueError("Expected a Dataset of a known length; got one without __len__.")
-    return range(len(data))
 
 
 def _gather(rows: Iterable[Any], source: str, count: int = 1) -> list[tuple[Any, ...]]:
@@ -171,7 +171,3 @@ def _check_size(count: int, source: str) -> None:
 
 def _is_number(value: Any) -> bool:
     return value is None or isinstance(value, int | float | np.number | np.bool_)
-
-
-def _is_path(x: Any) -> bool:
-    return isinstance(x, str) or hasattr(x, "__fspath__")

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import MAX_BYTES
+from .content import Content, first_of
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 OTHERS = (
@@ -24,32 +25,27 @@ SPLITS = {
 }
 
 
-def read_pictures(
-    folder: Path,
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], tuple[str, ...], list[str]]:
+def read_pictures(folder: Path) -> Content:
     r"""Reads the pictures of a folder, in the order of their names.
 
     Folders ``train``, ``val`` and ``test`` are splits, other folders are classes. Every page of a
     file is a picture. Hidden files and folders are left out.
 
     Returns:
-        Pictures by split (``""`` without splits), of shape `(N, C, H, W)`; their labels; the names
-        of the classes; and what was decided, a line each.
+        Pictures of shape `(N, C, H, W)`, with their classes as labels.
 
     Raises:
         ValueError: There are no pictures, or some of another size or depth.
     """
     facts: list[str] = []
-    every = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    files = [path for path in every if not _hidden(path.relative_to(folder))]
+    paths = sorted(folder.rglob("*"))
+    seen = [path for path in paths if not _hidden(path.relative_to(folder))]
+    every, files = (
+        [p for p in some if p.suffix.lower() in SUFFIXES and p.is_file()] for some in (paths, seen)
+    )
     if len(files) < len(every):
         facts.append(f"left out: {len(every) - len(files)} hidden files")
-    strange = [
-        p
-        for p in folder.rglob("*")
-        if p.suffix.lower() in OTHERS and not _hidden(p.relative_to(folder))
-    ]
-    if strange:
+    if strange := [path for path in seen if path.suffix.lower() in OTHERS]:
         kinds = sorted({p.suffix.lower() for p in strange})
         facts.append(f"left out: {len(strange)} pictures of other formats ({', '.join(kinds)})")
     if not files:
@@ -58,17 +54,12 @@ def read_pictures(
         raise ValueError(f"Expected pictures ({', '.join(SUFFIXES)}) in {folder}; got none.{hint}")
     places = _places(files, folder)
     pictures, pages = _read_all(files, facts)
-    x, owners = [], []
-    for place, own in zip(places, pages):
-        for page in own:
-            x.append(pictures[page])
-            owners.append(place)
+    owners = [place for place, count in zip(places, pages) for _ in range(count)]
     named = sorted({name for _, name in owners} - {"."}) or ["."]
     if named != ["."]:
         loose = sum(name == "." for _, name in owners)
         facts.append(
-            f"{len(named)} classes, by folder: {', '.join(named[:10])}"
-            f"{' ...' if named[10:] else ''}"
+            f"{len(named)} classes, by folder: {first_of(named)}"
             + (f"; {loose} pictures in none (-1)" if loose else "")
         )
     codes = {name: i for i, name in enumerate(named)}
@@ -76,12 +67,12 @@ def read_pictures(
     labels: dict[str, np.ndarray] = {}
     for split in dict.fromkeys(split for split, _ in owners):
         rows = [i for i, (own, _) in enumerate(owners) if own == split]
-        found[split] = np.stack([x[i] for i in rows])
+        found[split] = np.stack([pictures[i] for i in rows])
         labels[split] = np.array([codes.get(owners[i][1], -1) for i in rows])
     if "" not in found:
         sizes = ", ".join(f"{name} {len(rows)}" for name, rows in found.items())
         facts.append(f"splits by folder: {sizes}")
-    return found, labels, tuple(named), facts
+    return Content(found, labels, classes=tuple(named), facts=facts)
 
 
 def _hidden(path: Path) -> bool:
@@ -104,20 +95,20 @@ def _places(files: list[Path], folder: Path) -> list[tuple[str, str]]:
     return [(SPLITS[parts[0].lower()], "/".join(parts[1:]) or ".") for parts in paths]
 
 
-def _read_all(files: list[Path], facts: list[str]) -> tuple[list[np.ndarray], list[range]]:
-    r"""Every page of every file, all of one size, depth and number of channels."""
+def _read_all(files: list[Path], facts: list[str]) -> tuple[list[np.ndarray], list[int]]:
+    r"""Every page of every file, all of one size, depth and number of channels; and how many pages
+    each file has."""
     from PIL import Image, UnidentifiedImageError
 
     pictures: list[np.ndarray] = []
-    pages: list[range] = []
+    pages: list[int] = []
     changes: dict[str, int] = {}
     held = 0
     for path in files:
-        start = len(pictures)
         try:
             with Image.open(path) as image:
-                count = getattr(image, "n_frames", 1)
-                for page in range(count):
+                pages.append(getattr(image, "n_frames", 1))
+                for page in range(pages[-1]):
                     image.seek(page)
                     pictures.append(_pixels(image, path, changes))
                     held += pictures[-1].nbytes
@@ -125,17 +116,15 @@ def _read_all(files: list[Path], facts: list[str]) -> tuple[list[np.ndarray], li
             raise ValueError(f"Expected a picture in {path}; got {error}.") from None
         except Image.DecompressionBombError as error:
             raise ValueError(
-                f"Expected a picture of honest size in {path}; got {error}."
+                f"Expected a picture of plausible size in {path}; got {error}."
             ) from None
         if held > MAX_BYTES:
             raise ValueError(
                 f"Expected pictures that fit into memory in {path.parent}; got more than 8 GB. "
                 "Shrink them first."
             )
-        pages.append(range(start, len(pictures)))
         _check_alike(pictures[0], pictures[-1], files[0], path)
-    several = sum(len(own) - 1 for own in pages)
-    if several:
+    if len(pictures) > len(files):
         facts.append(f"every page is a picture: {len(pictures)} pages in {len(files)} files")
     if len({len(picture) for picture in pictures}) > 1:  # grey among coloured ones
         grey = sum(len(picture) == 1 for picture in pictures)

@@ -1,4 +1,4 @@
-r"""Where data sets are looked for: a folder of one's own, the user's cache, then a download."""
+r"""Where data sets are looked for: a folder of your own, your cache, then a download."""
 
 import hashlib
 import os
@@ -15,7 +15,7 @@ def cache() -> Path:
     return (Path(home) if home else Path.home() / ".cache") / "pyro_vae"
 
 
-def places(data_dir: Path | None) -> list[Path]:
+def search_path(data_dir: Path | None) -> list[Path]:
     r"""The folders that are looked through, in order."""
     own = data_dir or os.environ.get(VARIABLE)
     return [*([Path(own)] if own else []), cache()]
@@ -44,7 +44,7 @@ def find(
     names = [name.replace("-", "_"), name, *folders]
 
     def look() -> Path | None:
-        for place in places(data_dir):
+        for place in search_path(data_dir):
             for folder in (place / n for n in names):
                 if all(any(present(folder, file)) for file in files):
                     return folder
@@ -63,7 +63,7 @@ def find(
             if found := look():
                 return found
             failure = "its download was not complete"
-    looked = ", ".join(str(place) for place in places(data_dir))
+    looked = ", ".join(str(place) for place in search_path(data_dir))
     raise ValueError(
         f"Expected the data set {name!r}; got none: it is not in {looked}, and {failure}. Put "
         f"{', '.join(files)} into a folder {names[0]} and name the folder above it by --data-dir "
@@ -99,6 +99,6 @@ def verify(path: Path, digest: str) -> Path:
         found = hashlib.file_digest(file, kind).hexdigest()
     if found != digest:
         raise ValueError(
-            f"Expected {path} with {kind} {digest}; got {found}. Delete it and fetch it anew."
+            f"Expected {path} with {kind} {digest}; got {found}. Delete it and fetch it again."
         )
     return path

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
 from .. import config as kinds
 from .archives import read_idx
-from .dataset import Dataset, cut, hold_out
+from .dataset import Dataset, cut
 from .places import cache, find, present, verify
 from .split import Split
 from .vision import torchvision
@@ -67,7 +68,7 @@ def _idx(config: Any, data_dir: Path | None, cls: str) -> Dataset:
               source=f"{config.kind}/{part}")
         for x, y, part in zip(arrays[::2], arrays[1::2], ("train", "test"))
     ]  # fmt: skip
-    return Dataset.make(config, {**hold_out(pairs[0], config.valid), "test": pairs[1]})
+    return Dataset.make(config, {**cut(pairs[0], config.valid, 0, None), "test": pairs[1]})
 
 
 def _torchvision_set(name: str) -> Any:
@@ -88,8 +89,10 @@ def static_mnist(config: "kinds.StaticMNIST", data_dir: Path | None) -> Dataset:
     except ValueError:
         folder = find(config.kind, amat, data_dir)
         bits = {part: _amat(folder / name) for part, name in zip(BITS_SHA256, amat)}
-    labels = _static_labels(folder / "labels_recovered.npz")
-    splits = {}
+    labels, splits = {}, {}
+    if (recovered := folder / "labels_recovered.npz").is_file():
+        with np.load(recovered, allow_pickle=False) as arrays:
+            labels = {part: torch.from_numpy(arrays[part]).long() for part in arrays.files}
     for part, rows in bits.items():
         if hashlib.sha256(rows.tobytes()).hexdigest() != BITS_SHA256[part]:
             raise ValueError(f"Expected the {part} bits of static MNIST in {folder}; got others.")
@@ -99,16 +102,9 @@ def static_mnist(config: "kinds.StaticMNIST", data_dir: Path | None) -> Dataset:
 
 
 def _amat(path: Path) -> np.ndarray:
-    r"""Bits written as text, "0 1 0 ...", a datum a line."""
+    r"""Bits written as text, "0 1 0 ...", one datum per line."""
     text = np.frombuffer(path.read_bytes(), np.uint8)
     return (text[(text == ord("0")) | (text == ord("1"))] - ord("0")).reshape(-1, 784)
-
-
-def _static_labels(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        return {}
-    with np.load(path, allow_pickle=False) as arrays:
-        return {part: torch.from_numpy(arrays[part]).long() for part in arrays.files}
 
 
 def omniglot(config: "kinds.Omniglot", data_dir: Path | None) -> Dataset:
@@ -128,11 +124,8 @@ def omniglot(config: "kinds.Omniglot", data_dir: Path | None) -> Dataset:
 
 def _ink(paper: Tensor) -> Tensor:
     r"""Images of 105x105 with paper true, as 28x28 grey levels with ink 255."""
-    small = [
-        torch.nn.functional.adaptive_avg_pool2d((~rows).float()[:, None], 28)
-        for rows in paper.split(2000)
-    ]
-    return (torch.cat(small) * 255).round().to(torch.uint8)
+    ink = [adaptive_avg_pool2d((~rows).float()[:, None], 28) for rows in paper.split(2000)]
+    return (torch.cat(ink) * 255).round().to(torch.uint8)
 
 
 def frey_faces(config: "kinds.FreyFaces", data_dir: Path | None) -> Dataset:
@@ -167,7 +160,7 @@ def cifar10(config: "kinds.CIFAR10", data_dir: Path | None) -> Dataset:
         x = torch.from_numpy(raw.data).permute(0, 3, 1, 2).contiguous()
         source = f"{config.kind}/{'train' if train else 'test'}"
         splits.append(Split(x, torch.tensor(raw.targets), levels=255, source=source))
-    return Dataset.make(config, {**hold_out(splits[0], config.valid), "test": splits[1]})
+    return Dataset.make(config, {**cut(splits[0], config.valid, 0, None), "test": splits[1]})
 
 
 def celeba(config: "kinds.CelebA", data_dir: Path | None) -> Dataset:

@@ -3,58 +3,26 @@ r"""What a reader of tables cannot know: names or data, labels, row numbers, mis
 Each decision is a line of :attr:`Table.facts`, and can be taken otherwise by an option.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from .cells import (
-    WHOLE,
-    Cells,
-    Column,
-    Holes,
-    distinct,
-    in_order,
-    picked,
-    read_arrow,
-    short,
-    text_columns,
-    text_of,
-    typed_columns,
-    values_of,
-)
-from .text import Lines, number, read_lines
+from .cells import Cells, features, in_order, picked, text_columns, text_of
+from .content import Column, Content, first_of, whole_labels
+from .frames import read_arrow, typed_columns
+from .header import read_names
+from .text import read_lines
 
-YEAR = re.compile(r"(1[89]|20|21)\d\d", re.ASCII)
 LABELS = ("label", "labels", "class", "target", "y")
 NAMELESS = ("", "unnamed: 0", "__index_level_0__")  # what readers call an index
 IDS = ("id", "index", "idx", "row", "rowid", "row_id")
 COUNTERS = ("nr", "no")
+Form = Mapping[str, Any] | None
 
 
-class Table(NamedTuple):
-    r"""A table of numbers.
-
-    Attributes:
-        x: The features, of shape `(N, D)`, with NaN in the holes.
-        columns: Their names, and the names of their codes.
-        labels: A label for each row: a class, -1 where it is missing, or a real number.
-        label: The name of the label column.
-        classes: What the labels 0, 1, ... are called, where they were text.
-        facts: What was decided, a line each.
-    """
-
-    x: np.ndarray
-    columns: tuple[Column, ...]
-    labels: np.ndarray | None
-    label: str | None
-    classes: tuple[str, ...]
-    facts: list[str]
-
-
-def read_table(path: Path, options: Any, form: Mapping[str, Any] | None = None) -> Table:
+def read_table(path: Path, options: Any, form: Form = None) -> Content:
     r"""Reads a table of text, or of parquet and feather (extra ``tables``).
 
     Arguments:
@@ -66,86 +34,18 @@ def read_table(path: Path, options: Any, form: Mapping[str, Any] | None = None) 
         ValueError: Naming file, line and column, and what to do.
     """
     if path.suffix.lower() in (".parquet", ".feather", ".arrow"):
-        facts: list[str] = []
-        cells = typed_columns(read_arrow(path), str(path), options, facts)
-        header = True
-    else:
-        lines = read_lines(path, options)
-        facts = lines.facts
-        names, header = _names(lines, path, options, facts)
-        cells = text_columns(lines, names, path, options)
-    return _assemble(cells, str(path), header, options, facts, form)
+        return read_typed(read_arrow(path), str(path), options, form)
+    lines = read_lines(path, options)
+    names, header = read_names(lines, path, options, lines.facts)
+    cells = text_columns(lines, names, str(path), options)
+    return _assemble(cells, str(path), header, options, lines.facts, form)
 
 
-def _names(lines: Lines, path: Path, options: Any, facts: list[str]) -> tuple[list[str], bool]:
-    r"""The names of the columns, taken from the first line where it holds names."""
-    first, rest = lines.rows[0], lines.rows[1:]
-    named_rows = bool(rest) and all(len(row) == len(first) + 1 for row in rest)
-    header = options.header
-    if header == "auto":
-        header = "yes" if named_rows else _header(first, rest, lines, path, options)
-    if header == "no":
-        facts.append("the first line is data; columns are called by their numbers, from 0")
-        return [str(j) for j in range(len(first))], False
-    del lines.rows[0], lines.numbers[0]
-    if named_rows:
-        if len({row[0] for row in rest}) < len(rest):
-            raise ValueError(
-                f"Expected {len(first)} cells, as many as there are names in {path}; got "
-                f"{len(first) + 1} in every line, and the first name no rows, as some come again. "
-                "Quote cells that hold the separator, or name every column."
-            )
-        facts.append("lines have one cell more than there are names: the first names the row")
-        first = ["", *first]
-    names = distinct(first, facts)
-    if all(number(name) is not None for name in names if name):
-        facts.append(
-            "the first line, numbers in order, names the columns (--data.header no: it is data)"
-        )
-    else:
-        facts.append("the first line names the columns")
-    return names, True
-
-
-def _header(
-    first: list[str], rest: list[list[str]], lines: Lines, path: Path, options: Any
-) -> str:
-    r"""Decides on the whole first line whether it holds names or data."""
-    holes = Holes(options)
-
-    def is_number(cell: str) -> bool:
-        return number(cell, lines.decimal) is not None
-
-    columns = [[row[j] for row in rest if j < len(row)] for j in range(len(first))]
-    there = [j for j, cell in enumerate(first) if not holes.has(cell)]
-    words = [j for j in there if not is_number(first[j])]
-    counts = [first[j] for j in there if j not in words]
-    below = {cell for j in there if j not in words for cell in columns[j] if not holes.has(cell)}
-    if rest and counts and _names_by_numbers(counts, below):
-        return "yes"
-    if not words or not rest:
-        return "no" if counts or not words else "yes"
-    if any(first[j] in columns[j] for j in words):  # a value that comes again
-        return "no"
-    if len(words) == len(there):
-        return "yes"
-    for j in words:
-        cells = [cell for cell in columns[j] if not holes.has(cell)]
-        if cells and all(map(is_number, cells)):  # a word above numbers, beside numbers
-            raise ValueError(
-                f"Expected either names or data in the first line of {path}; got both, as in "
-                f"{', '.join(map(short, first[:6]))}. Say --data.header yes or no."
-            )
-    return "no"
-
-
-def _names_by_numbers(numbers: list[str], below: set[str]) -> bool:
-    r"""Whether numbers are names: 0, 1, 2, ... or years in order, unlike what is below them."""
-    if numbers == [str(j) for j in range(len(numbers))]:
-        fractions = all("." in cell or "," in cell or "e" in cell.lower() for cell in below)
-        return len(numbers) > 2 or (bool(below) and fractions)
-    years = all(YEAR.fullmatch(cell) for cell in numbers) and len(numbers) > 1
-    return years and numbers == sorted({*numbers}) and not any(map(YEAR.fullmatch, below))
+def read_typed(frame: Any, source: str, options: Any, form: Form = None) -> Content:
+    r"""Reads a DataFrame or a table of pyarrow, as :func:`read_table` does a file."""
+    facts: list[str] = []
+    cells = typed_columns(frame, source, options, facts)
+    return _assemble(cells, source, True, options, facts, form)
 
 
 def _assemble(
@@ -154,23 +54,11 @@ def _assemble(
     header: bool,
     options: Any,
     facts: list[str],
-    form: Mapping[str, Any] | None,
-) -> Table:
+    form: Form,
+) -> Content:
     r"""Columns as features and labels, by the options or by the form of another table."""
-    known = {cell.name for cell in cells}
-    if options.label in options.drop and not form:
-        raise ValueError(
-            f"Expected a label column that is not left out; got data.label {options.label!r} and "
-            "the same in data.drop. Labels are no feature anyway: say --data.label alone."
-        )
-    for option in ("label", "index"):
-        name = getattr(options, option)
-        if name not in ("auto", "none", *known) and not form:
-            raise ValueError(_no_column(f"data.{option}", name, known, source))
-    for option in ("drop", "categories"):
-        for name in getattr(options, option):
-            if name not in known and not form:
-                raise ValueError(_no_column(f"data.{option}", name, known, source))
+    if not form:
+        _check_names(cells, source, options)
     total = len(cells)
     if dropped := [c.name for c in cells if c.name in options.drop]:
         facts.append(f"left out as told: {', '.join(dropped)}")
@@ -182,10 +70,9 @@ def _assemble(
     label = form["label"] if form else _label(cells, options, facts)
     target = next((cell for cell in cells if cell.name == label), None)
     cells = [cell for cell in cells if cell is not target]
-    wanted: dict[str, tuple[str, ...] | None] = {cell.name: None for cell in cells}
+    known: dict[str, Any] = dict(form["columns"]) if form else {}
     if form:
-        wanted = {name: tuple(categories) or None for name, categories in form["columns"]}
-        cells = picked(cells, [*wanted], source, facts)
+        cells = picked(cells, [*known], source, facts)
     if not cells:
         raise ValueError(
             f"Expected columns of features in {source}; got {total} columns and none left. See "
@@ -196,19 +83,37 @@ def _assemble(
             cells[j] = cell._replace(name=str(j))
             facts.append(f"a column without a name is called {j}, its place from 0")
     facts.extend(cell.note for cell in cells if cell.note)
-    found = [values_of(cell, source, wanted.get(cell.name), facts) for cell in cells]
-    x = np.stack([values for values, _ in found], axis=1)
-    columns = tuple(Column(cell.name, names) for cell, (_, names) in zip(cells, found))
-    _tell_holes(x, columns, facts)
-    labels, classes = (None, ()) if target is None else _labels(target, form, facts)
-    return Table(x, columns, labels, label, classes, facts)
+    x, columns = features(cells, known, source, facts)
+    _report_holes(x, columns, facts)
+    labels, classes = ({}, ()) if target is None else _labels(target, form, facts)
+    return Content({"": x}, labels, columns, label, classes, facts)
+
+
+def _check_names(cells: list[Cells], source: str, options: Any) -> None:
+    r"""Refuses options that name a column which the table does not have."""
+    known = {cell.name for cell in cells}
+    if options.label in options.drop:
+        raise ValueError(
+            f"Expected a label column that is not left out; got data.label {options.label!r} and "
+            "the same in data.drop. Labels are no feature anyway: say --data.label alone."
+        )
+    named = [(o, getattr(options, o)) for o in ("label", "index")]
+    named = [(option, name) for option, name in named if name not in ("auto", "none")]
+    named += [(option, n) for option in ("drop", "categories") for n in getattr(options, option)]
+    for option, name in named:
+        if name not in known:
+            raise ValueError(
+                f"Expected one of the columns {', '.join(sorted(known)[:20])} for data.{option}; "
+                f"got {name!r}, which {source} does not have."
+            )
 
 
 def _without_row_numbers(
     cells: list[Cells], header: bool, options: Any, facts: list[str]
 ) -> list[Cells]:
     r"""Leaves out a column that numbers or names the rows, and an empty one at a line's end."""
-    if len(cells) > 1 and not cells[-1].name and _empty(cells[-1]):
+    last = cells[-1].numbers if len(cells) > 1 and not cells[-1].name else None
+    if last is not None and bool(np.isnan(last.astype(np.float64)).all()):
         facts.append("left out: an empty last column without a name")
         cells = cells[:-1]
     if options.index == "none":
@@ -233,15 +138,12 @@ def _numbers_rows(cell: Cells) -> bool:
     if cell.numbers is None:
         every = None not in cell.text and len({*cell.text}) == len(cell.text)
         return name in NAMELESS and every
-    steps = np.diff(cell.numbers)
-    if len(steps) > 1 and cell.numbers[0] in (0, 1) and bool((steps == 1).all()):
+    values, steps = cell.numbers, np.diff(cell.numbers)
+    if len(steps) > 1 and values[0] in (0, 1) and bool((steps == 1).all()):
         return True
-    every = len(steps) > 0 and len(np.unique(cell.numbers)) == len(cell.numbers)
-    every = every and not np.isnan(cell.numbers).any()
-    if name in NAMELESS:
-        return every
-    whole = bool((cell.numbers == np.round(cell.numbers)).all())
-    return name in IDS and every and whole and len(steps) > 1
+    every = len(steps) > 0 and len(np.unique(values)) == len(values) and not np.isnan(values).any()
+    whole = len(steps) > 1 and bool((values == np.round(values)).all())
+    return every and (name in NAMELESS or (name in IDS and whole))
 
 
 def _label(cells: list[Cells], options: Any, facts: list[str]) -> str | None:
@@ -263,30 +165,29 @@ def _label(cells: list[Cells], options: Any, facts: list[str]) -> str | None:
 
 
 def _labels(
-    cell: Cells, form: Mapping[str, Any] | None, facts: list[str]
-) -> tuple[np.ndarray, tuple[str, ...]]:
+    cell: Cells, form: Form, facts: list[str]
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     r"""Labels as classes, or as real numbers where they have fractions."""
     if cell.numbers is not None and not (form and form["classes"]):
         values = cell.numbers.astype(np.float64)
-        there = values[~np.isnan(values)]
-        missing = len(values) - len(there)
+        missing = int(np.isnan(values).sum())
         told = f", {missing} of them missing" if missing else ""
-        if ((there == np.round(there)) & (np.abs(there) < WHOLE) & (there >= 0)).all():
+        if (whole := whole_labels(values)) is not None:
             facts.append(f"labels are whole numbers{told and told + ' (-1)'}")
-            return np.where(np.isnan(values), -1, values).astype(np.int64), ()
+            return {"": whole}, ()
         facts.append(f"labels are real numbers{told}")
-        return values, ()
+        return {"": values}, ()
     text = text_of(cell)
-    classes = list(form["classes"] if form else in_order(text, cell.order))
+    classes = list(form["classes"] if form else cell.order or in_order(text))
     classes += sorted({t for t in text if t} - {*classes})
     codes = {name: i for i, name in enumerate(classes)}
     labels = np.array([codes.get(t or "", -1) for t in text])
     missing = int((labels < 0).sum())
     facts.append(
-        f"{len(classes)} classes: {', '.join(classes[:10])}{' ...' if classes[10:] else ''}"
+        f"{len(classes)} classes: {first_of(classes)}"
         + (f"; -1 where there is none, {missing} times" if missing else "")
     )
-    return labels, tuple(classes)
+    return {"": labels}, tuple(classes)
 
 
 def _renamed(
@@ -306,7 +207,7 @@ def _renamed(
     return [cell._replace(name=name) for cell, name in zip(cells, names)]
 
 
-def _tell_holes(x: np.ndarray, columns: Sequence[Column], facts: list[str]) -> None:
+def _report_holes(x: np.ndarray, columns: Sequence[Column], facts: list[str]) -> None:
     holes = np.isnan(x).sum(0)
     some = [f"{c.name} {n}" for c, n in zip(columns, holes) if 0 < n < len(x)]
     empty = [c.name for c, n in zip(columns, holes) if n == len(x)]
@@ -315,14 +216,3 @@ def _tell_holes(x: np.ndarray, columns: Sequence[Column], facts: list[str]) -> N
         facts.append(f"holes: {', '.join(some[:8])}{more}")
     if empty:
         facts.append(f"without any value: column {', '.join(empty)}")
-
-
-def _empty(cell: Cells) -> bool:
-    return cell.numbers is not None and bool(np.isnan(cell.numbers.astype(np.float64)).all())
-
-
-def _no_column(option: str, name: str, known: set[str], source: str) -> str:
-    return (
-        f"Expected one of the columns {', '.join(sorted(known)[:20])} for {option}; got {name!r}, "
-        f"which {source} does not have."
-    )

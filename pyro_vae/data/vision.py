@@ -1,4 +1,4 @@
-r"""The one door to torchvision, whose wheel may not fit the torch beside it.
+r"""Lazy import of torchvision, whose wheel may not fit the torch beside it.
 
 The wheel on the package index is built for CUDA. Beside a CPU-only torch its compiled operators do
 not load, and importing it fails with "operator torchvision::nms does not exist". Its data sets and

@@ -1,5 +1,6 @@
 r"""Distributions that Pyro lacks, or has without what others need of them.  (layer 0)"""
 
+from ..deprecation import renamed
 from .columns import Columns
 from .continuous_bernoulli import ContinuousBernoulli
 from .counts import Beta, Binomial, NegativeBinomial, Poisson, StudentT
@@ -14,7 +15,15 @@ from .partial import Partial, Rest
 from .relaxed import RelaxedOneHots, StraightThrough
 from .scales import bounded, halves, scale_of
 from .sphere import HypersphereUniform, VonMisesFisher
-from .support import ByColumn, describe, elementwise, inside, open_unit_interval, same, support_of
+from .support import (
+    ByColumn,
+    describe_support,
+    elementwise,
+    inside,
+    open_unit_interval,
+    same,
+    support_of,
+)
 from .zero_inflated import ZeroInflated
 
 __all__ = [
@@ -43,7 +52,7 @@ __all__ = [
     "VonMisesFisher",
     "ZeroInflated",
     "bounded",
-    "describe",
+    "describe_support",
     "elementwise",
     "halves",
     "inside",
@@ -53,3 +62,5 @@ __all__ = [
     "scale_of",
     "support_of",
 ]
+
+__getattr__ = renamed(__name__, {"describe": "describe_support"})

@@ -1,9 +1,9 @@
-r"""What people call distributions."""
+r"""What distributions are called."""
 
 from typing import Any
 
-import pyro.distributions as dist
 import torch
+from pyro.distributions import ExpandedDistribution, MaskedDistribution
 
 from .discrete import IndependentBernoulli
 from .known import Known
@@ -11,8 +11,14 @@ from .partial import Partial
 
 
 def name_of(d: Any) -> str:
-    r"""What people call a distribution."""
-    if isinstance(d, dist.MaskedDistribution | dist.ExpandedDistribution):
+    r"""Returns what people call a distribution.
+
+    Example:
+        >>> import pyro.distributions as dist
+        >>> name_of(dist.Normal(torch.zeros(8, 2), 1.0).to_event(1))
+        'diagonal Normal'
+    """
+    if isinstance(d, MaskedDistribution | ExpandedDistribution):
         return name_of(d.base_dist)
     if isinstance(d, Partial):
         return f"{name_of(d.base)} of what is there"

@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
+from ..deprecation import renamed
+
 
 class _OpenUnitInterval(type(constraints.unit_interval)):  # type: ignore[misc]
     r"""Numbers strictly between 0 and 1."""
@@ -116,20 +118,19 @@ def support_of(family: Any, law: Any) -> Constraint:
         return found
     raise ValueError(
         f"Expected {type(family).__name__} to return a distribution on what it declares, "
-        f"{describe(declared)}; got {type(law).__name__} on {describe(found)}. Set its class "
-        "attribute support to that of its distribution."
+        f"{describe_support(declared)}; got {type(law).__name__} on "
+        f"{describe_support(found)}. Set its class attribute support to that of its distribution."
     )
 
 
-def describe(support: Constraint) -> str:
-    r"""Says what a support is.
+def describe_support(support: Any) -> str:
+    r"""Says in words what a support is.
 
     Example:
-        >>> describe(constraints.integer_interval(0, 16))
+        >>> describe_support(constraints.integer_interval(0, 16))
         '{0, ..., 16}'
     """
-    if isinstance(support, constraints.independent):
-        return describe(support.base_constraint)
+    support = elementwise(support)
     names: list[tuple[Constraint, str]] = [
         (constraints.boolean, "{0, 1}"),
         (constraints.unit_interval, "[0, 1]"),
@@ -145,10 +146,13 @@ def describe(support: Constraint) -> str:
     if hasattr(support, "num_categories"):
         return "one-hot blocks"
     if isinstance(support, ByColumn):
-        return " or ".join(dict.fromkeys(describe(part) for part in support.supports))
+        return " or ".join(dict.fromkeys(describe_support(part) for part in support.supports))
     if support.is_discrete and hasattr(support, "upper_bound"):
         return f"{{{getattr(support, 'lower_bound', 0)}, ..., {support.upper_bound}}}"
     if not support.is_discrete and _ends(support) is not None:
         low, high = _ends(support)  # type: ignore[misc]
         return f"[{float(low.min()):g}, {float(high.max()):g}]"
     return "the unit sphere" if "Sphere" in type(support).__name__ else str(support)
+
+
+__getattr__ = renamed(__name__, {"describe": "describe_support"})

@@ -1,79 +1,64 @@
 r"""Evaluation: one file per question, and nothing changes by asking.  (layer 5)"""
 
-from ..programs import prior_guide
-from .annealed import Annealed, Sandwich, ais, bdmc
-from .calibration import PredictiveCheck, interval_coverage, predictive_check
-from .classical import bernoulli_mixture, factor_analysis, independent_pixels, ppca
-from .collapse import (
-    CollapseWatch,
-    Information,
-    Rate,
-    active_units,
-    information,
-    rate_distortion,
-)
-from .compare import Comparison, check_comparable, compare
-from .diagnosis import Diagnosis, diagnose
-from .export import to_datatree
-from .gaps import Ledger, gap_ledger
-from .generate import decode, reconstruct, sample
-from .gold import Gold, c2st, gold_posterior
-from .gradients import gradients
-from .importance import LogMarginal, elbo, log_marginal
-from .imputation import Imputed, impute
-from .latent import Encoding, encode, encode_sites
-from .sbc import Calibration, eubo, sbc
-from .summary import describe, evaluate, z_score
-from .trust import Trust, trust
+from ..deprecation import MOVED, renamed
+from ..gallery import bernoulli_mixture as bernoulli_mixture
+from ..gallery import factor_analysis as factor_analysis
+from ..gallery import independent_pixels as independent_pixels
+from ..gallery import ppca as ppca
+from ..programs import prior_guide as prior_guide
+from ..statistics import Mean as Mean
+from ..statistics import describe as describe
+from ..statistics import z_score as z_score
+from ..views import Encoding as Encoding
+from ..views import Imputed as Imputed
+from ..views import decode as decode
+from ..views import encode as encode
+from ..views import encode_sites as encode_sites
+from ..views import impute as impute
+from ..views import reconstruct as reconstruct
+from ..views import sample as sample
+from ..views import to_datatree as to_datatree
+from .annealed import Annealed as Annealed
+from .annealed import Sandwich as Sandwich
+from .annealed import ais as ais
+from .annealed import bdmc as bdmc
+from .calibration import Calibration as Calibration
+from .calibration import eubo as eubo
+from .calibration import sbc as sbc
+from .collapse import CollapseWatch as CollapseWatch
+from .collapse import Information as Information
+from .collapse import Rate as Rate
+from .collapse import active_units as active_units
+from .collapse import information as information
+from .collapse import rate_distortion as rate_distortion
+from .comparison import Comparison as Comparison
+from .comparison import check_comparable as check_comparable
+from .comparison import compare as compare
+from .diagnosis import Diagnosis as Diagnosis
+from .diagnosis import diagnose as diagnose
+from .gaps import Ledger as Ledger
+from .gaps import gap_ledger as gap_ledger
+from .gradient_noise import gradients as gradients
+from .importance import LogMarginal as LogMarginal
+from .importance import elbo as elbo
+from .importance import log_marginal as log_marginal
+from .nuts import NUTSPosterior as NUTSPosterior
+from .nuts import c2st as c2st
+from .nuts import nuts_posterior as nuts_posterior
+from .predictive import PredictiveCheck as PredictiveCheck
+from .predictive import interval_coverage as interval_coverage
+from .predictive import predictive_check as predictive_check
+from .reliability import Verdict as Verdict
+from .reliability import verdict as verdict
+from .summary import evaluate as evaluate
 
-__all__ = [
-    "Annealed",
-    "Calibration",
-    "CollapseWatch",
-    "Comparison",
-    "Diagnosis",
-    "Encoding",
-    "Gold",
-    "Imputed",
-    "Information",
-    "Ledger",
-    "LogMarginal",
-    "PredictiveCheck",
-    "Rate",
-    "Sandwich",
-    "Trust",
-    "active_units",
-    "ais",
-    "bdmc",
-    "bernoulli_mixture",
-    "c2st",
-    "check_comparable",
-    "compare",
-    "decode",
-    "describe",
-    "diagnose",
-    "elbo",
-    "encode",
-    "encode_sites",
-    "eubo",
-    "evaluate",
-    "factor_analysis",
-    "gap_ledger",
-    "gold_posterior",
-    "gradients",
-    "impute",
-    "independent_pixels",
-    "information",
-    "interval_coverage",
-    "log_marginal",
-    "ppca",
-    "predictive_check",
-    "prior_guide",
-    "rate_distortion",
-    "reconstruct",
-    "sample",
-    "sbc",
-    "to_datatree",
-    "trust",
-    "z_score",
-]
+__getattr__ = renamed(
+    __name__,
+    {
+        "Gold": "NUTSPosterior",
+        "Trust": "Verdict",
+        "gold_posterior": "nuts_posterior",
+        **{old.rpartition(".")[2]: new for old, new in MOVED.items() if old.startswith(__name__)},
+        "trust": "verdict",
+    },
+)

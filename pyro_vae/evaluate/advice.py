@@ -1,15 +1,19 @@
-r"""From figures to what to try, in words."""
+r"""From a diagnosis to what to try, in words."""
 
-from collections.abc import Mapping
-from math import sqrt
-from typing import Any
+from collections.abc import Iterator
+from math import hypot
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
 from torch.distributions import constraints
 
 from .. import posteriors, priors
 from ..distributions import same
+from ..statistics import Mean
 from .collapse import ACTIVE
+from .gaps import Ledger
+
+if TYPE_CHECKING:
+    from .diagnosis import Diagnosis
 
 HOLES = 0.03  # 0.01 is what two equal distributions have
 WORTH = 0.5  # nats per datum; less is not worth a change
@@ -21,132 +25,28 @@ SIMPLE = (
     posteriors.LowRankNormal,
     posteriors.Householder,
 )
+Advice = Iterator[tuple[float, str]]
+r"""What may be gained, and what to do for it."""
 
 
-def advise(parts: Mapping[str, Any]) -> list[str]:
+def advise(vae: Any, diagnosis: "Diagnosis") -> list[str]:
     r"""Says what limits a model and what to try, what may gain most first.
 
     Arguments:
-        parts: The fields of a :class:`Diagnosis`, ``classical`` datum by datum, and the ``vae``
-            that it is about.
+        vae: The VAE.
+        diagnosis: What was found about it.
     """
-    found: list[tuple[float, str]] = [
-        *_against_classical(parts),
-        *_from_training(parts),
-        *_from_gaps(parts),
-        *_from_latents(parts),
-        *_from_calibration(parts),
+    found = [
+        *_against_classical(diagnosis),
+        *_from_training(diagnosis),
+        *_from_gaps(vae, diagnosis),
+        *_from_latents(vae, diagnosis),
+        *_from_calibration(diagnosis),
     ]
     ordered = [sentence for _, sentence in sorted(found, key=lambda pair: -pair[0])]
     return ordered or [
         "Nothing stands out. Gains are left in the likelihood and in larger networks."
     ]
-
-
-def _against_classical(parts: Mapping[str, Any]) -> list[tuple[float, str]]:
-    r"""Models without a network that are better datum by datum, beyond the error of that."""
-    found = []
-    for name, values in parts["classical"].items():
-        ours = parts["estimate"].log_marginal
-        gain, error = _mean(values.double().cpu() - ours.double().cpu())
-        if gain > Z * error:
-            found.append((gain, error, name))
-    if not found:
-        return []
-    gain, error, name = max(found)
-    return [
-        (
-            gain + 100,
-            f"A model without a network ({name}) is better by {gain:.2f} +- {error:.2f} nats: "
-            "train longer, or look for a fault in data, scale or likelihood.",
-        )
-    ]
-
-
-def _from_training(parts: Mapping[str, Any]) -> list[tuple[float, str]]:
-    gap, error = parts["train_gap"]
-    if not _overfits(parts):
-        return []
-    ledger, trained = parts["ledger"], parts["train_ledger"]
-    smaller = "smaller networks"
-    if ledger is not None and _lags(ledger):  # what is said of the encoder is said below
-        smaller = "a smaller decoder" if trained is not None else smaller
-    return [
-        (
-            gap,
-            f"Training data are better by {gap:.2f} +- {error:.2f} nats (ELBO): it overfits. Stop "
-            f"early (train.patience), take {smaller}, or more data.",
-        )
-    ]
-
-
-def _overfits(parts: Mapping[str, Any]) -> bool:
-    gap, error = parts["train_gap"]
-    return bool(gap > max(WORTH, Z * error))
-
-
-def _lags(ledger: Any) -> bool:
-    r"""Whether the encoder loses more than the error of that."""
-    lost = float(ledger.amortization.mean())
-    return bool(lost > max(WORTH, Z * ledger.error(ledger.amortization)))
-
-
-def _from_gaps(parts: Mapping[str, Any]) -> list[tuple[float, str]]:
-    ledger, trained = parts["ledger"], parts["train_ledger"]
-    if ledger is None or "own" not in ledger.optima:
-        return []
-    found = []
-    lost, error = float(ledger.amortization.mean()), ledger.error(ledger.amortization)
-    if _lags(ledger):
-        sentence = (
-            f"The encoder loses {lost:.2f} +- {error:.2f} nats of the ELBO against the best "
-            "member of its own family (amortization gap): "
-        )
-        seen, other = lost, error
-        if trained is not None:
-            seen = float(trained.amortization.mean())
-            other = trained.error(trained.amortization)
-        if lost - seen > max(WORTH, Z * sqrt(error**2 + other**2)):
-            sentence += (
-                f"on training data it loses {seen:.2f}, so it overfits. Take a smaller encoder, "
-                "more data, or stop early (train.patience)."
-            )
-        elif _overfits(parts):
-            sentence += (
-                f"on training data it loses as much ({seen:.2f}), so it is not the encoder that "
-                "overfits. Train it more often than the decoder."
-            )
-        else:
-            sentence += "take a larger encoder, or train it more often than the decoder."
-        found.append((lost, sentence))
-    lost, error = float(ledger.approximation.mean()), ledger.error(ledger.approximation)
-    if lost > max(WORTH, Z * error):
-        (_, own), *others = ledger.optima.items()
-        gains = [(name, *_mean(bound - own)) for name, bound in others]
-        gains = [gain for gain in gains if gain[1] > max(WORTH, Z * gain[2])]
-        gain = ""
-        if gains:
-            name, back, se = max(gains, key=lambda g: g[1])
-            gain = f"; {name} would win back {back:.2f} +- {se:.2f} of them"
-        tried = any(name == "full-covariance" for name, _ in others)
-        won = any(name == "full-covariance" for name, *_ in gains)
-        kinds = posteriors_for(parts["vae"], full_covariance=won or not tried)
-        remedy = (
-            f": take posterior.kind {_listed(kinds)}"
-            if kinds
-            else (
-                ". No richer family of such latent variables is at hand: fewer of them, or "
-                "others, would depend less on each other"
-            )
-        )
-        found.append(
-            (
-                lost,
-                f"The family of the posterior loses {lost:.2f} +- {error:.2f} nats of the ELBO "
-                f"(approximation gap){gain}{remedy}.",
-            )
-        )
-    return found
 
 
 def posteriors_for(vae: Any, full_covariance: bool = True) -> list[str]:
@@ -179,72 +79,142 @@ def priors_for(vae: Any) -> list[str]:
     return [kind for kind, cls in kinds.items() if not isinstance(vae.prior, cls)]
 
 
+# --- What is found ------------------------------------------------------------------------------
+
+
+def _against_classical(diagnosis: "Diagnosis") -> Advice:
+    r"""Models without a network that are better datum by datum, beyond the error of that."""
+    better = {name: gain for name, gain in diagnosis.gains.items() if gain.exceeds(0.0, Z)}
+    if better:
+        name, gain = max(better.items(), key=lambda item: item[1])
+        yield (
+            gain + 100,
+            f"A model without a network ({name}) is better by {gain:.2f} +- {gain.se:.2f} nats: "
+            "train longer, or look for a fault in data, scale or likelihood.",
+        )
+
+
+def _from_training(diagnosis: "Diagnosis") -> Advice:
+    gap = diagnosis.train_gap
+    if gap.exceeds(WORTH, Z):
+        lags = _lags(diagnosis.ledger) and diagnosis.train_ledger is not None
+        smaller = "a smaller decoder" if lags else "smaller networks"  # the encoder has its own
+        yield (
+            gap,
+            f"Training data are better by {gap:.2f} +- {gap.se:.2f} nats (ELBO): it overfits. "
+            f"Stop early (train.patience), take {smaller}, or more data.",
+        )
+
+
+def _lags(ledger: Ledger | None) -> bool:
+    r"""Whether the encoder loses more than the error of that."""
+    return ledger is not None and ledger.mean(ledger.amortization).exceeds(WORTH, Z)
+
+
+def _from_gaps(vae: Any, diagnosis: "Diagnosis") -> Advice:
+    ledger = diagnosis.ledger
+    if ledger is None or "own" not in ledger.optima:
+        return
+    lost = ledger.mean(ledger.amortization)
+    if _lags(ledger):
+        yield (
+            lost,
+            f"The encoder loses {lost:.2f} +- {lost.se:.2f} nats of the ELBO against the best "
+            f"member of its own family (amortization gap): {_for_encoder(lost, diagnosis)}",
+        )
+    lost = ledger.mean(ledger.approximation)
+    if lost.exceeds(WORTH, Z):
+        (_, own), *others = ledger.optima.items()
+        gains = {name: Mean.of(bound - own) for name, bound in others}
+        gains = {name: gain for name, gain in gains.items() if gain.exceeds(WORTH, Z)}
+        won = ""
+        if gains:
+            name, back = max(gains.items(), key=lambda item: item[1])
+            won = f"; {name} would win back {back:.2f} +- {back.se:.2f} of them"
+        full = "full-covariance"
+        kinds = posteriors_for(vae, full_covariance=full in gains or full not in dict(others))
+        remedy = (
+            f": take posterior.kind {_listed(kinds)}"
+            if kinds
+            else ". No richer family of such latent variables is at hand: fewer of them, or "
+            "others, would depend less on each other"
+        )
+        yield (
+            lost,
+            f"The family of the posterior loses {lost:.2f} +- {lost.se:.2f} nats of the ELBO "
+            f"(approximation gap){won}{remedy}.",
+        )
+
+
+def _for_encoder(lost: Mean, diagnosis: "Diagnosis") -> str:
+    r"""What to do about an encoder that loses, on training data as well or on new ones alone."""
+    trained = diagnosis.train_ledger
+    seen = lost if trained is None else trained.mean(trained.amortization)
+    if Mean(lost - seen, hypot(lost.se, seen.se)).exceeds(WORTH, Z):
+        return (
+            f"on training data it loses {seen:.2f}, so it overfits. Take a smaller encoder, more "
+            "data, or stop early (train.patience)."
+        )
+    if diagnosis.train_gap.exceeds(WORTH, Z):
+        return (
+            f"on training data it loses as much ({seen:.2f}), so it is not the encoder that "
+            "overfits. Train it more often than the decoder."
+        )
+    return "take a larger encoder, or train it more often than the decoder."
+
+
+def _from_latents(vae: Any, diagnosis: "Diagnosis") -> Advice:
+    activity, told = diagnosis.activity, diagnosis.information
+    active, units = int((activity > ACTIVE).sum()), len(activity)
+    if active == 0:
+        cause = (
+            "The encoder lags behind (its amortization gap is large): train it several times a "
+            "step until the rate rises."
+            if _lags(diagnosis.ledger)
+            else "The decoder does without z: warm the KL term up (train.kl_warmup_epochs), set "
+            "free bits (train.free_bits), lower train.kl_weight, or take a weaker decoder."
+        )
+        yield 1000.0, f"No latent unit is active: the posterior has collapsed. {cause}"
+    elif active < units / 2:
+        yield (
+            0.0,
+            f"{active} of {units} latent units are active; the others cost nothing and say "
+            "nothing. A latent_dim nearer to that trains as well.",
+        )
+    worthy = told is not None and (told.saturated or float(told.marginal_kl) > WORTH)
+    if told is not None and float(told.holes) > HOLES and worthy:
+        gain = WORTH if told.saturated else float(told.marginal_kl)
+        worth = "" if told.saturated else f" and differs from it by {gain:.2f} nats"
+        kinds = priors_for(vae)
+        remedy = f": a learned prior (prior.kind {_listed(kinds)}) fits it better" if kinds else ""
+        yield (
+            gain,
+            f"{float(told.holes):.0%} of the prior lies where the aggregate posterior is not"
+            f"{worth}{remedy}.",
+        )
+
+
+def _from_calibration(diagnosis: "Diagnosis") -> Advice:
+    calibration = diagnosis.calibration
+    if calibration is None or calibration.p_value > 1e-3:
+        return
+    covered = float(calibration.coverage(0.5).mean())
+    what = f"({calibration.p}, by {calibration.worst})"
+    if float(calibration.contraction.nan_to_num().max()) < 0.05:
+        told = f"tells nothing that the prior does not {what}"
+    elif 0.48 <= covered <= 0.52:
+        told = f"is off {what}"
+    else:
+        told = (
+            f"is too {'narrow' if covered < 0.48 else 'wide'}: its 50 % intervals hold the truth "
+            f"{covered:.0%} of the time {what}"
+        )
+    yield 0.1, f"On simulated data the posterior {told}."
+
+
 def _is_real(vae: Any) -> bool:
     return all(same(part.support, constraints.real) for part in (vae.prior, vae.posterior))
 
 
 def _listed(kinds: list[str]) -> str:
     return " or ".join(filter(None, [", ".join(kinds[:-1]), kinds[-1]]))
-
-
-def _mean(values: Tensor) -> tuple[float, float]:
-    error = float(values.std()) / len(values) ** 0.5 if len(values) > 1 else float("inf")
-    return float(values.mean()), error
-
-
-def _from_latents(parts: Mapping[str, Any]) -> list[tuple[float, str]]:
-    activity, told, ledger = parts["activity"], parts["information"], parts["ledger"]
-    active, units = int((activity > ACTIVE).sum()), len(activity)
-    found = []
-    if active == 0:
-        lag = ledger is not None and _lags(ledger)
-        cause = (
-            "The encoder lags behind (its amortization gap is large): train it several times a "
-            "step until the rate rises."
-            if lag
-            else "The decoder does without z: warm the KL term up (train.kl_warmup_epochs), set "
-            "free bits (train.free_bits), lower train.kl_weight, or take a weaker decoder."
-        )
-        found.append((1000.0, f"No latent unit is active: the posterior has collapsed. {cause}"))
-    elif active < units / 2:
-        found.append(
-            (
-                0.0,
-                f"{active} of {units} latent units are active; the others cost nothing and say "
-                "nothing. A latent_dim nearer to that trains as well.",
-            )
-        )
-    worthy = told is not None and (told.saturated or float(told.marginal_kl) > WORTH)
-    if told is not None and float(told.holes) > HOLES and worthy:
-        gain = WORTH if told.saturated else float(told.marginal_kl)
-        worth = "" if told.saturated else f" and differs from it by {gain:.2f} nats"
-        kinds = priors_for(parts["vae"])
-        remedy = f": a learned prior (prior.kind {_listed(kinds)}) fits it better" if kinds else ""
-        found.append(
-            (
-                gain,
-                f"{float(told.holes):.0%} of the prior lies where the aggregate posterior is not"
-                f"{worth}{remedy}.",
-            )
-        )
-    return found
-
-
-def _from_calibration(parts: Mapping[str, Any]) -> list[tuple[float, str]]:
-    calibration = parts["calibration"]
-    if calibration is None or calibration.p_value > 1e-3:
-        return []
-    covered = float(calibration.coverage(0.5).mean())
-    what = f"({calibration.p}, by {calibration.worst})"
-    blind = float(calibration.contraction.nan_to_num().max()) < 0.05
-    if blind:
-        sentence = f"On simulated data the posterior tells nothing that the prior does not {what}."
-    elif 0.48 <= covered <= 0.52:
-        sentence = f"On simulated data the posterior is off {what}."
-    else:
-        shape = "too narrow" if covered < 0.48 else "too wide"
-        sentence = (
-            f"On simulated data the posterior is {shape}: its 50 % intervals hold the truth "
-            f"{covered:.0%} of the time {what}."
-        )
-    return [(0.1, sentence)]

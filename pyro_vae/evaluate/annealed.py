@@ -1,34 +1,34 @@
 r"""How likely are the data? Annealed importance sampling, and a bound from either side."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from math import log, prod
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from pyro import poutine
 from torch import Tensor
 
+from ..checks import Data, opened
+from ..compile import Staged
 from ..counted import counted
 from ..data import Split
 from ..programs import (
     Start,
     Unconstrained,
     as_program,
-    dtype_of,
-    plainly,
-    sample_sites,
+    batches,
+    rows_at_once,
+    simulate,
     undisturbed,
 )
-from .checks import check_rows, take
-from .generate import rows_of
-from .importance import ELEMENTS_AT_ONCE, figures
-from .staged import Staged
+from .importance import log_mean
 
 ACCEPTANCE = 0.65  # the best acceptance rate of Hamiltonian moves (Neal, 2011, Sec. 5.4.4)
 ADAPTATION = 0.1  # how fast the pilot's step sizes move
 PILOT = 4  # the pilot has one of so many temperatures
+
+Batch = tuple[Tensor, dict[str, Any]]
 
 
 class Annealed(NamedTuple):
@@ -67,7 +67,7 @@ class Sandwich(NamedTuple):
 @counted
 def ais(
     vae: Any,
-    x: Tensor | np.ndarray | Split,
+    x: Data,
     *,
     num_temperatures: int = 1000,
     num_chains: int = 4,
@@ -112,16 +112,12 @@ def ais(
         ValueError: A latent variable is discrete or has a support without a bijection, or a
             number is not positive.
     """
-    vae = as_program(vae)
-    with undisturbed(vae, seed):
-        split = take(vae, x, known, skip_checks=skip_checks)
-        if start == "guide":
-            check_rows(vae, split.known)
-        path = Path(vae, split, num_temperatures, num_chains, num_leapfrogs, start)
-        chunks = [
-            _summary(*path.anneal(path.sizes(x, more), path.draw(x, more), x, more))
-            for x, more in path.chunks(split)
-        ]
+    needs_rows, chunks = start == "guide", []
+    with opened(vae, x, known, seed, rows=needs_rows, skip_checks=skip_checks) as (program, split):
+        path = Path(program, split, num_temperatures, num_chains, num_leapfrogs, start)
+        for batch in batches(split, rows_at_once(split, num_chains)):
+            sizes = path.sizes(batch)
+            chunks.append(_summary(*path.anneal(sizes, path.draw(batch), batch)))
     return Annealed(*(torch.cat(field) for field in zip(*chunks)))
 
 
@@ -140,8 +136,8 @@ def bdmc(
     r"""Bounds :math:`\log p(x)` of simulated data from both sides (bidirectional Monte Carlo).
 
     Data drawn with their latent variable give an exact sample of the posterior. From there chains
-    go back to the prior, and the mean of their weights is :math:`1 / p(x)`. Whoever wants to know
-    how far :func:`ais` with some number of temperatures may be off asks this.
+    go back to the prior, and the mean of their weights is :math:`1 / p(x)`. Use it to see how
+    far :func:`ais` may be off at this number of temperatures.
 
     References:
         | Measuring the Reliability of MCMC Inference with Bidirectional Monte Carlo
@@ -168,42 +164,15 @@ def bdmc(
         path = Path(vae, split, num_temperatures, num_chains, num_leapfrogs, start)
         exact = path.latents.join({name: value[None] for name, value in values.items()})
         lower, upper, done = [], [], 0
-        for data, more in path.chunks(split):
-            ends = exact[:, done : done + len(data)].expand(num_chains, -1, -1)
-            sizes = path.sizes(data, more)
-            forward, _ = path.anneal(sizes, path.draw(data, more), data, more)
-            back, _ = path.anneal(sizes, ends, data, more, backwards=True)
+        for batch in batches(split, rows_at_once(split, num_chains)):
+            ends = exact[:, done : done + len(batch[0])].expand(num_chains, -1, -1)
+            sizes = path.sizes(batch)
+            forward, _ = path.anneal(sizes, path.draw(batch), batch)
+            back, _ = path.anneal(sizes, ends, batch, backwards=True)
             lower.append(forward.logsumexp(0) - log(num_chains))
             upper.append(log(num_chains) - back.logsumexp(0))
-            done += len(data)
+            done += len(batch[0])
     return Sandwich(torch.cat(lower), torch.cat(upper), split.rows(slice(None)))
-
-
-def simulate(
-    vae: Any, num_data: int, known: Mapping[str, Any] | None = None
-) -> tuple[dict[str, Tensor], Split]:
-    r"""Draws latent variables and data from the model.
-
-    Returns:
-        The values of its latent sites; and `x`, with conditions and the values of other observed
-        sites as what is known.
-    """
-    dtype, latents = dtype_of(vae), getattr(vae, "latents", ())
-    if told := [name for name in known or {} if name in latents]:
-        raise ValueError(
-            f"Expected conditions alone, as latent variables are simulated; got {', '.join(told)}."
-        )
-    given = {n: rows_of(vae, n, v, num_data) for n, v in (known or {}).items() if v is not None}
-    with plainly():
-        trace = poutine.trace(vae.model).get_trace(batch_size=num_data, **given)
-    x = trace.nodes["_RETURN"]["value"]
-    others = [name for name in getattr(vae, "observed", ()) if name != "x"]
-    seen = {**given, **{name: trace.nodes[name]["value"] for name in others}}
-    again = poutine.trace(poutine.replay(vae.model, trace=trace)).get_trace(x, **seen)
-    sites = sample_sites(again)
-    latent = {name: site["value"] for name, site in sites.items() if not site["is_observed"]}
-    split = Split(x, device=x.device, dtype=dtype, source="simulated data", known=seen)
-    return latent, split
 
 
 class Path:
@@ -223,17 +192,11 @@ class Path:
         x, known = split.batch(slice(0, 2))
         self.latents = Unconstrained(vae, x, **known)
         elements = float(num_temperatures) * num_leapfrogs * num_chains
-        self.evaluate = Staged(self.densities, vae, elements * len(split) * prod(split.x_shape))
+        self.staged = Staged(self.densities, vae, elements * len(split) * prod(split.x_shape))
 
-    def chunks(self, split: Split) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-        r"""Yields data, and what goes with them, as many as memory allows at a time."""
-        rows = max(1, ELEMENTS_AT_ONCE // (prod(split.x_shape) * self.num_chains))
-        for start in range(0, len(split), rows):
-            yield split.batch(slice(start, start + rows))
-
-    def draw(self, x: Tensor, known: dict[str, Tensor]) -> Tensor:
+    def draw(self, batch: Batch) -> Tensor:
         r"""Draws from the start, of shape `(C, B, dim)`."""
-        return self.latents.draw(self.num_chains, self.start, x, **known)
+        return self.latents.draw(self.num_chains, self.start, batch[0], **batch[1])
 
     def densities(self, u: Tensor, x: Tensor, **known: Tensor) -> list[Tensor]:
         r"""Returns :math:`\log f_0(u)`, :math:`\log p(x, u) / f_0(u)` and their gradients."""
@@ -251,35 +214,33 @@ class Path:
             ]
         return [base.detach(), rest.detach(), *slopes]
 
-    def sizes(self, x: Tensor, known: dict[str, Tensor]) -> Tensor:
+    def evaluate(self, u: Tensor, batch: Batch) -> Sequence[Tensor]:
+        r"""As :meth:`densities`, compiled where that pays."""
+        return self.staged(u, batch[0], **batch[1])
+
+    def sizes(self, batch: Batch) -> Tensor:
         r"""Finds step sizes by chains of their own, of shape `(T + 1, B)`."""
         betas = schedule(max(2, (len(self.betas) - 1) // PILOT))
-        u = self.draw(x, known)
-        state = self.evaluate(u, x, **known)
+        u = self.draw(batch)
+        state = self.evaluate(u, batch)
         size = u.new_full(u.shape[1:2], 0.2)
         found = [size]
         for beta in betas[1:].tolist():
-            u, state, accepted = self.move(u, state, beta, size, x, known)
+            u, state, accepted = self.move(u, state, beta, size, batch)
             size = size * (ADAPTATION * (accepted.mean(0) - ACCEPTANCE)).exp()
             found.append(size)
         place = np.searchsorted(betas, self.betas).clip(max=len(betas) - 1)
         return torch.stack(found)[torch.from_numpy(place).to(u.device)]
 
     def anneal(
-        self,
-        sizes: Tensor,
-        u: Tensor,
-        x: Tensor,
-        known: dict[str, Tensor],
-        backwards: bool = False,
+        self, sizes: Tensor, u: Tensor, batch: Batch, backwards: bool = False
     ) -> tuple[Tensor, Tensor]:
         r"""Takes chains along the path.
 
         Arguments:
             sizes: Step sizes, of shape `(T + 1, B)`.
             u: Samples of one end, of shape `(C, B, dim)`.
-            x: The data.
-            known: What goes with them.
+            batch: The data, and what goes with them.
             backwards: Whether that end is the posterior.
 
         Returns:
@@ -287,24 +248,18 @@ class Path:
         """
         betas = self.betas
         order = range(len(betas) - 1, -1, -1) if backwards else range(len(betas))
-        state = self.evaluate(u, x, **known)
+        state = self.evaluate(u, batch)
         log_weights = u.new_zeros(u.shape[:2], dtype=torch.float64)
         accepted = torch.zeros_like(log_weights)
         for before, here in pairwise(order):
             log_weights += (betas[here] - betas[before]) * state[1].double()
             if here != order[-1]:  # what moves at the end carries no weight
-                u, state, share = self.move(u, state, betas[here], sizes[here], x, known)
+                u, state, share = self.move(u, state, betas[here], sizes[here], batch)
                 accepted += share
         return log_weights, accepted / max(1, len(betas) - 2)
 
     def move(
-        self,
-        u: Tensor,
-        state: Sequence[Tensor],
-        beta: float,
-        size: Tensor,
-        x: Tensor,
-        known: dict[str, Tensor],
+        self, u: Tensor, state: Sequence[Tensor], beta: float, size: Tensor, batch: Batch
     ) -> tuple[Tensor, Sequence[Tensor], Tensor]:
         r"""Makes a Hamiltonian move that leaves :math:`f_\beta` invariant."""
         step = (size * (0.8 + 0.4 * torch.rand_like(size)))[:, None]  # against resonance
@@ -314,7 +269,7 @@ class Path:
         momentum = momentum + step / 2 * (there[2] + beta * there[3])
         for i in range(self.num_leapfrogs):
             place = place + step * momentum
-            there = self.evaluate(place, x, **known)
+            there = self.evaluate(place, batch)
             half = 2 if i == self.num_leapfrogs - 1 else 1
             momentum = momentum + step / half * (there[2] + beta * there[3])
         after = there[0] + beta * there[1] - momentum.square().sum(-1) / 2
@@ -342,4 +297,4 @@ def schedule(num_temperatures: int, delta: float = 4.0) -> np.ndarray:
 
 def _summary(log_weights: Tensor, acceptance: Tensor) -> Annealed:
     total, squares = log_weights.logsumexp(0), (2 * log_weights).logsumexp(0)
-    return Annealed(*figures(total, squares, len(log_weights)), acceptance.mean(0))
+    return Annealed(*log_mean(total, squares, len(log_weights)), acceptance.mean(0))

@@ -4,27 +4,24 @@ from collections.abc import Sequence
 from math import ceil, log
 from typing import Any, NamedTuple
 
-import numpy as np
 import pyro
 import torch
 from pyro import poutine
 from torch import Tensor
 
+from ..checks import Data, opened
 from ..counted import counted
-from ..data import Split
 from ..objectives.kl import closed_sites, kl_by_feature
 from ..programs import (
-    as_program,
+    batches,
     check_plates,
     density,
     density_of,
     guide_name,
     sample_sites,
     traces,
-    undisturbed,
 )
-from .checks import check_rows, take
-from .latent import drawn_moments
+from ..views.latent import drawn_moments
 
 ACTIVE = 0.01
 r"""The variance of the posterior mean over data above which a unit is active."""
@@ -34,9 +31,7 @@ PAIRS_AT_ONCE = 2_000_000
 OUTSIDE = 0.01
 
 
-def active_units(
-    vae: Any, x: Tensor | np.ndarray | Split, *, seed: int = 0, **known: Any
-) -> Tensor:
+def active_units(vae: Any, x: Data, *, seed: int = 0, **known: Any) -> Tensor:
     r"""Returns the activity of each latent unit; a unit above 0.01 is called active.
 
     .. math:: A_u = \mathrm{Var}_x \left( \mathbb{E}_{q(u \mid x)}[u] \right)
@@ -84,12 +79,7 @@ class Rate(NamedTuple):
 
 @counted
 def rate_distortion(
-    vae: Any,
-    x: Tensor | np.ndarray | Split,
-    num_samples: int = 10,
-    *,
-    seed: int = 0,
-    **known: Any,
+    vae: Any, x: Data, num_samples: int = 10, *, seed: int = 0, **known: Any
 ) -> Rate:
     r"""Splits minus the ELBO into rate and distortion, and the rate into its parts.
 
@@ -105,15 +95,11 @@ def rate_distortion(
         known: What the programs take besides, a row for each datum: row numbers as `index`,
             conditions, values of other sites.
     """
-    vae = as_program(vae)
     rates, distortions, sites, features = [], [], [], []
-    with undisturbed(vae, seed):
-        split = take(vae, x, known)
-        check_rows(vae, split.known)
-        for start in range(0, len(split), ROWS_AT_ONCE):
-            x, more = split.batch(slice(start, start + ROWS_AT_ONCE))
+    with opened(vae, x, known, seed) as (program, split):
+        for x, more in batches(split, ROWS_AT_ONCE):
             for _ in range(num_samples):
-                q, p = traces(vae.model, vae.guide, x, 1, **more)
+                q, p = traces(program.model, program.guide, x, 1, **more)
                 check_plates([*q.values(), *p.values()])
                 terms = {name: density(site).expand(len(x)) for name, site in q.items()}
                 for name in reversed(p):
@@ -176,12 +162,7 @@ class Information(NamedTuple):
 
 
 def information(
-    vae: Any,
-    x: Tensor | np.ndarray | Split,
-    max_data: int = 2000,
-    *,
-    seed: int = 0,
-    **known: Any,
+    vae: Any, x: Data, max_data: int = 2000, *, seed: int = 0, **known: Any
 ) -> Information:
     r"""Splits the rate into what `z` tells of `x` and what prior and aggregate posterior differ.
 
@@ -191,7 +172,7 @@ def information(
     Arguments:
         vae: The VAE. Its posterior's density may be asked of any value.
         x: The data, of shape `(B, *x_shape)`.
-        max_data: So many data, the first, stand for all; their pairs are what is computed.
+        max_data: Only the first `max_data` rows are used; the cost is quadratic in this number.
         seed: Seeds the samples.
         known: What the programs take besides, a row for each datum: row numbers as `index`,
             conditions, values of other sites.
@@ -200,15 +181,13 @@ def information(
         ValueError: The posterior's density is known at its own samples only, or the model is
             about data under a condition.
     """
-    vae = as_program(vae)
     if density_of(vae) != "anywhere":
         raise ValueError(
             "Expected a posterior whose density may be asked of any value; that of "
             f"{guide_name(vae)} is known at its own samples only."
         )
-    with undisturbed(vae, seed) as device:
-        split = take(vae, x, known)
-        check_rows(vae, split.known)
+    with opened(vae, x, known, seed) as (vae, split):
+        device = split.device
         if others := [name for name in split.known if name != "index"]:
             raise ValueError(
                 f"Expected a model of x alone, as the aggregate posterior is over all data; got "
@@ -216,7 +195,7 @@ def information(
             )
         count = min(max_data, len(split))
         rows, more = split.batch(slice(0, count))
-        q, p = _sites(vae, rows, more)
+        q, p = traces(vae.model, vae.guide, rows, 1, **more)
         _check_alone(q)
         z = {name: site["value"] for name, site in q.items() if name in p}
         drawn = poutine.trace(vae.model).get_trace(batch_size=count)
@@ -311,16 +290,10 @@ def _check_alone(q: dict[str, Any]) -> None:
             raise ValueError(f"Expected a guide of the model's latent variables; got {name!r}.")
 
 
-def _sites(vae: Any, x: Tensor, known: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    q = poutine.trace(vae.guide).get_trace(x, **known)
-    p = poutine.trace(poutine.replay(vae.model, trace=q)).get_trace(x, **known)
-    return sample_sites(q), {n: s for n, s in sample_sites(p).items() if not s["is_observed"]}
-
-
 def _mean(parts: Sequence[Tensor], num_samples: int) -> tuple[Tensor, Tensor]:
     chunks = [
         torch.stack(list(parts[i : i + num_samples])).mean(0)
         for i in range(0, len(parts), num_samples)
     ]
     values = torch.cat(chunks)
-    return values.mean(), values.std() / len(values) ** 0.5
+    return values.mean(), values.std() / len(values) ** 0.5  # tensors, as the rest

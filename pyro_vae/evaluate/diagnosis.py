@@ -1,5 +1,6 @@
 r"""How good, how sure, what limits it, what to try: one model, all questions."""
 
+from collections.abc import Callable
 from math import prod, sqrt
 from typing import Any, NamedTuple
 
@@ -8,37 +9,41 @@ from pyro import poutine
 from torch import Tensor
 from torch.distributions import constraints
 
+from ..checks import check_rows
 from ..counted import counted
 from ..data import Split
+from ..deprecation import renamed_attributes
 from ..distributions.support import same
+from ..gallery import bernoulli_mixture, factor_analysis, independent_pixels, ppca
 from ..programs import as_program, family_of, sample_sites, undisturbed
 from ..randomness import stream
+from ..statistics import Mean
 from .advice import advise
 from .annealed import ais
-from .checks import check_rows
-from .classical import bernoulli_mixture, factor_analysis, independent_pixels, ppca
+from .calibration import Calibration, eubo, sbc
 from .collapse import ACTIVE, Information, Rate, active_units, information, rate_distortion
 from .gaps import Ledger, gap_ledger
 from .importance import LogMarginal, elbo, log_marginal
-from .sbc import Calibration, eubo, sbc
-from .summary import figures_of
-from .trust import Trust, trust
+from .reliability import Verdict, verdict
+from .summary import metrics_of
 
 COMPONENTS = 50
 ROWS_COMPARED = 2000
 
 
+@renamed_attributes(figures="metrics", light="verdict")
 class Diagnosis(NamedTuple):
     r"""What :func:`diagnose` found; a part that a model does not allow is none.
 
     Attributes:
-        figures: ELBO and :math:`\log p(x)` of the whole test set, as :func:`evaluate` has them.
+        metrics: ELBO and :math:`\log p(x)` of the whole test set, as :func:`evaluate` has them.
         estimate: :math:`\log p(x)` datum by datum.
-        light: Whether it can be trusted.
+        verdict: Whether it can be trusted.
         classical: The mean :math:`\log p(x)` of models without a network, in nats per datum.
+        gains: By how much these are better, datum by datum.
         ledger: The gaps on some test data.
         train_ledger: The gaps on as many training data.
-        train_gap: The ELBO of training data minus that of the test data, with its error.
+        train_gap: The ELBO of training data minus that of the test data.
         rate: Where the nats go.
         information: What the latent variable tells of the data.
         activity: The activity of each latent unit.
@@ -48,13 +53,14 @@ class Diagnosis(NamedTuple):
         notes: What was left out, and why.
     """
 
-    figures: dict[str, Any]
+    metrics: dict[str, Any]
     estimate: LogMarginal
-    light: Trust
+    verdict: Verdict
     classical: dict[str, float]
+    gains: dict[str, Mean]
     ledger: Ledger | None
     train_ledger: Ledger | None
-    train_gap: tuple[float, float]
+    train_gap: Mean
     rate: Rate
     information: Information | None
     activity: Tensor
@@ -64,14 +70,13 @@ class Diagnosis(NamedTuple):
     notes: list[str]
 
     def record(self) -> dict[str, Any]:
-        r"""Returns the figures as JSON values."""
+        r"""Returns the metrics as JSON values."""
         record: dict[str, Any] = {
-            **self.figures,
-            "light": self.light.light,
-            "trust": self.light.sentence,
+            **self.metrics,
+            "verdict": self.verdict.colour,
+            "reason": self.verdict.reason,
             "classical": self.classical,
-            "train_minus_test_elbo": self.train_gap[0],
-            "train_minus_test_elbo_se": self.train_gap[1],
+            **self.train_gap.record("train_minus_test_elbo"),
             "rate": float(self.rate.rate),
             "distortion": float(self.rate.distortion),
             "active_units": int((self.activity > ACTIVE).sum()),
@@ -79,23 +84,19 @@ class Diagnosis(NamedTuple):
         }
         for name, ledger in (("test", self.ledger), ("train", self.train_ledger)):
             if ledger is not None:
-                record[f"{name}_approximation_gap"] = float(ledger.approximation.mean())
-                record[f"{name}_amortization_gap"] = float(ledger.amortization.mean())
-                record[f"{name}_approximation_gap_se"] = ledger.error(ledger.approximation)
-                record[f"{name}_amortization_gap_se"] = ledger.error(ledger.amortization)
+                record |= ledger.mean(ledger.approximation).record(f"{name}_approximation_gap")
+                record |= ledger.mean(ledger.amortization).record(f"{name}_amortization_gap")
                 record[f"{name}_gap_converged"] = ledger.converged
                 record[f"{name}_gap_num_data"] = len(ledger.elbo)
         if self.information is not None:
-            record["mutual_information"] = float(self.information.mutual_information)
             record["mutual_information_cap"] = self.information.cap
-            record["marginal_kl"] = float(self.information.marginal_kl)
-            record["holes"] = float(self.information.holes)
+            for name in ("mutual_information", "marginal_kl", "holes"):
+                record[name] = float(getattr(self.information, name))
         if self.calibration is not None:
             record["sbc_p_value"] = self.calibration.p_value
             record["sbc_worst"] = self.calibration.worst
-            record["contraction"] = self.calibration.contraction.tolist()
-            record["z_score"] = self.calibration.z_score.tolist()
-            record["z_spread"] = self.calibration.z_spread.tolist()
+            for name in ("contraction", "z_score", "z_spread"):
+                record[name] = getattr(self.calibration, name).tolist()
         record |= self.simulated or {}
         return {**record, "advice": self.advice, "notes": self.notes}
 
@@ -135,49 +136,45 @@ def diagnose(
     few, seen = (split.spread(num_data) for split in (test, train))
     bound = elbo(vae, test, min(10, num_samples), seed=seed)
     estimate = log_marginal(vae, test, num_samples, seed=seed)
-    annealed = _allowed(
-        notes,
-        "Annealed importance sampling",
-        lambda: ais(vae, test.take(few), num_temperatures=num_temperatures, seed=seed),
+
+    def asked(name: str, question: Callable, *args: Any, **options: Any) -> Any:
+        r"""The answer, or nothing and a note where the model refuses the question."""
+        try:
+            return question(vae, *args, seed=seed, **options)
+        except ValueError as error:
+            if name:
+                notes.append(f"{name} was left out. {error}")
+            return None
+
+    annealed = asked(
+        "Annealed importance sampling", ais, test.take(few), num_temperatures=num_temperatures
     )
-    beside = annealed if len(few) > 1 else None
-    light = trust(estimate, beside, few.to(estimate.ess.device), can_anneal=annealed is not None)
-
-    def ledger(split: Split, rows: Tensor) -> Ledger:
-        return gap_ledger(vae, split.take(rows), num_steps=num_steps, seed=seed)
-
-    on_test = _allowed(notes, "The gap ledger", lambda: ledger(test, few))
-    on_train = _allowed(notes, "", lambda: ledger(train, seen))
+    beside, rows = annealed if len(few) > 1 else None, few.to(estimate.ess.device)
+    on_test = asked("The gap ledger", gap_ledger, test.take(few), num_steps=num_steps)
+    on_train = asked("", gap_ledger, train.take(seen), num_steps=num_steps)
     if on_test is not None and annealed is not None:  # both are lower bounds: the higher counts
         higher = max(on_test.log_marginal, annealed.log_marginal, key=lambda v: float(v.mean()))
         on_test = on_test._replace(log_marginal=higher)
     classical = classical_references(vae, train, test)
-    told = _allowed(notes, "Mutual information", lambda: information(vae, train, seed=seed))
-    parts: dict[str, Any] = {
-        "figures": figures_of(vae, test, bound, estimate, num_samples),
-        "estimate": estimate,
-        "light": light,
-        "classical": {name: float(values.mean()) for name, values in classical.items()},
-        "ledger": on_test,
-        "train_ledger": on_train,
-        "train_gap": _train_gap(vae, train, bound, seed),
-        "rate": rate_distortion(vae, test, seed=seed),
-        "information": told,
-        "activity": active_units(vae, test, seed=seed),
-        "calibration": _allowed(
-            notes,
-            "Simulation-based calibration",
-            lambda: sbc(vae, seed=seed, **_few(vae, test, 500)),
-        ),
-        "simulated": _allowed(
-            notes,
-            "The bound from above",
-            lambda: simulated(vae, seed=seed, **_few(vae, test, 2000)),
-        ),
-    }
-    return Diagnosis(
-        **parts, advice=advise({**parts, "classical": classical, "vae": vae}), notes=notes
+    ours = estimate.log_marginal.double().cpu()
+    found = Diagnosis(
+        metrics=metrics_of(vae, test, bound, estimate, num_samples),
+        estimate=estimate,
+        verdict=verdict(estimate, beside, rows, can_anneal=annealed is not None),
+        classical={name: float(values.mean()) for name, values in classical.items()},
+        gains={n: Mean.of(values.double().cpu() - ours) for n, values in classical.items()},
+        ledger=on_test,
+        train_ledger=on_train,
+        train_gap=_train_gap(vae, train, bound, seed),
+        rate=rate_distortion(vae, test, seed=seed),
+        information=asked("Mutual information", information, train),
+        activity=active_units(vae, test, seed=seed),
+        calibration=asked("Simulation-based calibration", sbc, **_few(vae, test, 500)),
+        simulated=asked("The bound from above", simulated, **_few(vae, test, 2000)),
+        advice=[],
+        notes=notes,
     )
+    return found._replace(advice=advise(vae, found))
 
 
 def classical_references(vae: Any, train: Split, test: Split) -> dict[str, Tensor]:
@@ -219,8 +216,7 @@ def simulated(vae: Any, num_data: int = 2000, *, seed: int = 0, **known: Any) ->
     values = {"simulated_elbo": lower, "simulated_eubo": upper, "jeffreys": upper - lower}
     record: dict[str, float] = {"simulated_num_data": num_data}
     for name, each in values.items():
-        record[name] = float(each.mean())
-        record[f"{name}_se"] = float(each.std()) / sqrt(num_data)
+        record |= Mean.of(each).record(name)
     return record
 
 
@@ -231,17 +227,7 @@ def _few(vae: Any, split: Split, count: int) -> dict[str, Any]:
     return {name: known[name] for name in getattr(vae, "conditions", ()) if name in known}
 
 
-def _allowed(notes: list[str], name: str, question: Any) -> Any:
-    r"""The answer, or nothing and a note where the model refuses the question."""
-    try:
-        return question()
-    except ValueError as error:
-        if name:
-            notes.append(f"{name} was left out. {error}")
-        return None
-
-
-def _train_gap(vae: Any, train: Split, bound: Tensor, seed: int) -> tuple[float, float]:
+def _train_gap(vae: Any, train: Split, bound: Tensor, seed: int) -> Mean:
     trained = elbo(vae, train.take(train.spread(ROWS_COMPARED)), 10, seed=seed)
     se = sqrt(float(trained.var()) / len(trained) + float(bound.var()) / len(bound))
-    return float(trained.mean() - bound.mean()), se
+    return Mean(trained.mean() - bound.mean(), se)

@@ -12,19 +12,16 @@ import pyro
 import torch
 from torch import Tensor
 
+from ..checks import Data, check_rows, opened
+from ..compile import Staged
 from ..counted import counted
 from ..data import Split, fingerprint
-from ..programs import as_program, density_of, device_of, guide_name, undisturbed, weigh
+from ..deprecation import renamed_arguments
+from ..programs import density_of, device_of, evidence, guide_name, rows_at_once, weigh
 from ..randomness import reseed, stream
-from .checks import check_rows, take
-from .interval import NORMAL, interval
-from .listed import evidence
-from .pareto import pareto_shape
-from .staged import Staged
+from ..statistics import NORMAL, interval, pareto_shape
 
 FEWEST = 25  # samples, of which the largest fifth is a tail
-ELEMENTS_AT_ONCE = 1_000_000
-r"""How many numbers p(x | z) may have in memory at a time: rows x samples x elements of x."""
 
 
 class LogMarginal(NamedTuple):
@@ -85,14 +82,15 @@ class LogMarginal(NamedTuple):
         )
 
 
+@renamed_arguments(kept="cache")
 @counted
 def log_marginal(
     vae: Any,
-    x: Tensor | np.ndarray | Split,
+    x: Data,
     num_samples: int = 500,
     *,
     seed: int = 0,
-    kept: str | os.PathLike[str] | None = None,
+    cache: str | os.PathLike[str] | None = None,
     skip_checks: bool = False,
     **known: Any,
 ) -> LogMarginal:
@@ -102,7 +100,7 @@ def log_marginal(
         z_k \sim q(z \mid x)
 
     Where all latent variables are discrete and have 65,536 joint values at most, these are summed
-    instead: the figure is exact, whatever `num_samples`.
+    instead: the result is exact, whatever `num_samples`.
 
     Rows and samples are streamed in chunks, so memory does not grow with them. Nothing changes:
     parameters, buffers, flags and random state are the same after as before.
@@ -119,10 +117,10 @@ def log_marginal(
         x: The data, of shape `(B, *x_shape)`.
         num_samples: The number of samples :math:`K` per datum.
         seed: Seeds the samples.
-        kept: A file ``.npz`` that keeps the rows that are done. If it is there, of the same
-            parameters, data, samples and seed, the rest is done and the result is that of an
-            uninterrupted call.
-        skip_checks: Takes data that the likelihood's support does not hold, too. The figure then
+        cache: A file ``.npz`` that caches finished rows. If it is there, of the same parameters,
+            data, samples and seed, the rest is done and the result is that of an uninterrupted
+            call.
+        skip_checks: Takes data that the likelihood's support does not hold, too. The result then
             is no log density.
         known: What the programs take besides, a row for each datum: row numbers as `index`,
             conditions, values of other sites.
@@ -133,18 +131,16 @@ def log_marginal(
     Raises:
         ValueError: Data lie outside of the likelihood's support; `num_samples` is not positive;
             the posterior is a point; a scale, a mask or the rows of a plate differ between model
-            and guide; or `kept` belongs to something else.
+            and guide; or `cache` belongs to something else.
     """
-    vae = as_program(vae)
     tail = min(num_samples // 5, ceil(3 * sqrt(num_samples)))
-    with undisturbed(vae, seed):
-        split = take(vae, x, known, skip_checks=skip_checks)
-        summed = evidence(vae, split)
+    with opened(vae, x, known, seed, rows=False, skip_checks=skip_checks) as (program, split):
+        summed = evidence(program, split)
         if summed is not None:
             nothing, many = torch.zeros_like(summed), torch.full_like(summed, torch.inf)
             return LogMarginal(summed, nothing, many, nothing / 0, nothing, summed, summed, many)
-        done = _Kept(kept, vae, split, num_samples, seed)
-        for weights in log_weights(vae, split, num_samples, seed, skip=done.rows):
+        done = _Cache(cache, program, split, num_samples, seed)
+        for weights in log_weights(program, split, num_samples, seed, skip=done.rows):
             done.add(_summary(weights, num_samples, tail))
     return done.result()
 
@@ -152,7 +148,7 @@ def log_marginal(
 @counted
 def elbo(
     vae: Any,
-    x: Tensor | np.ndarray | Split,
+    x: Data,
     num_samples: int = 1,
     *,
     seed: int = 0,
@@ -178,25 +174,15 @@ def elbo(
     Raises:
         ValueError: As :func:`log_marginal`.
     """
-    vae = as_program(vae)
-    with undisturbed(vae, seed):
-        split = take(vae, x, known, skip_checks=skip_checks)
-        return torch.cat(
-            [
-                torch.stack([w.sum(0) for w in weights]).sum(0) / num_samples
-                for weights in log_weights(vae, split, num_samples, seed)
-            ]
-        )
+    with opened(vae, x, known, seed, rows=False, skip_checks=skip_checks) as (program, split):
+        chunks = log_weights(program, split, num_samples, seed)
+        sums = [torch.stack([w.sum(0) for w in chunk]).sum(0) for chunk in chunks]
+        return torch.cat(sums) / num_samples
 
 
 @counted
 def log_weights(
-    vae: Any,
-    split: Split,
-    num_samples: int,
-    seed: int = 0,
-    *,
-    skip: int = 0,
+    vae: Any, split: Split, num_samples: int, seed: int = 0, *, skip: int = 0
 ) -> Iterator[Iterator[Tensor]]:
     r"""Streams :math:`\log p(x, z_k) - \log q(z_k \mid x)`: chunks of rows, in each of samples.
 
@@ -211,7 +197,7 @@ def log_weights(
             "log p(x) exists all the same: use AIS from the prior (pyro_vae.ais)."
         )
     check_rows(vae, split.known)
-    at_once = max(1, ELEMENTS_AT_ONCE // prod(split.x_shape))
+    at_once = rows_at_once(split)
     samples = min(num_samples, max(1, at_once // min(len(split), 100)))
     rows = max(1, at_once // samples)
 
@@ -231,7 +217,7 @@ def log_weights(
         )
 
 
-def figures(total: Tensor, squares: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+def log_mean(total: Tensor, squares: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
     r"""Returns the log of the mean weight, its standard error and the effective sample size.
 
     Arguments:
@@ -245,7 +231,7 @@ def figures(total: Tensor, squares: Tensor, count: int) -> tuple[Tensor, Tensor,
 
 
 def _summary(weights: Iterator[Tensor], num_samples: int, tail: int) -> LogMarginal:
-    r"""Turns streamed log weights of some rows into figures."""
+    r"""Turns streamed log weights of some rows into an estimate."""
     half, taken = num_samples // 2, 0
     halves: tuple[list[Tensor], list[Tensor]] = ([], [])
     squares, largest = [], torch.empty(0)
@@ -261,7 +247,7 @@ def _summary(weights: Iterator[Tensor], num_samples: int, tail: int) -> LogMargi
     first, second = (torch.stack(parts).logsumexp(0) if parts else None for parts in halves)
     assert second is not None
     total = second if first is None else first.logaddexp(second)
-    estimate, mc_se, ess = figures(total, torch.stack(squares).logsumexp(0), num_samples)
+    estimate, mc_se, ess = log_mean(total, torch.stack(squares).logsumexp(0), num_samples)
     rise = torch.full_like(estimate, torch.nan)
     if first is not None:
         rise = estimate - (first - log(half) + second - log(num_samples - half)) / 2
@@ -277,17 +263,10 @@ def _summary(weights: Iterator[Tensor], num_samples: int, tail: int) -> LogMargi
     )
 
 
-class _Kept:
+class _Cache:
     r"""The rows that are done, in memory and, if wanted, in a file."""
 
-    def __init__(
-        self,
-        path: Any,
-        vae: Any,
-        split: Split,
-        num_samples: int,
-        seed: int,
-    ) -> None:
+    def __init__(self, path: Any, vae: Any, split: Split, num_samples: int, seed: int) -> None:
         self.path = None if path is None else Path(path)
         self.chunks: list[LogMarginal] = []
         self.rows, self.about = 0, ""

@@ -1,22 +1,25 @@
-r"""The figures of a trained model on a data set, with units and errors."""
+r"""How good is a model on a data set? Its metrics, with units and errors."""
 
 import os
 import time
-from math import log, prod, sqrt
+from math import log, prod
 from typing import Any
 
 from pyro import poutine
 from torch import Tensor
 
+from ..checks import take
 from ..counted import counted
 from ..data import Split
+from ..deprecation import RenamedKeys, renamed_arguments
 from ..programs import Unconstrained, as_program, family_of, sample_sites, undisturbed
-from .checks import take
+from ..statistics import Mean
 from .collapse import rate_distortion
 from .importance import LogMarginal, elbo, log_marginal
-from .trust import trust
+from .reliability import verdict
 
 
+@renamed_arguments(kept="cache")
 @counted
 def evaluate(
     vae: Any,
@@ -24,7 +27,7 @@ def evaluate(
     num_samples: int = 500,
     *,
     seed: int = 0,
-    kept: str | os.PathLike[str] | None = None,
+    cache: str | os.PathLike[str] | None = None,
     skip_checks: bool = False,
     by_datum: dict[str, Any] | None = None,
     **known: Any,
@@ -37,10 +40,10 @@ def evaluate(
             says little.
         num_samples: The number of importance samples per datum.
         seed: Seeds the samples.
-        kept: A file that keeps what is done, as in :func:`pyro_vae.log_marginal`.
+        cache: A file that caches finished rows, as in :func:`pyro_vae.log_marginal`.
         skip_checks: Evaluates data outside of the likelihood's support, too; ``not_a_density``
             then says what is wrong with them.
-        by_datum: Gets the figures of each datum, as arrays of shape `(N,)`.
+        by_datum: Gets the metrics of each datum, as arrays of shape `(N,)`.
         known: What the programs take besides, a row for each datum: row numbers as `index`,
             conditions, values of other sites.
 
@@ -48,7 +51,7 @@ def evaluate(
         Means over data in nats per datum. ``*_se`` is the standard deviation over data divided
         by :math:`\sqrt{N}`; ``*_mc_se`` is the Monte Carlo error of the mean. ``bits_per_dim`` is
         :math:`-\log p(x) / (D \log 2)`, present where `x` is discrete and nothing else is
-        observed. ``light`` and ``trust`` say whether :math:`\log p(x)` can be trusted;
+        observed. ``verdict`` and ``reason`` say whether :math:`\log p(x)` can be trusted;
         ``evidence`` says what it is of, such as p(x | c).
     """
     start = time.perf_counter()
@@ -56,36 +59,32 @@ def evaluate(
     split = take(vae, split, known, skip_checks=skip_checks).freeze(seed)
     options: dict[str, Any] = {"seed": seed, "skip_checks": True}  # just checked
     bound = elbo(vae, split, min(10, num_samples), **options)
-    estimate = log_marginal(vae, split, num_samples, kept=kept, **options)
+    estimate = log_marginal(vae, split, num_samples, cache=cache, **options)
     if by_datum is not None:
         columns = {"elbo": bound, "log_marginal": estimate.log_marginal, "ess": estimate.ess}
         columns |= {"lower": estimate.lower, "upper": estimate.upper}
         by_datum.update({name: values.cpu().numpy() for name, values in columns.items()})
-    figures = figures_of(vae, split, bound, estimate, num_samples)
+    metrics = metrics_of(vae, split, bound, estimate, num_samples)
     rates = rate_distortion(vae, split, 1, seed=seed).by_site
-    light = trust(estimate, can_anneal=_can_anneal(vae, split))
-    return {
-        **figures,
-        **({f"kl_{name}": float(rate) for name, rate in rates.items()} if len(rates) > 1 else {}),
-        "light": light.light,
-        "trust": light.sentence,
-        **({"not_a_density": split.violation} if split.violation else {}),
-        "seconds": time.perf_counter() - start,
-    }
+    if len(rates) > 1:
+        metrics |= {f"kl_{name}": float(rate) for name, rate in rates.items()}
+    judged = verdict(estimate, can_anneal=_can_anneal(vae, split))
+    metrics |= {"verdict": judged.colour, "reason": judged.reason}
+    if split.violation:
+        metrics["not_a_density"] = split.violation
+    metrics["seconds"] = time.perf_counter() - start
+    return RenamedKeys(metrics, light="verdict", trust="reason")
 
 
 @counted
-def figures_of(
+def metrics_of(
     vae: Any, split: Split, bound: Tensor, estimate: LogMarginal, num_samples: int
 ) -> dict[str, float | int | str]:
-    r"""The figures of :func:`evaluate`, from what was computed datum by datum."""
-    count = len(split)
-    figures: dict[str, float | int | str] = {
-        "num_data": count,
-        "elbo": float(bound.mean()),
-        "elbo_se": _se(bound),
-        "log_marginal": float(estimate.log_marginal.mean()),
-        "log_marginal_se": _se(estimate.log_marginal),
+    r"""The metrics of :func:`evaluate`, from what was computed datum by datum."""
+    metrics: dict[str, float | int | str] = {
+        "num_data": len(split),
+        **Mean.of(bound).record("elbo"),
+        **Mean.of(estimate.log_marginal).record("log_marginal"),
         "log_marginal_mc_se": estimate.mean_se,
         "log_marginal_errors": estimate.errors(),
         "num_importance_samples": num_samples,
@@ -93,9 +92,9 @@ def figures_of(
     }
     if is_discrete(vae, split) and set(split.known) <= {"index", *getattr(vae, "conditions", ())}:
         nats, elements = -float(estimate.log_marginal.sum()), seen_elements(split)
-        figures["bits_per_dim"] = nats / (elements * log(2))
-    figures["evidence"] = evidence_of(vae, split)
-    return figures
+        metrics["bits_per_dim"] = nats / (elements * log(2))
+    metrics["evidence"] = evidence_of(vae, split)
+    return metrics
 
 
 def evidence_of(vae: Any, split: Split) -> str:
@@ -135,26 +134,3 @@ def _can_anneal(vae: Any, split: Split) -> bool:
     except ValueError:
         return False
     return True
-
-
-def describe(name: str, values: Tensor, unit: str = "nats per datum") -> str:
-    r"""Returns a line for people: the mean over data with its standard error.
-
-    Example:
-        >>> import torch
-        >>> describe("ELBO", torch.tensor([-3.0, -5.0]))
-        'ELBO                           -4.000 +- 1.000 nats per datum'
-    """
-    return f"{name:28s}{float(values.mean()):9.3f} +- {_se(values):.3f} {unit}"
-
-
-def z_score(samples: Tensor, exact: Tensor | float = 0.0) -> Tensor:
-    r"""Returns how many standard errors the mean over the first dimension lies from a value.
-
-    With one comparison, chance alone exceeds 4.3 once in 10^5.
-    """
-    return (samples.mean(0) - exact) / (samples.std(0) / len(samples) ** 0.5)
-
-
-def _se(values: Any) -> float:
-    return float(values.std()) / sqrt(len(values)) if len(values) > 1 else float("nan")

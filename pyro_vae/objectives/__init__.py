@@ -1,5 +1,6 @@
 r"""Objectives: what training maximizes, and handlers that bend it.  (layer 4)"""
 
+from ..deprecation import renamed
 from ..programs import Terms
 from .base import ESTIMATORS, Objective
 from .dreg import DReG
@@ -8,7 +9,7 @@ from .enumeration import Enumeration
 from .explain import Derivation, explain
 from .iwae import IWAE
 from .kl import kl_divergence
-from .kl_weight import cycle, fall, scale_kl, warm_up
+from .kl_weight import SCHEDULES, scale_kl
 from .optimal_sigma import track_sigma
 from .planner import Plan, plan, planned
 from .renyi import Renyi
@@ -30,13 +31,12 @@ __all__ = [
     "Renyi",
     "ScoreFunction",
     "Terms",
-    "cycle",
     "explain",
-    "fall",
     "kl_divergence",
     "plan",
     "planned",
     "scale_kl",
     "track_sigma",
-    "warm_up",
 ]
+
+__getattr__ = renamed(__name__, SCHEDULES)

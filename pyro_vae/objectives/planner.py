@@ -9,7 +9,7 @@ from pyro import poutine
 from torch import Tensor
 
 from ..base import Sites
-from ..distributions import describe, inside, name_of
+from ..distributions import describe_support, inside, name_of
 from ..programs import (
     density_of,
     device_of,
@@ -234,7 +234,8 @@ def _laws(vae: Any, x: Tensor | None, known: dict[str, Any]) -> Laws:
         elif not inside(here.support, there.support):
             raise ValueError(
                 f"Expected a guide of {site!r} inside the support of its prior, else the ELBO is "
-                f"minus infinity; got {describe(here.support)} and {describe(there.support)}."
+                f"minus infinity; got {describe_support(here.support)} and "
+                f"{describe_support(there.support)}."
             )
     rest = {n: law for n, (law, _) in pairs.items() if not law.has_rsample}
     path = vae.posterior.reparameterized if is_vae(vae) else not rest

@@ -4,7 +4,7 @@ from typing import Any
 
 from torch.distributions import constraints
 
-from ..distributions import describe, inside, same, support_of
+from ..distributions import describe_support, inside, same, support_of
 
 
 def check_supports(prior: Any, posterior: Any, p: Any, q: Any) -> None:
@@ -25,13 +25,13 @@ def check_supports(prior: Any, posterior: Any, p: Any, q: Any) -> None:
         remedy = ", or ".join(filter(None, remedies)) or "a prior and a posterior with one support"
         raise ValueError(
             f"Expected the posterior's support inside the prior's, else the ELBO is minus "
-            f"infinity; got {type(posterior).__name__} on {describe(here)} and "
-            f"{type(prior).__name__} on {describe(there)}. Take {remedy}."
+            f"infinity; got {type(posterior).__name__} on {describe_support(here)} and "
+            f"{type(prior).__name__} on {describe_support(there)}. Take {remedy}."
         )
     if hasattr(posterior, "temperature") and not same(here, there):
         raise ValueError(
             "Expected a relaxed prior for a relaxed posterior, which is evaluated as the discrete "
-            f"variable that it relaxes; got {type(prior).__name__} on {describe(there)}, "
+            f"variable that it relaxes; got {type(prior).__name__} on {describe_support(there)}, "
             "a density for a probability. Take the relaxed prior of the same name."
         )
 
@@ -45,6 +45,6 @@ def _families(support: Any, role: str) -> str:
     if same(support, constraints.real):
         example = "StandardNormal" if role == "prior" else "MeanFieldNormal"
         return f"a {role} on the real numbers, such as {example}"
-    if "one-hot" in describe(support):
+    if "one-hot" in describe_support(support):
         return f"the categorical {role}"
     return ""

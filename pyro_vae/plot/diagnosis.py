@@ -6,6 +6,7 @@ from torch import Tensor
 
 from ..evaluate import Calibration, Ledger
 from ..evaluate.collapse import ACTIVE
+from ..statistics import Mean
 from .canvas import new_figure
 
 if TYPE_CHECKING:
@@ -47,8 +48,8 @@ def plot_gaps(ledger: Ledger) -> "Figure":
     }
     bounds |= {"log p(x)": ledger.log_marginal}
     gaps = {name: (value - ledger.elbo).double().cpu() for name, value in bounds.items()}
-    means = [float(gap.mean()) for gap in gaps.values()]
-    errors = [float(gap.std()) / len(gap) ** 0.5 for gap in gaps.values()]
+    means = [Mean.of(gap) for gap in gaps.values()]
+    errors = [mean.se for mean in means]
     figure, axes = new_figure(1, 1, (6.4, 0.5 * len(gaps) + 1.2))
     axes[0].barh(list(gaps), means, xerr=errors, color="tab:blue", ecolor="black")
     axes[0].invert_yaxis()
@@ -81,7 +82,8 @@ def plot_units(activity: Tensor, by_feature: Tensor | None = None) -> "Figure":
 def plot_ranks(calibration: Calibration) -> "Figure":
     r"""Shows the distribution functions of the ranks of simulation-based calibration, minus that
     of uniform ranks, in the band where 95 % of uniform ones stay as a whole."""
-    from ..evaluate.sbc import QUANTITIES, band
+    from ..evaluate.calibration import QUANTITIES
+    from ..statistics import band
 
     draws, count = calibration.num_draws, len(calibration.ranks)
     points, low, high = band(count, draws)

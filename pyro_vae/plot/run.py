@@ -1,18 +1,19 @@
 r"""All pictures of a run."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ..data import Split
-from ..distributions import describe
+from ..distributions import describe_support
 from ..programs import is_vae
+from ..runs.records import read_metrics
 from .canvas import is_image
 from .data import plot_correlations, plot_reconstructions, plot_samples
 from .diagnosis import plot_curves
-from .latent import latent_laws, plot_latent, plot_manifold, plot_traversal
+from .latent import plot_latent, plot_manifold, plot_traversal
+from .walks import latent_laws
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -65,13 +66,11 @@ def draw_run(vae: Any, split: Split, metrics: Path | None = None) -> "dict[str, 
     image = is_image(split.rows(slice(0, 1))) and not getattr(vae, "conditions", ())
     laws = [*latent_laws(vae, 2, {}).values()] if image else []
     if [law.event_shape for law in laws] == [(2,)] and (
-        describe(laws[0].support) == "the real numbers"
+        describe_support(laws[0].support) == "the real numbers"
     ):
         figures["decoded"] = plot_manifold(vae, split=split)
     else:
         figures["decoded"] = plot_traversal(vae, split)
     if metrics is not None and metrics.is_file():
-        figures["curves"] = plot_curves(
-            [json.loads(line) for line in metrics.read_text().splitlines()]
-        )
+        figures["curves"] = plot_curves(read_metrics(metrics))
     return figures

@@ -6,6 +6,7 @@ from .committed_rate_normal import CommittedRateNormal
 from .corrected import Corrected
 from .corrected_markov import CorrectedMarkov
 from .delta import Delta
+from .flow import Flow
 from .full_covariance_normal import FullCovarianceNormal
 from .gaussian_mixture import GaussianMixture
 from .householder import Householder
@@ -29,6 +30,7 @@ __all__ = [
     "Corrected",
     "CorrectedMarkov",
     "Delta",
+    "Flow",
     "FullCovarianceNormal",
     "GaussianMixture",
     "Householder",

@@ -1,13 +1,13 @@
 import pyro.distributions as dist
 from torch import Tensor, nn
 
-from .. import transforms
-from ..base import Posterior
+from .. import flows
 from ..counted import counted
-from ..distributions import Flow, scale_of
+from ..deprecation import warn
+from .flow import Flow
 
 
-class Householder(Posterior):
+class Householder(Flow):
     r"""Creates :math:`q(z \mid x)`: a Normal, turned by reflections that depend on :math:`x`.
 
     .. math:: z_t = z_{t - 1} - 2 v_t v_t^\top z_{t - 1} / v_t^\top v_t
@@ -22,22 +22,23 @@ class Householder(Posterior):
         encoder: Maps :math:`x` to :math:`\mu`, :math:`\log \sigma` and each :math:`v_t`, of shape
             `(*batch, latent_dim * (2 + num_transforms))`.
         latent_dim: The number of latent features.
+        num_transforms: The number of reflections.
     """
 
     formula = "q(z | x): a Normal turned by reflections"
     advice = "correlations at the price of some reflections"
 
     @counted
-    def __init__(self, encoder: nn.Module, latent_dim: int) -> None:
-        super().__init__(encoder)
-        self.latent_dim = latent_dim
+    def __init__(self, encoder: nn.Module, latent_dim: int, num_transforms: int = 4) -> None:
+        super().__init__(encoder, latent_dim, [flows.Householder()] * num_transforms)
 
     @staticmethod
     def num_outputs(latent_dim: int, num_transforms: int = 4) -> int:
-        return (2 + num_transforms) * latent_dim
+        return flows.num_outputs(latent_dim, [flows.Householder()] * num_transforms)
 
-    def forward(self, x: Tensor) -> dist.Distribution:
-        loc, log_scale, *directions = self.encoder(x).split(self.latent_dim, dim=-1)
-        steps = [transforms.Householder(v) for v in directions]
-        normal = dist.Normal(loc, scale_of(log_scale)).to_event(1)
-        return Flow(normal, steps)
+    def law(self, outputs: Tensor) -> dist.Distribution:
+        count, rest = divmod(outputs.shape[-1], self.latent_dim)
+        if count - 2 != len(self.layers) and count > 2 and not rest:  # until 0.3
+            warn("The number of outputs of a Householder's encoder", f"num_transforms={count - 2}")
+            self.layers = [flows.Householder()] * (count - 2)
+        return super().law(outputs)

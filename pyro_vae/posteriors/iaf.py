@@ -1,16 +1,13 @@
 from collections.abc import Sequence
 
-import pyro.distributions as dist
-from torch import Tensor, nn
+from torch import nn
 
-from ..base import Posterior
-from ..counted import counted
-from ..distributions import Flow, scale_of
-from ..nn import MADE
-from ..transforms import Autoregressive, GatedAffine
+from .. import flows
+from ..counted import Size, counted
+from .flow import Flow
 
 
-class IAF(Posterior):
+class IAF(Flow):
     r"""Creates :math:`q(z \mid x)`: a Normal through inverse autoregressive flows.
 
     .. math:: z_0 = \mu(x) + \sigma(x) \epsilon, \quad
@@ -43,21 +40,14 @@ class IAF(Posterior):
         latent_dim: int,
         num_transforms: int = 2,
         hidden_features: Sequence[int] = (100,),
-        context_features: int = 32,
+        context_features: Size = 32,
     ) -> None:
-        super().__init__(encoder)
-        self.passes = latent_dim
-        self.sizes = [latent_dim, latent_dim, context_features]
-        self.nets = nn.ModuleList(
-            MADE(latent_dim, hidden_features, GatedAffine.outputs, context_features, i % 2 == 1)
+        layers = [
+            flows.Autoregressive(latent_dim, hidden_features, context_features, reverse=i % 2 == 1)
             for i in range(num_transforms)
-        )
+        ]
+        super().__init__(encoder, latent_dim, layers)
 
     @staticmethod
     def num_outputs(latent_dim: int, context_features: int = 32) -> int:
-        return 2 * latent_dim + context_features
-
-    def forward(self, x: Tensor) -> dist.Distribution:
-        loc, log_scale, context = self.encoder(x).split(self.sizes, dim=-1)
-        transforms = [Autoregressive(net, GatedAffine(), context) for net in self.nets]
-        return Flow(dist.Normal(loc, scale_of(log_scale)).to_event(1), transforms)
+        return flows.num_outputs(latent_dim) + context_features

@@ -1,13 +1,11 @@
-import pyro.distributions as dist
-from torch import Tensor, nn
+from torch import nn
 
-from .. import transforms
-from ..base import Posterior
+from .. import flows
 from ..counted import counted
-from ..distributions import Flow, scale_of
+from .flow import Flow
 
 
-class Planar(Posterior):
+class Planar(Flow):
     r"""Creates :math:`q(z \mid x)`: a Normal through planar flows that depend on :math:`x`.
 
     .. math:: z_t = z_{t - 1} + \hat{u}_t \tanh(w_t^\top z_{t - 1} + b_t)
@@ -29,15 +27,8 @@ class Planar(Posterior):
 
     @counted
     def __init__(self, encoder: nn.Module, latent_dim: int, num_transforms: int = 4) -> None:
-        super().__init__(encoder)
-        self.sizes = [latent_dim, latent_dim] + [latent_dim, latent_dim, 1] * num_transforms
+        super().__init__(encoder, latent_dim, [flows.Planar()] * num_transforms)
 
     @staticmethod
     def num_outputs(latent_dim: int, num_transforms: int = 4) -> int:
-        return 2 * latent_dim + num_transforms * (2 * latent_dim + 1)
-
-    def forward(self, x: Tensor) -> dist.Distribution:
-        loc, log_scale, *rest = self.encoder(x).split(self.sizes, dim=-1)
-        steps = [transforms.Planar(*rest[i : i + 3]) for i in range(0, len(rest), 3)]
-        normal = dist.Normal(loc, scale_of(log_scale)).to_event(1)
-        return Flow(normal, steps)
+        return flows.num_outputs(latent_dim, [flows.Planar()] * num_transforms)

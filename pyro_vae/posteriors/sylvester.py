@@ -1,14 +1,11 @@
-import pyro.distributions as dist
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from .. import transforms
-from ..base import Posterior
+from .. import flows
 from ..counted import counted
-from ..distributions import Flow, scale_of
+from .flow import Flow
 
 
-class Sylvester(Posterior):
+class Sylvester(Flow):
     r"""Creates :math:`q(z \mid x)`: a Normal through Sylvester flows that depend on :math:`x`.
 
     .. math:: z_t = z_{t - 1} + Q R \tanh(\tilde{R} Q^\top z_{t - 1} + b)
@@ -39,30 +36,9 @@ class Sylvester(Posterior):
         num_transforms: int = 2,
         num_reflections: int = 4,
     ) -> None:
-        super().__init__(encoder)
-        half = latent_dim * (latent_dim + 1) // 2
-        parts = [num_reflections * latent_dim, half, half, latent_dim]
-        self.sizes = [latent_dim, latent_dim] + parts * num_transforms
-        self.rows: Tensor
-        self.register_buffer("rows", torch.triu_indices(latent_dim, latent_dim), persistent=False)
+        layers = [flows.Sylvester(num_reflections)] * num_transforms
+        super().__init__(encoder, latent_dim, layers)
 
     @staticmethod
     def num_outputs(latent_dim: int, num_transforms: int = 2, num_reflections: int = 4) -> int:
-        return 2 * latent_dim + num_transforms * latent_dim * (num_reflections + latent_dim + 2)
-
-    def forward(self, x: Tensor) -> dist.Distribution:
-        loc, log_scale, *rest = self.encoder(x).split(self.sizes, dim=-1)
-        steps = []
-        for i in range(0, len(rest), 4):
-            v = rest[i].unflatten(-1, (-1, loc.shape[-1]))
-            outer, inner = self.triangle(rest[i + 1]), self.triangle(rest[i + 2])
-            steps.append(transforms.Sylvester(v, outer, inner, rest[i + 3]))
-        normal = dist.Normal(loc, scale_of(log_scale)).to_event(1)
-        return Flow(normal, steps)
-
-    def triangle(self, entries: Tensor) -> Tensor:
-        size = self.sizes[0]
-        full = entries.new_zeros(*entries.shape[:-1], size, size)
-        full[..., self.rows[0], self.rows[1]] = entries
-        diagonal = full.diagonal(dim1=-2, dim2=-1).tanh() * 0.999
-        return full.triu(1) + diagonal.diag_embed()
+        return flows.num_outputs(latent_dim, [flows.Sylvester(num_reflections)] * num_transforms)

@@ -5,11 +5,10 @@ import pyro.distributions as dist
 import torch
 from torch import nn
 
-from .. import distributions
+from .. import distributions, flows
 from ..base import Prior
 from ..counted import counted
-from ..nn import MADE
-from ..transforms import Autoregressive, GatedAffine, Spline
+from ..transforms import GatedAffine, Spline
 
 
 class Flow(Prior):
@@ -43,14 +42,15 @@ class Flow(Prior):
         transform: Literal["affine", "spline"] = "affine",
     ) -> None:
         super().__init__()
-        self.element = Spline() if transform == "spline" else GatedAffine()
-        self.nets = nn.ModuleList(
-            MADE(latent_dim, hidden_features, self.element.outputs, reverse=i % 2 == 1)
+        element = Spline() if transform == "spline" else GatedAffine()
+        self.layers = [
+            flows.Autoregressive(latent_dim, hidden_features, 0, element, reverse=i % 2 == 1)
             for i in range(num_transforms)
-        )
+        ]
+        self.nets = nn.ModuleList(layer.net for layer in self.layers)
         self.loc: torch.Tensor
         self.register_buffer("loc", torch.zeros(latent_dim), persistent=False)
 
     def forward(self) -> dist.Distribution:
-        transforms = [Autoregressive(net, self.element).inv for net in self.nets]
-        return distributions.Flow(dist.Normal(self.loc, 1.0).to_event(1), transforms)
+        bijections = [layer.bijection([], None).inv for layer in self.layers]
+        return distributions.Flow(dist.Normal(self.loc, 1.0).to_event(1), bijections)

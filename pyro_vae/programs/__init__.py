@@ -4,6 +4,9 @@ Whoever trains or evaluates stands on this room, and asks programs, not their pa
 """
 
 from .alike import note_rows, rows_differ, weights_differ
+from .chunks import batches, rows_at_once
+from .drawing import drawn, latent_names, replicated, rows_of, simulate
+from .listed import ascend, evidence, expected, joint_table, states
 from .params import show_parameters
 from .paths import detach_samples, gate_samples, reduce
 from .program import (
@@ -26,6 +29,7 @@ from .tracing import (
     check_plates,
     density,
     equal,
+    log_density,
     sample_sites,
     traces,
 )
@@ -41,6 +45,8 @@ __all__ = [
     "Unconstrained",
     "Weights",
     "as_program",
+    "ascend",
+    "batches",
     "bijection",
     "check_gradients",
     "check_plates",
@@ -48,21 +54,32 @@ __all__ = [
     "density_of",
     "detach_samples",
     "device_of",
+    "drawn",
     "dtype_of",
     "equal",
+    "evidence",
+    "expected",
     "families",
     "family_of",
     "gate_samples",
     "guide_name",
     "is_vae",
+    "joint_table",
+    "latent_names",
+    "log_density",
     "note_rows",
     "plainly",
     "prior_guide",
     "reduce",
     "refused",
+    "replicated",
+    "rows_at_once",
     "rows_differ",
+    "rows_of",
     "sample_sites",
     "show_parameters",
+    "simulate",
+    "states",
     "traces",
     "undisturbed",
     "wants_rows",

@@ -62,6 +62,11 @@ def density(site: Any) -> Tensor:
     return scale_and_mask(site["fn"].log_prob(site["value"]), 1.0, site["mask"])
 
 
+def log_density(sites: Iterable[Any]) -> Tensor:
+    r"""The log density of several sites together."""
+    return torch.as_tensor(sum(density(site) for site in sites))
+
+
 def check_plates(sites: Iterable[Any]) -> None:
     r"""Refuses programs whose sites are not all in one plate of data."""
     plates = {frozenset((name, dim) for name, dim, _ in plates_of(site)) for site in sites}

@@ -12,7 +12,7 @@ from torch.distributions import biject_to
 from torch.distributions.constraints import Constraint
 from torch.distributions.transforms import ComposeTransform, IndependentTransform
 
-from ..distributions.support import describe
+from ..distributions.support import describe_support
 from .program import prior_guide
 from .tracing import density, sample_sites
 
@@ -121,13 +121,13 @@ def bijection(name: str, support: Constraint) -> Any:
     if support.is_discrete:
         raise ValueError(
             f"Expected continuous latent variables, along which there are gradients; got {name!r} "
-            f"in {describe(support)}. Sum over its values (objectives.Enumeration), or take "
-            "log_marginal."
+            f"in {describe_support(support)}. Sum over its values (objectives.Enumeration), or "
+            "take log_marginal."
         )
     try:
         return biject_to(support)
     except NotImplementedError:
         raise ValueError(
             "Expected a support that is a bijection of the real line; got "
-            f"{describe(support)} for {name!r}. Take log_marginal."
+            f"{describe_support(support)} for {name!r}. Take log_marginal."
         ) from None

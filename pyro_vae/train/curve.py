@@ -1,4 +1,4 @@
-r"""Rate against distortion: what a decoder pays for what it is told."""
+r"""Rate against distortion, at several weights of the KL term."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -11,6 +11,7 @@ from torch import Tensor
 from ..counted import counted
 from ..data import Split
 from ..evaluate import Rate, rate_distortion
+from .fit import fit
 
 
 @counted
@@ -46,8 +47,6 @@ def rate_distortion_curve(
     Returns:
         Rate and distortion at each KL weight, in nats per datum.
     """
-    from . import fit
-
     model, curve = deepcopy(vae), {}
     for weight in kl_weights:
         options = {"progress": False, **options}

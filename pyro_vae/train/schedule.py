@@ -1,14 +1,55 @@
 r"""What changes from step to step: learning rate, KL weight, capacity, temperature."""
 
 import math
-from typing import Any
-
-import torch
 
 from ..config import Train
-from ..objectives import cycle, fall, warm_up
 
-STEPS_TO_COMPILE = 10_000  # fewer are done before a compiler is
+
+def linear_warmup(step: int, steps: float) -> float:
+    r"""Returns a weight that rises linearly from 0 at step 0 to 1 at `steps`.
+
+    References:
+        | Generating Sentences from a Continuous Space (Bowman et al., 2016), Sec. 3.1
+        | https://arxiv.org/abs/1511.06349
+
+    Example:
+        >>> [linear_warmup(step, 4) for step in (0, 1, 4, 9)]
+        [0.0, 0.25, 1.0, 1.0]
+    """
+    return min(1.0, step / steps) if steps > 0 else 1.0
+
+
+def cyclical(step: int, steps: int, cycles: int, rise: float = 0.5) -> float:
+    r"""Returns a weight that rises from 0 to 1 and stays there, again in each of `cycles`.
+
+    References:
+        | Cyclical Annealing Schedule (Fu et al., 2019), Eq. 6
+        | https://arxiv.org/abs/1903.10145
+
+    Arguments:
+        step: The step, from 0.
+        steps: How many steps all cycles take together.
+        cycles: The number of cycles.
+        rise: The fraction of a cycle in which the weight rises.
+
+    Example:
+        >>> [cyclical(step, steps=8, cycles=2) for step in range(9)]
+        [0.0, 0.5, 1.0, 1.0, 0.0, 0.5, 1.0, 1.0, 1.0]
+    """
+    if step >= steps:
+        return 1.0
+    period = steps / cycles
+    return min(1.0, (step % period) / (rise * period))
+
+
+def geometric_decay(step: int, steps: float, start: float, end: float) -> float:
+    r"""Returns a number that falls geometrically from `start` at step 0 to `end` at `steps`.
+
+    Example:
+        >>> [geometric_decay(step, 2, 1.0, 0.25) for step in (0, 1, 2, 3)]
+        [1.0, 0.5, 0.25, 0.25]
+    """
+    return start * (end / start) ** linear_warmup(step, steps)
 
 
 class Schedule:
@@ -26,8 +67,8 @@ class Schedule:
         r"""Returns the learning rate."""
         settings = self.settings
         last = settings.epochs * self.per_epoch
-        factor = warm_up(step + 1, settings.warmup_epochs * self.per_epoch)
-        factor *= warm_up(last - step, settings.cooldown_epochs * self.per_epoch)
+        factor = linear_warmup(step + 1, settings.warmup_epochs * self.per_epoch)
+        factor *= linear_warmup(last - step, settings.cooldown_epochs * self.per_epoch)
         if settings.schedule == "cosine":
             factor *= (1 + math.cos(math.pi * step / last)) / 2
         return settings.lr * factor
@@ -37,15 +78,15 @@ class Schedule:
         settings = self.settings
         steps = settings.kl_warmup_epochs * self.per_epoch
         if settings.kl_cycles > 1:
-            return settings.kl_weight * cycle(step, int(steps), settings.kl_cycles)
-        return settings.kl_weight * warm_up(step, steps)
+            return settings.kl_weight * cyclical(step, int(steps), settings.kl_cycles)
+        return settings.kl_weight * linear_warmup(step, steps)
 
     def capacity(self, step: int) -> float | None:
         r"""Returns the capacity of the KL term, in nats, or None where there is none."""
         settings = self.settings
         if settings.capacity is None:
             return None
-        return settings.capacity * warm_up(step, settings.capacity_epochs * self.per_epoch)
+        return settings.capacity * linear_warmup(step, settings.capacity_epochs * self.per_epoch)
 
     def temperature(self, step: int, start: float) -> float:
         r"""Returns the temperature of a relaxed family that started with `start`."""
@@ -53,28 +94,4 @@ class Schedule:
         if settings.final_temperature is None:
             return start
         steps = settings.temperature_epochs * self.per_epoch
-        return fall(step, steps, start, settings.final_temperature)
-
-
-def lone_rows(vae: Any, count: int, batch_size: int) -> int:
-    r"""How many rows are left over that could not be normalized over the batch: one or none.
-
-    Raises:
-        ValueError: Every batch is of one row.
-    """
-    normalizes = any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in vae.modules())
-    if not normalizes:
-        return 0
-    if min(count, batch_size) == 1:
-        raise ValueError(
-            f"Expected batches of two or more rows with a network that normalizes over the batch; "
-            f"got batch_size {batch_size} and {count} rows. Raise batch_size, or take LayerNorm."
-        )
-    return int(count % batch_size == 1)
-
-
-def compiles(settings: Train, steps_per_epoch: int) -> bool:
-    r"""Decides from the recipe alone whether steps are compiled."""
-    if settings.compile == "auto":
-        return settings.epochs * steps_per_epoch >= STEPS_TO_COMPILE
-    return settings.compile == "yes"
+        return geometric_decay(step, steps, start, settings.final_temperature)

@@ -56,7 +56,7 @@ def test_evaluate_prints_one_object(run, capsys):
     figures = json.loads(capsys.readouterr().out)
     assert list(figures) == [
         "data", "split", "num_data", "elbo", "elbo_se", "log_marginal", "log_marginal_se", "log_marginal_mc_se", "log_marginal_errors",
-        "num_importance_samples", "ess_median", "bits_per_dim", "evidence", "light", "trust", "seconds",
+        "num_importance_samples", "ess_median", "bits_per_dim", "evidence", "verdict", "reason", "seconds",
     ]  # fmt: skip
     assert figures["data"] == "digits" and figures["num_data"] == 297
     assert figures["elbo"] < figures["log_marginal"] < 0
@@ -83,7 +83,7 @@ def test_diagnose_writes_a_page(run, tmp_path, capsys):
     record = json.loads(capsys.readouterr().out)
     assert record["rate"] + record["distortion"] == pytest.approx(-record["elbo"], abs=1.0)
     assert record["latent_units"] == 2 and record["advice"]
-    assert record["light"] in ("green", "amber", "red")
+    assert record["verdict"] in ("green", "amber", "red")
 
 
 def test_inspect_shows_a_step(capsys):

@@ -127,9 +127,9 @@ def test_optimizers_move_as_in_torch(optimizer):
 
 
 def test_a_planted_error_in_an_update_would_show(monkeypatch):
-    from pyro_vae.compile import updates
+    from pyro_vae.compile import optimizers
 
-    monkeypatch.setattr(updates, "_rise", lambda step, beta: torch.ones_like(step))
+    monkeypatch.setattr(optimizers, "_rise", lambda step, beta: torch.ones_like(step))
     losses, parameters, _ = trained(stock, many(make_vae), OPTIMIZERS["adam"])
     _, moved, _ = trained(compiled, many(make_vae), OPTIMIZERS["adam"])
     with pytest.raises(AssertionError):
@@ -273,7 +273,7 @@ def test_run_visits_every_row_once_an_epoch():
         svi.run(3, x, batch_size=13)
 
 
-def test_several_steps_a_call_are_the_same_steps():
+def test_a_run_takes_the_same_steps():
     x = PROGRAMS["our_elbo"]()[3][0][0]
 
     def run(one_by_one):

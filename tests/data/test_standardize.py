@@ -145,7 +145,7 @@ def test_columns_have_names_in_a_recipe(workdir):
         '{ columns = ["a"], likelihood = { kind = "gaussian" } }]\n[train]\nepochs = 1\n'
     )
     assert main(["train", "r.toml", "--out", "run"]) == 0
-    parts = pv.checkpoint.load_recipe("run").likelihood.parts
+    parts = pv.runs.RunFolder("run").recipe.likelihood.parts
     assert [part.columns for part in parts] == [(2,), (1,), (0,)]
     assert main(["sample", "run", "--num-samples", "9", "--out", "s.csv"]) == 0
     lines = Path("s.csv").read_text().splitlines()

@@ -288,7 +288,7 @@ def test_large_numbers_are_not_rounded_in_silence(workdir):
     assert main(["train", "table", *flags, "--out", "r", "--train.precision", "float64"]) == 0
     assert main(["evaluate", "r", "--num-samples", "10"]) == 0
     with pytest.raises(ValueError, match=r"'t' .*tells apart|tells apart.*'t'"):
-        vae = pv.build.build_vae(pv.checkpoint.load_recipe("r"), (2,), 1.0, None).float()
+        vae = pv.build.build_vae(pv.runs.RunFolder("r").recipe, (2,), 1.0, None).float()
         pv.elbo(vae, read(Path("t.csv"), quiet=True).train)
 
 

@@ -15,7 +15,7 @@ from torch.distributions import constraints
 
 import pyro_vae as pv
 
-# --- The microscope -----------------------------------------------------------------------------------
+# --- inspect_step ---------------------------------------------------------------------------------------
 
 
 def test_terms_add_up_to_the_loss_of_pyro():

@@ -1,7 +1,9 @@
 """Every common mistake has its own sentence, and good programs are not blamed."""
 
 import re
+import sys
 import warnings
+from importlib import import_module
 
 import pyro
 import pyro.distributions as dist
@@ -27,7 +29,7 @@ def broken(sentence):
     return register
 
 
-@broken("Expected data as a tensor; got a ndarray")
+@broken("Expected data as a tensor; got an object of type ndarray")
 def data_as_numpy():
     return vae(), bits().numpy()
 
@@ -307,7 +309,9 @@ def double_data_for_functions():
     return (lambda x: nets.model(x), lambda x: nets.guide(x)), bits().double()
 
 
-@broken("Expected a distribution at site 'x'; got a method. Call what makes the distribution")
+@broken(
+    "Expected a distribution at site 'x'; got an object of type method. Call what makes the distribution"
+)
 def a_likelihood_that_is_not_called():
     nets = Nets()
 
@@ -328,7 +332,7 @@ def a_distribution_of_torch():
     return (nets.model, nets.guide), bits()
 
 
-@broken("Expected the observed 'x' as a tensor; got a ndarray")
+@broken("Expected the observed 'x' as a tensor; got an object of type ndarray")
 def an_array_at_its_site():
     nets = Nets()
 
@@ -646,3 +650,22 @@ def test_a_good_program_is_not_blamed(name):
     with warnings.catch_warnings(), pyro.validation_enabled(False):
         warnings.simplefilter("ignore")  # of Pyro, that c is to be summed over
         assert step.loss == pytest.approx(Trace_ELBO().loss(model, guide, x) / B, rel=1e-4)
+
+
+# --- The room ------------------------------------------------------------------------------------
+
+
+def test_checks_are_listed_once_and_say_what_they_find():
+    names = [(check.__module__, check.__name__) for check in pv.debug.MISTAKES]
+    assert len(set(names)) == len(names) >= 35
+    assert all(check.__doc__ for check in pv.debug.MISTAKES)
+
+
+@pytest.mark.parametrize("old", ["microscope", "mistakes", "mistakes.failures", "mistakes.case"])
+def test_old_modules_work_and_name_the_new(old):
+    with pytest.warns(DeprecationWarning, match=r"is now pyro_vae\.debug"):
+        module = import_module(f"pyro_vae.{old}")
+    assert "Case" in dir(module) or "explain_error" in dir(module) or "step_error" in dir(module)
+    for name in [*sys.modules]:
+        if name.startswith(("pyro_vae.microscope", "pyro_vae.mistakes")):
+            del sys.modules[name]

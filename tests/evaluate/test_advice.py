@@ -8,9 +8,10 @@ from checks import ALLOWED, build, few_of
 
 import pyro_vae as pv
 from pyro_vae.config import REGISTRY
-from pyro_vae.evaluate import Ledger
+from pyro_vae.evaluate import Diagnosis, Ledger
 from pyro_vae.evaluate.advice import advise, posteriors_for, priors_for
 from pyro_vae.evaluate.gaps import Rise
+from pyro_vae.statistics import Mean
 
 
 def ledger_of(amortization, approximation, richer=None, count=100, spread=0.1):
@@ -23,7 +24,7 @@ def ledger_of(amortization, approximation, richer=None, count=100, spread=0.1):
         own + approximation + noise,
         own - amortization + noise,
         optima,
-        {"own": Rise(0.0, 0.0)},
+        {"own": Rise(Mean(0.0, 0.0))},
     )
 
 
@@ -31,18 +32,11 @@ def advice_for(vae, **changes):
     class Told:
         holes, saturated, marginal_kl = 0.3, False, 2.0
 
-    parts = {
-        "figures": {"log_marginal": -99.0},
-        "classical": {},
-        "train_gap": (0.0, 0.1),
-        "ledger": None,
-        "train_ledger": None,
-        "activity": torch.ones(4),
-        "information": Told(),
-        "calibration": None,
-        "vae": vae,
-    }
-    return advise({**parts, **changes})
+    nothing = Diagnosis(*[None] * len(Diagnosis._fields))
+    found = nothing._replace(
+        gains={}, train_gap=Mean(0.0, 0.1), activity=torch.ones(4), information=Told()
+    )
+    return advise(vae, found._replace(**changes))
 
 
 REAL = ({"kind": "standard-normal"}, {"kind": "gaussian"}, {"kind": "mean-field-normal"})
@@ -64,7 +58,7 @@ def test_advice_does_not_contradict_itself():
 def test_overfitting_and_a_lagging_encoder_do_not_contradict_each_other():
     """Smaller networks, but not a larger encoder in the next sentence."""
     vae, _ = build(REAL)
-    gap = {"train_gap": (5.0, 0.1)}
+    gap = {"train_gap": Mean(5.0, 0.1)}
     lags = {"ledger": ledger_of(3.0, 0.0), "train_ledger": ledger_of(3.0, 0.0)}
     both = " ".join(advice_for(vae, **gap, **lags))
     assert "take a smaller decoder" in both and "it is not the encoder that overfits" in both
@@ -77,13 +71,11 @@ def test_overfitting_and_a_lagging_encoder_do_not_contradict_each_other():
     "gain,spread,told", [(1.0, 1.0, True), (1.0, 50.0, False), (-1.0, 1.0, 0)]
 )
 def test_references_are_better_beyond_the_error_of_the_difference(gain, spread, told):
-    class Estimate:
-        log_marginal = -100 + 25 * torch.randn(200, generator=torch.Generator().manual_seed(0))
-
+    ours = -100 + 25 * torch.randn(200, generator=torch.Generator().manual_seed(0))
     noise = spread * torch.linspace(-1, 1, 200)
     vae, _ = build(REAL)
-    classical = {"independent elements": Estimate.log_marginal + gain + noise}
-    advice = advice_for(vae, classical=classical, estimate=Estimate)
+    better = Mean.of(ours + gain + noise - ours)
+    advice = advice_for(vae, gains={"independent elements": better})
     assert any("model without a network" in sentence for sentence in advice) == bool(told)
 
 

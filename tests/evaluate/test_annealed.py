@@ -103,7 +103,7 @@ def test_moves_leave_the_posterior_alone():
     with torch.no_grad():
         state = path.densities(u, x)
         for _ in range(10):
-            u, state, share = path.move(u, state, 1.0, torch.tensor([0.55]), x, {})
+            u, state, share = path.move(u, state, 1.0, torch.tensor([0.55]), (x, {}))
     assert 0.4 < share.mean() < 0.9
     z = torch.linalg.solve_triangular(tril, (u[:, 0] - exact.posterior_mean(x)).T, upper=False)
     moments = torch.stack([*z, z[0] ** 2 - 1, z[1] ** 2 - 1, z[0] * z[1]])

@@ -14,7 +14,7 @@ from pyro_vae.evaluate import (
     eubo,
     sbc,
 )
-from pyro_vae.evaluate.sbc import band, uniformity
+from pyro_vae.statistics import band, uniformity
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -26,7 +26,7 @@ FIGURES = {
     "information": lambda vae, x: ev.information(vae, x),
     "predictive_check": lambda vae, x: ev.predictive_check(vae, x),
     "interval_coverage": lambda vae, x: ev.interval_coverage(vae, x),
-    "gold_posterior": lambda vae, x: ev.gold_posterior(vae, x, 5, num_warmup=5),
+    "nuts_posterior": lambda vae, x: ev.nuts_posterior(vae, x, 5, num_warmup=5),
     "to_datatree": lambda vae, x: ev.to_datatree(vae, x, num_samples=2),
     "gradients": lambda vae, x: ev.gradients(vae, pv.objectives.ELBO(), x, 2),
     "evaluate": lambda vae, x: ev.evaluate(vae, Split(x), 5),
@@ -85,9 +85,9 @@ def test_checks_can_be_skipped_and_that_is_said(tmp_path):
     assert pv.log_marginal(vae, grey, 5, skip_checks=True).log_marginal.isfinite().all()
     history = pv.fit(vae, grey, epochs=2, progress=False, skip_checks=True, out=tmp_path)
     assert history["warning"][0].startswith("Not a density. Expected values in {0, 1}")
-    from pyro_vae import checkpoint
+    from pyro_vae.runs import storage
 
-    _, state = checkpoint.read(checkpoint.newest(tmp_path))
+    _, state = storage.read(storage.newest(tmp_path))
     assert state["settings"]["skip_checks"] is True
     assert "warning" not in pv.fit(vae, x, epochs=1, progress=False, skip_checks=True).rows[0]
 
@@ -103,7 +103,7 @@ def test_a_split_is_read_once():
             Counted.passes += 1
             return super().chunks(*arguments)
 
-    split = ev.checks.take(vae, Counted(x))
+    split = pv.checks.take(vae, Counted(x))
     assert Counted.passes == 1
     pv.elbo(vae, split)
     ev.evaluate(vae, split, 5)

@@ -26,7 +26,9 @@ def test_pairs_are_compared():
     a = -100 + 25 * torch.randn(1000)
     b = a + 1.8 + torch.randn(1000)
     found = compare(a, b)
-    assert abs(found.difference - 1.8) < bound(1) * found.se and found.se < 0.05
+    assert (
+        abs(found.difference - 1.8) < bound(1) * found.difference.se and found.difference.se < 0.05
+    )
     assert found.sentence("one", "two").startswith("two beats one by 1.")
     assert compare(b, a).difference == -found.difference
     assert "No difference is seen" in compare(a, a + torch.randn(1000)).sentence()

@@ -6,9 +6,10 @@ import torch
 from checks import bound, categorical, exact_vae, gamma_poisson, shifted, z_scores
 
 import pyro_vae as pv
-from pyro_vae.evaluate.coordinates import ascend, expected, joint_table
-from pyro_vae.evaluate.free import free_program, starting_values
 from pyro_vae.evaluate.gaps import Rise
+from pyro_vae.evaluate.optima import free_program, starting_values
+from pyro_vae.programs import ascend, expected, joint_table
+from pyro_vae.statistics import Mean
 
 
 def test_a_posterior_that_can_be_exact_has_no_approximation_gap():
@@ -102,12 +103,14 @@ def test_a_ledger_that_has_converged_holds_the_truth():
 
 
 def test_rises_are_extrapolated():
-    assert Rise(0.1, 0.0, 0.2).left == pytest.approx(0.1)  # 0.05 + 0.025 + ..., no less than it
-    assert Rise(0.16, 0.0, 0.2).left == pytest.approx(0.64)  # 0.128 + 0.1024 + ...
-    assert Rise(0.2, 0.0, 0.2).left == float("inf") and not Rise(0.2, 0.0, 0.2).ended
-    assert Rise(-0.1, 0.0, 0.2).left == 0 and Rise(-0.1, 0.0, 0.2).ended
-    assert Rise(0.001, 0.0, 0.001).ended  # noise
-    assert not Rise(0.0, 0.0, 0.1, reach=0.01).ended
+    assert Rise(Mean(0.1, 0.0), 0.2).left == pytest.approx(
+        0.1
+    )  # 0.05 + 0.025 + ..., no less than it
+    assert Rise(Mean(0.16, 0.0), 0.2).left == pytest.approx(0.64)  # 0.128 + 0.1024 + ...
+    assert Rise(Mean(0.2, 0.0), 0.2).left == float("inf") and not Rise(Mean(0.2, 0.0), 0.2).ended
+    assert Rise(Mean(-0.1, 0.0), 0.2).left == 0 and Rise(Mean(-0.1, 0.0), 0.2).ended
+    assert Rise(Mean(0.001, 0.0), 0.001).ended  # noise
+    assert not Rise(Mean(0.0, 0.0), 0.1, reach=0.01).ended
 
 
 def test_planar_flows_do_not_borrow_the_bound_of_full_covariances():

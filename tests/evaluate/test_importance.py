@@ -23,7 +23,7 @@ from pyro.ops.stats import fit_generalized_pareto
 
 import pyro_vae as pv
 from pyro_vae.evaluate import prior_guide
-from pyro_vae.evaluate.pareto import pareto_shape
+from pyro_vae.statistics import pareto_shape
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -115,8 +115,8 @@ def test_enumerable_latents():
     torch.testing.assert_close(estimate.log_marginal, exact)
     assert estimate.exact and (estimate.mc_se == 0).all() and estimate.mean_se == 0
     assert torch.equal(estimate.lower, estimate.upper)
-    light = pv.evaluate.trust(estimate)
-    assert light.light == "green" and "exact" in light.sentence and light.green.all()
+    found = pv.evaluate.verdict(estimate)
+    assert found.colour == "green" and "exact" in found.reason and found.green.all()
     with pytest.raises(ValueError, match="continuous latent variables"):
         pv.ais(vae, x)
 
@@ -150,10 +150,10 @@ def test_more_samples_help_by_the_rise():
 def test_an_interrupted_estimate_goes_on(tmp_path, monkeypatch):
     import pyro_vae.evaluate.importance as importance
 
-    monkeypatch.setattr(importance, "ELEMENTS_AT_ONCE", 5 * 20)  # 20 rows at a time
+    monkeypatch.setattr(pv.programs.chunks, "ELEMENTS_AT_ONCE", 5 * 20)  # 20 rows at a time
     vae, _, x = exact_vae(count=95)
     whole = pv.log_marginal(vae, x, 64)
-    file = tmp_path / "kept.npz"
+    file = tmp_path / "cache.npz"
     original, calls = importance.pareto_shape, []
 
     def dies(w):
@@ -164,13 +164,13 @@ def test_an_interrupted_estimate_goes_on(tmp_path, monkeypatch):
 
     monkeypatch.setattr(importance, "pareto_shape", dies)
     with pytest.raises(KeyboardInterrupt):
-        pv.log_marginal(vae, x, 64, kept=file)
-    again = pv.log_marginal(vae, x, 64, kept=file)
+        pv.log_marginal(vae, x, 64, cache=file)
+    again = pv.log_marginal(vae, x, 64, cache=file)
     assert len(calls) == 3 + 3  # of five chunks two were kept
     for a, b in zip(whole, again):
         torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
     with pytest.raises(ValueError, match="got others"):
-        pv.log_marginal(vae, x, 65, kept=file)
+        pv.log_marginal(vae, x, 65, cache=file)
 
 
 @pytest.mark.parametrize("numbers", [(0, 1, 1), (1, 0, 1), (1, 1, 0)])
@@ -202,13 +202,13 @@ def test_bits_are_summed_up_to_a_limit():
         )
     found = pv.log_marginal(vae, x)
     torch.testing.assert_close(found.log_marginal, brute)
-    figures = pv.evaluate.evaluate(vae, pv.data.as_split(x), 5)
-    assert figures["log_marginal_mc_se"] == 0 and figures["light"] == "green"
+    metrics = pv.evaluate.evaluate(vae, pv.data.as_split(x), 5)
+    assert metrics["log_marginal_mc_se"] == 0 and metrics["verdict"] == "green"
     vae, x = bits(17)
     many = pv.log_marginal(vae, x, 500)
     assert not many.exact and (many.mc_se > 0).all()
-    figures = pv.evaluate.evaluate(vae, pv.data.as_split(x), 50)
-    assert "Run AIS" not in figures["trust"]  # there is no path between bits
+    metrics = pv.evaluate.evaluate(vae, pv.data.as_split(x), 50)
+    assert "Run AIS" not in metrics["reason"]  # there is no path between bits
 
 
 def test_blocks_and_several_sites_are_summed():

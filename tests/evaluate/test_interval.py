@@ -8,7 +8,7 @@ from checks import exact_vae
 
 import pyro_vae as pv
 from pyro_vae.evaluate.importance import _summary
-from pyro_vae.evaluate.interval import NORMAL
+from pyro_vae.statistics import NORMAL
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -94,8 +94,8 @@ def test_few_samples_have_no_interval_and_say_why():
     estimate = estimate_of(log_ratios("mean field", 10))
     assert estimate.lower.isnan().all() and estimate.upper.isnan().all()
     assert "10 samples are too few" in estimate.errors()
-    light = pv.evaluate.trust(estimate)
-    assert light.light == "amber" and "10 samples cannot show more" in light.sentence
+    found = pv.evaluate.verdict(estimate)
+    assert found.colour == "amber" and "10 samples cannot show more" in found.reason
     heavy = estimate_of(log_ratios("narrower", 500))
     assert 0 < heavy.lower.isnan().double().mean() < 1 and "too heavy" in heavy.errors()
     assert "Every datum" in estimate_of(log_ratios("wide", 500)).errors()
@@ -107,19 +107,19 @@ def test_the_exact_posterior_is_green(dtype):
     torch.set_default_dtype(dtype)
     estimate = pv.log_marginal(vae.to(dtype), x.to(dtype), 500)
     torch.set_default_dtype(torch.float64)
-    light = pv.evaluate.trust(estimate)
-    assert light.light == "green" and light.green.all(), light.sentence
+    found = pv.evaluate.verdict(estimate)
+    assert found.colour == "green" and found.green.all(), found.reason
     assert (estimate.upper - estimate.lower).max() < 1e-3
-    wide = pv.evaluate.trust(estimate_of(log_ratios("narrower", 500)))
-    assert wide.light == "amber"  # the twin
+    wide = pv.evaluate.verdict(estimate_of(log_ratios("narrower", 500)))
+    assert wide.colour == "amber"  # the twin
 
 
 def test_the_limit_of_khat_falls_with_fewer_samples():
     for count, limit in ((100, 0.5), (500, 0.63), (5000, 0.7)):
         estimate = estimate_of(log_ratios("wide", count, num_data=30))
-        sentence = pv.evaluate.trust(estimate).sentence
-        assert f"k-hat <= {limit:.2g} " in sentence
+        reason = pv.evaluate.verdict(estimate).reason
+        assert f"k-hat <= {limit:.2g} " in reason
     estimate = estimate_of(log_ratios("wide", 1000, num_data=30))
     between = estimate._replace(khat=torch.full((30,), 0.68), ess=torch.full((30,), 900.0))
-    assert pv.evaluate.trust(between).light == "amber"
-    assert pv.evaluate.trust(between._replace(khat=torch.full((30,), 0.66))).light == "green"
+    assert pv.evaluate.verdict(between).colour == "amber"
+    assert pv.evaluate.verdict(between._replace(khat=torch.full((30,), 0.66))).colour == "green"

@@ -9,7 +9,7 @@ from pyro.infer import MCMC, NUTS
 
 import pyro_vae as pv
 from pyro_vae.evaluate import (
-    gold_posterior,
+    nuts_posterior,
 )
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -17,19 +17,19 @@ pytestmark = pytest.mark.usefixtures("float64")
 
 def test_nuts_agrees_with_the_exact_posterior_and_flags_a_narrow_one():
     vae, exact, x = exact_vae("full", count=1)
-    gold = gold_posterior(vae, x, 600)
+    gold = nuts_posterior(vae, x, 600)
     chain = gold.samples[:, 0]
     z = (chain.mean(0) - exact.posterior_mean(x)[0]) / (chain.std(0) / gold.ess[0].sqrt())
     assert z.abs().max() < bound(2)
     assert gold.rhat.max() < 1.05 and gold.z.max() < 4
     assert (gold.scale_ratio - 1).abs().max() < 0.25
-    narrow = gold_posterior(shifted(vae, log_scale=math.log(0.5)), x, 300)
+    narrow = nuts_posterior(shifted(vae, log_scale=math.log(0.5)), x, 300)
     assert (narrow.scale_ratio < 0.65).all() and narrow.z.min() > 4
 
 
 def test_nuts_on_a_half_line():
     program, x, _ = gamma_poisson()
-    gold = gold_posterior(program, x[3:4], 600)
+    gold = nuts_posterior(program, x[3:4], 600)
     z = gold.samples[:, 0, 0].exp()  # p(z | x) = Gamma(3 + x, 1.5)
     mean, sd = 6 / 1.5, math.sqrt(6) / 1.5
     assert abs(float(z.mean()) - mean) < bound(1) * sd / float(gold.ess[0]) ** 0.5

@@ -7,8 +7,8 @@ import torch
 from checks import build
 
 import pyro_vae as pv
+from pyro_vae.checks import unit_warning
 from pyro_vae.data import as_split
-from pyro_vae.evaluate.units import unit_warning
 
 
 def plain_vae(dim=4, sigma="shared", **options):

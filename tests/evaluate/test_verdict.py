@@ -25,23 +25,23 @@ def test_the_light_is_not_green_where_the_number_is_wrong():
     estimate = pv.log_marginal(vae, x, 10_000)
     wrong = truth - estimate.log_marginal
     assert wrong.mean() > 0.1
-    light = pv.evaluate.trust(estimate)
-    assert light.light == "amber" and "Run AIS" in light.sentence
-    assert light.green.double().mean() < 0.1
+    found = pv.evaluate.verdict(estimate)
+    assert found.colour == "amber" and "Run AIS" in found.reason
+    assert found.green.double().mean() < 0.1
     annealed = pv.ais(vae, x, num_temperatures=300)
     assert abs((annealed.log_marginal - truth).mean()) < wrong.mean() / 2
-    assert pv.evaluate.trust(estimate, annealed).light == "red"
+    assert pv.evaluate.verdict(estimate, annealed).colour == "red"
 
 
 def test_the_light_is_green_where_the_number_is_right():
     vae, exact, x = exact_vae(count=300)
     estimate = pv.log_marginal(vae, x, 2000)
-    light = pv.evaluate.trust(estimate)
-    assert light.light == "green" and light.green.double().mean() >= 0.99
+    found = pv.evaluate.verdict(estimate)
+    assert found.colour == "green" and found.green.double().mean() >= 0.99
     annealed = pv.ais(vae, x[:50], num_temperatures=100)
-    assert "agrees" in pv.evaluate.trust(estimate, annealed).sentence
+    assert "agrees" in pv.evaluate.verdict(estimate, annealed).reason
     few = pv.ais(vae, x, num_temperatures=1, num_leapfrogs=1)
-    beside = pv.evaluate.trust(estimate, few)
-    assert beside.light == "green" and "has not converged" in beside.sentence
+    beside = pv.evaluate.verdict(estimate, few)
+    assert beside.colour == "green" and "has not converged" in beside.reason
     with pytest.raises(ValueError, match="two data at least"):
-        pv.evaluate.trust(estimate, pv.ais(vae, x[:1], num_temperatures=2))
+        pv.evaluate.verdict(estimate, pv.ais(vae, x[:1], num_temperatures=2))

@@ -35,10 +35,10 @@ from pyro.infer import (
 from torch.distributions import biject_to
 
 import pyro_vae as pv
+from pyro_vae.checks import check_data
 from pyro_vae.config import ESTIMATORS, REGISTRY
 from pyro_vae.data import as_split
-from pyro_vae.distributions import describe
-from pyro_vae.evaluate.checks import check_data
+from pyro_vae.distributions import describe_support
 from pyro_vae.programs import density, traces, weigh
 
 REST = [triple for triple in TRIPLES if triple not in PAIRS]
@@ -214,7 +214,7 @@ def test_the_registry_says_the_support_that_the_class_has(choice):
         triple[("prior", "likelihood", "posterior").index(choice)] = kind
         family = getattr(build(tuple(triple))[0], choice)
         said = REGISTRY[choice][kind["kind"]].support
-        assert describe(family.support) in said, (kind, said)
+        assert describe_support(family.support) in said, (kind, said)
 
 
 def test_sizes():
@@ -261,7 +261,7 @@ def test_estimators_of_one_bound_agree(triple):
 
 @few_of(ALLOWED, 2)
 def test_pyros_own_objectives_agree(triple):
-    """Trace_ELBO, TraceGraph_ELBO, the microscope under one seed; TraceEnum_ELBO to rounding."""
+    """Trace_ELBO, TraceGraph_ELBO, inspect_step under one seed; TraceEnum_ELBO to rounding."""
     vae, x = build(triple)
 
     def pyros(elbo):

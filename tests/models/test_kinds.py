@@ -96,7 +96,7 @@ FUNCTIONS = {
     "gap_ledger": lambda k, s: str(
         pv.gap_ledger(k.vae, rows(s, 4), num_steps=4, num_particles=2, num_samples=10)
     ),
-    "gold_posterior": lambda k, s: pv.evaluate.gold_posterior(
+    "nuts_posterior": lambda k, s: pv.evaluate.nuts_posterior(
         k.vae, rows(s, 1), 30, num_warmup=10
     ),
     "gradients": lambda k, s: differentiated(k, s),
@@ -167,17 +167,17 @@ REFUSED = {
     ("sequence", "plot_correlations"): "Expected a table",
     ("discrete", "ais"): CONTINUOUS,
     ("discrete", "bdmc"): CONTINUOUS,
-    ("discrete", "gold_posterior"): CONTINUOUS,
+    ("discrete", "nuts_posterior"): CONTINUOUS,
     ("semi-supervised", "ais"): UNKNOWN,
     ("semi-supervised", "bdmc"): CONTINUOUS,
-    ("semi-supervised", "gold_posterior"): UNKNOWN,
+    ("semi-supervised", "nuts_posterior"): UNKNOWN,
     ("semi-supervised", "gap_ledger"): UNKNOWN,
     ("conditional", "information"): "Expected a model of x alone",
     ("semi-supervised", "information"): "Expected a model of x alone",
     ("two observed sites", "information"): "Expected a model of x alone",
 }
 # Functions that take long meet a few kinds in `make test`, and all of them in `make test-all`.
-LONG = ("CompiledSVI", "diagnose", "gold_posterior", "plot_run", "rate_distortion_curve")
+LONG = ("CompiledSVI", "diagnose", "nuts_posterior", "plot_run", "rate_distortion_curve")
 THESE = ("plain", "sequence", "semi-supervised", "a stranger's module")
 CELLS = [(kind, function) for kind in KINDS for function in FUNCTIONS]
 

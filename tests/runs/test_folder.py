@@ -14,9 +14,10 @@ import pytest
 import torch
 
 import pyro_vae as pv
-from pyro_vae.checkpoint import RunFolder, RunLocked, lock, newest
 from pyro_vae.cli import main
-from pyro_vae.cli.opened import differences
+from pyro_vae.runs import RunFolder, RunLocked
+from pyro_vae.runs.records import differences
+from pyro_vae.runs.storage import lock, newest
 
 QUICK = ["--latent-dim", "2", "--likelihood.decoder.hidden-features", "8"]
 QUICK += ["--posterior.encoder.hidden-features", "8", "--train.epochs", "2"]
@@ -81,7 +82,7 @@ def test_the_old_run_goes_when_the_new_one_has_a_checkpoint(workdir, capsys):
 
 def set_aside(count):
     """What kill -9 leaves when `count` files of the old run have been moved aside."""
-    from pyro_vae.checkpoint.folder import CHECKPOINTS, OWN
+    from pyro_vae.runs.place import CHECKPOINTS, OWN
 
     names = [name for name in (*OWN, CHECKPOINTS) if (Path("kept") / name).exists()]
     Path("kept/.replaced").mkdir()
@@ -511,7 +512,7 @@ def test_checkpoints_of_other_contents_get_a_sentence(workdir, capsys, change):
 
 
 def test_parameters_that_are_not_finite_are_refused(workdir, capsys):
-    from pyro_vae.checkpoint import read, save
+    from pyro_vae.runs.storage import read, save
 
     assert train("run") == 0
     tensors, state = read(newest(Path("run")))
@@ -524,3 +525,63 @@ def test_parameters_that_are_not_finite_are_refused(workdir, capsys):
     assert f"finite parameters in run/checkpoints/step-00010000; got others in {name}" in (
         capsys.readouterr().err
     )
+
+
+# --- The object ---------------------------------------------------------------------------------
+
+
+def test_a_run_is_asked_for_everything(workdir):
+    from pyro_vae.runs import load_recipe
+
+    assert train("runs/a") == 0 and train("runs/b") == 0
+    os.utime("runs/a/config.toml", (2**31, 2**31))
+    run = RunFolder.open("runs/a")
+    assert [r.path for r in RunFolder.below(Path("runs"))] == [Path("runs/a"), Path("runs/b")]
+    assert RunFolder.newest().path == run.path == RunFolder.newest(run.recipe.name).path
+    assert run.recipe == load_recipe("runs/a") and run.written()["name"] == run.recipe.name
+    assert run.title == f"runs/a, recipe {run.recipe.name}, epoch {run.recorded.epochs}"
+    assert run.metrics()[-1]["epoch"] == run.recorded.epochs == run.summary()["epochs"]
+    model, loaded = run.model("cpu").state_dict(), pv.load("runs/a", "cpu").state_dict()
+    assert all(torch.equal(model[name], loaded[name]) for name in loaded)
+    rows, name, split = run.rows("test")
+    assert len(rows) == run.recorded.data["sizes"]["test"] == len(run.dataset().test)
+    assert (name, split) == (run.dataset().name, "test")
+    with pytest.raises(ValueError, match="Expected a run of 'nobody' below runs/"):
+        RunFolder.newest("nobody")
+
+
+def test_a_line_of_metrics_that_was_cut_off_is_left_out(workdir):
+    run = RunFolder(workdir / "run")
+    run.path.mkdir()
+    size = run.append({"epoch": 1})
+    run.append({"epoch": 2})
+    with (run.path / "metrics.jsonl").open("a") as file:
+        file.write('{"epoch": 3, "lo')
+    assert run.metrics() == [{"epoch": 1}, {"epoch": 2}]
+    run.cut_metrics(size)
+    assert run.metrics() == [{"epoch": 1}] and (run.path / "metrics.jsonl").stat().st_size == size
+
+
+def test_asking_for_the_files_of_runs_needs_no_torch(workdir):
+    code = (
+        "import sys; from pathlib import Path; from pyro_vae.cli import main\n"
+        "from pyro_vae.runs import RunFolder\n"
+        "RunFolder.below(Path('.')); assert main(['runs', '.']) == 0\n"
+        "assert 'torch' not in sys.modules"
+    )
+    assert train("run") == 0
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("old,new", [("", ""), (".storage", ".storage"), (".state", ".state")])
+def test_checkpoint_is_the_old_name_of_runs(old, new):
+    code = (
+        "import pytest, importlib\n"
+        f"with pytest.warns(DeprecationWarning, match='is now pyro_vae.runs{new}[.]'):\n"
+        f"    importlib.import_module('pyro_vae.checkpoint{old}')\n"
+        "with pytest.warns(DeprecationWarning):\n"
+        "    from pyro_vae.checkpoint import RunFolder, get_rng_state, load, newest, save\n"
+        "import pyro_vae as pv\n"
+        "assert pv.checkpoint.RunFolder is pv.runs.RunFolder is RunFolder\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -7,7 +7,14 @@ import pytest
 import torch
 from torch import nn, optim
 
-from pyro_vae import checkpoint
+from pyro_vae.runs import storage
+from pyro_vae.runs.state import (
+    get_rng_state,
+    load_parameters,
+    pack_optimizer,
+    set_rng_state,
+    unpack_optimizer,
+)
 
 OPTIMIZERS = {
     "Adam": lambda p: optim.Adam(p, lr=1e-2, betas=(0.8, 0.99)),
@@ -83,11 +90,11 @@ def test_optimizers_go_on_bit_for_bit(tmp_path, name, dtype):
         names = names[1:] + names[:1]  # `unused` comes first among the module's own
     net.steps(optimizer, 4)
 
-    packed, numbers = checkpoint.pack_optimizer(optimizer, names)
-    path = checkpoint.save(
+    packed, numbers = pack_optimizer(optimizer, names)
+    path = storage.save(
         tmp_path,
         4,
-        {"model": net.state_dict(), "optimizer": packed, "rng": checkpoint.get_rng_state(device)},
+        {"model": net.state_dict(), "optimizer": packed, "rng": get_rng_state(device)},
         {"optimizer": numbers},
     )
     at_save = deepcopy(optimizer.state_dict())
@@ -101,11 +108,11 @@ def test_optimizers_go_on_bit_for_bit(tmp_path, name, dtype):
         other = make(
             [{"params": fresh.layers.parameters()}, {"params": [fresh.unused], "lr": 0.1}]
         )
-    read, state = checkpoint.read(path)
-    checkpoint.load_parameters(fresh, read["model"], path)
-    checkpoint.unpack_optimizer(other, read["optimizer"], state["optimizer"])
+    read, state = storage.read(path)
+    load_parameters(fresh, read["model"], path)
+    unpack_optimizer(other, read["optimizer"], state["optimizer"])
     same(other.state_dict(), at_save)
-    checkpoint.set_rng_state(read["rng"], device)
+    set_rng_state(read["rng"], device)
     fresh.steps(other, 4)
     same(dict(fresh.state_dict()), dict(net.state_dict()))
     same(other.state_dict(), optimizer.state_dict())
@@ -115,10 +122,10 @@ def test_optimizers_go_on_bit_for_bit(tmp_path, name, dtype):
 
 def test_optimizer_before_the_first_step():
     net = nn.Linear(2, 2)
-    packed, numbers = checkpoint.pack_optimizer(optim.Adam(net.parameters()), ["weight", "bias"])
+    packed, numbers = pack_optimizer(optim.Adam(net.parameters()), ["weight", "bias"])
     assert packed == {}
     other = optim.Adam(net.parameters(), lr=3)
-    checkpoint.unpack_optimizer(other, packed, json.loads(json.dumps(numbers)))
+    unpack_optimizer(other, packed, json.loads(json.dumps(numbers)))
     assert other.param_groups[0]["lr"] == 1e-3 and other.param_groups[0]["betas"] == (0.9, 0.999)
 
 
@@ -127,7 +134,7 @@ def test_optimizer_keys():
     optimizer = optim.Adam(net.parameters())
     net(torch.ones(1, 2)).sum().backward()
     optimizer.step()
-    packed, _ = checkpoint.pack_optimizer(optimizer, ["weight", "bias"])
+    packed, _ = pack_optimizer(optimizer, ["weight", "bias"])
     assert {"weight/step", "weight/exp_avg", "bias/exp_avg_sq"} < set(packed)
 
 
@@ -135,20 +142,20 @@ def test_refuses_another_optimizer():
     net = nn.Linear(2, 2)
     adam = optim.Adam(net.parameters())
     with pytest.raises(ValueError, match="Expected 2 different names"):
-        checkpoint.pack_optimizer(adam, ["weight", "weight"])
-    packed, numbers = checkpoint.pack_optimizer(adam, ["weight", "bias"])
+        pack_optimizer(adam, ["weight", "weight"])
+    packed, numbers = pack_optimizer(adam, ["weight", "bias"])
     with pytest.raises(ValueError, match=r"Adam over \[2\] parameters; got SGD"):
-        checkpoint.unpack_optimizer(optim.SGD(net.parameters()), packed, numbers)
+        unpack_optimizer(optim.SGD(net.parameters()), packed, numbers)
     with pytest.raises(ValueError, match=r"got Adam over \[1\]"):
-        checkpoint.unpack_optimizer(optim.Adam([net.weight]), packed, numbers)
+        unpack_optimizer(optim.Adam([net.weight]), packed, numbers)
 
 
 def test_random_numbers(tmp_path):
     device = torch.device("cpu")
     torch.randn(3)
-    path = checkpoint.save(tmp_path, 0, {"rng": checkpoint.get_rng_state(device)}, {})
+    path = storage.save(tmp_path, 0, {"rng": get_rng_state(device)}, {})
     expected = torch.randn(100)
-    checkpoint.set_rng_state(checkpoint.read(path)[0]["rng"], device)
+    set_rng_state(storage.read(path)[0]["rng"], device)
     assert torch.equal(torch.randn(100), expected)
 
 
@@ -170,20 +177,20 @@ def test_gpu(tmp_path):
     ):
         optimizer = make(net.parameters())
         steps(net, optimizer)
-        packed, numbers = checkpoint.pack_optimizer(optimizer, ["weight", "bias"])
+        packed, numbers = pack_optimizer(optimizer, ["weight", "bias"])
         groups = {
             "model": net.state_dict(),
             "optimizer": packed,
-            "rng": checkpoint.get_rng_state(device),
+            "rng": get_rng_state(device),
         }
-        path = checkpoint.save(tmp_path, 1, groups, {"optimizer": numbers})
+        path = storage.save(tmp_path, 1, groups, {"optimizer": numbers})
         steps(net, optimizer)
         fresh = nn.Linear(3, 1).to(device)
         other = make(fresh.parameters())
-        read, state = checkpoint.read(path)
-        checkpoint.load_parameters(fresh, read["model"], path)
-        checkpoint.unpack_optimizer(other, read["optimizer"], state["optimizer"])
-        checkpoint.set_rng_state(read["rng"], device)
+        read, state = storage.read(path)
+        load_parameters(fresh, read["model"], path)
+        unpack_optimizer(other, read["optimizer"], state["optimizer"])
+        set_rng_state(read["rng"], device)
         steps(fresh, other)
         same(dict(fresh.state_dict()), dict(net.state_dict()))
         same(other.state_dict(), optimizer.state_dict())

@@ -19,8 +19,8 @@ import pytest
 import torch
 from torch import nn
 
-from pyro_vae import checkpoint
-from pyro_vae.checkpoint import CheckpointCorrupt, CheckpointError, RunLocked, storage
+from pyro_vae.runs import CheckpointCorrupt, CheckpointError, RunLocked, storage
+from pyro_vae.runs.state import load_parameters
 
 
 def tensors(step: int, size: int = 50) -> dict:
@@ -28,12 +28,12 @@ def tensors(step: int, size: int = 50) -> dict:
 
 
 def save(run: Path, step: int, **kwargs) -> Path:
-    return checkpoint.save(run, step, tensors(step), {"step": step}, **kwargs)
+    return storage.save(run, step, tensors(step), {"step": step}, **kwargs)
 
 
 def check(path: Path) -> int:
     """Reads a checkpoint made by `save`, and returns its step."""
-    read, state = checkpoint.read(path)
+    read, state = storage.read(path)
     assert torch.equal(read["model"]["w"], torch.full_like(read["model"]["w"], state["step"]))
     assert path.name.startswith(f"step-{state['step']:08d}")
     return state["step"]
@@ -52,8 +52,8 @@ PRELUDE = """
 import errno, os, random, resource, signal, sys, time
 from pathlib import Path
 import torch
-from pyro_vae import checkpoint
-from pyro_vae.checkpoint import CheckpointError
+from pyro_vae.runs import storage
+from pyro_vae.runs import CheckpointError
 
 torch.set_num_threads(1)
 run = Path(sys.argv[1])
@@ -61,10 +61,10 @@ OPERATIONS = "open write fsync chmod mkdir rename unlink rmdir close".split()
 
 def save(step, size=50):
     tensors = {"model": {"w": torch.full((size,), float(step))}, "optimizer": {}}
-    return checkpoint.save(run, step, tensors, {"step": step})
+    return storage.save(run, step, tensors, {"step": step})
 
 def check(path):
-    tensors, state = checkpoint.read(path)
+    tensors, state = storage.read(path)
     assert (tensors["model"]["w"] == state["step"]).all()
     assert path.name.startswith(f"step-{state['step']:08d}")
     return state["step"]
@@ -125,9 +125,9 @@ def test_round_trip(tmp_path):
         "text": "β \ud800",
         "nested": {"a": [None, True]},
     }
-    path = checkpoint.save(tmp_path / "new" / "run", 3, many, state)
+    path = storage.save(tmp_path / "new" / "run", 3, many, state)
     assert path == tmp_path / "new" / "run" / "checkpoints" / "step-00000003"
-    read, read_state = checkpoint.read(path)
+    read, read_state = storage.read(path)
     assert read_state == state
     assert math.copysign(1, read_state["floats"][2]) == -1
     assert {name: set(group) for name, group in read.items()} == {
@@ -151,15 +151,15 @@ def test_round_trip(tmp_path):
 
 
 def test_nan_in_state(tmp_path):
-    path = checkpoint.save(tmp_path, 0, {}, {"elbo": math.nan})
-    assert math.isnan(checkpoint.read(path)[1]["elbo"])
+    path = storage.save(tmp_path, 0, {}, {"elbo": math.nan})
+    assert math.isnan(storage.read(path)[1]["elbo"])
 
 
 def test_refuses_bad_arguments(tmp_path):
     with pytest.raises(ValueError, match="Expected a state of JSON values"):
-        checkpoint.save(tmp_path, 0, {}, {"t": torch.ones(1)})
+        storage.save(tmp_path, 0, {}, {"t": torch.ones(1)})
     with pytest.raises(ValueError, match="Expected plain words"):
-        checkpoint.save(tmp_path, 0, {"../up": {}}, {})
+        storage.save(tmp_path, 0, {"../up": {}}, {})
     with pytest.raises(ValueError, match="keep >= 1"):
         save(tmp_path, 0, keep=0)
     assert not (tmp_path / "checkpoints").exists()
@@ -179,7 +179,7 @@ def test_keeps_the_newest(tmp_path):
         save(tmp_path, step)
     names = {path.name for path in (tmp_path / "checkpoints").iterdir()}
     assert names == {"step-99999999", "step-100000000"}
-    assert check(checkpoint.newest(tmp_path)) == 100_000_000
+    assert check(storage.newest(tmp_path)) == 100_000_000
     save(tmp_path, 100_000_001, keep=1)
     assert len(list((tmp_path / "checkpoints").iterdir())) == 1
 
@@ -194,20 +194,20 @@ def test_never_prunes_what_it_wrote(tmp_path):
 def test_save_again(tmp_path):
     save(tmp_path, 1)
     save(tmp_path, 2)
-    path = checkpoint.save(tmp_path, 2, {}, {"second": True})
-    assert checkpoint.read(path) == ({}, {"second": True})
+    path = storage.save(tmp_path, 2, {}, {"second": True})
+    assert storage.read(path) == ({}, {"second": True})
     names = {path.name for path in (tmp_path / "checkpoints").iterdir()}
     assert names == {"step-00000001", "step-00000002"}
 
 
 def test_newest_needs_one(tmp_path):
     with pytest.raises(CheckpointError, match="^Expected a checkpoint in .*; got none"):
-        checkpoint.newest(tmp_path)
+        storage.newest(tmp_path)
     (tmp_path / "checkpoints" / "step-abc").mkdir(parents=True)
     with pytest.raises(CheckpointError, match="got none"):
-        checkpoint.newest(tmp_path)
+        storage.newest(tmp_path)
     with pytest.raises(CheckpointError, match="Expected to read the checkpoint"):
-        checkpoint.verify(tmp_path / "nowhere")
+        storage.verify(tmp_path / "nowhere")
 
 
 # --- Damage -------------------------------------------------------------------------------------
@@ -217,11 +217,11 @@ def assert_falls_back(run: Path, name: str) -> None:
     """The newest checkpoint is damaged in file `name`, the one before it is whole."""
     damaged = max((run / "checkpoints").iterdir())
     with pytest.raises(CheckpointCorrupt, match=name):
-        checkpoint.verify(damaged)
+        storage.verify(damaged)
     with pytest.raises(CheckpointCorrupt, match=name):
-        checkpoint.read(damaged)
+        storage.read(damaged)
     with pytest.warns(UserWarning, match=name):
-        assert check(checkpoint.newest(run)) == 1
+        assert check(storage.newest(run)) == 1
 
 
 @pytest.fixture
@@ -256,7 +256,7 @@ def test_all_damaged(run):
     for file in run.glob("checkpoints/*/model.safetensors"):
         file.write_bytes(b"")
     with pytest.raises(CheckpointCorrupt, match=r"step-00000002.model.*step-00000001.model"):
-        checkpoint.newest(run)
+        storage.newest(run)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "state.json", "manifest.json"])
@@ -281,7 +281,7 @@ def test_empty_folder(run):
     path = run / "checkpoints" / "step-00000003"
     path.mkdir()
     with pytest.warns(UserWarning, match="manifest.json"):
-        assert check(checkpoint.newest(run)) == 2
+        assert check(storage.newest(run)) == 2
 
 
 def forge(path: Path, name: str, data: bytes) -> None:
@@ -313,10 +313,10 @@ def header(text: str, payload: bytes = b"") -> bytes:
 def test_forged_tensors(run, data):
     path = run / "checkpoints" / "step-00000002"
     forge(path, "model.safetensors", data)
-    checkpoint.verify(path)
+    storage.verify(path)
     start = time.perf_counter()
     with pytest.raises(CheckpointCorrupt, match="model.safetensors"):
-        checkpoint.read(path)
+        storage.read(path)
     assert time.perf_counter() - start < 0.5
 
 
@@ -325,7 +325,7 @@ def test_forged_state(run, data):
     path = run / "checkpoints" / "step-00000002"
     forge(path, "state.json", data)
     with pytest.raises(CheckpointCorrupt, match="state.json"):
-        checkpoint.read(path)
+        storage.read(path)
 
 
 @pytest.mark.parametrize("text", [b"[]", b"3", b"null", b"{}", b"[" * 100_000, b'{"schema": 1}'])
@@ -339,7 +339,7 @@ def test_other_schema(run, monkeypatch):
     save(run, 3)
     monkeypatch.undo()
     with pytest.raises(CheckpointCorrupt, match="of schema 1; got 2"):
-        checkpoint.verify(run / "checkpoints" / "step-00000003")
+        storage.verify(run / "checkpoints" / "step-00000003")
 
 
 def test_pickles_are_not_read(run):
@@ -357,9 +357,9 @@ def test_pickles_are_not_read(run):
     forge(path, "model.safetensors", pickle.dumps(Malice()))
     forge(path, "state.json", pickle.dumps(Malice()))
     with pytest.raises(CheckpointCorrupt):
-        checkpoint.read(path)
+        storage.read(path)
     assert not (run / "executed").exists()
-    source = "".join(p.read_text() for p in Path(checkpoint.__file__).parent.glob("*.py"))
+    source = "".join(p.read_text() for p in Path(storage.__file__).parent.glob("*.py"))
     assert not re.search(r"(?<!safetensors\.)torch\.load\(|pickle\.|import pickle", source)
 
 
@@ -371,24 +371,24 @@ def test_crash_before_every_operation(tmp_path):
         """
         def body():
             hook(at, lambda: os._exit(9))
-            with checkpoint.lock(run):
+            with storage.lock(run):
                 save(3)
                 save(3)  # again, as after a resume
                 save(4)
 
-        with checkpoint.lock(run):
+        with storage.lock(run):
             save(1)
             save(2)
         at, code = 0, 9
         while code == 9:
             at += 1
             code = wait(fork(body))
-            found = check(checkpoint.newest(run))
+            found = check(storage.newest(run))
             assert found >= 2, (at, found)
             check_all()
-            with checkpoint.lock(run):
+            with storage.lock(run):
                 assert not list((run / "checkpoints").glob(".tmp-*"))
-        assert code == 0 and check(checkpoint.newest(run)) == 4
+        assert code == 0 and check(storage.newest(run)) == 4
         assert len(list((run / "checkpoints").iterdir())) == 2
         print(at)
         """,
@@ -406,7 +406,7 @@ def test_crash_at_a_lone_checkpoint(tmp_path):
         while code == 9:
             at += 1
             code = wait(fork(lambda: (hook(at, lambda: os._exit(9)), save(3))))
-            assert check(checkpoint.newest(run)) == 3
+            assert check(storage.newest(run)) == 3
             check_all()
         assert code == 0 and [p.name for p in (run / "checkpoints").glob("step*")] == ["step-00000003"]
         """,
@@ -436,7 +436,7 @@ def test_every_operation_fails_once(tmp_path):
         while code == 9:
             at += 1
             code = wait(fork(body))
-            assert check(checkpoint.newest(run)) >= 2
+            assert check(storage.newest(run)) >= 2
             check_all()
         assert code == 0 and at > 50
         """,
@@ -455,7 +455,7 @@ def test_file_too_large(tmp_path):
             assert error.errno == errno.EFBIG and "0.2 MB" in str(error), error
         else:
             raise AssertionError
-        assert check(checkpoint.newest(run)) == 1
+        assert check(storage.newest(run)) == 1
         assert [p.name for p in (run / "checkpoints").iterdir()] == ["step-00000001"]
         assert check(save(2, size=10)) == 2
         """,
@@ -468,8 +468,8 @@ def test_kill_at_random(tmp_path, kills):
     done = script(
         """
         def body():
-            with checkpoint.lock(run):
-                step = check(checkpoint.newest(run))
+            with storage.lock(run):
+                step = check(storage.newest(run))
                 while True:
                     step += random.randrange(2)
                     save(step, size=250_000)
@@ -481,11 +481,11 @@ def test_kill_at_random(tmp_path, kills):
             time.sleep(generator.uniform(0.05, 0.25))
             os.kill(pid, signal.SIGKILL)
             assert wait(pid) == -signal.SIGKILL
-            step = check(checkpoint.newest(run))
+            step = check(storage.newest(run))
             assert step >= last
             last = step
             check_all()
-        with checkpoint.lock(run):
+        with storage.lock(run):
             assert not list((run / "checkpoints").glob(".tmp-*"))
         print(last)
         """,
@@ -501,7 +501,7 @@ def test_folder_is_a_file(tmp_path):
         save(tmp_path, 1)
     with (
         pytest.raises(CheckpointError, match="Expected to lock"),
-        checkpoint.lock(tmp_path / "checkpoints"),
+        storage.lock(tmp_path / "checkpoints"),
     ):
         pass
 
@@ -513,14 +513,14 @@ def test_error_in_safetensors(run, monkeypatch):
     monkeypatch.setattr("safetensors.torch.save", fail)
     with pytest.raises(CheckpointError, match=r"got: no\. .*Earlier checkpoints are intact"):
         save(run, 3)
-    assert check(checkpoint.newest(run)) == 2
+    assert check(storage.newest(run)) == 2
     assert not list((run / "checkpoints").glob(".tmp*"))
 
 
 def test_run_deleted_meanwhile(tmp_path):
     import shutil
 
-    with checkpoint.lock(tmp_path / "run"):
+    with storage.lock(tmp_path / "run"):
         save(tmp_path / "run", 1)
         shutil.rmtree(tmp_path / "run")
         assert check(save(tmp_path / "run", 2)) == 2
@@ -530,19 +530,19 @@ def test_run_deleted_meanwhile(tmp_path):
 
 
 def test_lock_of_two_processes(tmp_path):
-    code = "with checkpoint.lock(run): print(os.getpid(), flush=True); time.sleep(60)"
+    code = "with storage.lock(run): print(os.getpid(), flush=True); time.sleep(60)"
     command = [sys.executable, "-W", "ignore", "-c", PRELUDE + code, str(tmp_path)]
     other = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert int(other.stdout.readline()) == other.pid
         with pytest.raises(RunLocked, match=f"is being written by process {other.pid}"):
-            with checkpoint.lock(tmp_path):
+            with storage.lock(tmp_path):
                 pass
     finally:
         other.send_signal(signal.SIGKILL)
         other.wait()
         other.stdout.close()
-    with checkpoint.lock(tmp_path):  # a dead process holds nothing
+    with storage.lock(tmp_path):  # a dead process holds nothing
         assert int((tmp_path / ".lock").read_text()) == os.getpid()
 
 
@@ -550,18 +550,18 @@ def test_lock_sweeps(run):
     stale = run / "checkpoints" / ".tmp-3-1"
     stale.mkdir()
     (stale / "model.safetensors").write_bytes(b"half")
-    with checkpoint.lock(run):
+    with storage.lock(run):
         assert not stale.exists()
-        with pytest.raises(RunLocked), checkpoint.lock(run):
+        with pytest.raises(RunLocked), storage.lock(run):
             pass
         save(run, 3)
-    with checkpoint.lock(run):
-        assert check(checkpoint.newest(run)) == 3
+    with storage.lock(run):
+        assert check(storage.newest(run)) == 3
 
 
 def test_lock_where_there_is_none(run, monkeypatch):
     monkeypatch.setattr(storage, "fcntl", None)
-    with checkpoint.lock(run), checkpoint.lock(run):
+    with storage.lock(run), storage.lock(run):
         pass
 
 
@@ -579,7 +579,7 @@ def test_load_parameters(tmp_path):
     wrong["count"] = torch.tensor(4.0)
     del wrong["bias"]
     with pytest.raises(ValueError, match="Expected the parameters") as info:
-        checkpoint.load_parameters(other, wrong, source)
+        load_parameters(other, wrong, source)
     message = str(info.value)
     assert "\n" not in message and str(source) in message
     for part in (
@@ -591,7 +591,7 @@ def test_load_parameters(tmp_path):
         assert part in message
     assert all(torch.equal(other.state_dict()[k], v) for k, v in before.items())
 
-    checkpoint.load_parameters(other, net.state_dict(), source)
+    load_parameters(other, net.state_dict(), source)
     assert all(torch.equal(other.state_dict()[k], v) for k, v in net.state_dict().items())
 
 

@@ -77,7 +77,7 @@ def test_resume_is_bit_for_bit_when_compiled(tmp_path, uncompiled):
 
 def test_what_is_compiled_is_decided_from_the_recipe():
     from pyro_vae.config import Train
-    from pyro_vae.train.run import compiles
+    from pyro_vae.train.steps import compiles
 
     assert [compiles(Train(epochs=e), 100) for e in (99, 100)] == [False, True]
     assert compiles(Train(compile="yes"), 1) and not compiles(Train(compile="no"), 10**6)

@@ -22,7 +22,7 @@ OPTIONS = {
 
 def interrupted(monkeypatch, out, at, **options):
     """Trains into `out` and stops right after step `at`, as if the process had died."""
-    from pyro_vae.train import Run
+    from pyro_vae.train.run import Run
 
     step = Run.step
 
@@ -71,9 +71,9 @@ def test_resume_is_bit_for_bit(tmp_path, monkeypatch, at, optimizer):
 
 
 def pv_read(run):
-    from pyro_vae import checkpoint
+    from pyro_vae.runs import storage
 
-    return checkpoint.read(checkpoint.newest(run))
+    return storage.read(storage.newest(run))
 
 
 def test_resume_refuses_another_training(tmp_path, monkeypatch):

@@ -2,7 +2,9 @@
 
 import copy
 import hashlib
+import inspect
 import math
+import typing
 
 import numpy as np
 import pytest
@@ -90,7 +92,6 @@ def test_any_optimizer_by_name(optimizer):
         ({"optimizer": "Adm"}, "did you mean 'Adam'"),
         ({"optimizer": "LBFGS"}, "first-order"),
         ({"optimizer_options": {"momentun": 0.9}}, "momentun"),
-        ({"epocs": 3}, "did you mean 'epochs'"),
         ({"lr": -1.0, "batch_size": 0}, "(?s)batch_size.*lr|lr.*batch_size"),
         ({"patience": 3}, "validation data"),
         ({"resume": True}, "without `out`"),
@@ -102,6 +103,36 @@ def test_wrong_options_are_sentences_and_change_nothing(options, message):
     with pytest.raises(ValueError, match=message):
         pv.fit(model, torch.randn(20, D), **options, **QUIET)
     assert equal(model, before)
+
+
+def test_a_setting_that_is_none_is_refused():
+    with pytest.raises(TypeError, match="epocs"):
+        pv.fit(vae(), torch.randn(20, D), epocs=3, **QUIET)
+
+
+def test_fit_has_the_settings_of_a_recipe():
+    """The same names, defaults and choices as the table [train]."""
+    from pyro_vae.config import Train
+
+    parameters = inspect.signature(pv.fit).parameters
+    names = list(parameters)
+    assert names[names.index("epochs") :] == list(Train.model_fields)
+    hints = typing.get_type_hints(pv.fit)
+    for name, field in Train.model_fields.items():
+        assert parameters[name].default == field.get_default(call_default_factory=True), name
+        choices = typing.get_args(field.annotation)
+        if typing.get_origin(field.annotation) is typing.Literal and name != "estimator":
+            assert typing.get_args(hints[name]) == choices, name
+        assert f"        {name}: " in pv.fit.__doc__, name
+
+
+def test_an_estimator_may_be_a_table():
+    x = torch.randn(20, D)
+    by_table, by_name = vae(), vae()
+    table = {"kind": "renyi", "alpha": 0.3}
+    pv.fit(by_table, x, epochs=1, num_particles=2, estimator=table, **QUIET)
+    pv.fit(by_name, x, epochs=1, num_particles=2, estimator="renyi", alpha=0.3, **QUIET)
+    assert equal(by_table, by_name)
 
 
 def test_schedules_do_what_they_say():

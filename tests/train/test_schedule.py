@@ -35,3 +35,11 @@ def test_schedules_reach_the_training():
     assert float(vae.posterior.temperature) == pytest.approx(0.1)
     weights = history["kl_weight"]
     assert weights[3] == 1.0 and weights[4] < 1.0 and weights[-1] == 1.0
+
+
+def test_old_names_of_schedules_work_and_warn():
+    names = {"warm_up": "linear_warmup", "cycle": "cyclical", "fall": "geometric_decay"}
+    for old, new in names.items():
+        for home in (pv.objectives, pv.objectives.kl_weight):
+            with pytest.warns(DeprecationWarning, match=f"{old} is now pyro_vae.train.{new}"):
+                assert getattr(home, old) is getattr(pv.train, new)

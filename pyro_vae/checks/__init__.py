@@ -1,0 +1,10 @@
+r"""Data are checked against a model once, before anything is computed.  (layer 5)"""
+
+from .data import check_data as check_data
+from .data import check_program as check_program
+from .taking import Data as Data
+from .taking import check_rows as check_rows
+from .taking import check_start as check_start
+from .taking import opened as opened
+from .taking import take as take
+from .units import unit_warning as unit_warning

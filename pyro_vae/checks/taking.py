@@ -1,0 +1,151 @@
+r"""The door through which data enter training and evaluation."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from math import isfinite
+from typing import Any
+
+import numpy as np
+import pyro
+from torch import Tensor
+
+from ..data import Split, as_split
+from ..debug.mistakes import first_mistake
+from ..programs import (
+    as_program,
+    device_of,
+    dtype_of,
+    guide_name,
+    is_vae,
+    plainly,
+    refused,
+    undisturbed,
+    wants_rows,
+    weigh,
+)
+from .data import check_data, check_program, first_rows
+
+Data = Tensor | np.ndarray | Split
+
+
+@contextmanager
+def opened(
+    vae: Any,
+    x: Data,
+    known: Mapping[str, Any],
+    seed: int,
+    *,
+    freeze: bool = False,
+    rows: bool = True,
+    skip_checks: bool = False,
+) -> Iterator[tuple[Any, Split]]:
+    r"""Opens a model and data for an evaluation, which leaves no trace (:func:`undisturbed`).
+
+    Arguments:
+        vae: A VAE, or a pair of Pyro model and guide.
+        x: The data, of shape `(B, *x_shape)`.
+        known: What the programs take besides.
+        seed: Seeds what is drawn inside.
+        freeze: Whether bits that are drawn at every visit are drawn once.
+        rows: Whether row numbers are needed where the posterior has parameters by row.
+        skip_checks: As in :func:`take`.
+
+    Yields:
+        The program and the data, checked.
+    """
+    program = as_program(vae)
+    with undisturbed(program, seed):
+        split = take(program, x, known, skip_checks=skip_checks)
+        split = split.freeze(seed) if freeze else split
+        if rows:
+            check_rows(program, split.known)
+        yield program, split
+
+
+def take(
+    vae: Any,
+    x: Data,
+    known: Mapping[str, Any] | None = None,
+    *,
+    skip_checks: bool = False,
+    source: str = "data",
+) -> Split:
+    r"""Returns data on the device of a model, checked against it, each split once.
+
+    Arguments:
+        vae: A VAE, or a program.
+        x: The data, of shape `(B, *x_shape)`.
+        known: What model and guide take besides, beside what a split knows itself: row numbers,
+            conditions, values of other sites.
+        skip_checks: Whether data are taken all the same. What is wrong with them then stands in
+            ``Split.violation``; their metrics are no log densities, and nobody checks again.
+        source: What errors call the data.
+
+    Raises:
+        ValueError: A datum has another shape, is not finite or lies outside the support; what is
+            known is not what the programs take; or they do not weigh their latent variables alike.
+    """
+    split = as_split(x, source, getattr(vae, "columns", ())).knowing(**(known or {}))
+    split = replace(split, dtype=dtype_of(vae))
+    if "index" in split.known and refused(vae, ["index"]):  # row numbers for who wants them
+        split = replace(split, known={n: v for n, v in split.known.items() if n != "index"})
+    if told := refused(vae, split.known):
+        raise ValueError(told)
+    parts = ("prior", "likelihood", "posterior")
+    key = " ".join(str(id(getattr(vae, part))) for part in parts) if is_vae(vae) else ""
+    if not key or split.checked != key:
+        violation = ""
+        try:
+            with plainly(), _in_words(vae, split) if key else nullcontext():
+                (check_data if key else check_program)(vae, split)
+        except ValueError as error:
+            if not skip_checks:
+                raise
+            violation = str(error)
+        split = replace(split, checked=key, violation=violation)
+    return split.to(device_of(vae))
+
+
+@contextmanager
+def _in_words(vae: Any, split: Split) -> Iterator[None]:
+    r"""Turns an exception of the networks into the sentence of the mistake."""
+    try:
+        yield
+    except (RuntimeError, TypeError, AttributeError, IndexError, NotImplementedError) as error:
+        with undisturbed(vae, 0) as device:
+            x, known = first_rows(vae, split.to(device), 3)
+            told = first_mistake(vae, x, **known)
+        raise ValueError(
+            told
+            or f"Expected a model and a guide that run on {split.source}; got "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def check_start(vae: Any, split: Split) -> None:
+    r"""Checks the first rows under Pyro's own validation, which is off in training.
+
+    Raises:
+        ValueError: A parameter is out of its range, or the ELBO is not finite.
+    """
+    missing = getattr(getattr(vae, "likelihood", None), "missing", False)
+    with undisturbed(vae, 0) as device:
+        x, known = first_rows(vae, split.to(device), 2)
+        with pyro.validation_enabled(not missing):
+            weights = weigh(vae.model, vae.guide, x, 1, **known)
+    bound = float(weights.log_weights.mean())
+    if not isfinite(bound):
+        raise ValueError(
+            f"Expected a finite ELBO at the start; got {bound} nats per datum on the "
+            f"first rows of {split.source}. Check the scale of the data and the initial weights."
+        )
+
+
+def check_rows(vae: Any, known: Mapping[str, Any]) -> None:
+    r"""Refuses data without row numbers where the posterior has parameters by row."""
+    if known.get("index") is None and wants_rows(vae) and is_vae(vae):
+        raise ValueError(
+            f"Expected row numbers of training data, for which alone {guide_name(vae)} "
+            "has parameters; got none. Give index=, or evaluate the training data."
+        )

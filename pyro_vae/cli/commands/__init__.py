@@ -1,0 +1,13 @@
+r"""The commands, one per file: a new command is a new file with one class of its name."""
+
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any
+
+COMMANDS: dict[str, Any] = {
+    module.name.rstrip("_"): getattr(
+        import_module(f".{module.name}", __name__), module.name.rstrip("_").capitalize()
+    )
+    for module in iter_modules(__path__)
+}
+r"""By name, in the order of the alphabet."""

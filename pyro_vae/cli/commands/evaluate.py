@@ -1,0 +1,121 @@
+import contextlib
+import sys
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...runs import RunFolder
+from ...runs.records import to_json
+from ..output import announce, at_least_one, check_out, write_arrays
+from ..shared import OnAnyRows, keys_of
+
+if TYPE_CHECKING:
+    from ...data import Split
+
+
+@dataclass(kw_only=True)
+class Evaluate(OnAnyRows):
+    r"""Prints the ELBO and log p(x) of a run on its test data, or on your own data."""
+
+    num_samples: int = 500
+    """Importance samples per datum."""
+    seed: int = 0
+    """Seeds the samples."""
+    out: Path | None = None
+    """A file .csv or .npz for the metrics of each datum, with its row number."""
+    cache: Path | None = None
+    """A file .npz that caches finished rows, for going on after an interruption."""
+    simulated: bool = False
+    """Add ELBO and EUBO of simulated data, whose mean log p(x) lies between them."""
+    json: bool = False
+    """Print one JSON object."""
+
+    def __call__(self) -> None:
+        from ...evaluate import evaluate
+        from ...evaluate.diagnosis import simulated
+
+        check_out(self.out, (".csv", ".npz"))
+        check_out(self.cache, (".npz",), "--cache")
+        at_least_one(self.num_samples, "--num-samples")
+        run = self.opened()
+        vae = run.model(self.device)
+        split, name, which = self.rows(run, vae)
+        announce(f"Evaluating {len(split)} data by {self.num_samples} samples each.")
+        by_datum: dict[str, Any] = {}
+        metrics = {
+            "data": name,
+            "split": which,
+            **evaluate(
+                vae,
+                split,
+                self.num_samples,
+                seed=self.seed,
+                cache=self.cache,
+                by_datum=by_datum,
+            ),
+            **(simulated(vae, seed=self.seed) if self.simulated else {}),
+        }
+        metrics |= accuracy(run, vae, split)
+        if self.data is None:
+            run.keep_evaluation(self.split, metrics)
+        if self.out is not None:
+            with contextlib.redirect_stdout(sys.stderr if self.json else sys.stdout):
+                write_arrays(self.out, {**keys_of(split), **by_datum})
+        print(to_json(metrics) if self.json else page(metrics, vae.latents))
+
+
+def accuracy(run: RunFolder, vae: Any, split: "Split") -> dict[str, Any]:
+    r"""How often the posterior of a site that has labels in training finds the label."""
+    from ...evaluate import encode_sites
+
+    found: dict[str, Any] = {}
+    labels = split.labels
+    for name, columns in run.recipe.data.known.items():
+        if name not in vae.latents or columns != ("label",) or labels is None:
+            continue
+        if labels.is_floating_point():
+            continue
+        guess = encode_sites(vae, split)[name].loc.argmax(-1).cpu()
+        there = labels.cpu() >= 0
+        right = (guess == labels.cpu())[there]
+        found |= {f"accuracy_{name}": float(right.double().mean()), "num_labelled": len(right)}
+    return found
+
+
+def page(metrics: dict[str, Any], latents: Any) -> str:
+    r"""The metrics for people."""
+    label = f"log {metrics['evidence']}"
+    lines = [
+        f"{metrics['data']}, {metrics['split']}, {metrics['num_data']} data, in nats per datum:",
+        f"  ELBO      {mean(metrics, 'elbo')}",
+        f"  {label:10s}{mean(metrics, 'log_marginal')}"
+        f"  (Monte Carlo +- {metrics['log_marginal_mc_se']:.3f}, "
+        f"{metrics['num_importance_samples']} samples, median ESS {metrics['ess_median']:.0f})",
+    ]
+    rates = {n: metrics[f"kl_{n}"] for n in latents if f"kl_{n}" in metrics}
+    if rates:
+        lines.append("  KL        " + ", ".join(f"{n} {float(v):.3f}" for n, v in rates.items()))
+    for name, value in metrics.items():
+        if name.startswith("accuracy_"):
+            site = name.removeprefix("accuracy_")
+            lines.append(f"  accuracy of {site}: {float(value):.1%} of {metrics['num_labelled']}")
+    if "bits_per_dim" in metrics:
+        lines.append(f"  {metrics['bits_per_dim']:.4f} bits per dimension, from {label}")
+    lines.append(f"  {metrics['verdict']}: {metrics['reason']}")
+    if "no 95 %" in str(metrics["log_marginal_errors"]):
+        lines.append(f"  {metrics['log_marginal_errors']}")
+    if "simulated_num_data" in metrics:
+        count = metrics["simulated_num_data"]
+        lines.append(f"  {count} simulated data, whose mean log p(x) lies between")
+        lines += [f"  {n.upper():10s}{mean(metrics, f'simulated_{n}')}" for n in ("elbo", "eubo")]
+    if "not_a_density" in metrics:
+        lines.append(f"  Not a density: {metrics['not_a_density']}")
+    return "\n".join(lines)
+
+
+def mean(metrics: dict[str, Any], name: str) -> str:
+    r"""A mean with its standard error, which a single datum does not have."""
+    error = metrics[f"{name}_se"]
+    known = error is not None and isfinite(error)
+    return f"{metrics[name]:10.3f} +- " + (f"{error:.3f}" if known else "unknown, of one datum")

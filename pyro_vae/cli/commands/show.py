@@ -1,0 +1,16 @@
+from dataclasses import dataclass
+from typing import Any
+
+from ...config import to_toml
+from ..shared import OnRecipe
+
+
+@dataclass(kw_only=True)
+class Show(OnRecipe):
+    r"""Prints a recipe in full, as TOML that `train` takes; what may be set besides is a comment.
+
+    Settings are flags, as in `train`.
+    """
+
+    def __call__(self, flags: dict[str, Any]) -> None:
+        print(to_toml(self.declared(flags), optional=True), end="")

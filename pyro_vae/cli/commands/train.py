@@ -1,0 +1,144 @@
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from tyro.conf import Positional
+
+from ...config import Recipe, override, read_recipe, recipes, validate
+from ...runs import RunFolder
+from ...runs.records import declaration
+from ..shared import Command, DataDir
+
+if TYPE_CHECKING:
+    from ...data import Dataset, Split
+
+
+@dataclass(kw_only=True)
+class Train(Command):
+    r"""Trains a recipe. Every setting is a flag, as in --prior.kind vamp --train.epochs 40.
+
+    `pyro-vae train RECIPE --help` lists the settings of that recipe.
+    """
+
+    takes_settings: ClassVar[bool] = True
+
+    recipe: Positional[str] = ""
+    """A name from `pyro-vae list`, or a TOML file; with --resume, that of the run."""
+    out: Path | None = None
+    """The folder of the run (default: runs/RECIPE-DATE-TIME)."""
+    resume: str | None = None
+    """Continue the run in this folder, or the newest one of the recipe when none is given."""
+    overwrite: bool = False
+    """Replace the run that --out holds, once the new one has a checkpoint."""
+    data_dir: DataDir = None
+
+    def __call__(self, flags: dict[str, Any]) -> None:
+        from ...build import build_vae, find_device
+        from ...train import fit
+
+        if not self.recipe and self.resume is None:
+            known = ", ".join(recipes())
+            raise ValueError(f"Expected a recipe ({known}) or a TOML file; got none.")
+        resume = self.resume is not None
+        run, recipe = self.resumed(flags) if resume else self.started(flags)
+        if resume and (why := why_complete(run, recipe)):
+            print(f"Nothing left to do: {run.path} has {run.recorded.epochs} epochs; {why}.")
+            return
+        device = find_device(recipe.device)
+        recipe, dataset = self.with_data(recipe, run if resume else None)
+        rows = dataset.train
+        vae = build_vae(recipe, rows.x_shape, rows.scale, rows).to(device)
+        print(f"{recipe.name} on {device}, {len(rows)} data, into {run.path}", flush=True)
+        valid, settings = validation(vae, recipe, dataset)
+        settings |= {"out": run.path, "resume": resume, "overwrite": self.overwrite}
+        declared = declaration(recipe, dataset)
+        history = fit(vae, rows, valid=valid, seed=recipe.seed, **declared, **settings)
+        print(
+            f"Trained {history['epoch'][-1]} epochs in {history['seconds'][-1]:.0f} s. "
+            f"Next: {', '.join(next_commands(vae, dataset.splits, run.path))}"
+        )
+
+    def started(self, flags: dict[str, Any]) -> tuple[RunFolder, Recipe]:
+        r"""A new run, and its recipe."""
+        said: list[str] = []
+        recipe = validate(override(read_recipe(self.recipe), flags, said))
+        for line in said:
+            print(line)
+        name = f"{recipe.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        run = RunFolder(self.out or Path("runs") / name)
+        run.check_free(self.overwrite)
+        return run, recipe
+
+    def resumed(self, flags: dict[str, Any]) -> tuple[RunFolder, Recipe]:
+        r"""A run to go on with, and its recipe, with the epochs and the device that flags say."""
+        name = validate(read_recipe(self.recipe)).name if self.recipe else None
+        newest = self.resume == "newest"
+        run = RunFolder.newest(name) if newest else RunFolder(str(self.resume))
+        out = run.path
+        if self.overwrite or (self.out is not None and self.out.resolve() != out.resolve()):
+            wrong = "--overwrite" if self.overwrite else f"--out {self.out}"
+            raise ValueError(
+                f"Expected --resume {out} to go on in its own folder; got {wrong}, too."
+            )
+        run.recover()
+        run = RunFolder.open(out)
+        if name is not None and name != run.recipe.name:
+            raise ValueError(
+                f"Expected the recipe of {out}, {run.recipe.name!r}; got {name!r}. Leave it out: "
+                f"pyro-vae train --resume {out}."
+            )
+        recipe = validate(override(run.recipe.model_dump(mode="json"), flags))
+        run.check_same(recipe)
+        return run, recipe
+
+    def with_data(self, recipe: Recipe, run: RunFolder | None) -> "tuple[Recipe, Dataset]":
+        r"""The recipe with what only data tell, and the data: new ones, or those of a run."""
+        from ... import data
+        from ...build import resolve_columns
+
+        if run is not None:
+            return recipe, run.dataset(self.data_dir)
+        if recipe.data.kind == "file":  # the whole path, so that it is found from any folder
+            path = data.find_file(recipe.data.path, self.data_dir).resolve()
+            whole = recipe.data.model_copy(update={"path": path})
+            recipe = recipe.model_copy(update={"data": whole})
+        dataset = data.load(recipe.data, self.data_dir, quiet=True)
+        for note in dataset.notes.splitlines():
+            print(f"data: {note}")
+        return resolve_columns(recipe, dataset.train), dataset
+
+
+def why_complete(run: RunFolder, recipe: Recipe) -> str:
+    r"""Why nothing is left to do for a run; empty if some is."""
+    if run.recorded.stopped_early:
+        return "it stopped early"
+    return "--train.epochs asks for more" if run.recorded.epochs >= recipe.train.epochs else ""
+
+
+def validation(
+    vae: Any, recipe: Recipe, dataset: "Dataset"
+) -> "tuple[Split | None, dict[str, Any]]":
+    r"""The rows that training is validated by, if any, and its settings."""
+    valid, settings = dataset.valid, recipe.train.model_dump()
+    if (why := why_no_validation(vae, valid)) or valid is None:
+        early = "" if recipe.train.patience is None else ", so that training does not stop early"
+        print(f"No validation: {why}{early}.")
+        return None, settings | {"patience": None}
+    return valid.forgetting(vae.latents), settings  # what is to be inferred is not given
+
+
+def why_no_validation(vae: Any, valid: Any) -> str:
+    r"""Why there is no validation, or nothing."""
+    if vae.posterior.index:
+        return "this posterior has parameters for its training data alone"
+    if vae.posterior.density == "none":
+        return "a point in the place of q(z | x) has no ELBO"
+    return "there are no rows for it" if valid is None else ""
+
+
+def next_commands(vae: Any, splits: Any, out: Path) -> list[str]:
+    r"""The commands that work on a run."""
+    rows = "" if "test" in splits and not vae.posterior.index else " --split train"
+    names = ["evaluate", "plot"] if vae.posterior.density != "none" else ["plot"]
+    return [f"pyro-vae {name} {out}{rows}" for name in names]

@@ -1,0 +1,116 @@
+r"""What commands share: their flags, the run and the rows that they are about."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from tyro.conf import Positional, arg
+
+from ..config import Recipe, override, read_recipe, validate
+from ..runs import RunFolder
+from .output import check_spares
+
+if TYPE_CHECKING:
+    from ..data import Split
+
+Device = Annotated[str, arg(help="auto, cpu, cuda or cuda:N.")]
+DataDir = Annotated[
+    Path | None, arg(help="Where data sets lie (default: $PYRO_VAE_DATA, then a cache).")
+]
+SplitName = Literal["train", "valid", "test", "all"]
+
+
+@dataclass(kw_only=True)
+class Command:
+    r"""A command: its fields are flags, its docstring is help, calling it runs it."""
+
+    takes_settings: ClassVar[bool] = False
+    """Whether it also takes the settings of a recipe as flags, in a call's argument."""
+
+
+@dataclass(kw_only=True)
+class OnRun(Command):
+    run: Positional[Path]
+    """The folder of the run."""
+    device: Device = "auto"
+
+    def opened(self) -> RunFolder:
+        r"""The run, unless the command would write over its data, or over those asked for."""
+        run = RunFolder.open(self.run)
+        sources = [getattr(run.recipe.data, "path", None), getattr(self, "data", None)]
+        check_spares(getattr(self, "out", None), *(s for s in sources if s is not None))
+        return run
+
+
+@dataclass(kw_only=True)
+class OnRows(OnRun):
+    split: SplitName = "test"
+    """Which rows."""
+    data_dir: DataDir = None
+
+    def rows(self, run: RunFolder, vae: Any) -> "tuple[Split, str, str]":
+        r"""The rows asked for, and what data and split are called."""
+        from ..checks import take
+
+        data = getattr(self, "data", None)
+        split, name, which = run.rows(self.split, data, self.data_dir)
+        split = self._numbered(vae, split.forgetting(vae.latents), data)
+        return take(vae, split, skip_checks=run.recipe.train.skip_checks), name, which
+
+    def _numbered(self, vae: Any, split: "Split", data: str | None) -> "Split":
+        r"""The split with row numbers of the training data, for posteriors that need them."""
+        import torch
+
+        from ..programs import guide_name, wants_rows
+
+        if not wants_rows(vae):
+            return split
+        if self.split != "train" or data is not None:
+            raise ValueError(
+                f"Expected training data, for which alone {guide_name(vae)} has parameters; got "
+                f"{self.split} data. Use --split train."
+            )
+        return split.knowing(index=torch.arange(len(split)))
+
+
+@dataclass(kw_only=True)
+class OnAnyRows(OnRows):
+    split: SplitName = "test"
+    """Which rows; a file without splits is taken whole."""
+    data: str | None = None
+    """A data set by name, or a file; the run's own data otherwise."""
+
+
+@dataclass(kw_only=True)
+class OnRecipe(Command):
+    takes_settings: ClassVar[bool] = True
+
+    recipe: Positional[str]
+    """A name from `pyro-vae list`, or a TOML file. Settings are flags, as in `train`."""
+
+    def declared(self, flags: dict[str, Any]) -> Recipe:
+        r"""The recipe with the settings of flags."""
+        return validate(override(read_recipe(self.recipe), flags))
+
+    def built(self, flags: dict[str, Any], data_dir: Path | None) -> "tuple[Recipe, Any, Split]":
+        r"""The recipe, the VAE that it declares, and its training data."""
+        from .. import data
+        from ..build import build_vae
+
+        recipe = self.declared(flags)
+        train = data.load(recipe.data, data_dir, quiet=True).train
+        return recipe, build_vae(recipe, train.x_shape, train.scale, train), train
+
+
+def keys_of(split: "Split") -> dict[str, Any]:
+    r"""What joins metrics of data with the user's file: row numbers, and labels by name."""
+    import numpy as np
+
+    keys: dict[str, Any] = {"rows": split.row_numbers.cpu().numpy()}
+    if split.labels is not None:
+        labels = split.labels.cpu().numpy()
+        keys["labels"] = labels
+        if split.classes and labels.dtype.kind == "i":
+            names = np.array([*split.classes, ""])
+            keys["label_names"] = names[np.where(labels < 0, len(split.classes), labels)]
+    return keys

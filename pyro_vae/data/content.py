@@ -1,0 +1,49 @@
+r"""What a file holds."""
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Column(NamedTuple):
+    r"""A column of a table: its name, and what its codes 0, 1, ... stand for, if it has some."""
+
+    name: str
+    categories: tuple[str, ...] = ()
+
+
+@dataclass
+class Content:
+    r"""What a file holds.
+
+    Attributes:
+        x: The data in one piece (``""``) or by split, with NaN in the holes of a table.
+        labels: A label for each row, alike: a class, -1 where it is missing, or a real number.
+        columns: The columns of a table.
+        label: The name of the label column.
+        classes: What the labels 0, 1, ... are called, where they were text.
+        facts: What was decided, a line each.
+    """
+
+    x: dict[str, Any]
+    labels: dict[str, Any] = field(default_factory=dict)
+    columns: tuple[Column, ...] = ()
+    label: str | None = None
+    classes: tuple[str, ...] = ()
+    facts: list[str] = field(default_factory=list)
+
+
+def whole_labels(values: np.ndarray) -> np.ndarray | None:
+    r"""Returns labels as classes, -1 where they are missing (NaN), if all are whole numbers from 0
+    that double precision holds."""
+    there = values[~np.isnan(values)].astype(np.float64)
+    if ((there == np.round(there)) & (there >= 0) & (there < 2**53)).all():
+        return np.where(np.isnan(values), -1, values).astype(np.int64)
+    return None
+
+
+def first_of(names: Any, count: int = 10) -> str:
+    r"""The first of some names, for a sentence."""
+    names = [*names]
+    return f"{', '.join(names[:count])}{' ...' if names[count:] else ''}"

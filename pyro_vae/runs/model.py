@@ -1,0 +1,43 @@
+r"""The trained model of a run."""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..build import build_vae, find_device
+from ..data import Column
+from ..models import VAE
+from .state import load_parameters
+from .storage import CheckpointCorrupt, understood
+
+if TYPE_CHECKING:
+    from .folder import RunFolder
+
+
+def load_model(run: "RunFolder", device: str, vae: Any = None) -> VAE:
+    r"""Builds the VAE of a run, or takes `vae`, and loads its parameters of the best epoch."""
+    source, tensors, state = run.read()
+    with understood(source):
+        parameters = tensors["best"] or tensors["model"]
+        if vae is None:
+            vae = _untrained(run.record_in(source, state))
+        columns = tuple(Column(name, tuple(codes)) for name, codes in state.get("columns", ()))
+    if wrong := [name for name, t in parameters.items() if not t.isfinite().all()]:
+        raise CheckpointCorrupt(
+            f"Expected finite parameters in {source}; got others in {', '.join(wrong[:5])}. Use "
+            "another checkpoint and delete this one."
+        )
+    floats = [t.dtype for t in parameters.values() if t.dtype in (torch.float32, torch.float64)]
+    if floats:  # whatever the default dtype is now
+        vae = vae.to(floats[0])
+    load_parameters(vae, parameters, source)
+    vae.columns = columns
+    return vae.to(find_device(device)).eval()
+
+
+def _untrained(recorded: Any) -> VAE:
+    data = recorded.data
+    known = data.get("form", {}).get("known", {})
+    shapes = {name: tuple(shape) for name, shape in known.items()}
+    size = int(data["sizes"]["train"])
+    return build_vae(recorded.recipe, recorded.x_shape, recorded.scale, None, size, shapes)

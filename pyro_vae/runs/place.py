@@ -1,0 +1,152 @@
+r"""The folder that a training writes to: never lost for one that comes to nothing."""
+
+import contextlib
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from . import storage
+
+CONFIG, DATA, METRICS, EVALUATIONS = "config.toml", "data.json", "metrics.jsonl", "figures.json"
+CHECKPOINTS = "checkpoints"
+OWN = (CONFIG, DATA, METRICS, EVALUATIONS, "diagnosis.html", "pictures")
+EVERYTHING = (*OWN, CHECKPOINTS)  # checkpoints last: they tell that all is moved or deleted
+
+
+class Place:
+    r"""The folder of a run, free or taken.
+
+    What belongs to a run that is to be replaced is moved aside, into ``.replaced`` in its folder,
+    and deleted when the new one has its first checkpoint. If the new one fails before, it is put
+    back. Files that no run writes stay where they are.
+
+    Arguments:
+        path: The folder, which need not exist yet.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.aside = self.path / ".replaced"
+        self.replaces = False
+
+    @property
+    def holds_training(self) -> bool:
+        r"""Whether there are checkpoints that a new training would mix with."""
+        return any((self.path / CHECKPOINTS).glob("step-*"))
+
+    def check_free(self, overwrite: bool = False) -> None:
+        r"""Makes sure, before anything is computed, that a training may write here.
+
+        Raises:
+            ValueError: A run is there and is not to be replaced, or files that no run wrote.
+            RunLocked: Another process writes to the run.
+        """
+        self._check_is_folder()
+        self.recover()
+        if self.holds_training and not overwrite:
+            raise ValueError(
+                f"Expected a folder without a run; got {self.path}, which holds one. Continue it "
+                f"with --resume {self.path}, choose another --out, or replace it with --overwrite."
+            )
+        if (self.path / ".lock").exists():
+            with storage.lock(self.path):
+                return
+        foreign = [name for name in OWN if (self.path / name).exists()]
+        if foreign and not self.holds_training:
+            raise ValueError(
+                f"Expected a folder for the run; got {self.path}, where {', '.join(foreign)} is "
+                "of something else and would be overwritten. Choose another --out."
+            )
+
+    @contextlib.contextmanager
+    def held(self, *, resume: bool = False, overwrite: bool = False) -> Iterator[None]:
+        r"""Holds the folder for one training, which starts in it or goes on.
+
+        Raises:
+            RunLocked: Another process writes to the run.
+        """
+        with storage.lock(self.path):
+            try:
+                if not resume:
+                    self.path.mkdir(parents=True, exist_ok=True)  # the lock may be none
+                    if overwrite and self.holds_training:
+                        self._move_aside()
+                    (self.path / METRICS).unlink(missing_ok=True)
+                yield
+            finally:
+                if self.replaces:  # there is no checkpoint
+                    self.replaces = False
+                    self._move_back()
+
+    def write(self, files: Mapping[str, str]) -> None:
+        r"""Writes texts into the folder, each whole."""
+        for name, text in files.items():
+            partial = self.path / f".{name}.partial"
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(self.path / name)
+
+    def save(self, step: int, tensors: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+        r"""Writes a checkpoint; with the first one, what was replaced can go."""
+        storage.save(self.path, step, tensors, state)
+        if self.replaces:
+            self.replaces = False
+            self._delete_aside()
+
+    def recover(self) -> None:
+        r"""Puts back what a training that was killed had moved aside before its first checkpoint,
+        and deletes it where the new run has one."""
+        if not self.aside.is_dir():
+            return
+        with storage.lock(self.path):  # somebody may be about to write that checkpoint
+            if (self.aside / CHECKPOINTS).exists() and self.holds_training:
+                self._delete_aside()
+                return
+            self._move_back()
+        print(
+            f"{self.path} is again the run that an interrupted training was to replace.",
+            file=sys.stderr,
+        )
+
+    def _move_aside(self) -> None:
+        self.replaces = True
+        self.aside.mkdir()
+        for name in EVERYTHING:
+            if (self.path / name).exists():
+                (self.path / name).rename(self.aside / name)
+
+    def _move_back(self) -> None:
+        r"""Moves what is aside to its place; over files of the new run, if all was moved.
+
+        Whenever it is killed, what is still aside is the old run's, and may be moved again.
+        """
+        over = (self.aside / CHECKPOINTS).exists()
+        for name in EVERYTHING:
+            if (self.aside / name).exists():
+                if over:
+                    _delete(self.path / name)
+                if not (self.path / name).exists():
+                    (self.aside / name).rename(self.path / name)
+        shutil.rmtree(self.aside, ignore_errors=True)
+
+    def _delete_aside(self) -> None:
+        for name in EVERYTHING:
+            _delete(self.aside / name)
+        shutil.rmtree(self.aside, ignore_errors=True)
+
+    def _check_is_folder(self) -> None:
+        r"""Refuses a file of this name, or in the place of a folder above it."""
+        found = next(place for place in (self.path, *self.path.parents) if place.exists())
+        if not found.is_dir():
+            raise ValueError(
+                f"Expected a folder for the run; got {found}, a file. Choose another --out."
+            )
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

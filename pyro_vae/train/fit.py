@@ -1,0 +1,253 @@
+r"""Training of a model on data: settings and data are checked, then it runs."""
+
+import contextlib
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from inspect import signature
+from types import MappingProxyType
+from typing import Any, Literal
+
+import pyro
+import torch
+
+from ..checks import check_start, take, unit_warning
+from ..config import Train, validate
+from ..data import Dataset, Split, as_split
+from ..objectives import Plan, plan, planned
+from ..precision import default_dtype
+from ..programs import as_program, device_of, dtype_of, guide_name, is_vae
+from ..randomness import apart, reseed
+from ..runs import RunFolder
+from .history import Callback, History
+from .optimizer import make_optimizer
+from .resume import restore
+from .run import Run
+
+
+def fit(
+    vae: Any,
+    data: Any,
+    *,
+    valid: Any = None,
+    seed: int = 0,
+    out: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool = True,
+    callbacks: Sequence[Callback] = (),
+    record: Mapping[str, Any] | None = None,
+    files: Mapping[str, str] | None = None,
+    epochs: int = 40,
+    batch_size: int = 100,
+    optimizer: str = "Adam",
+    lr: float = 1e-3,
+    optimizer_options: Mapping[str, Any] = MappingProxyType({}),
+    schedule: Literal["constant", "cosine"] = "constant",
+    warmup_epochs: float = 0.0,
+    cooldown_epochs: float = 0.0,
+    clip_norm: float | None = None,
+    kl_weight: float = 1.0,
+    kl_warmup_epochs: float = 0.0,
+    kl_cycles: int = 1,
+    free_bits: float = 0.0,
+    free_bits_per: Literal["feature", "site"] = "feature",
+    capacity: float | None = None,
+    capacity_epochs: float = 0.0,
+    estimator: str | Mapping[str, Any] = "auto",
+    alpha: float = 0.5,
+    baseline: Literal["average", "neural", "none"] = "average",
+    supervision: float = 0.0,
+    final_temperature: float | None = None,
+    temperature_epochs: float = 0.0,
+    kl: Literal["closed-form", "sampled"] = "closed-form",
+    num_particles: int = 1,
+    patience: int | None = None,
+    max_bad_steps: int = 10,
+    skip_checks: bool = False,
+    compile: Literal["auto", "yes", "no"] = "auto",  # noqa: A002
+    precision: Literal["float32", "float64", "tf32", "bfloat16"] = "float32",
+    checkpoint_steps: int | None = None,
+) -> History:
+    r"""Trains a VAE in place, on the device where its parameters are.
+
+    Each step maximizes the bound that :func:`pyro_vae.objectives.plan` chose for a minibatch: data
+    are gathered by index, binarized if they are to be, and the gradient is the mean over the
+    actual batch. A step whose loss or gradient is not finite leaves the parameters alone.
+
+    Arguments:
+        vae: The VAE, or another module with a Pyro model and guide that takes `x` first.
+        data: The training data, of shape `(N, *x_shape)`: a Split of :func:`pyro_vae.data.load`,
+            a tensor or array, a DataFrame, a sparse matrix, a Dataset or DataLoader whose rows are
+            `x` or `(x, label)`. Values are taken as they are. What the programs take besides is
+            in a Split: ``pv.data.as_split(x, c=c)``.
+        valid: Validation data; their ELBO is measured after every epoch.
+        seed: Seeds the order of the data, the bits and the noise. Random numbers outside go on
+            undisturbed.
+        out: A folder for ``metrics.jsonl`` and checkpoints. With it, SIGINT and SIGTERM finish
+            the step and save before they stop the process.
+        resume: Continues from the newest checkpoint in `out`, bit for bit as if never stopped.
+        overwrite: Replaces the run in `out`, which is deleted when the new one has its first
+            checkpoint, and comes back if the new one fails before.
+        progress: Shows a bar on a terminal, plain lines elsewhere.
+        callbacks: Objects that look on, as :class:`pyro_vae.train.Callback` does.
+        record: JSON metadata stored in every checkpoint, such as the recipe.
+        files: Texts to write into `out`, by name.
+        epochs: Passes over the training data.
+        batch_size: Data per step.
+        optimizer: Any optimizer of :mod:`torch.optim`, by name.
+        lr: The learning rate, at its highest.
+        optimizer_options: Further arguments of the optimizer, such as `weight_decay`.
+        schedule: The learning rate stays, or falls to zero along a half cosine.
+        warmup_epochs: Epochs in which the learning rate rises linearly from zero.
+        cooldown_epochs: Last epochs, in which the learning rate falls linearly to zero.
+        clip_norm: Gradients longer than this are shortened to it.
+        kl_weight: The weight of the KL term (beta); 1 is the ELBO.
+        kl_warmup_epochs: Epochs in which the weight of the KL term rises linearly from zero.
+        kl_cycles: Times it does so, each time rising half of a cycle; the cycles fill
+            `kl_warmup_epochs`.
+        free_bits: Nats below which the KL term of a latent feature costs nothing.
+        free_bits_per: What has these nats free: each latent feature, or each latent site.
+        capacity: Nats that the KL term is drawn to, instead of to zero, with `kl_weight` as the
+            force.
+        capacity_epochs: Epochs in which the capacity rises linearly from zero.
+        estimator: The estimator of bound and gradient, by name or as a table with its options;
+            ``"auto"`` lets the planner choose.
+        alpha: The order of the Renyi bound.
+        baseline: The baseline of the score function: a running mean, a network, or none.
+        supervision: The weight of :math:`\log q(y \mid x)` where `y` is known, for enumeration.
+        final_temperature: Where the temperature of relaxed families ends.
+        temperature_epochs: Epochs in which it falls geometrically to there.
+        kl: The KL term: exact where a closed form is known, or from the samples of `z`.
+        num_particles: Samples of `z` per datum in a step.
+        patience: Stops after this many epochs without a better validation ELBO, and keeps the
+            best epoch.
+        max_bad_steps: Stops after this many consecutive steps whose loss or gradient is not
+            finite.
+        skip_checks: Trains on data outside of the likelihood's support, too; metrics are then of
+            no density.
+        compile: Steps run as one compiled graph; ``"auto"`` does so if there are 10,000 or more.
+        precision: ``"float64"`` is for a model in double precision. Of matrix products alone:
+            ``"tf32"`` on a GPU, ``"bfloat16"`` by autocast; evaluation then is float32.
+        checkpoint_steps: Steps between checkpoints, besides those after epochs, at most one a
+            second.
+
+    Returns:
+        The history of training.
+
+    Raises:
+        ValueError: Settings or data are wrong, or the estimator is unsound for this VAE; nothing
+            has changed.
+        NumericsError: Too many consecutive steps were not finite.
+        CheckpointError: A checkpoint could not be written or read.
+    """
+    settings = _settings(locals())
+    folder = None if out is None else RunFolder(out)
+    vae = _checked_program(vae, settings, valid)
+    if folder is not None and not resume:
+        folder.check_free(overwrite)
+    if folder is None and resume:
+        raise ValueError("Expected a folder to resume from; got resume=True without `out`.")
+    train = _training_data(vae, data, settings, warn=not resume)
+    held_out = valid
+    if valid is not None:
+        split = as_split(valid, "validation data", train.columns)
+        skip = settings.skip_checks
+        held_out = take(vae, split, skip_checks=skip, source="validation data").freeze(seed)
+    chosen = _planned(vae, train, settings, seed)
+    vae.columns = train.columns
+    objective = chosen.objective.to(device_of(vae))
+    steps_by = make_optimizer(settings, vae, objective)
+    if progress:
+        print(chosen.why, file=sys.stderr)
+
+    programs = (vae, objective, steps_by, settings)
+    with _surroundings(vae, settings, seed):
+        run = Run(*programs, train, held_out, seed, folder, record, callbacks, progress)
+        if not resume:
+            run.try_out()
+            reseed(device_of(vae), seed)
+        if folder is None:
+            return run.train()
+        with folder.held(resume=resume, overwrite=overwrite):
+            if resume:
+                restore(run)
+            folder.write(files or {})
+            return run.train()
+
+
+def _settings(given: Mapping[str, Any]) -> Train:
+    r"""The settings among the arguments of :func:`fit`, those that are not left as they are."""
+    defaults = {name: p.default for name, p in signature(fit).parameters.items()}
+    names = [name for name in Train.model_fields if given[name] is not defaults[name]]
+    return validate({name: given[name] for name in names}, Train)
+
+
+def _checked_program(vae: Any, settings: Train, valid: Any) -> Any:
+    r"""The model, if it can be trained by these settings."""
+    if not isinstance(vae, torch.nn.Module):
+        raise ValueError(
+            f"Expected fit(vae, data), the model first; got {type(vae).__name__} in its place."
+        )
+    if settings.patience is not None and valid is None:
+        raise ValueError("Expected validation data with patience; got none. Give `valid`.")
+    vae = as_program(vae)
+    if is_vae(vae) and vae.posterior.index and valid is not None:
+        raise ValueError(
+            f"Expected no validation data with {guide_name(vae)}, which has no "
+            "parameters for unseen rows; got some."
+        )
+    if settings.precision == "float64" and dtype_of(vae) is not torch.float64:
+        raise ValueError(
+            "Expected a model in double precision with precision='float64'; got one in "
+            f"{dtype_of(vae)}. Call vae.double() first."
+        )
+    return vae
+
+
+def _training_data(vae: Any, data: Any, settings: Train, warn: bool) -> Split:
+    if isinstance(data, Dataset):
+        raise ValueError(
+            "Expected the rows to train on; got a whole data set. Give dataset.train, and "
+            "valid=dataset.valid."
+        )
+    split = as_split(data, "training data")
+    if "index" in split.known:
+        raise ValueError(
+            "Expected no row numbers among what is known of training data, whose rows fit numbers "
+            "itself; got index. Leave it out."
+        )
+    train = take(vae, split, skip_checks=settings.skip_checks, source="training data")
+    if not train.violation:
+        check_start(vae, train)
+        if warn and (warning := unit_warning(vae, train)):
+            warnings.warn(warning, stacklevel=3)
+    return train
+
+
+def _planned(vae: Any, train: Split, settings: Train, seed: int) -> Plan:
+    with apart(device_of(vae), seed):  # networks of baselines start the same every time
+        x, known = train.batch(slice(0, 2))
+        return plan(vae, x, known=known, **planned(settings))
+
+
+@contextlib.contextmanager
+def _surroundings(vae: Any, settings: Train, seed: int) -> Iterator[None]:
+    r"""Random numbers, checks and precision of a training; those outside stay as they are."""
+    device, own = device_of(vae), default_dtype(dtype_of(vae))
+    tf32 = settings.precision == "tf32" and device.type == "cuda"
+    products = _tf32() if tf32 else contextlib.nullcontext()
+    with apart(device, seed), pyro.validation_enabled(False), own, products:
+        yield
+
+
+@contextlib.contextmanager
+def _tf32() -> Iterator[None]:
+    r"""Lets float32 matrix products be computed in TF32, for a while."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)

@@ -1,0 +1,72 @@
+r"""What training measures, where it stands, and who looks on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from .run import Run
+
+
+@dataclass
+class History:
+    r"""What training measured: the rows of ``metrics.jsonl``.
+
+    One row per epoch has `step`, `epoch`, `loss`, `reconstruction`, `kl` (nats per datum, every
+    datum weighing the same), `kl_weight`, `grad_norm`, `lr`, `active_units` and `seconds`; one
+    row per validation has `step`, `epoch`, `elbo` and `elbo_se`; a row with a `warning` says that
+    latent units are about to collapse.
+    """
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def __getitem__(self, name: str) -> list[Any]:
+        r"""Returns a column, from the rows that have it."""
+        return [row[name] for row in self.rows if name in row]
+
+
+@dataclass
+class Position:
+    r"""Where training stands; with parameters, optimizer and random state all that it needs."""
+
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    bad_steps: int = 0
+    best_elbo: float | None = None
+    epochs_since_best: int = 0
+    finished: bool = False
+    metrics_bytes: int = 0
+    temperatures: list[float] = field(default_factory=list)
+
+
+class Callback(Protocol):
+    r"""Looks on while a model is trained; subclasses override what they need.
+
+    Random numbers that a callback draws, and a model that it puts into evaluation mode, do not
+    change training. An exception ends training with its own traceback, after a checkpoint from
+    which ``resume=True`` goes on, if training writes to a folder.
+
+    Example:
+        >>> class StopBelow(Callback):
+        ...     def __init__(self, loss):
+        ...         self.loss = loss
+        ...     def on_start(self, run):
+        ...         self.run = run
+        ...     def on_row(self, row):
+        ...         if row["loss"] < self.loss:
+        ...             self.run.stop()
+    """
+
+    def on_start(self, run: "Run") -> None:
+        r"""Sees training before its first step, or where it goes on: its model is `run.vae`, and
+        `run.stop()` ends it after the epoch."""
+
+    def on_row(self, row: Mapping[str, Any]) -> None:
+        r"""Sees the metrics of an epoch: those of :class:`History`, the `elbo` of validation
+        data and a `warning` in one row."""
+
+    def on_end(self, history: History) -> None:
+        r"""Sees all metrics, when the model has its final parameters."""

@@ -1,0 +1,93 @@
+r"""Progress display and interruption."""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from math import isfinite
+from typing import Any
+
+from tqdm import tqdm
+
+LINES = 20  # progress lines where there is no terminal
+
+
+class Progress:
+    r"""A progress bar on a terminal, plain lines elsewhere."""
+
+    def __init__(self, enabled: bool, epochs: int, steps_per_epoch: int) -> None:
+        self.epochs, self.enabled = epochs, enabled
+        self.stop: list[int] = []  # signals to stop for
+        self.every = max(1, epochs // LINES)
+        self.steps, self.bar = epochs * steps_per_epoch, None
+
+    def __enter__(self) -> None:
+        if self.enabled and sys.stderr.isatty():
+            self.bar = tqdm(total=self.steps, unit="step")
+
+    def __exit__(self, *error: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def advance(self, step: int) -> None:
+        if self.bar is not None:
+            self.bar.update(step - self.bar.n)
+
+    def show(self, row: Mapping[str, Any]) -> None:
+        r"""Shows a row of the history; where nobody reads any more, training is to stop."""
+        try:
+            self._show(row)
+        except BrokenPipeError:
+            self.enabled = False
+            self.stop.append(getattr(signal, "SIGPIPE", signal.SIGTERM))
+
+    def _show(self, row: Mapping[str, Any]) -> None:
+        if "warning" in row:
+            if self.enabled:
+                tqdm.write(f"epoch {row['epoch']}: {row['warning']}", file=sys.stderr)
+            return
+        if "elbo" in row:
+            known = row["elbo_se"] is not None and isfinite(row["elbo_se"])
+            error = f" +- {row['elbo_se']:.2f}" if known else ""
+            text = f"validation ELBO {row['elbo']:.2f}{error} nats"
+        else:
+            terms = [f"{name} {row[name]:.2f}" for name in ("loss", "kl") if name in row]
+            means = f"{'  '.join(terms)} nats per datum" if terms else "no step was finite"
+            text = f"epoch {row['epoch']}/{self.epochs}  {means}"
+        if self.bar is not None:
+            self.bar.set_postfix_str(text)
+        elif self.enabled and (row["epoch"] % self.every == 0 or row["epoch"] == self.epochs):
+            print(text, flush=True)
+
+
+@contextlib.contextmanager
+def stop_signals(received: list[int], enabled: bool = True) -> Iterator[None]:
+    r"""Collects the first SIGINT, SIGTERM or SIGHUP instead of dying of it; the second kills."""
+
+    def handle(number: int, frame: Any) -> None:
+        if received:
+            os._exit(128 + number)
+        received.append(number)
+        print(f"\n{signal.Signals(number).name}: saving after this step.", file=sys.stderr)
+
+    if not enabled or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
+    before = {number: signal.signal(number, handle) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def leave(number: int) -> None:
+    r"""Stops as the signal would have, now that everything is saved."""
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    if number == getattr(signal, "SIGPIPE", None):
+        raise BrokenPipeError
+    raise SystemExit(128 + number)

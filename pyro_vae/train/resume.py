@@ -1,0 +1,118 @@
+r"""From a run to its checkpoint and back, so that training goes on bit for bit."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..programs import device_of, families
+from ..runs.records import differences
+from ..runs.state import (
+    environment,
+    get_rng_state,
+    load_parameters,
+    pack_optimizer,
+    set_rng_state,
+    unpack_optimizer,
+)
+from ..runs.storage import understood
+from .history import Position
+
+if TYPE_CHECKING:
+    from .run import Run
+
+
+def save(run: "Run") -> None:
+    r"""Writes a checkpoint from which :func:`restore` goes on bit for bit."""
+    assert run.folder is not None
+    optimizer, numbers = pack_optimizer(run.optimizer, _names(run))
+    device = device_of(run.vae)
+    run.folder.save(
+        run.position.step,
+        tensors={
+            "model": run.vae.state_dict(),
+            "best": run.best,
+            "objective": run.objective.state_dict(),
+            "optimizer": optimizer,
+            "rng": get_rng_state(device),
+        },
+        state={
+            "position": asdict(run.position),
+            "optimizer": numbers,
+            "settings": run.settings.model_dump(mode="json"),
+            "seed": run.seed,
+            "data": run.fingerprint,
+            "families": families(run.vae),
+            "compiled": run.take_step.compiled,
+            "environment": environment(device),
+            "record": run.record,
+            "columns": [[name, list(codes)] for name, codes in run.data.columns],
+        },
+    )
+
+
+def restore(run: "Run") -> None:
+    r"""Goes back to the newest checkpoint of the run's folder.
+
+    Raises:
+        ValueError: It is of another training.
+        CheckpointError: There is no whole checkpoint.
+    """
+    assert run.folder is not None
+    source, tensors, state = run.folder.read()
+    with understood(source):
+        _check_same(run, source, state)
+        _take_up(run, source, tensors, state)
+    run.folder.cut_metrics(run.position.metrics_bytes)
+    run.history.rows = run.folder.metrics()
+
+
+def _take_up(run: "Run", source: Path, tensors: Any, state: Mapping[str, Any]) -> None:
+    r"""Takes parameters, optimizer, position and random state from a checkpoint."""
+    device = device_of(run.vae)
+    load_parameters(run.vae, tensors["model"], source)
+    if tensors["objective"]:
+        load_parameters(run.objective, tensors["objective"], source)
+    unpack_optimizer(run.optimizer, tensors["optimizer"], state["optimizer"])
+    run.use_steps(compiled=state.get("compiled", False))
+    run.best = {name: value.to(device) for name, value in tensors["best"].items()}
+    run.position = Position(**state["position"])
+    stopped_early = run.position.epoch < state["settings"]["epochs"]
+    run.position.finished &= stopped_early  # else more epochs may be asked for now
+    set_rng_state(tensors["rng"], device)
+
+
+def _check_same(run: "Run", source: Path, state: Mapping[str, Any]) -> None:
+    r"""Refuses to go on with other settings or data; says what differs about the machine."""
+    here = run.settings.model_dump(mode="json")
+    old = {name: value for name, value in state["settings"].items() if name != "epochs"}
+    changed = differences(old, {name: here.get(name) for name in old})
+    changed += differences({"seed": state["seed"]}, {"seed": run.seed})
+    if state["data"] != run.fingerprint:
+        changed.append("the training data differ")
+    for before, now in zip(state.get("families", ()), families(run.vae)):
+        changed += [f"{before} is now {now}"] if before != now else []
+    if changed:
+        raise ValueError(
+            f"Expected the training that {source.parent.parent} holds; got another one: "
+            f"{'; '.join(changed)}. Only epochs may change."
+        )
+    machine = environment(device_of(run.vae))
+    for key, there in state["environment"].items():
+        if machine.get(key) != there:
+            print(
+                f"Resuming with {key} {machine.get(key)} where it was {there}: the numbers may "
+                "differ from an uninterrupted training.",
+                file=sys.stderr,
+            )
+
+
+def _names(run: "Run") -> list[str]:
+    r"""The names of the optimizer's parameters, in its order."""
+    return [
+        f"{prefix}{name}"
+        for prefix, module in (("", run.vae), ("objective.", run.objective))
+        for name, p in module.named_parameters()
+        if p.requires_grad
+    ]

@@ -1,0 +1,140 @@
+r"""One gradient step: by PyTorch, or as one compiled graph."""
+
+import contextlib
+import sys
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.optim import Optimizer
+
+from ..config import Train
+from ..data import Split
+from ..objectives import ELBO, Objective, scale_kl, track_sigma
+from ..programs import wants_rows
+
+if TYPE_CHECKING:
+    from ..compile import FusedStep
+
+STEPS_TO_COMPILE = 10_000  # fewer are done before a compiler is
+
+
+class Step(Protocol):
+    r"""A gradient step on the loss of some rows, unless it would not be finite.
+
+    Attributes:
+        compiled: Whether it runs as a compiled graph, for checkpoints.
+    """
+
+    compiled: bool
+
+    def __call__(self, rows: Tensor, weight: float, capacity: float | None) -> Tensor:
+        r"""Takes the step.
+
+        Arguments:
+            rows: The numbers of the rows, of shape `(B,)`.
+            weight: The weight of the KL term.
+            capacity: The capacity of the KL term in nats, or None where there is none.
+
+        Returns:
+            Loss, reconstruction, KL term and norm of the gradient, of shape `(4,)`; not finite
+            where no parameter has moved.
+        """
+
+
+class Loss:
+    r"""The terms of the bound for rows of the training data; their gradients go into ``.grad``."""
+
+    def __init__(self, vae: Any, objective: Objective, data: Split, settings: Train) -> None:
+        self.vae, self.objective, self.data = vae, objective, data
+        self.sigma = track_sigma(getattr(vae, "likelihood", None))
+        self.wants_rows = wants_rows(vae)
+        self.weighs_kl = settings.kl_weight != 1 or settings.kl_warmup_epochs > 0
+        self.low = settings.precision == "bfloat16"
+
+    def __call__(
+        self, x: Tensor | None, rows: Tensor, weight: float, capacity: float | None
+    ) -> list[Tensor]:
+        r"""Returns loss, reconstruction and KL term; `x` is what the data have in these rows."""
+        x = self.data.rows(rows) if x is None else x
+        known = self.data.known_at(rows)
+        if self.wants_rows:
+            known["index"] = rows
+        if isinstance(self.objective, ELBO):
+            self.objective.capacity = capacity
+        weighed = scale_kl(weight) if self.weighs_kl else contextlib.nullcontext()
+        with self.sigma, weighed, torch.autocast(x.device.type, torch.bfloat16, enabled=self.low):
+            terms = self.objective(self.vae.model, self.vae.guide, x, **known)
+        terms.loss.backward()
+        return [term.detach() for term in terms]
+
+
+class Eager:
+    r"""Computes loss and gradients by PyTorch, and lets the optimizer step."""
+
+    compiled = False
+
+    def __init__(self, loss: Loss, optimizer: Optimizer, settings: Train) -> None:
+        self.loss, self.optimizer, self.clip_norm = loss, optimizer, settings.clip_norm
+        self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
+
+    def __call__(self, rows: Tensor, weight: float, capacity: float | None) -> Tensor:
+        self.optimizer.zero_grad()
+        terms = self.loss(self.loss.data.rows(rows), rows, weight, capacity)
+        norm = get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        metrics = torch.stack([*terms, norm])
+        if metrics.isfinite().all():
+            if self.clip_norm is not None:
+                clip_grads_with_norm_(self.parameters, self.clip_norm, norm)
+            self.optimizer.step()
+        return metrics
+
+
+class Fused:
+    r"""Does the same in one compiled graph.
+
+    A smaller last batch steps eagerly: one step an epoch is not worth a graph of its own. With
+    ``compile="auto"``, a program that cannot be recorded goes on eagerly.
+    """
+
+    compiled = True
+
+    def __init__(self, eager: Eager, settings: Train, progress: bool) -> None:
+        self.eager, self.settings, self.progress = eager, settings, progress
+        self.size = min(settings.batch_size, len(eager.loss.data))
+        self.fused: FusedStep | None = None
+
+    def __call__(self, rows: Tensor, weight: float, capacity: float | None) -> Tensor:
+        from ..compile import NotStatic  # a second's import: when needed
+
+        if not self.compiled or len(rows) != self.size:
+            return self.eager(rows, weight, capacity)
+        self.fused = self.fused or self.record()
+        data = self.eager.loss.data
+        x = None if isinstance(data.stored, Tensor) else data.rows(rows)
+        try:
+            return torch.stack(self.fused(x, rows, weight, capacity))
+        except NotStatic as error:
+            if self.settings.compile == "yes":
+                raise
+            print(f"Training goes on without compiling. {error}", file=sys.stderr)
+            self.compiled = False
+            return self.eager(rows, weight, capacity)
+
+    def record(self) -> "FusedStep":
+        r"""Makes the step, which is recorded and compiled at its first call."""
+        from ..compile import FusedStep, optimized_parameters
+
+        if self.progress:
+            print("Compiling a step: 5 to 30 s, once.", file=sys.stderr, flush=True)
+        loss = self.eager.loss
+        parameters = optimized_parameters(self.eager.optimizer)
+        return FusedStep(loss, parameters, clip_norm=self.eager.clip_norm, modules=[loss.vae])
+
+
+def compiles(settings: Train, steps_per_epoch: int) -> bool:
+    r"""Decides from the settings alone whether steps are compiled."""
+    if settings.compile == "auto":
+        return settings.epochs * steps_per_epoch >= STEPS_TO_COMPILE
+    return settings.compile == "yes"

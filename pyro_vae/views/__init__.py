@@ -1,0 +1,11 @@
+r"""What a model makes of data, and what it makes up: not evaluation, but use.  (layer 5)"""
+
+from .export import to_datatree as to_datatree
+from .generated import decode as decode
+from .generated import reconstruct as reconstruct
+from .generated import sample as sample
+from .imputation import Imputed as Imputed
+from .imputation import impute as impute
+from .latent import Encoding as Encoding
+from .latent import encode as encode
+from .latent import encode_sites as encode_sites
