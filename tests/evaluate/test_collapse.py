@@ -29,7 +29,7 @@ def test_active_units_are_the_eigenvalues_above_the_noise():
     torch.manual_seed(0)
     vae = linear_gaussian(64, 10, variance**0.5)
     vae.likelihood.decoder.layers[0].bias.data.copy_(x.mean(0))
-    pv.fit(vae, x, epochs=250, batch_size=len(x), lr=3e-2, schedule="cosine", progress=False)
+    pv.fit(vae, x, epochs=500, batch_size=len(x), lr=3e-2, schedule="cosine", progress=False)
     active = int((active_units(vae, x) > 0.01).sum())
     assert active == int((values > variance).sum()) == 4
 
