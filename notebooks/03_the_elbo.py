@@ -224,11 +224,11 @@ assert all(log_p[-1] > log_p[0] for log_p, _, _ in curves.values())
 assert curves["mean-field"][2, -1] < 0.3 * curves["full"][2, -1] or smoke
 
 # %% [markdown]
-# The gaps end near the level set by the noise of the steps. The third plot shows how the diagonal guide's could:
-# $\theta$ has adapted to it. Among models that explain the data equally well, training prefers those whose posterior
-# the guide can follow; it has turned $W$ until the posteriors lie nearly along the axes. With the full guide nothing
-# favours this, and a diagonal guide in its place would lose several times as much. So the gap is *not* only closed by
-# richer guides.
+# The gaps end near the level set by the noise of the steps. The third plot shows how the diagonal guide's gap could
+# close: $\theta$ has adapted to it. Among models that explain the data equally well, training prefers those whose
+# posterior the guide can follow; it has turned $W$ until the posteriors lie nearly along the axes. With the full guide
+# nothing favours this, and a diagonal guide in its place would lose several times as much. So the gap is *not* only
+# closed by richer guides.
 #
 # ## Exercises
 #

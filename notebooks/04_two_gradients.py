@@ -197,9 +197,7 @@ for loss in (Trace_ELBO(), TraceGraph_ELBO()):
         logit.grad = None
         loss.loss_and_grads(model, guide, data)
         slopes.append(logit.grad.clone())
-    variances[type(loss).__name__] = torch.stack(
-        slopes[100:]
-    ).var()  # once the baseline has settled
+    variances[type(loss).__name__] = torch.stack(slopes[100:]).var()  # once the baseline settled
     print(f"{type(loss).__name__}: variance of the gradient {variances[type(loss).__name__]:.2e}")
 pyro.clear_param_store()
 assert variances["TraceGraph_ELBO"] < variances["Trace_ELBO"] / 10

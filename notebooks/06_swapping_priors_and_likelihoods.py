@@ -242,8 +242,8 @@ assert abs(difference - 64 * math.log(16)) < 1e-2
 #
 # 1. `class Mine(pv.base.Likelihood)` with `forward(self, z)` returning
 #    `dist.Laplace(self.decoder(z), 1.0).to_event(self.event_dim)`. Nothing has to be registered.
-# 2. `pv.priors.Vamp(vae.posterior, digits.train.rows(slice(0, K)))`: with 5, 50 and 500 the holes are 12 %, 4 % and 0
-#    %, and no difference in evidence is seen.
+# 2. `pv.priors.Vamp(vae.posterior, digits.train.rows(slice(0, K)))`: with 5, 50 and 500 the holes are 12 %, 4 % and
+#    0 %, and no difference in evidence is seen.
 #
 # </details>
 #
