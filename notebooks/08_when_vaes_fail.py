@@ -188,7 +188,9 @@ print(describe("pixels without z", alone.log_prob(digits.test.rows(slice(None)))
 for (decoder, name), bound in bounds.items():
     if name != "plain":
         told = compare(bounds[decoder, "plain"], bound)
-        print(f"{decoder}, {name} - plain: {told.difference:+.2f} +- {told.difference.se:.2f} nats per datum")
+        print(
+            f"{decoder}, {name} - plain: {told.difference:+.2f} +- {told.difference.se:.2f} nats per datum"
+        )
 if not smoke:
     deep = {name: alive["four Sigmoid layers", name] for name in remedies}
     assert deep["plain"] <= 1 and deep["free bits 1"] == 8

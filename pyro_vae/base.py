@@ -6,8 +6,8 @@ stands in its class attributes; nothing else is read.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Literal, Self
+from collections.abc import Mapping
+from typing import Any, Literal, Self
 
 from pyro.distributions import Distribution
 from torch import Tensor, nn
@@ -173,8 +173,7 @@ class Posterior(Factor, ABC):
         enumerable: Whether all values of :math:`z` can be listed.
         index: Whether ``forward`` takes row numbers, as ``forward(x, index)``.
         passes: How many passes of its networks the density of a foreign value takes.
-        num_outputs: A static method from `latent_dim`, and the options of the constructor that
-            matter, to how many numbers the encoder returns.
+        outputs_per_feature: How many numbers the encoder returns for each latent feature.
     """
 
     support: Constraint = constraints.real
@@ -183,11 +182,22 @@ class Posterior(Factor, ABC):
     enumerable: bool = False
     index: bool = False
     passes: int = 1
-    num_outputs: ClassVar[Callable[..., int]]
+    outputs_per_feature: int = 2
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
         self.encoder = encoder
+
+    @classmethod
+    def num_outputs(cls, latent_dim: int, *args: Any, **options: Any) -> int:
+        r"""How many numbers the encoder returns for a latent variable.
+
+        Arguments:
+            latent_dim: The number of latent features.
+            args: Options of the constructor that some families need.
+            options: The same by name.
+        """
+        return cls.outputs_per_feature * latent_dim
 
     @abstractmethod
     def forward(self, x: Tensor) -> Distribution:

@@ -22,7 +22,7 @@ def registry() -> dict[str, dict[str, Any]]:
     r"""What every exported family and every estimator says of itself, by role and name."""
     found: dict[str, dict[str, Any]] = {}
     for role, room in ROOMS.items():
-        classes = [getattr(room, name) for name in room.__all__]
+        classes = [cls for cls in vars(room).values() if isinstance(cls, type)]
         entries = {kind_of(cls): entry for cls in classes if (entry := entry_of(cls))}
         found[role] = dict(sorted(entries.items(), key=_order))
     by_bound = sorted(ESTIMATORS.items(), key=lambda item: (item[1].bound, item[0]))

@@ -571,7 +571,7 @@ def refused(word):
     return register
 
 
-@refused("the number or the truth of a tensor")
+@refused("reads the value of a tensor")
 def branch_on_a_sample():
     def model(x):
         z = pyro.sample("z", dist.Normal(0.0, 1.0))
@@ -583,7 +583,7 @@ def branch_on_a_sample():
     return model, ag.AutoNormal(model), Trace_ELBO(), again(normals(9))
 
 
-@refused("the number or the truth of a tensor")
+@refused("reads the value of a tensor")
 def number_from_a_sample():
     def model(x):
         z = pyro.sample("z", dist.Normal(0.0, 1.0))
@@ -620,7 +620,7 @@ def rejection_sampler():
     return model, guide, Trace_ELBO(), again(normals(9))
 
 
-@refused("the number or the truth of a tensor")
+@refused("reads the value of a tensor")
 def loop_to_a_tolerance():
     def model(x):
         z = pyro.sample("z", dist.Normal(1.0, 1.0))

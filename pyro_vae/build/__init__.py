@@ -9,26 +9,12 @@ from ..data import Split
 from ..models import VAE
 from ..precision import default_dtype
 from ..randomness import apart
-from .parts import (
-    build_likelihood,
-    build_posterior,
-    class_of,
-    construct,
-    find_units,
-    num_outputs,
-    resolve_columns,
-    rows_from,
-)
+from .parts import build_likelihood, build_posterior, find_units, rows_from
+from .parts import class_of as class_of
+from .parts import construct as construct
+from .parts import num_outputs as num_outputs
+from .parts import resolve_columns as resolve_columns
 from .products import build_sites
-
-__all__ = [
-    "build_vae",
-    "class_of",
-    "construct",
-    "find_device",
-    "num_outputs",
-    "resolve_columns",
-]
 
 
 def build_vae(

@@ -3,64 +3,39 @@ r"""Every choice by name, with its options and their meaning. Torch-free.  (laye
 Recipes, the command line and the contract tests all read this one registry.
 """
 
-from .data import (
-    CIFAR10,
-    MNIST,
-    CelebA,
-    Data,
-    DataKind,
-    Digits,
-    FashionMNIST,
-    File,
-    FreyFaces,
-    HeldOut,
-    Omniglot,
-    StaticMNIST,
-)
-from .families import ESTIMATORS, Likelihood, Part, Posterior, Prior
-from .kinds import MLP, Conv, Kind, LikelihoodKind, Network, PosteriorKind, Settings
-from .messages import suggestion
-from .reading import override, read_recipe, recipes, validate
-from .recipe import Recipe, Train
-from .registry import REGISTRY, kinds
-from .sites import is_plain, sites_of
-from .toml import to_toml
-
-__all__ = [
-    "CIFAR10",
-    "ESTIMATORS",
-    "MLP",
-    "MNIST",
-    "REGISTRY",
-    "CelebA",
-    "Conv",
-    "Data",
-    "DataKind",
-    "Digits",
-    "FashionMNIST",
-    "File",
-    "FreyFaces",
-    "HeldOut",
-    "Kind",
-    "Likelihood",
-    "LikelihoodKind",
-    "Network",
-    "Omniglot",
-    "Part",
-    "Posterior",
-    "PosteriorKind",
-    "Prior",
-    "Recipe",
-    "Settings",
-    "StaticMNIST",
-    "Train",
-    "is_plain",
-    "kinds",
-    "override",
-    "read_recipe",
-    "recipes",
-    "sites_of",
-    "suggestion",
-    "to_toml",
-    "validate",
-]
+from .data import CIFAR10 as CIFAR10
+from .data import MNIST as MNIST
+from .data import CelebA as CelebA
+from .data import Data as Data
+from .data import DataKind as DataKind
+from .data import Digits as Digits
+from .data import FashionMNIST as FashionMNIST
+from .data import File as File
+from .data import FreyFaces as FreyFaces
+from .data import HeldOut as HeldOut
+from .data import Omniglot as Omniglot
+from .data import StaticMNIST as StaticMNIST
+from .families import ESTIMATORS as ESTIMATORS
+from .families import Likelihood as Likelihood
+from .families import Part as Part
+from .families import Posterior as Posterior
+from .families import Prior as Prior
+from .kinds import MLP as MLP
+from .kinds import Conv as Conv
+from .kinds import Kind as Kind
+from .kinds import LikelihoodKind as LikelihoodKind
+from .kinds import Network as Network
+from .kinds import PosteriorKind as PosteriorKind
+from .kinds import Settings as Settings
+from .messages import suggestion as suggestion
+from .reading import override as override
+from .reading import read_recipe as read_recipe
+from .reading import recipes as recipes
+from .reading import validate as validate
+from .recipe import Recipe as Recipe
+from .recipe import Train as Train
+from .registry import REGISTRY as REGISTRY
+from .registry import kinds as kinds
+from .sites import is_plain as is_plain
+from .sites import sites_of as sites_of
+from .toml import to_toml as to_toml

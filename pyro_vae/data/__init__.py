@@ -6,41 +6,22 @@ is the splits of a set that is known by name (:func:`digits`, :func:`mnist`, ...
 :func:`as_split`.
 """
 
-from .checks import check
-from .content import Column
-from .dataset import Dataset
+from .checks import check as check
+from .content import Column as Column
+from .dataset import Dataset as Dataset
 from .files import find_file as find_file
 from .files import whole_file as whole_file
-from .loading import (
-    celeba,
-    cifar10,
-    digits,
-    fashion_mnist,
-    freyfaces,
-    from_dataframe,
-    load,
-    mnist,
-    omniglot,
-    static_mnist,
-)
-from .split import Split, as_split, fingerprint, moments
-
-__all__ = [
-    "Column",
-    "Dataset",
-    "Split",
-    "as_split",
-    "celeba",
-    "check",
-    "cifar10",
-    "digits",
-    "fashion_mnist",
-    "fingerprint",
-    "freyfaces",
-    "from_dataframe",
-    "load",
-    "mnist",
-    "moments",
-    "omniglot",
-    "static_mnist",
-]
+from .loading import celeba as celeba
+from .loading import cifar10 as cifar10
+from .loading import digits as digits
+from .loading import fashion_mnist as fashion_mnist
+from .loading import freyfaces as freyfaces
+from .loading import from_dataframe as from_dataframe
+from .loading import load as load
+from .loading import mnist as mnist
+from .loading import omniglot as omniglot
+from .loading import static_mnist as static_mnist
+from .split import Split as Split
+from .split import as_split as as_split
+from .split import fingerprint as fingerprint
+from .split import moments as moments

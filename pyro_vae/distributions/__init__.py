@@ -1,66 +1,39 @@
 r"""Distributions that Pyro lacks, or has without what others need of them.  (layer 0)"""
 
 from ..deprecation import renamed
-from .columns import Columns
-from .continuous_bernoulli import ContinuousBernoulli
-from .counts import Beta, Binomial, NegativeBinomial, Poisson, StudentT
-from .discrete import IndependentBernoulli, Levels, OneHots
-from .discretized_logistic import DiscretizedLogistic
-from .flow import Flow
-from .known import Known
-from .markov import Markov
-from .mixture import DiagonalNormalMixture, Mixture
-from .names import name_of
-from .partial import Partial, Rest
-from .relaxed import RelaxedOneHots, StraightThrough
-from .scales import bounded, halves, scale_of
-from .sphere import HypersphereUniform, VonMisesFisher
-from .support import (
-    ByColumn,
-    describe_support,
-    elementwise,
-    inside,
-    open_unit_interval,
-    same,
-    support_of,
-)
-from .zero_inflated import ZeroInflated
-
-__all__ = [
-    "Beta",
-    "Binomial",
-    "ByColumn",
-    "Columns",
-    "ContinuousBernoulli",
-    "DiagonalNormalMixture",
-    "DiscretizedLogistic",
-    "Flow",
-    "HypersphereUniform",
-    "IndependentBernoulli",
-    "Known",
-    "Levels",
-    "Markov",
-    "Mixture",
-    "NegativeBinomial",
-    "OneHots",
-    "Partial",
-    "Poisson",
-    "RelaxedOneHots",
-    "Rest",
-    "StraightThrough",
-    "StudentT",
-    "VonMisesFisher",
-    "ZeroInflated",
-    "bounded",
-    "describe_support",
-    "elementwise",
-    "halves",
-    "inside",
-    "name_of",
-    "open_unit_interval",
-    "same",
-    "scale_of",
-    "support_of",
-]
+from .columns import Columns as Columns
+from .continuous_bernoulli import ContinuousBernoulli as ContinuousBernoulli
+from .counts import Beta as Beta
+from .counts import Binomial as Binomial
+from .counts import NegativeBinomial as NegativeBinomial
+from .counts import Poisson as Poisson
+from .counts import StudentT as StudentT
+from .discrete import IndependentBernoulli as IndependentBernoulli
+from .discrete import Levels as Levels
+from .discrete import OneHots as OneHots
+from .discretized_logistic import DiscretizedLogistic as DiscretizedLogistic
+from .flow import Flow as Flow
+from .known import Known as Known
+from .markov import Markov as Markov
+from .mixture import DiagonalNormalMixture as DiagonalNormalMixture
+from .mixture import Mixture as Mixture
+from .names import name_of as name_of
+from .partial import Partial as Partial
+from .partial import Rest as Rest
+from .relaxed import RelaxedOneHots as RelaxedOneHots
+from .relaxed import StraightThrough as StraightThrough
+from .scales import bounded as bounded
+from .scales import halves as halves
+from .scales import scale_of as scale_of
+from .sphere import HypersphereUniform as HypersphereUniform
+from .sphere import VonMisesFisher as VonMisesFisher
+from .support import ByColumn as ByColumn
+from .support import describe_support as describe_support
+from .support import elementwise as elementwise
+from .support import inside as inside
+from .support import open_unit_interval as open_unit_interval
+from .support import same as same
+from .support import support_of as support_of
+from .zero_inflated import ZeroInflated as ZeroInflated
 
 __getattr__ = renamed(__name__, {"describe": "describe_support"})

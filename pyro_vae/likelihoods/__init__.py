@@ -1,33 +1,18 @@
 r"""Likelihoods :math:`p(x \mid z)`, one a file.  (layer 2)"""
 
-from .bernoulli import Bernoulli
-from .beta import Beta
-from .binomial import Binomial
-from .categorical import Categorical
-from .continuous_bernoulli import ContinuousBernoulli
-from .discretized_logistic import DiscretizedLogistic
-from .gaussian import Gaussian
-from .laplace import Laplace
-from .missing_at_random import MissingAtRandom
-from .negative_binomial import NegativeBinomial
-from .poisson import Poisson
-from .product import Product
-from .student_t import StudentT
-from .zero_inflated_negative_binomial import ZeroInflatedNegativeBinomial
-
-__all__ = [
-    "Bernoulli",
-    "Beta",
-    "Binomial",
-    "Categorical",
-    "ContinuousBernoulli",
-    "DiscretizedLogistic",
-    "Gaussian",
-    "Laplace",
-    "MissingAtRandom",
-    "NegativeBinomial",
-    "Poisson",
-    "Product",
-    "StudentT",
-    "ZeroInflatedNegativeBinomial",
-]
+from .bernoulli import Bernoulli as Bernoulli
+from .beta import Beta as Beta
+from .binomial import Binomial as Binomial
+from .categorical import Categorical as Categorical
+from .continuous_bernoulli import ContinuousBernoulli as ContinuousBernoulli
+from .discretized_logistic import DiscretizedLogistic as DiscretizedLogistic
+from .gaussian import Gaussian as Gaussian
+from .laplace import Laplace as Laplace
+from .missing_at_random import MissingAtRandom as MissingAtRandom
+from .negative_binomial import NegativeBinomial as NegativeBinomial
+from .poisson import Poisson as Poisson
+from .product import Product as Product
+from .student_t import StudentT as StudentT
+from .zero_inflated_negative_binomial import (
+    ZeroInflatedNegativeBinomial as ZeroInflatedNegativeBinomial,
+)

@@ -1,24 +1,16 @@
 r"""Networks: tensors in, tensors out, with any leading batch shape.  (layer 0)"""
 
-from .init import Init, find_activation, initialize
-from .inputs import At, Batched, Divide, Join, Observed, Standardize
-from .made import MADE
-from .networks import MLP, ConvDecoder, ConvEncoder
-from .sequences import Backward
-
-__all__ = [
-    "MADE",
-    "MLP",
-    "At",
-    "Backward",
-    "Batched",
-    "ConvDecoder",
-    "ConvEncoder",
-    "Divide",
-    "Init",
-    "Join",
-    "Observed",
-    "Standardize",
-    "find_activation",
-    "initialize",
-]
+from .init import Init as Init
+from .init import find_activation as find_activation
+from .init import initialize as initialize
+from .inputs import At as At
+from .inputs import Batched as Batched
+from .inputs import Divide as Divide
+from .inputs import Join as Join
+from .inputs import Observed as Observed
+from .inputs import Standardize as Standardize
+from .made import MADE as MADE
+from .networks import MLP as MLP
+from .networks import ConvDecoder as ConvDecoder
+from .networks import ConvEncoder as ConvEncoder
+from .sequences import Backward as Backward

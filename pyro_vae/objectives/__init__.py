@@ -1,42 +1,25 @@
 r"""Objectives: what training maximizes, and handlers that bend it.  (layer 4)"""
 
 from ..deprecation import renamed
-from ..programs import Terms
-from .base import ESTIMATORS, Objective
-from .dreg import DReG
-from .elbo import ELBO
-from .enumeration import Enumeration
-from .explain import Derivation, explain
-from .iwae import IWAE
-from .kl import kl_divergence
-from .kl_weight import SCHEDULES, scale_kl
-from .optimal_sigma import track_sigma
-from .planner import Plan, plan, planned
-from .renyi import Renyi
-from .score_function import ScoreFunction
-from .stl import STL
-from .vimco import VIMCO
-
-__all__ = [
-    "ELBO",
-    "ESTIMATORS",
-    "IWAE",
-    "STL",
-    "VIMCO",
-    "DReG",
-    "Derivation",
-    "Enumeration",
-    "Objective",
-    "Plan",
-    "Renyi",
-    "ScoreFunction",
-    "Terms",
-    "explain",
-    "kl_divergence",
-    "plan",
-    "planned",
-    "scale_kl",
-    "track_sigma",
-]
+from ..programs import Terms as Terms
+from .base import ESTIMATORS as ESTIMATORS
+from .base import Objective as Objective
+from .dreg import DReG as DReG
+from .elbo import ELBO as ELBO
+from .enumeration import Enumeration as Enumeration
+from .explain import Derivation as Derivation
+from .explain import explain as explain
+from .iwae import IWAE as IWAE
+from .kl import kl_divergence as kl_divergence
+from .kl_weight import SCHEDULES
+from .kl_weight import scale_kl as scale_kl
+from .optimal_sigma import track_sigma as track_sigma
+from .planner import Plan as Plan
+from .planner import plan as plan
+from .planner import planned as planned
+from .renyi import Renyi as Renyi
+from .score_function import ScoreFunction as ScoreFunction
+from .stl import STL as STL
+from .vimco import VIMCO as VIMCO
 
 __getattr__ = renamed(__name__, SCHEDULES)

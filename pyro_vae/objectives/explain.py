@@ -122,20 +122,8 @@ def explain(
         exact = chosen.exact and closed[site]
         kls[site] = divergence_formula(q[site]["fn"], p[site]["fn"]) if exact else None
 
-    rows = []
-    for role, names, sites in (
-        ("prior", latent, p),
-        ("likelihood", observed, p),
-        ("posterior", [n for n in q if n in latent], q),
-    ):
-        for site in names:
-            family = family_of(vae, role, site)  # type: ignore[arg-type]
-            told = f"{type(family).__name__}: " if family is not None else ""
-            rows.append((symbols[role, site], f"{told}{name_of(sites[site]['fn'])}"))
-    width = max(9, *(len(symbol) for symbol, _ in rows))
-    text = ["Three assumptions:", *(f"  {s:{width}s} {what}" for s, what in rows), ""]
     head, bound = _bound(vae, chosen, latent, observed, symbols)
-    text += head
+    text = ["Three assumptions:", *_assumptions(vae, q, p, latent, observed, symbols), "", *head]
     latex = [r"\begin{align*}"]
     x_given = symbols["likelihood", "x" if "x" in p else observed[-1]]
     if bound:
@@ -165,12 +153,30 @@ def explain(
             lines.append(formula)
         latex.append(" \\\\\n".join(lines))
     latex.append(r"\end{align*}")
-    text += [
-        "",
-        "The loss is minus the bound, averaged over the batch, in nats per datum.",
-        chosen.why,
-    ]
+    text += ["", "The loss is minus the bound, averaged over the batch, in nats per datum."]
+    text.append(chosen.why)
     return Derivation("\n".join(text), "\n".join(latex), vae, chosen, reconstruction, kls)
+
+
+def _assumptions(
+    vae: Any,
+    q: Sites,
+    p: Sites,
+    latent: list[str],
+    observed: list[str],
+    symbols: dict[tuple[str, str], str],
+) -> list[str]:
+    r"""A line for every density, with its family."""
+    rows = []
+    guided = [name for name in q if name in latent]
+    roles = (("prior", latent, p), ("likelihood", observed, p), ("posterior", guided, q))
+    for role, names, sites in roles:
+        for site in names:
+            family = family_of(vae, role, site)  # type: ignore[arg-type]
+            label = f"{type(family).__name__}: " if family is not None else ""
+            rows.append((symbols[role, site], f"{label}{name_of(sites[site]['fn'])}"))
+    width = max(9, *(len(symbol) for symbol, _ in rows))
+    return [f"  {symbol:{width}s} {law}" for symbol, law in rows]
 
 
 def _symbols(vae: Any, latent: list[str], observed: list[str]) -> dict[tuple[str, str], str]:

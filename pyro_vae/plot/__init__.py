@@ -1,22 +1,15 @@
 r"""Pictures of a trained VAE. Matplotlib is imported only when one is drawn.  (layer 6)"""
 
-from .data import plot_correlations, plot_reconstructions, plot_samples
-from .diagnosis import plot_contraction, plot_curves, plot_gaps, plot_ranks, plot_units
-from .latent import plot_latent, plot_manifold, plot_traversal
-from .run import draw_run, plot_run
-
-__all__ = [
-    "draw_run",
-    "plot_contraction",
-    "plot_correlations",
-    "plot_curves",
-    "plot_gaps",
-    "plot_latent",
-    "plot_manifold",
-    "plot_ranks",
-    "plot_reconstructions",
-    "plot_run",
-    "plot_samples",
-    "plot_traversal",
-    "plot_units",
-]
+from .data import plot_correlations as plot_correlations
+from .data import plot_reconstructions as plot_reconstructions
+from .data import plot_samples as plot_samples
+from .diagnosis import plot_contraction as plot_contraction
+from .diagnosis import plot_curves as plot_curves
+from .diagnosis import plot_gaps as plot_gaps
+from .diagnosis import plot_ranks as plot_ranks
+from .diagnosis import plot_units as plot_units
+from .latent import plot_latent as plot_latent
+from .latent import plot_manifold as plot_manifold
+from .latent import plot_traversal as plot_traversal
+from .run import draw_run as draw_run
+from .run import plot_run as plot_run

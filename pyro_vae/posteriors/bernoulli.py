@@ -21,14 +21,11 @@ class Bernoulli(Posterior):
 
     formula = "q(z | x) = prod_l Bernoulli(z_l; p_l(x))"
     advice = "bits; enumerated if few, else by the score function"
+    outputs_per_feature = 1
 
     support = constraints.boolean
     reparameterized = False
     enumerable = True
-
-    @staticmethod
-    def num_outputs(latent_dim: int) -> int:
-        return latent_dim
 
     def forward(self, x: Tensor) -> dist.Distribution:
         return IndependentBernoulli(self.encoder(x))

@@ -19,6 +19,7 @@ class Categorical(Posterior):
     formula = "q(z | x) = prod_n Categorical(z_n; p_n(x)), one-hot blocks end to end"
     advice = "classes; enumerated if few, else by the score function"
     support_name = "one-hot blocks"
+    outputs_per_feature = 1
 
     reparameterized = False
     enumerable = True
@@ -30,10 +31,6 @@ class Categorical(Posterior):
         super().__init__(encoder)
         self.num_categories = check_blocks(latent_dim, num_categories)
         self.support = OneHotsConstraint(self.num_categories)
-
-    @staticmethod
-    def num_outputs(latent_dim: int) -> int:
-        return latent_dim
 
     def forward(self, x: Tensor) -> dist.Distribution:
         return OneHots(self.encoder(x), self.num_categories)

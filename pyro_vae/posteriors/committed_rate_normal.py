@@ -37,10 +37,6 @@ class CommittedRateNormal(Posterior):
         self.rate = rate
         self.low, self.high = rate_roots(rate)
 
-    @staticmethod
-    def num_outputs(latent_dim: int) -> int:
-        return 2 * latent_dim
-
     def forward(self, x: Tensor) -> dist.Distribution:
         shift, gate = halves(self.encoder(x), -1)
         scale = self.low + (self.high - self.low) * gate.sigmoid()

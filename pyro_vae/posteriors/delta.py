@@ -16,12 +16,9 @@ class Delta(Posterior):
 
     formula = "q(z | x): the point z = f(x)"
     advice = "a plain autoencoder, for comparison: no bound on log p(x)"
+    outputs_per_feature = 1
 
     density = "none"
-
-    @staticmethod
-    def num_outputs(latent_dim: int) -> int:
-        return latent_dim
 
     def forward(self, x: Tensor) -> dist.Distribution:
         return dist.Delta(self.encoder(x), event_dim=1)

@@ -18,10 +18,6 @@ class Laplace(Posterior):
     formula = "q(z | x) = prod_l Laplace(z_l; mu_l(x), b_l(x))"
     advice = "heavier tails, with the laplace prior"
 
-    @staticmethod
-    def num_outputs(latent_dim: int) -> int:
-        return 2 * latent_dim
-
     def forward(self, x: Tensor) -> dist.Distribution:
         loc, log_scale = halves(self.encoder(x), -1)
         return dist.Laplace(loc, scale_of(log_scale)).to_event(1)

@@ -20,10 +20,6 @@ class MeanFieldNormal(Posterior):
     formula = "q(z | x) = N(z; mu(x), diag sigma^2(x))"
     advice = "the start"
 
-    @staticmethod
-    def num_outputs(latent_dim: int) -> int:
-        return 2 * latent_dim
-
     def forward(self, x: Tensor) -> dist.Distribution:
         loc, log_scale = halves(self.encoder(x), -1)
         return dist.Normal(loc, scale_of(log_scale)).to_event(1)

@@ -27,6 +27,7 @@ class RelaxedBernoulli(Posterior):
     formula = "q(z | x): Bernoulli features relaxed to [0, 1]; straight through, bits"
     advice = "many bits by reparameterization; straight-through gradients are biased"
     support_name = "[0, 1], or {0, 1} straight through"
+    outputs_per_feature = 1
 
     @counted
     def __init__(
@@ -37,10 +38,6 @@ class RelaxedBernoulli(Posterior):
         self.support = constraints.boolean if straight_through else constraints.unit_interval
         self.temperature: Tensor
         self.register_buffer("temperature", torch.tensor(temperature))
-
-    @staticmethod
-    def num_outputs(latent_dim: int) -> int:
-        return latent_dim
 
     def forward(self, x: Tensor) -> dist.Distribution:
         logits = self.encoder(x)

@@ -30,6 +30,7 @@ class RelaxedCategorical(Posterior):
     formula = "q(z | x): one-hot blocks relaxed to the simplex; straight through, one-hot"
     advice = "many classes by reparameterization; straight-through gradients are biased"
     support_name = "[0, 1], or one-hot blocks straight through"
+    outputs_per_feature = 1
 
     @counted
     def __init__(
@@ -49,10 +50,6 @@ class RelaxedCategorical(Posterior):
             self.support = constraints.unit_interval
         self.temperature: Tensor
         self.register_buffer("temperature", torch.tensor(temperature))
-
-    @staticmethod
-    def num_outputs(latent_dim: int) -> int:
-        return latent_dim
 
     def forward(self, x: Tensor) -> dist.Distribution:
         logits, size = self.encoder(x), self.num_categories

@@ -3,86 +3,51 @@ r"""Running any pair of model and guide: traces, weights, latents on the line.  
 Whoever trains or evaluates stands on this room, and asks programs, not their parts.
 """
 
-from .alike import note_rows, rows_differ, weights_differ
-from .chunks import batches, rows_at_once
-from .drawing import drawn, latent_names, replicated, rows_of, simulate
-from .listed import ascend, evidence, expected, joint_table, states
-from .params import show_parameters
-from .paths import detach_samples, gate_samples, reduce
-from .program import (
-    Program,
-    as_program,
-    density_of,
-    families,
-    family_of,
-    guide_name,
-    is_vae,
-    plainly,
-    prior_guide,
-    refused,
-    wants_rows,
-)
-from .state import device_of, dtype_of, undisturbed
-from .tracing import (
-    Sites,
-    check_gradients,
-    check_plates,
-    density,
-    equal,
-    log_density,
-    sample_sites,
-    traces,
-)
-from .unconstrained import Start, Unconstrained, bijection
-from .weights import Gradient, Terms, Weights, weigh
-
-__all__ = [
-    "Gradient",
-    "Program",
-    "Sites",
-    "Start",
-    "Terms",
-    "Unconstrained",
-    "Weights",
-    "as_program",
-    "ascend",
-    "batches",
-    "bijection",
-    "check_gradients",
-    "check_plates",
-    "density",
-    "density_of",
-    "detach_samples",
-    "device_of",
-    "drawn",
-    "dtype_of",
-    "equal",
-    "evidence",
-    "expected",
-    "families",
-    "family_of",
-    "gate_samples",
-    "guide_name",
-    "is_vae",
-    "joint_table",
-    "latent_names",
-    "log_density",
-    "note_rows",
-    "plainly",
-    "prior_guide",
-    "reduce",
-    "refused",
-    "replicated",
-    "rows_at_once",
-    "rows_differ",
-    "rows_of",
-    "sample_sites",
-    "show_parameters",
-    "simulate",
-    "states",
-    "traces",
-    "undisturbed",
-    "wants_rows",
-    "weigh",
-    "weights_differ",
-]
+from .alike import note_rows as note_rows
+from .alike import rows_differ as rows_differ
+from .alike import weights_differ as weights_differ
+from .chunks import batches as batches
+from .chunks import rows_at_once as rows_at_once
+from .drawing import drawn as drawn
+from .drawing import latent_names as latent_names
+from .drawing import replicated as replicated
+from .drawing import rows_of as rows_of
+from .drawing import simulate as simulate
+from .listed import ascend as ascend
+from .listed import evidence as evidence
+from .listed import expected as expected
+from .listed import joint_table as joint_table
+from .listed import states as states
+from .params import show_parameters as show_parameters
+from .paths import detach_samples as detach_samples
+from .paths import gate_samples as gate_samples
+from .paths import reduce as reduce
+from .program import Program as Program
+from .program import as_program as as_program
+from .program import density_of as density_of
+from .program import families as families
+from .program import family_of as family_of
+from .program import guide_name as guide_name
+from .program import is_vae as is_vae
+from .program import plainly as plainly
+from .program import prior_guide as prior_guide
+from .program import refused as refused
+from .program import wants_rows as wants_rows
+from .state import device_of as device_of
+from .state import dtype_of as dtype_of
+from .state import undisturbed as undisturbed
+from .tracing import Sites as Sites
+from .tracing import check_gradients as check_gradients
+from .tracing import check_plates as check_plates
+from .tracing import density as density
+from .tracing import equal as equal
+from .tracing import log_density as log_density
+from .tracing import sample_sites as sample_sites
+from .tracing import traces as traces
+from .unconstrained import Start as Start
+from .unconstrained import Unconstrained as Unconstrained
+from .unconstrained import bijection as bijection
+from .weights import Gradient as Gradient
+from .weights import Terms as Terms
+from .weights import Weights as Weights
+from .weights import weigh as weigh

@@ -4,17 +4,12 @@ Nothing here imports torch before a model, data or a checkpoint are asked for.
 """
 
 from ..deprecation import renamed
-from .folder import RunFolder, load, load_recipe
-from .storage import CheckpointCorrupt, CheckpointError, RunLocked
-
-__all__ = [
-    "CheckpointCorrupt",
-    "CheckpointError",
-    "RunFolder",
-    "RunLocked",
-    "load",
-    "load_recipe",
-]
+from .folder import RunFolder as RunFolder
+from .folder import load as load
+from .folder import load_recipe as load_recipe
+from .storage import CheckpointCorrupt as CheckpointCorrupt
+from .storage import CheckpointError as CheckpointError
+from .storage import RunLocked as RunLocked
 
 _STATE = "environment get_rng_state load_parameters pack_optimizer set_rng_state unpack_optimizer"
 _STORAGE = "lock newest read save understood verify"

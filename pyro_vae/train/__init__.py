@@ -1,20 +1,11 @@
 r"""Training by stochastic variational inference.  (layer 6)"""
 
-from .curve import rate_distortion_curve
-from .fit import fit
-from .history import Callback, History
-from .optimizer import make_optimizer
-from .run import NumericsError
-from .schedule import cyclical, geometric_decay, linear_warmup
-
-__all__ = [
-    "Callback",
-    "History",
-    "NumericsError",
-    "cyclical",
-    "fit",
-    "geometric_decay",
-    "linear_warmup",
-    "make_optimizer",
-    "rate_distortion_curve",
-]
+from .curve import rate_distortion_curve as rate_distortion_curve
+from .fit import fit as fit
+from .history import Callback as Callback
+from .history import History as History
+from .optimizer import make_optimizer as make_optimizer
+from .run import NumericsError as NumericsError
+from .schedule import cyclical as cyclical
+from .schedule import geometric_decay as geometric_decay
+from .schedule import linear_warmup as linear_warmup

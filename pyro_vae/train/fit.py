@@ -143,38 +143,47 @@ def fit(
         CheckpointError: A checkpoint could not be written or read.
     """
     settings = _settings(locals())
-    folder = None if out is None else RunFolder(out)
     vae = _checked_program(vae, settings, valid)
-    if folder is not None and not resume:
-        folder.check_free(overwrite)
-    if folder is None and resume:
-        raise ValueError("Expected a folder to resume from; got resume=True without `out`.")
+    folder = _free_folder(out, resume, overwrite)
     train = _training_data(vae, data, settings, warn=not resume)
-    held_out = valid
-    if valid is not None:
-        split = as_split(valid, "validation data", train.columns)
-        skip = settings.skip_checks
-        held_out = take(vae, split, skip_checks=skip, source="validation data").freeze(seed)
+    held_out = _validation_data(vae, valid, train, settings, seed)
     chosen = _planned(vae, train, settings, seed)
     vae.columns = train.columns
     objective = chosen.objective.to(device_of(vae))
-    steps_by = make_optimizer(settings, vae, objective)
+    programs = (vae, objective, make_optimizer(settings, vae, objective), settings)
     if progress:
         print(chosen.why, file=sys.stderr)
-
-    programs = (vae, objective, steps_by, settings)
     with _surroundings(vae, settings, seed):
         run = Run(*programs, train, held_out, seed, folder, record, callbacks, progress)
-        if not resume:
-            run.try_out()
-            reseed(device_of(vae), seed)
-        if folder is None:
-            return run.train()
-        with folder.held(resume=resume, overwrite=overwrite):
-            if resume:
-                restore(run)
-            folder.write(files or {})
-            return run.train()
+        return _carried_out(run, resume, overwrite, files or {})
+
+
+def _carried_out(run: Run, resume: bool, overwrite: bool, files: Mapping[str, str]) -> History:
+    r"""The history of a run, in its folder if it has one."""
+    if not resume:
+        run.try_out()
+        reseed(device_of(run.vae), run.seed)
+    if run.folder is None:
+        return run.train()
+    with run.folder.held(resume=resume, overwrite=overwrite):
+        if resume:
+            restore(run)
+        run.folder.write(files)
+        return run.train()
+
+
+def _free_folder(
+    out: str | os.PathLike[str] | None, resume: bool, overwrite: bool
+) -> RunFolder | None:
+    r"""The folder of the run, which is free unless it goes on."""
+    if out is None:
+        if resume:
+            raise ValueError("Expected a folder to resume from; got resume=True without `out`.")
+        return None
+    folder = RunFolder(out)
+    if not resume:
+        folder.check_free(overwrite)
+    return folder
 
 
 def _settings(given: Mapping[str, Any]) -> Train:
@@ -224,6 +233,16 @@ def _training_data(vae: Any, data: Any, settings: Train, warn: bool) -> Split:
         if warn and (warning := unit_warning(vae, train)):
             warnings.warn(warning, stacklevel=3)
     return train
+
+
+def _validation_data(
+    vae: Any, valid: Any, train: Split, settings: Train, seed: int
+) -> Split | None:
+    if valid is None:
+        return None
+    split = as_split(valid, "validation data", train.columns)
+    skip = settings.skip_checks
+    return take(vae, split, skip_checks=skip, source="validation data").freeze(seed)
 
 
 def _planned(vae: Any, train: Split, settings: Train, seed: int) -> Plan:

@@ -118,7 +118,7 @@ def test_compare_runs(run, tmp_path, capsys):
 
 
 def test_evaluate_keeps_what_is_done(run, tmp_path, capsys):
-    kept = ["--num-samples", "20", "--kept", str(tmp_path / "kept.npz"), "--json"]
+    kept = ["--num-samples", "20", "--cache", str(tmp_path / "cache.npz"), "--json"]
     results = []
     for _ in range(2):
         assert main(["evaluate", str(run), *kept]) == 0

@@ -46,7 +46,7 @@ def same(a, b):
 
 def test_every_set_has_a_function_with_its_options():
     assert {*config.REGISTRY["data"]} - {"file"} == {
-        name.replace("_", "-") for name in pv.data.__all__ if callable(getattr(pv.data, name))
+        name.replace("_", "-") for name in vars(pv.data) if callable(getattr(pv.data, name))
         and name.replace("_", "-") in config.REGISTRY["data"]
     }  # fmt: skip
     assert pv.data.mnist.__name__ == "mnist" and "binarize='dynamic'" in pv.data.mnist.__doc__
