@@ -280,20 +280,20 @@ def shifted(vae, loc=0.0, log_scale=0.0):
     return other
 
 
-def each_kind(triples, times):
-    """Triples in which every kind occurs this many times, if there are enough."""
+def each_kind(triples, times, places=(0, 1, 2)):
+    """Triples in which every kind at these places occurs this many times, if there are enough."""
     seen, chosen = Counter(), []
     for triple in triples:
-        kinds = [(i, name_of((kind,))) for i, kind in enumerate(triple)]
+        kinds = [(i, name_of((triple[i],))) for i in places]
         if any(seen[kind] < times for kind in kinds):
             seen.update(kinds)
             chosen.append(triple)
     return chosen
 
 
-def few_of(triples, times):
+def few_of(triples, times, places=(0, 1, 2)):
     """All triples as parameters, a part of which runs in `make test`."""
-    few = each_kind(triples, times)
+    few = each_kind(triples, times, places)
     return pytest.mark.parametrize(
         "triple",
         [pytest.param(t, marks=() if t in few else pytest.mark.slow) for t in triples],

@@ -2,10 +2,7 @@ r"""What training measures, where it stands, and who looks on."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
-
-if TYPE_CHECKING:
-    from .run import Run
+from typing import Any, Protocol
 
 
 @dataclass
@@ -60,7 +57,7 @@ class Callback(Protocol):
         ...             self.run.stop()
     """
 
-    def on_start(self, run: "Run") -> None:
+    def on_start(self, run: Any) -> None:
         r"""Sees training before its first step, or where it goes on: its model is `run.vae`, and
         `run.stop()` ends it after the epoch."""
 
