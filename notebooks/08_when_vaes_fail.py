@@ -254,7 +254,7 @@ if not smoke:
 
 # %% [markdown]
 # The rate falls with the weight, and from 0.3 on the distortion rises. At the smallest weights little is gained:
-# from 0.3 to 0.1 the rate grows by some 4 nats, and the distortion falls by less than one. The best ELBO is at
+# from 0.3 to 0.1 the rate grows by about 4 nats, and the distortion falls by less than one. The best ELBO is at
 # weight 1, as it should be: there the objective is the ELBO.
 #
 # In training a nat of rate is bought as long as it saves more distortion than its weight. So the slope
