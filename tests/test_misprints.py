@@ -149,6 +149,7 @@ def test_the_two_gaps_are_different():
     assert float(worse) > float(gap) + 0.01  # the rest is due to the encoder
 
 
+@pytest.mark.slow
 def test_the_maximum_of_a_sum_is_not_the_sum_of_maxima():
     """An encoder maximizes the sum over data; free parameters maximize each bound."""
     vae = linear_gaussian(3, 1, 0.5)
