@@ -1,8 +1,9 @@
 r"""The grammar: a VAE is a prior, a likelihood and a posterior.  (layer 1)
 
 Each is a factor, or a product of factors. A factor is a module whose ``forward`` returns a
-distribution with its full event shape, given what it names. What others may ask of a family
-stands in its class attributes; nothing else is read.
+distribution with its full event shape, given what it names. Class attributes say what planner,
+building and evaluation need to know of a family. Read besides are `temperature` of relaxed
+families, `sigma` and `log_scale` of the Gaussian likelihood, and the `encoder` of posteriors.
 """
 
 from abc import ABC, abstractmethod
@@ -17,7 +18,7 @@ from torch.distributions.constraints import Constraint
 from .registration import entry_of
 
 Density = Literal["anywhere", "own samples", "none"]
-r"""Whether ``log_prob`` may be asked of any value, of values just drawn, or not at all."""
+r"""Whether ``log_prob`` is available for any value, for values just drawn, or not at all."""
 
 
 class Factor(nn.Module):
@@ -168,11 +169,11 @@ class Posterior(Factor, ABC):
 
     Attributes:
         support: Where :math:`z` lies.
-        density: Of which values the density can be asked.
+        density: For which values ``log_prob`` is available.
         reparameterized: Whether gradients of the parameters flow through samples.
         enumerable: Whether all values of :math:`z` can be listed.
         index: Whether ``forward`` takes row numbers, as ``forward(x, index)``.
-        passes: How many passes of its networks the density of a foreign value takes.
+        passes: How many passes of its networks the density of a value takes that it did not draw.
         outputs_per_feature: How many numbers the encoder returns for each latent feature.
     """
 

@@ -112,7 +112,7 @@ def test_swapping_priors_and_posteriors(run):
         "bernoulli",
     )
     rows = re.findall(rf"({NUMBER}) \+- ({NUMBER})\s+({NUMBER}) \+- ({NUMBER})", out)
-    assert len(rows) == 3 and out.count("Take the Bernoulli prior, or") == 1
+    assert len(rows) == 3 and out.count("Use the Bernoulli prior, or") == 1
     for elbo, _, evidence, _ in rows:
         assert math.isfinite(float(elbo)) and float(evidence) > float(elbo)
 

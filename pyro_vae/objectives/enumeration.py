@@ -109,7 +109,7 @@ def listed(guide: Callable, x: Tensor, **kwargs: Any) -> tuple[str, int]:
     r"""Returns the site of a guide whose values can be listed, and how many they are.
 
     Raises:
-        ValueError: There is none, or more than one.
+        ValueError: There is not exactly one.
     """
     with apart(x.device), torch.no_grad():
         sites = sample_sites(poutine.trace(guide).get_trace(x[:2], **_first(kwargs, len(x))))
@@ -131,7 +131,7 @@ def listed(guide: Callable, x: Tensor, **kwargs: Any) -> tuple[str, int]:
 
 
 def _first(kwargs: dict[str, Any], count: int) -> dict[str, Any]:
-    r"""What belongs to the first two of so many data."""
+    r"""The rows of the first two of `count` data."""
     return {
         name: value[:2]
         if isinstance(value, Tensor) and value.dim() and len(value) == count

@@ -1,4 +1,4 @@
-r"""What all pictures share: a figure without a window, one scale, images as a grid, tables."""
+r"""What all plots share: a figure without a window, one scale, images as a grid, tables."""
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -47,7 +47,7 @@ def new_figure(
 
 
 def is_image(x: Tensor) -> bool:
-    r"""Whether data are pictures, of shape `(B, C, H, W)` with one or three channels."""
+    r"""Whether data are images, of shape `(B, C, H, W)` with one or three channels."""
     return x.dim() == 4 and x.shape[1] in (1, 3)
 
 

@@ -202,9 +202,7 @@ def test_explain(capsys):
     assert main(["explain", "digits-plain", "--latex"]) == 0
     assert capsys.readouterr().out.startswith(r"\begin{align*}")
     assert main(["explain", "digits-plain", "--posterior.kind", "bernoulli"]) == 2
-    assert (
-        "Take the Bernoulli prior, or a posterior on the real numbers" in capsys.readouterr().err
-    )
+    assert "Use the Bernoulli prior, or a posterior on the real numbers" in capsys.readouterr().err
 
 
 def test_list_and_show(capsys):

@@ -368,7 +368,7 @@ def test_nuts_starts_from_any_prior_with_a_bijection(prior):
 def test_a_vamp_prior_takes_any_posterior_with_a_density(posterior):
     triple = ({"kind": "vamp", "num_components": 3}, {"kind": "gaussian"}, posterior)
     if posterior["kind"] in ("delta", "per-datum"):
-        with pytest.raises(ValueError, match="density can be asked anywhere and at any input"):
+        with pytest.raises(ValueError, match="density is available anywhere and for any input"):
             build(triple)
         return
     vae, x = build(triple)

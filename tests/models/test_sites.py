@@ -643,7 +643,7 @@ def test_free_bits_by_site():
         ("semi-supervised", {"estimator": "iwae"}, "through whose samples no gradient flows"),
         ("semi-supervised", {"estimator": "vimco", "num_particles": 1}, "at least 2 particles"),
         ("bottom-up", {"alfa": 1.0}, "got alfa"),
-        ("bottom-up", {"estimator": "stl", "capacity": 1.0}, "bend its KL term"),
+        ("bottom-up", {"estimator": "stl", "capacity": 1.0}, "modify its KL term"),
     ],
 )
 def test_what_the_planner_refuses(name, options, words):
