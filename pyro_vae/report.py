@@ -42,10 +42,7 @@ def sections(diagnosis: Diagnosis) -> list[Section]:
 
 def _how_good(diagnosis: Diagnosis) -> Section:
     f = diagnosis.metrics
-    rows = [
-        ("log p(x)", _mean(f, "log_marginal")),
-        ("ELBO", _mean(f, "elbo")),
-    ]
+    rows = [("log p(x)", _mean(f, "log_marginal")), ("ELBO", _mean(f, "elbo"))]
     if "bits_per_dim" in f:
         rows.append(("bits per dimension", f"{f['bits_per_dim']:.4f}"))
     rows += [(f"for comparison, {n}", f"{v:.3f}") for n, v in diagnosis.classical.items()]

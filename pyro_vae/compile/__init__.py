@@ -14,14 +14,7 @@ from .record import NotStatic
 from .step import FusedStep, Mismatch
 from .svi import CompiledSVI
 
-__all__ = [
-    "CompiledSVI",
-    "FusedStep",
-    "Mismatch",
-    "NotStatic",
-    "Staged",
-    "optimized_parameters",
-]
+__all__ = ["CompiledSVI", "FusedStep", "Mismatch", "NotStatic", "Staged", "optimized_parameters"]
 
 
 def __getattr__(name: str) -> Any:

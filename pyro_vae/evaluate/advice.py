@@ -66,11 +66,7 @@ def priors_for(vae: Any) -> list[str]:
     r"""Learned priors that go with the posterior, and are not the one in use."""
     if not _is_real(vae):
         return []
-    kinds = {
-        "vamp": priors.Vamp,
-        "gaussian-mixture": priors.GaussianMixture,
-        "flow": priors.Flow,
-    }
+    kinds = {"vamp": priors.Vamp, "gaussian-mixture": priors.GaussianMixture, "flow": priors.Flow}
     if vae.posterior.density != "anywhere" or vae.posterior.index:
         kinds.pop("vamp")
     return [kind for kind, cls in kinds.items() if not isinstance(vae.prior, cls)]

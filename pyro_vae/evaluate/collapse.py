@@ -12,15 +12,7 @@ from torch import Tensor
 from ..checks import Data, opened
 from ..counted import counted
 from ..objectives.kl import closed_sites, kl_by_feature
-from ..programs import (
-    batches,
-    check_plates,
-    density,
-    density_of,
-    guide_name,
-    sample_sites,
-    traces,
-)
+from ..programs import batches, check_plates, density, density_of, guide_name, sample_sites, traces
 from ..views.latent import drawn_moments
 
 ACTIVE = 0.01

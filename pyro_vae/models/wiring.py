@@ -98,11 +98,7 @@ def _check_sites(
 
 
 def _check_given(
-    site: str,
-    factor: Any,
-    there: set[str],
-    made: set[str],
-    conditions: dict[str, None],
+    site: str, factor: Any, there: set[str], made: set[str], conditions: dict[str, None]
 ) -> None:
     if isinstance(factor, Prior) and factor.parents:
         raise ValueError(

@@ -78,12 +78,7 @@ class ELBO(Objective):
                 KL has no features; or a capacity, and latent sites have different scales.
         """
         q, p = traces(
-            model,
-            guide,
-            x,
-            self.num_particles,
-            max_plate_nesting=self.max_plate_nesting,
-            **kwargs,
+            model, guide, x, self.num_particles, max_plate_nesting=self.max_plate_nesting, **kwargs
         )
         check_gradients(q, p)
         closed = closed_sites(q, p) if self.kl == "closed-form" else dict.fromkeys(p, False)

@@ -10,13 +10,7 @@ from pyro.distributions.util import scale_and_mask
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from ..programs import (
-    Terms,
-    check_gradients,
-    check_plates,
-    density,
-    sample_sites,
-)
+from ..programs import Terms, check_gradients, check_plates, density, sample_sites
 from ..randomness import apart
 from .base import Objective
 from .kl import closed_sites, kl_divergence

@@ -79,9 +79,4 @@ def _list(laws: Laws, estimator: str) -> str | None:
     )
 
 
-NEEDS = {
-    "path": _path,
-    "density": _density,
-    "foreign density": _foreign_density,
-    "list": _list,
-}
+NEEDS = {"path": _path, "density": _density, "foreign density": _foreign_density, "list": _list}

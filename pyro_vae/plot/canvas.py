@@ -88,11 +88,7 @@ def show_images(axis: "Axes", x: Tensor, scale: Scale, title: str, columns: int 
     if x.shape[1] == 1:  # as numbers, so that there can be a colour bar
         values = grid[..., 0] * (scale.high - scale.low) + scale.low
         shown = axis.imshow(
-            values.numpy(),
-            cmap="gray",
-            vmin=scale.low,
-            vmax=scale.high,
-            interpolation="nearest",
+            values.numpy(), cmap="gray", vmin=scale.low, vmax=scale.high, interpolation="nearest"
         )
     else:
         shown = axis.imshow(grid.numpy(), interpolation="nearest")
