@@ -90,7 +90,7 @@ def test_inspect_shows_a_step(capsys):
     assert main(["inspect", "digits-plain", "--latent-dim", "3", "--num-data", "4"]) == 0
     out = capsys.readouterr().out
     assert "The ELBO of 4 training data of digits-plain" in out and "nats per datum" in out
-    assert out.splitlines()[-1].startswith("Training takes reparameterized: closed-form KL")
+    assert out.splitlines()[-1].startswith("Training uses reparameterized: closed-form KL")
     assert [line.split()[:2] for line in out.splitlines()[2:5]] == [
         ["guide", "z"],
         ["model", "z"],

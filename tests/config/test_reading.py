@@ -120,15 +120,13 @@ def test_every_setting_has_help():
     walk(Train)
 
 
-def test_a_new_kind_starts_anew_and_says_so():
+def test_a_new_kind_drops_settings_and_reports_it():
     said = []
     conv = {"likelihood.decoder.kind": "conv", "prior.kind": "vamp", "prior.num_components": 7}
     recipe = validate(override(DIGITS, conv, said))
     assert recipe.likelihood.decoder.activation == "SiLU"  # its own default, not the MLP's Tanh
     assert recipe.prior.num_components == 7
-    assert said == [
-        "likelihood.decoder.kind is now conv; left behind: hidden_features, activation"
-    ]
+    assert said == ["likelihood.decoder.kind is now conv; dropped: hidden_features, activation"]
     same = validate(override(DIGITS, {"likelihood.decoder.kind": "mlp"}, said))
     assert same == validate(DIGITS) and len(said) == 1
 

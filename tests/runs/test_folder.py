@@ -101,12 +101,12 @@ def test_a_killed_replacement_is_undone(workdir, capfd, count, resume):
         Path("kept/checkpoints/.tmp-5-1").mkdir(parents=True)
         Path("kept/config.toml").write_text("")
         assert main(["evaluate", "kept"]) == 4
-        assert "train --resume kept finds it" in capfd.readouterr().err
+        assert "train --resume kept restores it" in capfd.readouterr().err
     if resume:
         assert main(["train", "--resume", "kept"]) == 0
     else:
         RunFolder(Path("kept")).recover()
-    assert "again the run" in capfd.readouterr().err
+    assert "restored the run" in capfd.readouterr().err
     assert tree("kept") == before
 
 
@@ -139,7 +139,7 @@ def test_files_that_only_look_like_a_run_are_refused(workdir, capsys, name, flag
     Path("mine").mkdir()
     Path("mine", name).write_text("title = 'mine'")
     assert train("mine", *flags) == 2
-    assert f"{name} is of something else" in capsys.readouterr().err
+    assert f"{name} would be overwritten" in capsys.readouterr().err
     assert Path("mine", name).read_text() == "title = 'mine'"
 
 
@@ -381,7 +381,7 @@ def test_a_suffix_means_what_it_says(workdir, name, capsys):
     for command in (["encode", "run"], ["sample", "run"], ["reconstruct", "run"]):
         assert main([*command, "--out", name]) == 2
     assert not list(workdir.glob("z*"))
-    assert "Expected --out as a file" in capsys.readouterr().err
+    assert "Expected --out with the suffix" in capsys.readouterr().err
 
 
 # --- Threads and pipes --------------------------------------------------------------------------
