@@ -1,4 +1,4 @@
-r"""What arguments may be: sizes are whole and at least one, scales are positive.  (layer 0)"""
+r"""Checks of arguments: sizes are whole and at least one, scales are positive.  (layer 0)"""
 
 import operator
 from collections.abc import Callable
@@ -14,11 +14,11 @@ Positive = Annotated[float, "positive"]
 r"""A finite number above zero."""
 
 Size = Annotated[int, "size"]
-r"""A whole number of at least 1; arguments called `latent_dim` or `num_...` are sizes, too."""
+r"""A whole number of at least 1; arguments called `latent_dim` or `num_...` are sizes as well."""
 
 
 def rule_of(annotation: Any) -> str:
-    r"""Returns ``"positive"``, ``"size"`` or nothing, whether None is allowed besides or not."""
+    r"""Returns ``"positive"``, ``"size"`` or ``""``; the annotation may also allow None."""
     for part in (annotation, *get_args(annotation)):
         if rules := getattr(part, "__metadata__", ()):
             return str(rules[0])
@@ -26,7 +26,7 @@ def rule_of(annotation: Any) -> str:
 
 
 def counted(function: Callable[P, R]) -> Callable[P, R]:
-    r"""Refuses calls of `function` with a size that is no whole number above zero, or with a
+    r"""Refuses calls of `function` with a size that is not a whole number above zero, or with a
     scale that is not positive.
 
     Example:
@@ -47,7 +47,7 @@ def counted(function: Callable[P, R]) -> Callable[P, R]:
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             given = known.bind(*args, **kwargs).arguments
-        except TypeError:  # the call itself says it better
+        except TypeError:  # the call itself raises a better message
             given = {}
         for name in sizes:
             if given.get(name) is not None and not _is_size(given[name]):

@@ -1,4 +1,4 @@
-r"""Old names, which work for one release with a warning that says the new one. Torch-free."""
+r"""Old names, which work for one release with a warning that names the new one; without torch."""
 
 import functools
 import sys
@@ -52,7 +52,7 @@ MOVED: dict[str, str] = {
     "pyro_vae.mistakes.values": "pyro_vae.debug.values",
     "pyro_vae.mistakes.words": "pyro_vae.debug.words",
 }
-r"""Modules that have moved: the old dotted name, and the new one."""
+r"""Modules that have moved: the new dotted name by the old one."""
 
 
 def warn(old: str, new: str, stacklevel: int = 3) -> None:
@@ -61,12 +61,12 @@ def warn(old: str, new: str, stacklevel: int = 3) -> None:
 
 
 def renamed(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
-    r"""Returns the ``__getattr__`` of a module some of whose names have changed.
+    r"""Returns a module's ``__getattr__`` that resolves old names.
 
     Arguments:
         module: The name of the module.
-        names: The new name by the old one; one with a dot is that of another module's attribute,
-            as in ``"pyro_vae.runs.load"``.
+        names: The new names by the old ones; a name with a dot is in another module, as in
+            ``"pyro_vae.runs.load"``.
     """
 
     def getattr_(name: str) -> Any:
@@ -81,7 +81,7 @@ def renamed(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
 
 
 def renamed_arguments(**names: str) -> Callable[[Any], Any]:
-    r"""Decorates a function some of whose keywords have changed, given as ``old="new"``."""
+    r"""Decorates a function that accepts old keywords, given as ``old="new"``."""
 
     def decorate(function: Any) -> Any:
         @functools.wraps(function)
@@ -97,8 +97,8 @@ def renamed_arguments(**names: str) -> Callable[[Any], Any]:
 
 
 def renamed_attributes(**names: str) -> Callable[[type[T]], type[T]]:
-    r"""Decorates a class some of whose attributes have changed, given as ``old="new"``; a new one
-    with a dot is that of an attribute, as in ``rate_se="rate.se"``."""
+    r"""Decorates a class that has attributes under old names, given as ``old="new"``; a new name
+    may contain a dot, as in ``rate_se="rate.se"``."""
 
     def decorate(cls: type[T]) -> type[T]:
         for old, new in names.items():
@@ -114,7 +114,7 @@ def renamed_attributes(**names: str) -> Callable[[type[T]], type[T]]:
 
 
 class RenamedKeys(dict[str, Any]):
-    r"""Creates a dict some of whose keys have changed: old ones can be read, with a warning.
+    r"""Creates a dict that can also be read by old keys, with a warning.
 
     Arguments:
         values: The values by their new keys.
@@ -133,7 +133,7 @@ class RenamedKeys(dict[str, Any]):
 
 
 class _Moved(ModuleType):
-    r"""A module under its old name, which may be that of a function that the package still has."""
+    r"""A module under its old name, which may also be the name of a function in the package."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return getattr(self, self.__name__.rpartition(".")[2])(*args, **kwargs)

@@ -8,7 +8,7 @@ import torch
 
 @contextmanager
 def default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    r"""Sets torch's default dtype for a while, which new tensors inside have."""
+    r"""Sets torch's default dtype inside the context."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:

@@ -1,4 +1,4 @@
-r"""Random numbers: streams by purpose, and draws that leave no trace outside.  (layer 0)"""
+r"""Random numbers: streams by purpose, and draws without side effects outside.  (layer 0)"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,19 +8,19 @@ from zlib import crc32
 import numpy as np
 import torch
 
-_alone = RLock()  # generators and Pyro's stack of handlers are those of the process
+_alone = RLock()  # generators and Pyro's handler stack are global to the process
 
 
 def stream(seed: int, *purpose: str | int) -> int:
-    r"""Returns the seed of a stream of random numbers that is for one purpose alone.
+    r"""Returns the seed of a stream of random numbers for a single purpose.
 
-    Two generators that start from one seed draw the same numbers: the bits of a picture and the
-    noise of its latent variable would depend on each other. Training draws from the seed as it
-    is; all other purposes have names.
+    Two generators that start from the same seed draw the same numbers: the bits of an image and
+    the noise of its latent variable would be dependent. Training uses the seed itself; all other
+    purposes have names.
 
     Arguments:
         seed: The seed that a user gave.
-        purpose: What the numbers are for, such as ``"evaluation"``, and the number of a part.
+        purpose: What the numbers are for, such as ``"evaluation"``, and optional indices.
 
     Example:
         >>> stream(0, "bits") == stream(0, "bits"), stream(0, "bits") == stream(0, "evaluation")
@@ -33,15 +33,15 @@ def stream(seed: int, *purpose: str | int) -> int:
 
 @contextmanager
 def apart(device: torch.device, seed: int | None = None) -> Iterator[None]:
-    r"""Puts the random generators of the CPU and of a device back to where they were.
+    r"""Restores the random generators of the CPU and of a device on exit.
 
     Generators of other devices are not touched: :func:`torch.manual_seed` would seed them all,
-    and :func:`torch.random.fork_rng` puts back only those that it is told of. One thread is inside
-    at a time; others wait.
+    and :func:`torch.random.fork_rng` restores only those that it is given. Only one thread is
+    inside at a time; others wait.
 
     Arguments:
-        device: Where random numbers are drawn, besides the CPU.
-        seed: Where the generators start inside; by default they go on.
+        device: A device, in addition to the CPU, on which random numbers are drawn.
+        seed: The seed inside; by default the generators continue.
     """
     with _alone:
         generators = _generators(device)
@@ -56,7 +56,7 @@ def apart(device: torch.device, seed: int | None = None) -> Iterator[None]:
 
 
 def reseed(device: torch.device, seed: int) -> None:
-    r"""Starts the generators of the CPU and of a device at a seed, as
+    r"""Seeds the generators of the CPU and of a device, as
     :func:`torch.manual_seed` does for all."""
     for generator in _generators(device):
         generator.manual_seed(seed)

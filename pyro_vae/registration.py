@@ -1,6 +1,6 @@
-r"""What a family says of itself, for recipes: its name, formula, support, advice and options.
+r"""The description of a family for recipes: its name, formula, support, advice and options.
 
-``make registry`` writes this for every exported family to ``config/families.json``, which the
+``make registry`` writes it for every exported family to ``config/families.json``, which the
 command line reads without importing torch.
 """
 
@@ -15,7 +15,7 @@ from .distributions.support import describe_support
 
 SUPPLIED = ["latent_dim", "encoder", "decoder", "event_dim", "x_shape", "posterior"]
 SUPPLIED += ["training_rows", "num_data"]
-r"""Arguments that building supplies; all others are options."""
+r"""Arguments that are supplied when a model is built; all others are options."""
 
 
 def kind_of(cls: type) -> str:
@@ -30,20 +30,20 @@ def kind_of(cls: type) -> str:
 
 
 def maker_of(cls: Any) -> Any:
-    r"""What builds a family from the options of a recipe: ``from_recipe`` where the class has
-    one, else the class."""
+    r"""The callable that builds a family from the options of a recipe: ``from_recipe`` if the
+    class has one, else the class."""
     return getattr(cls, "from_recipe", cls)
 
 
 def entry_of(cls: Any) -> dict[str, Any] | None:
-    r"""Describes a family for recipes, or returns None where its arguments are such that only
-    Python can build it.
+    r"""Describes a family for recipes; returns None if its arguments cannot be written in a
+    recipe.
 
     Arguments:
         cls: A class of priors, likelihoods or posteriors.
 
     Returns:
-        Values that JSON holds: ``target``, ``formula``, ``support``, ``advice``, whether it has a
+        JSON values: ``target``, ``formula``, ``support``, ``advice``, whether it has a
         ``network``, and ``options`` with their types, defaults and help.
     """
     options = {}
@@ -70,7 +70,7 @@ def entry_of(cls: Any) -> dict[str, Any] | None:
 
 
 def _type(annotation: Any, name: str) -> Any:
-    r"""What an option may be, in words that JSON holds, or None."""
+    r"""The type of an option as a JSON value, or None."""
     rule = rule_of(annotation)
     parts = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
     parts = tuple(part for part in parts if part is not NoneType)
@@ -89,7 +89,7 @@ def _type(annotation: Any, name: str) -> Any:
 
 
 def _arguments(docstring: str) -> dict[str, str]:
-    r"""The entries of the section "Arguments" of a docstring."""
+    r"""The entries of the "Arguments" section of a docstring."""
     _, _, section = inspect.cleandoc(docstring).partition("Arguments:\n")
     section = re.split(r"\n\S", section)[0]
     found: dict[str, str] = {}
@@ -115,7 +115,7 @@ PLAIN = [
 
 
 def plain(text: str) -> str:
-    r"""Takes the mark-up out of a sentence of a docstring.
+    r"""Removes the mark-up from a sentence of a docstring.
 
     Example:
         >>> plain(r"The rate :math:`\delta > 0`; `K` of ``mlp``.")

@@ -1,4 +1,4 @@
-r"""From a recipe to a model.  (layer 4)"""
+r"""Builds a model from a recipe.  (layer 4)"""
 
 from collections.abc import Mapping
 
@@ -30,12 +30,12 @@ def build_vae(
     Arguments:
         recipe: The validated recipe.
         x_shape: The shape of one datum.
-        scale: What the encoder divides data by, so that they are about 0..1.
-        train: The training data, where parameters start at them; without it (before a checkpoint
-            is loaded) they start at zero.
-        num_data: The number of training data, for parameters of every datum; that of `train` by
-            default.
-        known_shapes: The shapes of what data bring besides, by name; those of `train` by default.
+        scale: The number that the encoder divides data by, so that they are about 0..1.
+        train: The training data, for parameters that start at their statistics; without them
+            (before a checkpoint is loaded) these start at zero.
+        num_data: The number of training data, for parameters per datum; by default that of
+            `train`.
+        known_shapes: The shapes of additional inputs, by name; by default those of `train`.
 
     Raises:
         ValueError: The parts do not fit each other or the data.
@@ -60,10 +60,10 @@ def build_vae(
 
 
 def find_device(name: str) -> torch.device:
-    r"""Returns the device called `name`; ``"auto"`` takes a GPU where there is one.
+    r"""Returns the device called `name`; ``"auto"`` is a GPU if there is one.
 
     Raises:
-        ValueError: A GPU is asked for and there is none.
+        ValueError: There is no such device.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,7 +1,7 @@
-r"""The parts of a model, from kinds to objects.
+r"""Builds the parts of a model from kinds.
 
-A class receives the options of its kind and, by the names of its arguments, what the recipe
-knows: ``latent_dim``, ``event_dim``, the networks, the posterior, the training data.
+A class receives the options of its kind and, by the names of its arguments, values that follow
+from the recipe: ``latent_dim``, ``event_dim``, the networks, the posterior, the training data.
 """
 
 import inspect
@@ -23,8 +23,8 @@ Units = tuple[Tensor, Tensor]
 
 
 def find_units(train: Split | None, x_shape: tuple[int, ...]) -> Units:
-    r"""Returns mean and standard deviation of each element of the training data; an element that
-    is constant keeps its unit. Before a checkpoint is loaded they are 0 and 1."""
+    r"""Returns mean and standard deviation of each element of the training data, with 1 for
+    constant elements. Before a checkpoint is loaded they are 0 and 1."""
     if train is None:
         return torch.zeros(x_shape), torch.ones(x_shape)
     mean, spread = moments(train)
@@ -33,7 +33,7 @@ def find_units(train: Split | None, x_shape: tuple[int, ...]) -> Units:
 
 
 def resolve_columns(recipe: Recipe, train: Split) -> Recipe:
-    r"""Returns the recipe with numbers in the place of the names of a table's columns.
+    r"""Returns the recipe with column numbers instead of the names of a table's columns.
 
     Raises:
         ValueError: The data have no such column.
@@ -53,8 +53,8 @@ def _column(column: int | str, names: tuple[str, ...]) -> int:
     if isinstance(column, int):
         return column
     if column not in names:
-        told = ", ".join(names) or "without names"
-        raise ValueError(f"Expected one of the columns of the data ({told}); got {column!r}.")
+        listing = ", ".join(names) or "without names"
+        raise ValueError(f"Expected one of the columns of the data ({listing}); got {column!r}.")
     return names.index(column)
 
 
@@ -66,15 +66,15 @@ def build_posterior(
     num_data: int | None,
     units: "Units | None" = None,
 ) -> Posterior:
-    r"""Builds the posterior: an encoder, or an embedding with a row for every datum, inside."""
+    r"""Builds the posterior, with its encoder or with an embedding that has a row per datum."""
     kind, latent_dim = recipe.posterior, recipe.latent_dim
     if kind.kind == "per-datum":
         if num_data is None:
-            raise ValueError("Expected training data, whose every row has parameters; got none.")
+            raise ValueError("Expected training data, each row of which has parameters; got none.")
         return construct(kind, {"num_data": num_data, "latent_dim": latent_dim})
 
     if missing and len(x_shape) != 1:
-        raise ValueError(f"Expected rows of a table for holes in data; got x of shape {x_shape}.")
+        raise ValueError(f"Expected rows of a table for missing values; got x of shape {x_shape}.")
     encoder = construct(
         kind.encoder,
         {
@@ -99,7 +99,7 @@ def build_likelihood(
     train: Split | None,
     units: "Units | None" = None,
 ) -> Likelihood:
-    r"""Builds a likelihood and its decoder, or one for each group of columns."""
+    r"""Builds a likelihood and its decoder, or one of each per group of columns."""
     known = None if train is None else moments(train)
     if kind.kind != "product":
         return _likelihood(kind, latent_dim, x_shape, known, units)
@@ -108,10 +108,10 @@ def build_likelihood(
         taken = {column for part in kind.parts for column in part.columns}
         names = [] if train is None else [column.name for column in train.columns]
         left = [name for j, name in enumerate(names) if j not in taken]
-        which = f"; {', '.join(map(repr, left[:20]))} are in none" if left else ""
+        which = f"; {', '.join(map(repr, left[:20]))} are in no part" if left else ""
         raise ValueError(
-            f"Expected the parts of the likelihood to have all columns of x, of shape {x_shape}; "
-            f"got {size} columns{which}. Give them a part, or leave them out by --data.drop."
+            f"Expected the parts of the likelihood to cover all columns of x, of shape {x_shape}; "
+            f"got {size} columns{which}. Add them to a part, or leave them out with --data.drop."
         )
     known_names = () if train is None else tuple(column.name for column in train.columns)
     parts = []
@@ -168,7 +168,7 @@ def start_likelihood(
 
 
 OF_BUILDING = ("kind", "given", "encoder", "decoder", "net", "output_bias", "latent_dim")
-r"""Settings of kinds that building acts on, and that are no options of classes."""
+r"""Settings of kinds that are used for building and are not options of classes."""
 
 
 def class_of(kind: Kind, target: str | None = None) -> Any:
@@ -178,7 +178,7 @@ def class_of(kind: Kind, target: str | None = None) -> Any:
 
 
 def options_of(kind: Kind) -> dict[str, Any]:
-    r"""The options of a kind that its class takes."""
+    r"""The options of a kind that are passed to its class."""
     return {n: getattr(kind, n) for n in type(kind).model_fields if n not in OF_BUILDING}
 
 
@@ -186,21 +186,21 @@ def construct(kind: Kind, known: Mapping[str, Any], target: str | None = None) -
     r"""Builds the object that a kind stands for.
 
     Arguments:
-        kind: The kind; all of its options reach the class.
-        known: What the class may ask besides, by the names of its arguments.
-        target: The dotted path of another class than the kind's.
+        kind: The kind; all of its options are passed to the class.
+        known: Other values, passed if the class has arguments of these names.
+        target: The dotted path of a class to build instead of the kind's.
 
     Raises:
         TypeError: The class does not take an option of the kind.
     """
     make = maker_of(class_of(kind, target))
     taken = inspect.signature(make).parameters
-    asked = {name: value for name, value in known.items() if name in taken}
-    return make(**{**options_of(kind), **asked})
+    used = {name: value for name, value in known.items() if name in taken}
+    return make(**{**options_of(kind), **used})
 
 
 def num_outputs(kind: Any, *sizes: int) -> int:
-    r"""How many numbers the network of a family returns: for each element of x, or for so many
+    r"""The number of outputs of the network of a family: per element of `x`, or for this many
     latent features."""
     count = class_of(kind).num_outputs
     taken = inspect.signature(count).parameters.values()
@@ -224,9 +224,9 @@ def start_at_mean(output_bias: Tensor, likelihood: Likelihood, data_mean: Tensor
 
 
 def start_at_spread(likelihood: Any, spread: Tensor) -> None:
-    r"""Sets learned sigmas to the standard deviation of the data, of each element or of all.
+    r"""Sets learned sigmas to the standard deviation of the data, per element or overall.
 
-    Elements that are constant get that of the others, and all of them 1 where all are constant.
+    Constant elements get that of the others; if all are constant, sigmas start at 1.
     """
     if likelihood.sigma not in ("shared", "per-column", "optimal"):
         return
@@ -239,7 +239,7 @@ def start_at_spread(likelihood: Any, spread: Tensor) -> None:
 
 
 def rows_from(train: Split | None, x_shape: tuple[int, ...]) -> Callable[[int], Tensor]:
-    r"""Returns a function that draws so many training data without replacement, of shape
+    r"""Returns a function that draws `count` training data without replacement, of shape
     `(count, *x_shape)`; before a checkpoint is loaded they are zeros."""
 
     def draw(count: int) -> Tensor:

@@ -1,4 +1,4 @@
-r"""Models whose parts are products of factors, from kinds to objects."""
+r"""Builds models whose parts are products of factors."""
 
 from collections.abc import Mapping, Sequence
 from math import prod
@@ -19,18 +19,18 @@ Shapes = Mapping[str, tuple[int, ...]]
 def build_sites(
     recipe: Recipe, shapes: Shapes, scale: float, train: Split | None, units: Units | None
 ) -> VAE:
-    r"""Builds the VAE of a recipe with products of factors, or with factors that are given more
-    than their role is.
+    r"""Builds the VAE of a recipe with products of factors, or with factors that depend on other
+    variables than their role implies.
 
     Arguments:
         recipe: The validated recipe.
-        shapes: The shape of `x`, and of what the data bring besides, by name.
-        scale: What encoders divide `x` by.
-        train: The training data, where parameters start at them.
-        units: Mean and standard deviation of the data, where networks see them standardized.
+        shapes: The shapes of `x` and of additional inputs, by name.
+        scale: The number that encoders divide `x` by.
+        train: The training data, for parameters that start at their statistics.
+        units: Mean and standard deviation of the data, if networks see them standardized.
 
     Raises:
-        ValueError: A kind does not go into a product.
+        ValueError: A kind cannot be a factor of a product.
     """
     known: dict[str, tuple[int, ...]] = {name: tuple(shape) for name, shape in shapes.items()}
     priors = sites_of(recipe.prior, "prior")
@@ -66,10 +66,10 @@ def _factor(
 ) -> Factor:
     if kind.kind in ("vamp", "per-datum", "product"):
         raise ValueError(
-            f"Expected kinds that go into products of factors; got {kind.kind} for {name!r}. "
+            f"Expected kinds that can be factors of a product; got {kind.kind} for {name!r}. "
             "Build such a model in Python."
         )
-    if not given:  # a prior of its own
+    if not given:  # an unconditional prior
         return construct(kind, {"latent_dim": prod(shapes[name])})
     inputs = [shapes[parent] for parent in given]
     size = inputs[0] if len(inputs) == 1 else (sum(prod(shape) for shape in inputs),)
@@ -95,7 +95,7 @@ def _joined(net: nn.Module, event_dims: Sequence[int]) -> nn.Module:
 
 
 def _on_x(net: nn.Module, given: Sequence[str], scaling: nn.Module | None) -> nn.Module:
-    r"""A network whose `x`, if it is given that, is scaled before."""
+    r"""The network, with `x` scaled first if it is one of the inputs."""
     if scaling is None or "x" not in given:
         return net
     if len(given) == 1:

@@ -1,6 +1,6 @@
-r"""The command line. Thin: it reads flags, calls the package and prints.  (layer 7)
+r"""The command line: reads flags, calls the package and prints.  (layer 7)
 
-Nothing here imports torch before a command runs, so that help is quick.
+Nothing here imports torch before a command runs, so that help is fast.
 """
 
 import contextlib
@@ -15,9 +15,9 @@ __all__ = ["main"]
 def main(argv: list[str] | None = None) -> int:
     r"""Runs a command and returns its exit code.
 
-    0 done, 2 wrong usage, recipe or data, 3 numbers not finite, 4 storage, 5 the run is in use,
-    6 out of memory, 130 and 143 stopped by SIGINT and SIGTERM, 141 nobody reads the output any
-    more. With ``PYRO_VAE_TRACEBACK=1`` errors are raised instead.
+    0 success, 2 wrong usage, recipe or data, 3 numbers not finite, 4 storage, 5 the run is in use,
+    6 out of memory, 130 and 143 stopped by SIGINT and SIGTERM, 141 output closed. With
+    ``PYRO_VAE_TRACEBACK=1`` errors are raised instead.
     """
     args = sys.argv[1:] if argv is None else argv
     try:
@@ -33,11 +33,11 @@ def main(argv: list[str] | None = None) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
     except KeyboardInterrupt:
-        kept = " With --cache FILE finished rows are kept." if args[:1] == ["evaluate"] else ""
+        hint = " Use --cache FILE to store finished rows." if args[:1] == ["evaluate"] else ""
         if args[:1] != ["train"]:
-            print(f"\nStopped.{kept}", file=sys.stderr)
+            print(f"\nStopped.{hint}", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+    except BrokenPipeError:  # the reader, such as `head`, has exited
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
@@ -53,12 +53,12 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _show_warning(message: Any, category: Any, *place: Any, **known: Any) -> None:
-    r"""A warning as its sentence, without the line of code that it comes from."""
+    r"""Prints a warning without the line of code that it comes from."""
     print(f"warning: {message}", file=sys.stderr)
 
 
 def exit_code(error: Exception) -> int | None:
-    r"""The exit code for an error; none for a defect, which deserves its traceback."""
+    r"""The exit code for an error; None for a bug, which should show its traceback."""
     names = {cls.__name__ for cls in type(error).__mro__}
     if "NumericsError" in names:
         return 3

@@ -1,4 +1,4 @@
-r"""Values that samples are given on the command line, as in --given y=3 c=@c.npy."""
+r"""Values of --given on the command line, as in --given y=3 c=@c.npy."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,16 +6,16 @@ from typing import Any
 
 
 def given_values(
-    vae: Any, told: Sequence[str], form: Mapping[str, Any], known_as: Mapping[str, Any]
+    vae: Any, texts: Sequence[str], form: Mapping[str, Any], known_as: Mapping[str, Any]
 ) -> dict[str, Any]:
-    r"""Reads what a condition or a latent site is to be.
+    r"""Reads the values of conditions and latent sites.
 
     Arguments:
         vae: The model.
-        told: Texts such as ``y=3`` (a class by number or name becomes a one-hot row),
+        texts: Texts such as ``y=3`` (a class by number or name becomes a one-hot row),
             ``c=0.5,1`` (one value for all samples) and ``c=@c.npy`` (a row for each).
-        form: What is recorded of the training data: names of classes, shapes of conditions.
-        known_as: What in the data is known by these names.
+        form: The recorded form of the training data: names of classes, shapes of conditions.
+        known_as: The columns of the data behind these names.
 
     Raises:
         ValueError: There is no such name, or the value has another shape.
@@ -33,11 +33,13 @@ def given_values(
     blocks = {n for n, law in laws.items() if describe_support(law.support) == "one-hot blocks"}
     classes = blocks | labels
     values: dict[str, Any] = {}
-    for text in told:
+    for text in texts:
         name, equals, value = text.partition("=")
         if not equals or name not in (*vae.conditions, *vae.latents):
             names = ", ".join((*vae.conditions, *vae.latents))
-            raise ValueError(f"Expected --given NAME=VALUE with a name of {names}; got {text!r}.")
+            raise ValueError(
+                f"Expected --given NAME=VALUE with NAME one of {names}; got {text!r}."
+            )
         values[name] = _read(name, value, form.get("classes", ()) if name in labels else ())
     shapes = {n: tuple(law.event_shape) for n, law in laws.items()}
     shapes |= known
@@ -53,7 +55,7 @@ def given_values(
             values[name] = value[None]
         elif tuple(value.shape) != shape and tuple(value.shape[1:]) != shape:
             raise ValueError(
-                f"Expected --given {name} of shape {shape}, or rows of it; got "
+                f"Expected --given {name} of shape {shape}, or rows of this shape; got "
                 f"{tuple(value.shape)}."
             )
     return values
@@ -66,7 +68,7 @@ def _read(name: str, value: str, classes: Sequence[str]) -> Any:
     if value.startswith("@"):
         path = Path(value[1:])
         if path.suffix != ".npy" or not path.is_file():
-            raise ValueError(f"Expected --given {name}=@FILE with a file .npy; got {value[1:]}.")
+            raise ValueError(f"Expected --given {name}=@FILE with a .npy file; got {value[1:]}.")
         return torch.from_numpy(np.load(path, allow_pickle=False)).to(torch.get_default_dtype())
     if value in classes:
         return torch.tensor(float([*classes].index(value)))

@@ -1,4 +1,4 @@
-r"""What commands write: whole files under the names that were asked for, or none."""
+r"""Output of commands: complete files under the given names."""
 
 import csv
 import sys
@@ -14,37 +14,37 @@ SUFFIXES = (".npz", ".npy", ".csv")
 
 
 def check_out(out: Path | None, suffixes: Sequence[str] = SUFFIXES, flag: str = "--out") -> None:
-    r"""Refuses, before anything is computed, a file that could not be written as it is named.
+    r"""Refuses a file that could not be written, before anything is computed.
 
     Raises:
-        ValueError: The suffix is another, there is a folder of this name, or none for it.
+        ValueError: The suffix is not allowed, the path is a folder, or its folder does not exist.
     """
     if out is None:
         return
     if out.suffix.lower() not in suffixes or out.is_dir():
-        raise ValueError(f"Expected {flag} as a file {' or '.join(suffixes)}; got {out}.")
+        raise ValueError(f"Expected {flag} with the suffix {' or '.join(suffixes)}; got {out}.")
     if not out.parent.is_dir():
-        raise ValueError(f"Expected a folder {out.parent} for {flag} {out}; make it first.")
+        raise ValueError(f"Expected a folder {out.parent} for {flag} {out}; create it first.")
 
 
 def check_spares(out: Path | None, *sources: Any) -> None:
-    r"""Refuses to write over the data themselves.
+    r"""Refuses to overwrite the data.
 
     Raises:
-        ValueError: `out` is one of these files, or lies in one of these folders.
+        ValueError: `out` is one of these files, or is in one of these folders.
     """
     for source in sources if out is not None else ():
         place, file = Path(source).resolve(), Path(str(out)).resolve()
         if place == file or (place.is_dir() and place in file.parents):
             raise ValueError(
-                f"Expected --out beside the data; got {out}, which would overwrite them."
+                f"Expected --out outside the data; got {out}, which would overwrite them."
             )
 
 
 def write_arrays(out: Path, arrays: Mapping[str, Any]) -> None:
-    r"""Writes arrays of one length as .npz, as a table .csv, or the first alone as .npy.
+    r"""Writes arrays of one length as .npz, as a .csv table, or only the first as .npy.
 
-    In a table, an array of two dimensions has a column for each of its own: ``loc_0``, ``loc_1``.
+    In a table, each column of a two-dimensional array has its own name: ``loc_0``, ``loc_1``.
     """
     import numpy as np
 
@@ -64,7 +64,7 @@ def write_arrays(out: Path, arrays: Mapping[str, Any]) -> None:
 
 
 def named_columns(x: Any, columns: Sequence["Column"]) -> dict[str, Any]:
-    r"""The columns of a table by name, with the names of categories in the place of codes."""
+    r"""The columns of a table by name, with the names of categories instead of codes."""
     found: dict[str, Any] = {}
     for j, column in enumerate(columns):
         values = [float(v) for v in x[:, j]]
@@ -79,14 +79,14 @@ def named_columns(x: Any, columns: Sequence["Column"]) -> dict[str, Any]:
 def write_data(
     out: Path, x: Any, form: Mapping[str, Any], keys: Mapping[str, Any], what: str
 ) -> None:
-    r"""Writes data of a model: a table with the names that the training data had, else an array.
+    r"""Writes data of a model, as a table with the names of the training data or as an array.
 
     Arguments:
         out: The file.
         x: The data.
-        form: What a run records of the form of its data.
-        keys: Columns that join them with the user's file.
-        what: ``"sample"`` or ``"mean"``; means of codes are no categories.
+        form: The form of the data, as a run records it.
+        keys: Columns for joining the rows with the user's file.
+        what: ``"sample"`` or ``"mean"``; means of codes are not categories.
     """
     from ..data import Column
 
@@ -116,18 +116,18 @@ def _write_table(path: Path, arrays: Mapping[str, Any]) -> None:
         writer.writerows(zip(*columns.values()))
 
 
-def save_picture(figure: Any, run: Path, name: str, title: str) -> None:
-    r"""Writes a picture of a run."""
+def save_plot(figure: Any, run: Path, name: str, title: str) -> None:
+    r"""Writes a plot of a run."""
     from ..plot.run import save
 
     path = run / "pictures" / f"{name}.png"
     path.parent.mkdir(exist_ok=True)
     save(figure, path, title)
-    print(f"Picture: {path}")
+    print(f"Plot: {path}")
 
 
 def announce(text: str) -> None:
-    r"""Says what takes some seconds from here on, to people."""
+    r"""Announces a step that takes a few seconds."""
     print(text, file=sys.stderr, flush=True)
 
 

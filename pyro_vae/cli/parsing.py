@@ -1,4 +1,4 @@
-r"""From arguments to a command, and settings of recipes among its flags."""
+r"""Parses a command and its flags, among them settings of recipes."""
 
 import tomllib
 import warnings
@@ -15,11 +15,11 @@ from .commands import COMMANDS
 from .commands.train import Train
 
 RENAMED = {"--kept": "--cache"}
-r"""Flags that have another name since the last release."""
+r"""Flags renamed since the last release."""
 
 
 def parse(args: list[str]) -> Callable[[], None]:
-    r"""Returns what the arguments ask for, ready to be called."""
+    r"""Returns the command, ready to be called."""
     args = [_named(token) for token in args]
     name = args[0] if args else ""
     if not getattr(COMMANDS.get(name), "takes_settings", False):
@@ -43,7 +43,7 @@ def parse(args: list[str]) -> Callable[[], None]:
 
 
 def _named(token: str) -> str:
-    r"""A flag by its present name."""
+    r"""A flag under its current name."""
     flag, equals, value = token.partition("=")
     new = RENAMED.get(flag.replace("_", "-"))
     if new is None:
@@ -53,10 +53,10 @@ def _named(token: str) -> str:
 
 
 def _train_help(rest: list[str], flags: dict[str, Any]) -> Any:
-    r"""Prints help with the settings of the recipe in hand, then leaves."""
+    r"""Prints help with the settings of the given recipe, then exits."""
     name = next(token for token in rest if not token.startswith("-"))
     values = override(read_recipe(name), flags)
-    if values["data"].get("kind") == "file":  # help needs no file
+    if values["data"].get("kind") == "file":  # help does not need the file
         values["data"].setdefault("path", "FILE")
     if values["likelihood"].get("kind") == "product":
         example = {"columns": [0], "likelihood": {"kind": "gaussian"}}
@@ -80,7 +80,7 @@ def _train_help(rest: list[str], flags: dict[str, Any]) -> Any:
 
 
 def take_settings(args: list[str], command: Any) -> tuple[list[str], dict[str, Any]]:
-    r"""Takes the flags that are settings of a recipe, not of `command`, out of `args`.
+    r"""Removes from `args` the flags that are settings of a recipe, not of `command`.
 
     Example:
         >>> take_settings(["digits", "--seed", "3", "--prior.kind=vamp", "--out", "a"], Train)
@@ -109,7 +109,7 @@ def take_settings(args: list[str], command: Any) -> tuple[list[str], dict[str, A
 
 
 def _next_value(flag: str, key: str, queue: list[str]) -> Any:
-    r"""The value after a flag; a switch needs none."""
+    r"""The value after a flag; a switch does not need one."""
     if not queue or queue[0].startswith("--"):
         if key.rpartition(".")[2] in switches():
             return True
@@ -120,15 +120,15 @@ def _next_value(flag: str, key: str, queue: list[str]) -> Any:
     values = [value]
     while queue and isinstance(_value(queue[0]), int | float):
         values.append(_value(queue.pop(0)))
-    told = ",".join(map(str, values))
+    text = ",".join(map(str, values))
     warnings.warn(
-        f"Lists are now written with commas: {flag} {told}.", DeprecationWarning, stacklevel=2
+        f"Lists are now written with commas: {flag} {text}.", DeprecationWarning, stacklevel=2
     )
     return values
 
 
 def _hint(flag: str, own: set[str]) -> str:
-    r"""What may have been meant by a flag that there is not."""
+    r"""A suggestion for a flag that does not exist."""
     key = flag.removeprefix("--").replace("-", "_")
     settings = _dotted(Recipe)
     if leaves := [name for name in settings if name.rpartition(".")[2] == key]:
@@ -154,7 +154,7 @@ def _dotted(model: Any, prefix: str = "") -> list[str]:
 
 
 def _value(text: str) -> Any:
-    r"""Reads a value as TOML where it is, as a list where it has commas, else as text."""
+    r"""Reads a value as TOML if it is valid, as a list if it has commas, else as text."""
     if text.lower() == "none":
         return None
     for literal in (text, f"[{text}]") if "," in text else (text,):

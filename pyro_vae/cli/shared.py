@@ -1,4 +1,4 @@
-r"""What commands share: their flags, the run and the rows that they are about."""
+r"""Flags that commands share, and the run and rows that they work on."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Device = Annotated[str, arg(help="auto, cpu, cuda or cuda:N.")]
 DataDir = Annotated[
-    Path | None, arg(help="Where data sets lie (default: $PYRO_VAE_DATA, then a cache).")
+    Path | None, arg(help="Folder of data sets (default: $PYRO_VAE_DATA, then a cache).")
 ]
 SplitName = Literal["train", "valid", "test", "all"]
 
@@ -25,7 +25,7 @@ class Command:
     r"""A command: its fields are flags, its docstring is help, calling it runs it."""
 
     takes_settings: ClassVar[bool] = False
-    """Whether it also takes the settings of a recipe as flags, in a call's argument."""
+    """Whether it also takes the settings of a recipe as flags, which are passed to the call."""
 
 
 @dataclass(kw_only=True)
@@ -35,7 +35,7 @@ class OnRun(Command):
     device: Device = "auto"
 
     def opened(self) -> RunFolder:
-        r"""The run, unless the command would write over its data, or over those asked for."""
+        r"""The run, unless the command would overwrite its data or those of --data."""
         run = RunFolder.open(self.run)
         sources = [getattr(run.recipe.data, "path", None), getattr(self, "data", None)]
         check_spares(getattr(self, "out", None), *(s for s in sources if s is not None))
@@ -45,11 +45,11 @@ class OnRun(Command):
 @dataclass(kw_only=True)
 class OnRows(OnRun):
     split: SplitName = "test"
-    """Which rows."""
+    """The split to use."""
     data_dir: DataDir = None
 
     def rows(self, run: RunFolder, vae: Any) -> "tuple[Split, str, str]":
-        r"""The rows asked for, and what data and split are called."""
+        r"""The selected rows, and the names of data and split."""
         from ..checks import take
 
         data = getattr(self, "data", None)
@@ -67,7 +67,7 @@ class OnRows(OnRun):
             return split
         if self.split != "train" or data is not None:
             raise ValueError(
-                f"Expected training data, for which alone {guide_name(vae)} has parameters; got "
+                f"Expected training data, as {guide_name(vae)} has no parameters for others; got "
                 f"{self.split} data. Use --split train."
             )
         return split.knowing(index=torch.arange(len(split)))
@@ -76,9 +76,9 @@ class OnRows(OnRun):
 @dataclass(kw_only=True)
 class OnAnyRows(OnRows):
     split: SplitName = "test"
-    """Which rows; a file without splits is taken whole."""
+    """The split to use; all rows of a file without splits."""
     data: str | None = None
-    """A data set by name, or a file; the run's own data otherwise."""
+    """A data set by name, or a file; by default the run's own data."""
 
 
 @dataclass(kw_only=True)
@@ -89,7 +89,7 @@ class OnRecipe(Command):
     """A name from `pyro-vae list`, or a TOML file. Settings are flags, as in `train`."""
 
     def declared(self, flags: dict[str, Any]) -> Recipe:
-        r"""The recipe with the settings of flags."""
+        r"""The recipe with the settings from flags."""
         return validate(override(read_recipe(self.recipe), flags))
 
     def built(self, flags: dict[str, Any], data_dir: Path | None) -> "tuple[Recipe, Any, Split]":
@@ -103,7 +103,7 @@ class OnRecipe(Command):
 
 
 def keys_of(split: "Split") -> dict[str, Any]:
-    r"""What joins metrics of data with the user's file: row numbers, and labels by name."""
+    r"""Columns for joining metrics with the user's file: row numbers, labels and their names."""
     import numpy as np
 
     keys: dict[str, Any] = {"rows": split.row_numbers.cpu().numpy()}

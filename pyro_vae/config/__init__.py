@@ -1,6 +1,6 @@
-r"""Every choice by name, with its options and their meaning. Torch-free.  (layer 0)
+r"""Every choice by name, with its options and their meaning; without torch.  (layer 0)
 
-Recipes, the command line and the contract tests all read this one registry.
+Recipes, the command line and the contract tests all read this registry.
 """
 
 from .data import CIFAR10 as CIFAR10

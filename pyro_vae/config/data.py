@@ -1,4 +1,4 @@
-r"""Data sets, by name."""
+r"""Data sets by name."""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -21,7 +21,7 @@ def _words(value: object) -> object:
 
 def _rows(value: float) -> float:
     if value > 1 and value != int(value):
-        raise ValueError("Expected a whole number of rows, or a share below 1.")
+        raise ValueError("Expected a whole number of rows, or a fraction below 1.")
     return value
 
 
@@ -39,22 +39,23 @@ Some = Annotated[Names, Field(min_length=1)]
 
 
 class DataKind(Kind):
-    """`target` is a function from this kind and a place to look to a `pyro_vae.data.Dataset`."""
+    """`target` is a function that takes this kind and a folder, and returns a
+    `pyro_vae.data.Dataset`."""
 
     binarize: Literal["no", "dynamic", "fixed", "threshold"] = "no"
-    """Grey pixels become bits: anew at every visit (test bits once), drawn once, or x > 1/2."""
+    """Grey pixels become bits: drawn at every visit (test bits once), drawn once, or x > 1/2."""
     range: Literal["unit", "levels"] = "unit"
-    """Grey levels 0..n are divided by n, or kept as whole numbers."""
+    """Grey levels 0..n are divided by n, or stay whole numbers."""
     standardize: bool = False
-    """Networks see x - mean over standard deviation of the training data, element by element, and
-    densities of real numbers are scaled back: figures and outputs are those of x itself."""
+    """Networks see (x - mean) / sd of the training data, element by element, and densities of real
+    numbers are scaled back, so that metrics and outputs are those of x itself."""
     seed: NonNegativeInt = 0
     """Seeds random splits and bits that are drawn once."""
     known: dict[Known, Some] = {}  # noqa: RUF012
-    """What model and guide take besides x, by name: the label ("label"), or columns of a table,
-    which then are not in x."""
+    """Additional inputs of model and guide, by name: the label ("label"), or columns of a table,
+    which are then not in x."""
     num_labels: PositiveInt | None = None
-    """How many training data keep their label, evenly over classes; all by default."""
+    """Number of training data that keep their label, evenly over classes; by default all."""
 
     @model_validator(mode="after")
     def _labels(self) -> Self:
@@ -68,12 +69,12 @@ class DataKind(Kind):
 
 
 class HeldOut(DataKind):
-    """Sets that come as one piece: rows are shuffled by `seed`, then cut."""
+    """Data without given splits: rows are shuffled by `seed`, then split."""
 
     valid: Share = 0.1
     """Rows for validation: a number, or a fraction below 1."""
     test: Share = 0.1
-    """Rows for the test: a number, or a fraction below 1."""
+    """Rows for testing: a number, or a fraction below 1."""
 
 
 class Digits(HeldOut):
@@ -95,17 +96,17 @@ class MNIST(DataKind):
     kind: Literal["mnist"] = "mnist"
     binarize: Literal["no", "dynamic", "fixed", "threshold"] = "dynamic"
     valid: NonNegativeInt = 10_000
-    """The last rows of the training set, kept for validation."""
+    """The last rows of the training set, used for validation."""
 
 
 class FashionMNIST(DataKind):
-    """70,000 pictures of clothes, 28x28 grey pixels."""
+    """70,000 images of clothes, 28x28 grey pixels."""
 
     target = "pyro_vae.data.sets.fashion_mnist"
 
     kind: Literal["fashion-mnist"] = "fashion-mnist"
     valid: NonNegativeInt = 10_000
-    """The last rows of the training set, kept for validation."""
+    """The last rows of the training set, used for validation."""
 
 
 class StaticMNIST(DataKind):
@@ -124,7 +125,7 @@ class Omniglot(DataKind):
     kind: Literal["omniglot"] = "omniglot"
     binarize: Literal["no", "dynamic", "fixed", "threshold"] = "dynamic"
     valid: Share = 0.1
-    """Rows of the background set kept for validation: a number, or a fraction below 1."""
+    """Rows of the background set for validation: a number, or a fraction below 1."""
 
 
 class FreyFaces(HeldOut):
@@ -144,7 +145,7 @@ class CIFAR10(DataKind):
 
     kind: Literal["cifar10"] = "cifar10"
     valid: NonNegativeInt = 5_000
-    """The last rows of the training set, kept for validation."""
+    """The last rows of the training set, used for validation."""
 
 
 class CelebA(DataKind):
@@ -156,7 +157,7 @@ class CelebA(DataKind):
 
 
 class File(HeldOut):
-    """One's own data: .npy, .npz, a table (CSV, parquet), IDX (.gz), or a folder of pictures."""
+    """Your own data: .npy, .npz, a table (CSV, parquet), IDX (.gz), or a folder of images."""
 
     target = "pyro_vae.data.files.read_file"
 
@@ -164,30 +165,30 @@ class File(HeldOut):
     path: Path
     """The file or folder."""
     range: Literal["auto", "unit", "levels"] = "auto"  # type: ignore[assignment]
-    """Grey levels 0..n are divided by n, or kept as whole numbers; auto divides those of pictures
-    and of eight bits."""
+    """Grey levels 0..n are divided by n, or stay whole numbers; auto divides those of images and
+    of eight bits."""
     array: str | None = None
-    """Of an archive .npz: the array that holds the data."""
+    """For an archive .npz: the array with the data."""
     header: Literal["auto", "yes", "no"] = "auto"
-    """Of a table: whether its first line names the columns."""
+    """For a table: whether its first line names the columns."""
     label: Name = "auto"
-    """The column of the labels, or none; auto takes one called label, class, target or y."""
+    """The column of the labels, or none; auto uses one called label, class, target or y."""
     index: Name = "auto"
     """The column that numbers the rows and is left out, or none; auto finds it."""
     drop: Names = ()
     """Columns to leave out."""
     categories: Names = ()
-    """Columns of categories, whatever their values look like."""
+    """Columns to treat as categories, whatever their values look like."""
     holes: Names = ()
-    """Words and numbers for missing values, besides empty cells and the usual words."""
+    """Words and numbers for missing values, in addition to empty cells and the usual words."""
     usual_holes: bool = True
     """Whether NA, NaN, ?, null and none are words for missing values."""
     separator: str = "auto"
     """What separates columns."""
     decimal: Literal["auto", ".", ",", "1,000"] = "auto"
-    """The decimal mark; 1,000 where commas group digits."""
+    """The decimal mark; 1,000 if commas group digits."""
     encoding: str = "auto"
-    """Of text, such as cp1252; auto takes UTF-8 and UTF-16 where it is that."""
+    """Of text, such as cp1252; auto detects UTF-8 and UTF-16, and otherwise uses cp1252."""
 
 
 Data = Annotated[

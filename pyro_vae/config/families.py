@@ -1,7 +1,7 @@
-r"""Priors, likelihoods and posteriors by name: settings made from what the classes say.
+r"""Priors, likelihoods and posteriors by name: settings derived from the classes.
 
 ``families.json`` is written by ``make registry`` from signatures and docstrings of the classes.
-Another package registers families of its own by entry points in the groups ``pyro_vae.prior``,
+Another package registers its own families by entry points in the groups ``pyro_vae.prior``,
 ``pyro_vae.likelihood`` and ``pyro_vae.posterior``, each of which is a class.
 """
 
@@ -10,14 +10,7 @@ from importlib import resources
 from importlib.metadata import entry_points
 from typing import Annotated, Any, Literal, Union
 
-from pydantic import (
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-)
+from pydantic import BeforeValidator, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from .kinds import Kind, LikelihoodKind, PosteriorKind, PriorKind, Settings, Sizes
 
@@ -41,10 +34,10 @@ BASES: dict[str, type[Kind]] = {
 
 
 def _entries() -> dict[str, dict[str, Any]]:
-    """What families say of themselves, by role and name: ours, then those of other packages.
+    """Descriptions of families by role and name: ours, then those of other packages.
 
     Raises:
-        ValueError: A package registers a name that is taken, or a class that recipes cannot build.
+        ValueError: A package registers a name in use, or a class that recipes cannot build.
     """
     text = resources.files("pyro_vae").joinpath("config/families.json").read_text("utf-8")
     found: dict[str, dict[str, Any]] = json.loads(text)
@@ -53,9 +46,9 @@ def _entries() -> dict[str, dict[str, Any]]:
             entry = None if point.name in found[role] else point.load().entry()
             if entry is None:
                 raise ValueError(
-                    f"Expected a new name and a family whose options have defaults that recipes "
-                    f"can say; got {point.name!r} of the package that registers {point.value} as "
-                    f"pyro_vae.{role}."
+                    f"Expected a new name and a family whose options have defaults that a recipe "
+                    f"can hold; got {point.name!r} from the package that registers {point.value} "
+                    f"as pyro_vae.{role}."
                 )
             found[role][point.name] = entry
     return found
@@ -109,9 +102,9 @@ class Part(Settings):
     """Columns of a table and their likelihood."""
 
     columns: tuple[NonNegativeInt | str, ...]
-    """The columns, by name or by number from 0; those of all parts together are all, each once."""
+    """The columns, by name or by number from 0; every column belongs to exactly one part."""
     likelihood: ElementLikelihood
-    """Their likelihood, with a decoder of its own."""
+    """Their likelihood, with its own decoder."""
 
 
 FAMILIES: dict[str, dict[str, type[Kind]]] = {

@@ -1,7 +1,7 @@
-r"""What a kind is, and networks by name.
+r"""Kinds, and networks by name.
 
-A *kind* is a name such as ``"vamp"`` with the options of the class that it stands for; the class
-itself is named by its dotted path and imported only when it is built.
+A *kind* is a name such as ``"vamp"`` with the options of the class that it stands for. The class
+is named by its dotted path and imported only when it is built.
 """
 
 from typing import Annotated, ClassVar, Literal
@@ -24,7 +24,7 @@ class Settings(BaseModel):
     @field_validator("*", mode="after")
     @classmethod
     def _within_range(cls, value: object) -> object:
-        """Numbers that single precision and 64 bits hold."""
+        """Refuses numbers beyond single precision or 64 bits."""
         bound = 1e30 if isinstance(value, float) else 2**63
         if isinstance(value, float | int) and abs(value) >= bound:
             raise ValueError(f"expected a number below {bound:g}")
@@ -35,9 +35,9 @@ class Kind(Settings):
     target: ClassVar[str]
     """The dotted path of the class that this kind builds."""
     support: ClassVar[str] = ""
-    """Where its variable lies, in words."""
+    """The support of its variable, in words."""
     advice: ClassVar[str] = ""
-    """When to take it, in one line."""
+    """When to use it, in one line."""
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(lambda v: (v,) if isinstance(v, str) else v)]
@@ -86,13 +86,13 @@ Network = Annotated[MLP | Conv, Field(discriminator="kind")]
 
 class PriorKind(Kind):
     latent_dim: Size | None = None
-    """Number of latent features of this site; that of the recipe by default."""
+    """Number of latent features of this site; by default that of the recipe."""
 
 
 class FactorKind(Kind):
     given: Names | None = None
-    """Sites before it and data that it is given; by default a likelihood all latent variables, a
-    posterior x."""
+    """Earlier sites and data that it depends on; by default all latent variables for a likelihood,
+    x for a posterior."""
 
 
 class LikelihoodKind(FactorKind):
@@ -106,12 +106,11 @@ class PosteriorKind(FactorKind):
     encoder: Network = MLP()
     """The network from x to the parameters of q(z | x)."""
     latent_dim: Size | None = None
-    """Number of latent features where this is a conditional prior; that of the recipe by
-    default."""
+    """Number of latent features if this is a conditional prior; by default that of the recipe."""
 
 
 class Net(FactorKind):
-    """A node without noise: a network, whose output other factors are given."""
+    """A deterministic node: a network whose output is an input of other factors."""
 
     target = "pyro_vae.base.Net"
 
@@ -119,4 +118,4 @@ class Net(FactorKind):
     net: Network = MLP()
     """The network."""
     latent_dim: Size
-    """How many numbers it returns."""
+    """Size of its output."""

@@ -1,4 +1,4 @@
-r"""One sentence for every setting that is wrong."""
+r"""One message for every setting that is wrong."""
 
 import difflib
 from collections.abc import Mapping
@@ -32,9 +32,9 @@ def line_of(details: Any, model: type[Settings], values: Mapping[str, Any]) -> s
             return f"{key}: no such setting{_hint(path, fields)}."
         case "missing":
             about = fields[path[-1]].description if path[-1] in fields else None
-            told = f" {' '.join(about.split())}" if about else ""
-            return f"{key}: this setting has no default; give it a value.{told}"
-        case "value_error" if isinstance(got, dict):  # of a table as a whole
+            help_text = f" {' '.join(about.split())}" if about else ""
+            return f"{key}: this setting has no default; set a value.{help_text}"
+        case "value_error" if isinstance(got, dict):  # for a whole table
             return f"{key}: {details['ctx']['error']}.".removeprefix(": ")
         case "value_error":
             return f"{key}: {details['ctx']['error']}; got {got!r}."
@@ -54,7 +54,7 @@ def line_of(details: Any, model: type[Settings], values: Mapping[str, Any]) -> s
 
 
 def _hint(path: list[str], fields: Mapping[str, Any]) -> str:
-    """What may have been meant by a setting that its place does not have."""
+    """A suggestion for a setting that does not exist in this place."""
     if near := suggestion(path[-1], fields):
         return near
     choice = choice_of(path[:-1])

@@ -1,4 +1,4 @@
-r"""From TOML and flags to checked settings, and back."""
+r"""From TOML and flags to validated settings."""
 
 import os
 import tomllib
@@ -38,7 +38,7 @@ def read_recipe(name: str | os.PathLike[str]) -> dict[str, Any]:
         )
     if path.suffix.lower() in DATA:
         raise ValueError(
-            f"Expected a recipe; got {path}, a file of data. For a table, write table --data.path "
+            f"Expected a recipe; got {path}, a data file. For a table, write table --data.path "
             f"{path}."
         )
     if path.stat().st_size > MAX_RECIPE_BYTES:
@@ -55,12 +55,12 @@ def override(
 ) -> dict[str, Any]:
     """Returns `values` with dotted keys replaced, as in ``{"prior.kind": "vamp"}``.
 
-    A new kind starts from its own defaults. Networks inside stay, as their kind does not change.
+    A new kind starts from its own defaults, but keeps its networks, whose kind does not change.
 
     Arguments:
         values: A recipe, not yet validated.
         flags: Settings by dotted key.
-        said: Gets a line for every setting that a new kind does not take over.
+        said: Receives a line for each change of kind that drops settings.
 
     Example:
         >>> vamp = {"prior": {"kind": "vamp", "num_components": 9}}
@@ -77,52 +77,52 @@ def override(
                 raise ValueError(f"Unknown key {dotted!r}: {parent!r} is a value, not a table.")
         known = REGISTRY.get(choice_of(parents), {})
         if key == "kind" and (new := known.get(str(flags[dotted]).replace("_", "-"))):
-            told = _start_anew(table, new)
-            if told and said is not None:
+            dropped = _change_kind(table, new)
+            if dropped and said is not None:
                 where = ".".join(parents)
-                said.append(f"{where}.kind is now {flags[dotted]}; left behind: {', '.join(told)}")
+                said.append(f"{where}.kind is now {flags[dotted]}; dropped: {', '.join(dropped)}")
         elif known and not table and parents in (["prior"], ["posterior"]):
             table["kind"] = Recipe.model_fields[parents[0]].default.kind
         table[key] = flags[dotted]
     return result
 
 
-def _start_anew(table: dict[str, Any], new: type[Kind]) -> list[str]:
-    """Takes out the settings of another kind; networks stay where the new kind has such."""
+def _change_kind(table: dict[str, Any], new: type[Kind]) -> list[str]:
+    """Removes the settings of another kind, except networks that the new kind has too."""
     if str(table.get("kind", "")).replace("_", "-") == new.model_fields["kind"].default:
         return []
-    told = []
+    dropped = []
     for name, value in list(table.items()):
         if isinstance(value, dict) and name in new.model_fields:
             continue
         del table[name]
         if name != "kind":
-            told.append(name)
-    return told
+            dropped.append(name)
+    return dropped
 
 
 def validate(values: Mapping[str, Any], model: type[Settings] = Recipe) -> Any:
     """Returns the settings in `values`.
 
     Raises:
-        ValueError: With one line for every value that is wrong, naming key and remedy.
+        ValueError: With one line per wrong value, naming key and remedy.
     """
     try:
         values = _copy(values)
         return model.model_validate(values)
     except RecursionError:
         raise ValueError(
-            "Expected settings in a few tables; got thousands inside each other."
+            "Expected settings in a few tables; got thousands of nested ones."
         ) from None
     except ValidationError as error:
         lines = [line_of(details, model, values) for details in error.errors()]
-        first = {line.partition(": ")[0]: line for line in reversed(lines)}  # one for a setting
+        first = {line.partition(": ")[0]: line for line in reversed(lines)}  # one per setting
         kept = [line for line in dict.fromkeys(lines) if line in first.values()]
         raise ValueError("\n".join(kept)) from None
 
 
 def _copy(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Copies nested tables, reading `-` and `_` alike in keys and kinds."""
+    """Copies nested tables, treating `-` and `_` as equal in keys and kinds."""
     result = {}
     for key, value in values.items():
         key = key.replace("-", "_")

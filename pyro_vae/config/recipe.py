@@ -1,4 +1,4 @@
-r"""A recipe: a declared VAE, its data and its training."""
+r"""A recipe declares a VAE, its data and its training."""
 
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -57,33 +57,33 @@ class Train(Settings):
     epochs: PositiveInt = 40
     """Passes over the training data."""
     batch_size: PositiveInt = 100
-    """Data in a step."""
+    """Data per step."""
     optimizer: str = "Adam"
     """Any optimizer of torch.optim, by name."""
     lr: PositiveFloat = 1e-3
-    """Learning rate, at its highest."""
+    """The peak learning rate."""
     optimizer_options: dict[str, float | bool | tuple[float, ...]] = Field(default_factory=dict)
-    """Further arguments of the optimizer, such as weight_decay."""
+    """Other arguments of the optimizer, such as weight_decay."""
     schedule: Literal["constant", "cosine"] = "constant"
-    """The learning rate stays, or falls to zero along a half cosine."""
+    """The learning rate stays constant, or falls to zero along a half cosine."""
     warmup_epochs: NonNegativeFloat = 0.0
     """Epochs in which the learning rate rises linearly from zero."""
     cooldown_epochs: NonNegativeFloat = 0.0
-    """Last epochs, in which the learning rate falls linearly to zero."""
+    """Final epochs in which the learning rate falls linearly to zero."""
     clip_norm: PositiveFloat | None = None
-    """Gradients longer than this are shortened to it."""
+    """Gradients with a larger norm are scaled down to it."""
     kl_weight: NonNegativeFloat = 1.0
     """The weight of the KL term (beta); 1 is the ELBO."""
     kl_warmup_epochs: NonNegativeFloat = 0.0
     """Epochs in which the weight of the KL term rises linearly from zero."""
     kl_cycles: PositiveInt = 1
-    """Times it does so, each time rising half of a cycle; the cycles fill kl_warmup_epochs."""
+    """Number of such rises, each over half a cycle; the cycles fill kl_warmup_epochs."""
     free_bits: NonNegativeFloat = 0.0
-    """Nats below which the KL term of a latent feature costs nothing."""
+    """Nats below which the KL term of a latent feature is not penalized."""
     free_bits_per: Literal["feature", "site"] = "feature"
-    """What has these nats free: each latent feature, or each latent site."""
+    """Whether free_bits applies to each latent feature or to each latent site."""
     capacity: NonNegativeFloat | None = None
-    """Nats that the KL term is drawn to, instead of to zero, with kl_weight as the force."""
+    """Target of the KL term in nats, instead of zero; kl_weight penalizes the distance to it."""
     capacity_epochs: NonNegativeFloat = 0.0
     """Epochs in which the capacity rises linearly from zero."""
     estimator: Estimator = "auto"
@@ -95,37 +95,37 @@ class Train(Settings):
     supervision: NonNegativeFloat = 0.0
     """The weight of log q(y | x) where y is known, for enumeration."""
     final_temperature: PositiveFloat | None = None
-    """Where the temperature of relaxed families ends."""
+    """Final temperature of relaxed families."""
     temperature_epochs: NonNegativeFloat = 0.0
-    """Epochs in which it falls geometrically to there."""
+    """Epochs in which the temperature falls geometrically to it."""
     kl: Literal["closed-form", "sampled"] = "closed-form"
-    """The KL term: exact where a closed form is known, or from the samples of z."""
+    """The KL term: exact if a closed form is known, or from the samples of z."""
     num_particles: PositiveInt = 1
-    """Samples of z per datum in a step."""
+    """Samples of z per datum and step."""
     patience: PositiveInt | None = None
     """Stops after this many epochs without a better validation ELBO, and keeps the best epoch."""
     max_bad_steps: PositiveInt = 10
     """Stops after this many consecutive steps whose loss or gradient is not finite."""
     skip_checks: bool = False
-    """Trains on data outside of the likelihood's support, too: figures are then no densities."""
+    """Trains on data outside the likelihood's support, too: metrics are then not densities."""
     compile: Literal["auto", "yes", "no"] = "auto"
-    """Steps run as one compiled graph; auto does so if there are 10,000 or more."""
+    """Whether steps run as one compiled graph; auto does so for 10,000 steps or more."""
     precision: Literal["float32", "float64", "tf32", "bfloat16"] = "float32"
-    """float64: model and data in double precision. Of matrix products alone: tf32 on a GPU,
-    bfloat16 by autocast, evaluation then is float32."""
+    """float64: model and data in double precision. Only for matrix products: tf32 on a GPU,
+    bfloat16 by autocast; evaluation then is float32."""
     checkpoint_steps: PositiveInt | None = None
-    """Steps between checkpoints, besides those after epochs, at most one a second."""
+    """Steps between checkpoints within an epoch, at most one per second."""
 
 
 class Recipe(Settings):
-    """A declared VAE, its data and its training."""
+    """The declaration of a VAE, its data and its training."""
 
     name: Annotated[str, AfterValidator(_name)] = "recipe"
-    """What the recipe is called."""
+    """The name of the recipe."""
     seed: NonNegativeInt = 0
     """Seeds the parameters, the order of the data and the noise."""
     device: Annotated[str, BeforeValidator(_device)] = "auto"
-    """auto, cpu, cuda or cuda:N; auto takes a GPU where there is one."""
+    """auto, cpu, cuda or cuda:N; auto uses a GPU if there is one."""
     latent_dim: Size = 16
     """Number of latent features."""
     data: Data

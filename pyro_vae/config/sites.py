@@ -1,4 +1,4 @@
-r"""Products of factors in a recipe: a table with a kind is one, a table of tables is a product."""
+r"""Products of factors in a recipe: a table with a kind is a factor, nested tables a product."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Union, get_args
@@ -9,7 +9,7 @@ from .families import Likelihood, Posterior, Prior
 from .kinds import Kind, Net
 
 ROLES = {"prior": "z", "likelihood": "x", "posterior": "z"}
-r"""The parts of a model, and the site that a single factor is."""
+r"""The parts of a model, and the site of a single factor."""
 
 
 def _with_nets(choice: Any) -> Any:
@@ -52,16 +52,16 @@ def sites_of(part: Any, role: str) -> dict[str, Any]:
 
 
 def is_plain(recipe: Any) -> bool:
-    r"""Whether a recipe declares one factor of each role, given what its role is given."""
+    r"""Whether a recipe declares one factor for each role, with the default dependencies."""
     parts = [getattr(recipe, role) for role in ROLES]
     return not any(isinstance(p, Mapping) or getattr(p, "given", None) for p in parts)
 
 
 def check_sites(recipe: Any) -> None:
-    r"""Makes sure that factors are given what is there, and that every latent site has one.
+    r"""Checks that factors depend on what exists, and that every latent site has a factor.
 
     Raises:
-        ValueError: Naming the factor, and what it may be given.
+        ValueError: They do not; the message names the factor and what it may depend on.
     """
     data = [*recipe.data.known]
     parts = {role: sites_of(getattr(recipe, role), role) for role in ROLES}
@@ -83,7 +83,7 @@ def check_sites(recipe: Any) -> None:
             for parent in getattr(kind, "given", None) or defaults[role]:
                 if parent not in there:
                     raise ValueError(
-                        f"{where}.given: expected sites before it or data "
+                        f"{where}.given: expected earlier sites or data "
                         f"({', '.join(dict.fromkeys(there)) or 'none'}); got {parent!r}"
                     )
             there.append(name)
@@ -99,6 +99,6 @@ def check_sites(recipe: Any) -> None:
         )
     if strange := [name for name in guided if name not in latent]:
         raise ValueError(
-            f"posterior: expected factors of the latent sites {', '.join(latent)}; got "
-            f"{', '.join(strange)} besides"
+            f"posterior: expected factors of the latent sites {', '.join(latent)}; also got "
+            f"{', '.join(strange)}"
         )

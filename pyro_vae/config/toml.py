@@ -10,11 +10,11 @@ CONTROL = r"[\x00-\x1f\x7f]"
 
 
 def to_toml(settings: Settings, optional: bool = False) -> str:
-    """Returns `settings` as TOML that :func:`read_recipe` and :func:`validate` turn back.
+    """Returns `settings` as TOML that :func:`read_recipe` and :func:`validate` read back.
 
     Arguments:
         settings: The settings.
-        optional: Whether settings without a value are there, too, as comments.
+        optional: Whether settings without a value are included as comments.
 
     Example:
         >>> from pyro_vae.config import REGISTRY

@@ -1,9 +1,9 @@
-r"""Data: from files to x on the device.  (layer 0)
+r"""Data, from files to `x` on the device.  (layer 0)
 
-A :class:`Split` stores data small and makes `x` of the rows that are visited; a :class:`Dataset`
-is the splits of a set that is known by name (:func:`digits`, :func:`mnist`, ...), read from a file
-(:func:`load`) or from a DataFrame (:func:`from_dataframe`). What is in memory becomes a split by
-:func:`as_split`.
+A :class:`Split` stores data compactly and computes `x` for the rows that are visited. A
+:class:`Dataset` holds the splits of a data set that has a name (:func:`digits`, :func:`mnist`,
+...), of a file (:func:`load`) or of a DataFrame (:func:`from_dataframe`). :func:`as_split` makes a
+split from data in memory.
 """
 
 from .checks import check as check

@@ -1,4 +1,4 @@
-r"""Arrays in files: .npy, .npz of any names, IDX. Headers are checked, nothing is executed."""
+r"""Arrays in files: .npy, .npz with any names, IDX. Headers are checked, nothing is executed."""
 
 import gzip
 import re
@@ -26,7 +26,7 @@ IDX_TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 
 
 def read_npy(path: Path) -> np.ndarray:
-    r"""Reads an array; one above 1 GiB is mapped into memory and read by rows."""
+    r"""Reads an array; one above 1 GiB is mapped into memory and read row by row."""
     try:
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError, SyntaxError) as error:
@@ -35,26 +35,26 @@ def read_npy(path: Path) -> np.ndarray:
 
 
 def read_npz(path: Path, config: File) -> Content:
-    r"""Reads data and labels from an archive, as one piece or by split, whatever their names say.
+    r"""Reads data and labels from an archive, in one piece or by split, as the names imply.
 
     Names are read as a split (train, val, test), a role (x, images, data; y, labels) or both, in
-    any order: ``x``, ``x_train``, ``testImages``, ``train_labels``.
+    either order: ``x``, ``x_train``, ``testImages``, ``train_labels``.
 
     Raises:
-        ValueError: The archive is damaged, or its names leave open what the data are.
+        ValueError: The archive is damaged, or its names do not tell which array is the data.
     """
     arrays = _members(path)
     if not arrays:
         raise ValueError(f"Expected an array x in {path}; got none.")
     if {"format", "shape", "data"} <= {*arrays}:
-        return Content({"": _sparse(arrays, path)}, facts=["a sparse matrix is made dense"])
-    told = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
-    remedy = f"Say which by --data.array; the arrays are {told}."
+        return Content({"": _sparse(arrays, path)}, facts=["the sparse matrix is made dense"])
+    listing = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+    remedy = f"Choose one with --data.array; the arrays are {listing}."
     x: dict[str, str] = {}
     y: dict[str, str] = {}
     others = []
     if config.label not in ("auto", "none", *arrays):
-        raise ValueError(f"Expected an array of labels {config.label!r} in {path}; got {told}.")
+        raise ValueError(f"Expected an array of labels {config.label!r} in {path}; got {listing}.")
     for name in arrays:
         split, role = _meaning(name)
         if config.label != "auto" and role == "y":
@@ -81,7 +81,7 @@ def read_npz(path: Path, config: File) -> Content:
     if "" in x and len(x) > 1:
         if "train" in x:
             raise ValueError(
-                f"Expected data as one piece or by split in {path}; got both. {remedy}"
+                f"Expected data in one piece or by split in {path}; got both. {remedy}"
             )
         x["train"] = x.pop("")
         y |= {"train": y.pop("")} if "" in y else {}
@@ -132,7 +132,7 @@ def _npy(file: Any, size: int) -> np.ndarray:
 
 
 def _meaning(name: str) -> tuple[str, str | None]:
-    r"""The split and the role that the name of an array tells.
+    r"""The split and the role that the name of an array implies.
 
     Example:
         >>> _meaning("x_train"), _meaning("testLabels"), _meaning("val"), _meaning("counts")
@@ -149,7 +149,7 @@ def _meaning(name: str) -> tuple[str, str | None]:
 
 
 def _parts(word: str) -> tuple[str, ...]:
-    r"""A word such as "xtrain" in its two parts."""
+    r"""The two parts of a word such as "xtrain"."""
     for split in SPLITS:
         for role in (word.removeprefix(split), word.removesuffix(split)):
             if role != word and role in (*X, *LABELS):
@@ -170,7 +170,7 @@ def _is_index(array: np.ndarray) -> bool:
 def _codes(
     labels: Mapping[str, np.ndarray], path: Path, facts: list[str]
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    r"""Labels of shape `(N,)`: text as codes of its sorted names, one-hot rows as their places."""
+    r"""Labels of shape `(N,)`: text as codes of the sorted names, one-hot rows as positions."""
     found: dict[str, np.ndarray] = {}
     for split, array in labels.items():
         if array.ndim == 2 and array.shape[1] == 1:
@@ -179,7 +179,7 @@ def _codes(
             hot = np.isin(array, (0, 1)).all() and (array.sum(1) == 1).all()
             if hot:
                 array = array.argmax(1)
-                facts.append("one-hot labels become classes")
+                facts.append("one-hot labels are converted to classes")
         if array.ndim != 1:
             facts.append(f"labels of shape {array.shape} are not used")
             return {}, ()
@@ -213,7 +213,7 @@ def _sparse(arrays: Mapping[str, np.ndarray], path: Path) -> np.ndarray:
 
     size = int(np.prod(arrays["shape"].astype(float))) * arrays["data"].dtype.itemsize
     if size > MAX_BYTES:
-        raise ValueError(f"Expected a matrix that is below 8 GB when dense in {path}; got {size}.")
+        raise ValueError(f"Expected a matrix below 8 GB when dense in {path}; got {size} bytes.")
     try:
         return sparse.load_npz(path).toarray()
     except (ValueError, NotImplementedError, KeyError, IndexError) as error:
@@ -235,5 +235,5 @@ def read_idx(path: Path) -> np.ndarray:
     except (struct.error, KeyError, EOFError, OSError, zlib.error, ValueError) as error:
         raise ValueError(f"Expected an IDX file in {path}; got {error!s}.") from None
     if len(body) != size:
-        raise ValueError(f"Expected {size} bytes of data in {path}; got another number.")
+        raise ValueError(f"Expected {size} bytes of data in {path}; got a different number.")
     return np.frombuffer(body, dtype).reshape(shape).astype(dtype.newbyteorder("="))

@@ -1,4 +1,4 @@
-r"""What people hold in memory, as one plain array of numbers and labels."""
+r"""Data in memory, as one plain array of numbers and labels."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -15,7 +15,7 @@ WIDER = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: tor
 def plain(x: Any, source: str) -> tuple[Tensor | np.memmap, Tensor | None]:
     r"""Returns an array of numbers that torch can compute with, and labels where `x` has some.
 
-    Sparse arrays become dense, masked elements NaN; a memory-mapped array stays what it is.
+    Sparse arrays become dense and masked elements NaN; a memory-mapped array stays mapped.
 
     Raises:
         ValueError: `x` holds no numbers, or does not fit into memory.
@@ -48,13 +48,13 @@ def plain(x: Any, source: str) -> tuple[Tensor | np.memmap, Tensor | None]:
         x = [part.detach().cpu().numpy() if isinstance(part, Tensor) else part for part in x]
     try:
         array = np.asarray(x)
-    except ValueError:  # rows of several lengths
+    except ValueError:  # rows of different lengths
         array = np.empty(0, object)
     return torch.from_numpy(native(array, source)), None
 
 
 def native(array: np.ndarray, source: str) -> np.ndarray:
-    r"""Returns an array of numbers in a dtype, byte order and layout that torch knows.
+    r"""Returns an array of numbers in a dtype, byte order and layout that torch supports.
 
     Raises:
         ValueError: The array holds no numbers, or whole numbers beyond 64 bits.
@@ -64,8 +64,8 @@ def native(array: np.ndarray, source: str) -> np.ndarray:
     kind, size = array.dtype.kind, array.dtype.itemsize
     if kind not in "buif":
         raise ValueError(
-            f"Expected numbers in {source}; got an array of dtype {array.dtype}. Turn text and "
-            "dates into numbers first, and rows of several lengths into rows of one."
+            f"Expected numbers in {source}; got an array of dtype {array.dtype}. Convert text "
+            "and dates to numbers first, and rows of different lengths to rows of one length."
         )
     if kind == "u" and size > 1:
         if size == 8 and array.size and int(array.max()) > np.iinfo(np.int64).max:
@@ -85,8 +85,8 @@ def native(array: np.ndarray, source: str) -> np.ndarray:
 def _from_tensor(x: Tensor, source: str) -> Tensor:
     if x.is_complex() or x.is_quantized or x.is_nested:
         raise ValueError(
-            f"Expected real numbers in {source}; got a tensor of dtype {x.dtype}. Give real and "
-            "imaginary parts as features of their own."
+            f"Expected real numbers in {source}; got a tensor of dtype {x.dtype}. Pass the real "
+            "and imaginary parts as separate features."
         )
     if x.layout != torch.strided:
         _check_size(x.numel() * x.element_size(), source)
@@ -98,7 +98,7 @@ def _from_tensor(x: Tensor, source: str) -> Tensor:
 
 
 def _unmask(x: Any) -> np.ndarray:
-    r"""Masked elements as NaN; without any, the array as it is."""
+    r"""The array with NaN at masked elements; unchanged if there are none."""
     if not np.ma.is_masked(x):
         return np.asarray(x.data)
     real = x.dtype if x.dtype.kind == "f" else np.dtype(np.float64)
@@ -106,7 +106,7 @@ def _unmask(x: Any) -> np.ndarray:
 
 
 def _from_dataset(data: Any, source: str) -> tuple[Tensor, Tensor | None]:
-    r"""Gathers a Dataset; of a DataLoader, the rows of its Dataset in their order."""
+    r"""Gathers the rows of a Dataset in order; for a DataLoader, those of its Dataset."""
     if isinstance(data, DataLoader):
         own = data.collate_fn is not torch.utils.data.default_collate and data.batch_size
         if not own and not isinstance(data.dataset, IterableDataset):
@@ -122,12 +122,12 @@ def _from_dataset(data: Any, source: str) -> tuple[Tensor, Tensor | None]:
         elif hasattr(data, "__len__"):
             parts = _gather(map(data.__getitem__, range(count)), source, count)
         else:
-            raise ValueError("Expected a Dataset of a known length; got one without __len__.")
+            raise ValueError("Expected a Dataset with a known length; got one without __len__.")
         try:
             joined = [torch.stack([_as_tensor(part) for part in column]) for column in zip(*parts)]
         except RuntimeError as error:
             raise ValueError(
-                f"Expected data of one shape in {source}; got several ({error})."
+                f"Expected data of one shape in {source}; got several shapes ({error})."
             ) from None
     if not joined:
         raise ValueError(f"Expected at least one row in {source}; got none.")
@@ -143,7 +143,7 @@ def _gather(rows: Iterable[Any], source: str, count: int = 1) -> list[tuple[Any,
         if isinstance(row, dict):
             raise ValueError(
                 f"Expected rows x or (x, label) in {source}; got dictionaries with "
-                f"{', '.join(map(str, row))}. Give a Dataset of the tensors that x is made of."
+                f"{', '.join(map(str, row))}. Pass a Dataset with only the tensors that make up x."
             )
         parts = tuple(row) if isinstance(row, list | tuple) else (row,)
         held += _as_tensor(parts[0]).nbytes
@@ -165,7 +165,7 @@ def _check_size(count: int, source: str) -> None:
     if count > MAX_BYTES:
         raise ValueError(
             f"Expected {source} to fit into memory as a dense array; got {count / 1e9:.0f} GB. "
-            "Save it as .npy, which is read by rows, or take fewer columns."
+            "Save it as .npy, which is read row by row, or use fewer columns."
         )
 
 

@@ -1,4 +1,4 @@
-r"""Columns of a table before they are numbers: holes, numbers in text, categories."""
+r"""Columns of a table before they are numbers: missing values, numbers in text, categories."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -14,25 +14,25 @@ HOLES = ("", "na", "nan", "-nan", "n/a", "#n/a", "<na>", "?", "null", "none", "n
 PADDED = re.compile(r"^[+-]?0\d+$", re.ASCII | re.MULTILINE)
 ENDLESS = re.compile(r"^[+-]?\d{17,40}$", re.ASCII | re.MULTILINE)
 OTHER_CHARACTERS = re.compile(r"[^0-9eE+\-.\n]")
-WHOLE = 2**53  # below, double precision holds every whole number
-LONGEST = 1e19  # above, whole numbers are no identifiers but measured
+WHOLE = 2**53  # up to here, double precision holds every whole number
+LONGEST = 1e19  # above, whole numbers are measurements, not identifiers
 MOST_CATEGORIES = 1000
 FEW_CATEGORIES = 20
 
 
 class Cells(NamedTuple):
-    r"""A column before it is read: numbers (NaN in the holes), or text (None in the holes)."""
+    r"""A column before it is read: numbers (NaN where missing) or text (None where missing)."""
 
     name: str
     numbers: np.ndarray | None
     text: Sequence[str | None] = ()
     order: tuple[str, ...] = ()  # of categories, where the source has one
     note: str = ""
-    fault: str = ""  # why it can be no feature
+    fault: str = ""  # why it cannot be a feature
 
 
 class Holes:
-    r"""Words and numbers that stand for a missing value, and which of the user's were met."""
+    r"""Words and numbers that mark a missing value, and which of the user's have been seen."""
 
     def __init__(self, options: Any) -> None:
         self.own = {word.lower(): word for word in options.holes}
@@ -41,7 +41,7 @@ class Holes:
         self.met: set[str] = set()
 
     def has(self, cell: str, decimal: str = ".") -> bool:
-        r"""Whether a cell of text is a hole."""
+        r"""Whether a cell of text is a missing value."""
         word = cell.lower()
         if word in self.words:
             self.met |= {self.own[word]} if word in self.own else set()
@@ -53,7 +53,7 @@ class Holes:
         return True
 
     def to_nan(self, values: np.ndarray) -> np.ndarray:
-        r"""Numbers, with NaN where one stands for a missing value."""
+        r"""The numbers, with NaN where one marks a missing value."""
         there = np.isin(values, [*self.numbers]) if self.numbers else np.array(False)
         if not there.any():
             return values
@@ -62,13 +62,13 @@ class Holes:
         return np.where(there, np.nan, values.astype(real))
 
     def report(self, facts: list[str]) -> None:
-        r"""Says which of the user's words were met nowhere."""
+        r"""Reports which of the user's words do not occur."""
         if idle := [word for word in self.own.values() if word not in self.met]:
-            facts.append(f"holes: nothing is {', '.join(map(repr, idle))}")
+            facts.append(f"missing values: nothing is {', '.join(map(repr, idle))}")
 
 
 def distinct(names: Sequence[str], facts: list[str]) -> list[str]:
-    r"""Names of columns, each of which is there once."""
+    r"""The names of columns, made unique."""
     found: list[str] = []
     for name in names:
         count, free = 0, name
@@ -84,15 +84,15 @@ def distinct(names: Sequence[str], facts: list[str]) -> list[str]:
 def picked(
     cells: list[Cells], wanted: Sequence[str], source: str, facts: list[str]
 ) -> list[Cells]:
-    r"""The columns that the training data had, in their order."""
+    r"""The columns of the training data, in their order."""
     by_name = {cell.name: cell for cell in cells}
     if missing := [name for name in wanted if name not in by_name]:
         raise ValueError(
             f"Expected the columns of the training data in {source}; got none called "
-            f"{', '.join(missing[:10])}. Add what is not known as empty cells."
+            f"{', '.join(missing[:10])}. Add columns of empty cells for unknown values."
         )
     if extra := [name or "one without a name" for name in by_name if name not in wanted]:
-        facts.append(f"left out, as they were not in the training data: {', '.join(extra)}")
+        facts.append(f"ignored, because they were not in the training data: {', '.join(extra)}")
     return [by_name[name] for name in wanted]
 
 
@@ -103,7 +103,7 @@ def text_columns(lines: Lines, names: list[str], source: str, options: Any) -> l
         if len(row) != width:
             raise ValueError(
                 f"Expected {width} columns; got {len(row)} in {source}, line {line}. Quote cells "
-                "that hold the separator, or say it by --data.separator."
+                "that contain the separator, or set it with --data.separator."
             )
     if not lines.rows:
         raise ValueError(f"Expected rows below the names in {source}; got none.")
@@ -137,7 +137,7 @@ def parse(
     words: bool,
     decimal: str = ".",
 ) -> Cells:
-    r"""A column of text: numbers where every cell that is there is one, unless they are words."""
+    r"""A column of text: numbers if every cell that is not missing is one and `words` is false."""
     if ENDLESS.search("\n".join(filter(None, text))):
         return Cells(name, None, text, fault=too_large(name, source))
     if words:
@@ -153,11 +153,11 @@ def parse(
             if value is None:
                 return Cells(name, None, text, fault=_mixture(name, text, decimal, place))
             values[i] = value / 100 if percent else value
-    return Cells(name, values, note=f"column {name}: per cent, as shares" if percent else "")
+    return Cells(name, values, note=f"column {name}: percentages as fractions" if percent else "")
 
 
 def _plain_numbers(text: Sequence[str | None]) -> np.ndarray | None:
-    r"""What :func:`number` makes of all cells, at once, where they are of the commonest kind."""
+    r"""All cells as :func:`number` reads them, at once, if they are in the most common format."""
     there = [cell for cell in text if cell is not None]
     if OTHER_CHARACTERS.search("\n".join(there)):
         return None
@@ -175,21 +175,21 @@ def _plain_numbers(text: Sequence[str | None]) -> np.ndarray | None:
 def _mixture(
     name: str, text: Sequence[str | None], decimal: str, place: Callable[[int], str]
 ) -> str:
-    r"""A sentence about a column with numbers and words: a misprint, or a name for a hole."""
+    r"""A message about a column of numbers and words: a typo, or a word for a missing value."""
     there = [(i, cell) for i, cell in enumerate(text) if cell is not None]
     words = [(i, cell) for i, cell in there if number(cell, decimal) is None]
     if len(words) == len(there):
         return ""
     i, cell = words[0]
     return (
-        f"Expected a number; got {short(cell)!r} in {place(i)} ({name}). For what is missing, say "
-        f"--data.holes {short(cell)}; take all cells for categories by --data.categories {name}, "
-        f"or leave the column out by --data.drop {name}."
+        f"Expected a number; got {short(cell)!r} in {place(i)} ({name}). If it marks a missing "
+        f"value, use --data.holes {short(cell)}; to treat all cells as categories, use "
+        f"--data.categories {name}; to leave the column out, use --data.drop {name}."
     )
 
 
 def text_of(cell: Cells) -> Sequence[str | None]:
-    r"""The cells of a column as text, none where there is a hole."""
+    r"""The cells of a column as text, None where missing."""
     if cell.numbers is None:
         return cell.text
     values = cell.numbers.tolist()
@@ -200,13 +200,13 @@ def text_of(cell: Cells) -> Sequence[str | None]:
 def features(
     cells: Sequence[Cells], known: dict[str, Any], source: str, facts: list[str]
 ) -> tuple[np.ndarray, tuple[Column, ...]]:
-    r"""Columns as numbers, of shape `(N, D)`, with their names and the names of their codes.
+    r"""Columns as numbers, of shape `(N, D)`, with their names and categories.
 
     Arguments:
         cells: The columns.
-        known: The codes of training by column, where a column had some.
-        source: What errors call the table.
-        facts: Gets a line for each column of dates or categories.
+        known: The categories in training, by column, for columns that had some.
+        source: The name of the table in error messages.
+        facts: Receives a line for each column of dates or categories.
 
     Raises:
         ValueError: A column holds neither numbers, dates nor categories.
@@ -219,7 +219,7 @@ def features(
 def _values(
     cell: Cells, source: str, wanted: Sequence[str] | None, facts: list[str]
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    r"""A column as numbers, and the names of its codes where it holds categories."""
+    r"""A column as numbers, and its categories if it has some."""
     name = cell.name
     if cell.numbers is not None and not wanted:
         values = cell.numbers.astype(np.float64)
@@ -241,19 +241,19 @@ def _values(
         if word is not None and word not in codes:
             raise ValueError(
                 f"Expected one of {', '.join(names[:20])} in column {name!r}, as in training; got "
-                f"{short(word)!r} in {source}, row {i}. Write it as one of these, leave the cell "
-                "empty, or train on data that have it."
+                f"{short(word)!r} in {source}, row {i}. Change it to one of these, leave the "
+                "cell empty, or train on data that contain it."
             )
     values = np.array([np.nan if word is None else codes[word] for word in text])
-    told = first_of([f"{c} {i}" for i, c in enumerate(names)], 8)
-    facts.append(f"column {name}: {len(names)} categories, {told}")
+    listing = first_of([f"{c} {i}" for i, c in enumerate(names)], 8)
+    facts.append(f"column {name}: {len(names)} categories, {listing}")
     return values, names
 
 
 def _check_categories(
     text: Sequence[str | None], names: Sequence[str], column: str, source: str
 ) -> None:
-    r"""Refuses text that has another value in nearly every row."""
+    r"""Refuses text with a different value in nearly every row."""
     count = sum(word is not None for word in text)
     few = len(names) < count and (len(names) <= FEW_CATEGORIES or 2 * len(names) <= count)
     if not count or (few and len(names) <= MOST_CATEGORIES):
@@ -261,23 +261,23 @@ def _check_categories(
     raise ValueError(
         f"Expected numbers or categories in column {column!r} of {source}; got {len(names)} "
         f"different texts in {count} rows, such as {short(next(filter(None, text)))!r}. Leave the "
-        f"column out by --data.drop {column}, or as the names of rows by --data.index {column}."
+        f"column out with --data.drop {column}, or, if it names the rows, --data.index {column}."
     )
 
 
 def in_order(text: Sequence[str | None]) -> tuple[str, ...]:
-    r"""The different words of a column, sorted."""
+    r"""The distinct words of a column, sorted."""
     return tuple(sorted({word for word in text if word is not None}))
 
 
 def too_large(column: str, source: str) -> str:
-    r"""A sentence about whole numbers that double precision does not hold."""
+    r"""A message about whole numbers that double precision cannot represent."""
     return (
         f"Expected numbers below 2^53 in column {column!r} of {source}; got larger whole numbers, "
-        f"which look like identifiers. Leave the column out by --data.drop {column}."
+        f"which look like identifiers. Leave the column out with --data.drop {column}."
     )
 
 
 def short(cell: str) -> str:
-    r"""A cell as far as a sentence has room for it."""
+    r"""A cell, shortened to fit into a sentence."""
     return cell if len(cell) <= 40 else f"{cell[:37]}..."

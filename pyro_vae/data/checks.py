@@ -1,4 +1,4 @@
-r"""Whether a likelihood can have produced the data: supports, holes, precision."""
+r"""Whether a likelihood can have produced the data: support, missing values, precision."""
 
 from dataclasses import replace
 
@@ -10,20 +10,20 @@ from torch.distributions.constraints import Constraint
 from ..distributions import describe_support, open_unit_interval, same
 from .split import Split, moments
 
-SHARE_OF_SD = 1e-3  # steps between neighbours that a distribution does not feel
+SHARE_OF_SD = 1e-3  # spacing of neighbouring floats that does not matter to a distribution
 
 
 def check(split: Split, support: Constraint, family: str, missing: bool = False) -> None:
-    r"""Checks every datum: finite, or missing where it may, and in the support of the likelihood.
+    r"""Checks that every datum is finite (or missing, if allowed) and in the likelihood's support.
 
     Arguments:
         split: The data.
         support: The support of one element of `x`.
-        family: The likelihood, for the message.
+        family: The name of the likelihood, for the message.
         missing: Whether elements may be missing (NaN).
 
     Raises:
-        ValueError: Naming source, row, position, value, support and remedies.
+        ValueError: A value is not; the message names its place, the support and remedies.
     """
     if split.binarize != "no":  # bits, if the pixels are probabilities
         as_grey = replace(split, binarize="no", range="unit")
@@ -35,7 +35,7 @@ def check(split: Split, support: Constraint, family: str, missing: bool = False)
 
 
 def _check_spacing(split: Split) -> None:
-    r"""Refuses numbers whose differences are lost between neighbours of single precision."""
+    r"""Refuses numbers whose differences are lost in single precision."""
     dtype = split.dtype or torch.get_default_dtype()
     if str(split.stored.dtype).rpartition(".")[2] not in ("float64", "int32", "int64"):
         return
@@ -52,9 +52,9 @@ def _check_spacing(split: Split) -> None:
     name = f"column {split.columns[place[0]].name!r}" if split.columns else f"position {place}"
     at, sd, step = (float(values[tuple(place)]) for values in (mean, spread, spacing))
     raise ValueError(
-        f"Expected values that single precision tells apart; got {name} of {split.source} around "
+        f"Expected values that single precision can tell apart; got {name} of {split.source} near "
         f"{at:.6g} with standard deviation {sd:.3g}, where neighbours lie {step:.2g} apart. "
-        "Subtract a constant from it first (count time from its start), or compute in double: "
+        "Subtract a constant from it first (count time from its start), or use double precision: "
         "--train.precision float64 (in Python, vae.double())."
     )
 
@@ -81,29 +81,29 @@ def _check_rows(
 
 
 def _remedy(value: float, support: Constraint, split: Split) -> str:
-    r"""What to do about a value outside of the support; each way that is named works."""
+    r"""What to do about a value outside the support; every remedy named here works."""
     table, levels = len(split.x_shape) == 1, split.levels
     if np.isnan(value):
-        product = ", or take a likelihood for tables with holes (product)" if table else ""
+        product = ", or use a likelihood for missing values (product)" if table else ""
         return f" Fill such values first{product}."
     if not np.isfinite(value):
         return " Remove or replace such values first."
     if support.is_discrete and abs(value) > 2**24:
         return (
-            f" Whole numbers above {2**24} have no place of their own in single precision: count "
+            f" Single precision cannot represent every whole number above {2**24}: count "
             "in larger units (thousands), or set torch.set_default_dtype(torch.float64)."
         )
-    real = "take a likelihood for real numbers (--likelihood.kind gaussian)"
+    real = "use a likelihood for real numbers (--likelihood.kind gaussian)"
     low, high = _extremes(split)
     shares = levels is not None or (low >= 0 and high <= 1)
     if same(support, open_unit_interval) and shares and split.range == "unit":
-        return " Move such values inside, or take --likelihood.kind continuous-bernoulli."
+        return " Move such values inside, or use --likelihood.kind continuous-bernoulli."
     if same(support, constraints.boolean) and shares:
         count = f" --likelihood.kind binomial --likelihood.total-count {levels}" if levels else ""
         count = f", or{count} --data.range levels" if count else ""
         return f" Binarize the pixels (--data.binarize dynamic), or {real}{count}."
     if levels and support.is_discrete and split.range == "unit" and split.binarize == "no":
-        return f" Keep the grey levels as they are (--data.range levels), or {real}."
+        return f" Do not divide the grey levels (--data.range levels), or {real}."
     if levels and not support.is_discrete and split.range == "levels" and high > 1:
         return f" Divide the grey levels (--data.range unit), or {real}."
     return f" Correct such values, or {real}."

@@ -1,4 +1,4 @@
-r"""What a file holds."""
+r"""The contents of a file."""
 
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -7,7 +7,7 @@ import numpy as np
 
 
 class Column(NamedTuple):
-    r"""A column of a table: its name, and what its codes 0, 1, ... stand for, if it has some."""
+    r"""A column of a table: its name, and the categories of its codes 0, 1, ... if it has some."""
 
     name: str
     categories: tuple[str, ...] = ()
@@ -15,15 +15,16 @@ class Column(NamedTuple):
 
 @dataclass
 class Content:
-    r"""What a file holds.
+    r"""The contents of a file.
 
     Attributes:
-        x: The data in one piece (``""``) or by split, with NaN in the holes of a table.
-        labels: A label for each row, alike: a class, -1 where it is missing, or a real number.
+        x: The data, in one piece (under ``""``) or by split; missing values are NaN.
+        labels: The labels, under the same keys: a class for each row, -1 where it is missing, or a
+            real number.
         columns: The columns of a table.
         label: The name of the label column.
-        classes: What the labels 0, 1, ... are called, where they were text.
-        facts: What was decided, a line each.
+        classes: The names of the labels 0, 1, ... if they were text.
+        facts: What was decided, one line per decision.
     """
 
     x: dict[str, Any]
@@ -36,7 +37,7 @@ class Content:
 
 def whole_labels(values: np.ndarray) -> np.ndarray | None:
     r"""Returns labels as classes, -1 where they are missing (NaN), if all are whole numbers from 0
-    that double precision holds."""
+    that double precision can represent; else None."""
     there = values[~np.isnan(values)].astype(np.float64)
     if ((there == np.round(there)) & (there >= 0) & (there < 2**53)).all():
         return np.where(np.isnan(values), -1, values).astype(np.int64)
@@ -44,6 +45,6 @@ def whole_labels(values: np.ndarray) -> np.ndarray | None:
 
 
 def first_of(names: Any, count: int = 10) -> str:
-    r"""The first of some names, for a sentence."""
+    r"""The first few names, for a sentence."""
     names = [*names]
     return f"{', '.join(names[:count])}{' ...' if names[count:] else ''}"

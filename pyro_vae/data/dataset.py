@@ -1,4 +1,4 @@
-r"""A data set: its splits, and the record of where they come from."""
+r"""A data set: its splits, and where they come from."""
 
 import sys
 from collections.abc import Iterable, Mapping
@@ -16,16 +16,16 @@ from .split import Split, fingerprint
 
 @dataclass(frozen=True, repr=False)
 class Dataset:
-    r"""The splits of a data set, made ready by the rules of its kind."""
+    r"""The splits of a data set, prepared by the settings of its kind."""
 
     config: DataKind
     splits: dict[str, Split]
     notes: str = ""
-    """What was decided when the data were read, a line each."""
+    """What was decided when the data were read, one line per decision."""
     label: str | None = None
     """The name of the column that holds the labels."""
     moved: tuple[Column, ...] = ()
-    """The columns that are known besides `x`."""
+    """The columns that are additional inputs, not part of `x`."""
 
     @staticmethod
     def make(
@@ -34,7 +34,7 @@ class Dataset:
         notes: str = "",
         label: str | None = None,
     ) -> "Dataset":
-        r"""Applies binarization and range; bits of validation and test data are drawn once."""
+        r"""Sets binarization and range, and draws the bits of validation and test data once."""
         ready = {}
         for name, split in splits.items():
             if split is None or len(split) == 0:
@@ -71,8 +71,8 @@ class Dataset:
         return self.splits.get("test")
 
     def all(self) -> Split:
-        r"""Returns the rows of all splits: in the order of a file that was cut, else one split
-        after the other. Bits that are drawn at visits are drawn once."""
+        r"""Returns the rows of all splits: in the order of the file if they come from one, else
+        one split after the other. Dynamic bits are drawn once."""
         parts = [split.freeze(self.config.seed) for split in self.splits.values()]
         if len(parts) == 1 and parts[0].numbers is None:
             return parts[0]
@@ -91,12 +91,12 @@ class Dataset:
             },
             source=f"{self.name}, all rows",
         )
-        if len(numbers.unique()) < len(numbers):  # each split has a file of its own
+        if len(numbers.unique()) < len(numbers):  # each split has its own file
             return replace(whole, numbers=None)
         return whole.take(numbers.argsort())
 
     def form(self) -> dict[str, Any]:
-        r"""Returns what another file must be like to be read as this one was, as JSON values."""
+        r"""Returns what is needed to read another file as this one was, as JSON values."""
         return {
             "range": self.config.range,
             "levels": self.train.levels,
@@ -108,7 +108,7 @@ class Dataset:
         }
 
     def record(self) -> dict[str, Any]:
-        r"""Returns what a run remembers of its data, as JSON values."""
+        r"""Returns what a run records about its data, as JSON values."""
         return {
             "name": self.name,
             "sizes": {name: len(split) for name, split in self.splits.items()},
@@ -124,21 +124,21 @@ class Dataset:
 
 
 def _check_shares(split: Split) -> None:
-    r"""Refuses real numbers that are no probabilities, which is what bits are drawn from."""
+    r"""Refuses to draw bits from real numbers that are not probabilities."""
     for x in split.chunks():
         wrong = x[~((x >= 0) & (x <= 1))]
         if len(wrong):
             raise ValueError(
                 f"Expected grey levels, or numbers from 0 to 1, to binarize; got {wrong[0]:g} in "
-                f"{split.source}. Divide the data by their highest value first, or take "
+                f"{split.source}. Divide the data by their maximum first, or use "
                 "--data.binarize no with --likelihood.kind gaussian."
             )
 
 
 def cut(split: Split, valid: float, test: float, seed: int | None) -> dict[str, Split]:
-    r"""Cuts rows into train, valid and test; numbers below 1 are fractions.
+    r"""Splits rows into train, valid and test; sizes below 1 are fractions.
 
-    The rows of a tensor are shuffled by `seed` first; without one, and of a mapped array, they
+    The rows of a tensor are shuffled by `seed` first; without a seed, or in a mapped array, they
     stay in order.
     """
     count = len(split)
@@ -146,8 +146,9 @@ def cut(split: Split, valid: float, test: float, seed: int | None) -> dict[str, 
     sizes["train"] = count - sum(sizes.values())
     if sizes["train"] < 1:
         raise ValueError(
-            f"Expected rows left to train on; got {count} in {split.source}, of which "
-            f"{sizes['valid']} validate and {sizes['test']} test. Lower data.valid or data.test."
+            f"Expected rows left to train on; got {count} in {split.source}, minus "
+            f"{sizes['valid']} for validation and {sizes['test']} for testing. Lower data.valid "
+            "or data.test."
         )
     ordered = seed is None or isinstance(split.stored, np.memmap)
     order = torch.from_numpy(np.random.default_rng(seed).permutation(count))
@@ -161,7 +162,7 @@ def cut(split: Split, valid: float, test: float, seed: int | None) -> dict[str, 
 
 
 def rows(number: float, count: int) -> int:
-    r"""A number of rows, given as such or as a fraction below 1."""
+    r"""The number of rows, given as a count or as a fraction below 1."""
     return int(number * count) if number < 1 else int(number)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 DATES = "column {}: dates, as days since 1970-01-01"
-SPANS = "column {}: spans of time, as days"
+SPANS = "column {}: durations, as days"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ISO_DATE = re.compile(
     r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:?\d\d)?)?", re.ASCII
@@ -21,7 +21,7 @@ SLASHED = re.compile(r"(\d{1,2})/(\d{1,2})/\d{4}", re.ASCII)
 
 
 def days(when: date) -> float:
-    r"""Days since 1970-01-01, of a date or a time, UTC where it has no time zone.
+    r"""The days from 1970-01-01 to a date or a time, in UTC if it has no time zone.
 
     Example:
         >>> days(date(1970, 1, 3)), days(datetime(1970, 1, 1, 12))
@@ -34,10 +34,10 @@ def days(when: date) -> float:
 
 
 def read_dates(text: Sequence[str | None], column: str, source: str) -> np.ndarray | None:
-    r"""Returns dates as days since 1970 where every cell that is there is one, else nothing.
+    r"""Returns dates as days since 1970 if every cell that is not missing is a date, else None.
 
     Raises:
-        ValueError: They can be read in two ways, as 1/2/2024, or one is no date.
+        ValueError: The dates are ambiguous, such as 1/2/2024, or one is not a date.
     """
     there = [word for word in text if word is not None]
     if not there:
@@ -51,8 +51,8 @@ def read_dates(text: Sequence[str | None], column: str, source: str) -> np.ndarr
         day_first = any(int(a) > 12 for a, _ in pairs)
         if day_first == any(int(b) > 12 for _, b in pairs):
             raise ValueError(
-                f"Expected dates that can be read in one way in column {column!r} of {source}; "
-                f"got {there[0]!r}. Write them as 2024-12-31, or leave the column out by "
+                f"Expected unambiguous dates in column {column!r} of {source}; "
+                f"got {there[0]!r}. Write them as 2024-12-31, or leave the column out with "
                 f"--data.drop {column}."
             )
         read = _reader("%d/%m/%Y" if day_first else "%m/%d/%Y")
@@ -62,7 +62,7 @@ def read_dates(text: Sequence[str | None], column: str, source: str) -> np.ndarr
         return np.array([np.nan if word is None else days(read(word)) for word in text])
     except ValueError as error:
         raise ValueError(
-            f"Expected dates in column {column!r} of {source}; got one that is none ({error})."
+            f"Expected dates in column {column!r} of {source}; got something else ({error})."
         ) from None
 
 

@@ -1,4 +1,4 @@
-r"""Readers of files that may be anything: sizes are checked first, nothing is executed."""
+r"""Readers of files of any origin: sizes are checked first, nothing is executed."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,7 +17,7 @@ from .content import Content
 from .dataset import Dataset, cut, say
 from .inputs import with_known
 from .levels import as_trained, find_range
-from .pictures import read_pictures
+from .pictures import read_images
 from .places import search_path
 from .split import Split, as_split
 from .tables import read_table, read_typed
@@ -36,9 +36,9 @@ OPTIONS = {
 
 
 def read_file(config: File, data_dir: Path | None) -> Dataset:
-    r"""Reads your own data; a file of one piece is cut by a permutation that `seed` draws.
+    r"""Reads your own data; a file without splits is shuffled by `seed` and split.
 
-    A memory-mapped file is cut in the order of its rows.
+    A memory-mapped file is split in the order of its rows.
     """
     path = find_file(config.path, data_dir)
     _check_options(_kind(path), str(path), config)
@@ -46,7 +46,7 @@ def read_file(config: File, data_dir: Path | None) -> Dataset:
 
 
 def read_dataframe(frame: Any, config: File) -> Dataset:
-    r"""Reads a DataFrame as :func:`read_file` does a table."""
+    r"""Reads a DataFrame as :func:`read_file` reads a table."""
     source = str(config.path)
     _check_options("a typed table", source, config)
     return _dataset(read_typed(frame, source, config), source, config)
@@ -68,7 +68,7 @@ def _dataset(content: Content, source: str, config: File) -> Dataset:
         rows = len(splits["train"])
         parts = cut(splits["train"], config.valid, 0, config.seed)
         if held := len(parts["valid"]):
-            facts.append(f"{held} of {rows} training rows validate (--data.valid 0: none)")
+            facts.append(f"{held} of {rows} training rows for validation (--data.valid 0: none)")
         splits |= {"train": parts["train"], "valid": parts["valid"]}
     return Dataset.make(config, splits, "\n".join(facts), content.label)
 
@@ -76,14 +76,14 @@ def _dataset(content: Content, source: str, config: File) -> Dataset:
 def whole_file(
     path: Path, rules: Any, name: str, form: Mapping[str, Any] | None = None
 ) -> tuple[Split, str]:
-    r"""Reads a split of a file, or the whole of one without splits, as training data were read;
-    returns it with its name.
+    r"""Reads a split of a file, or the whole file if it has no splits, as the training data were
+    read; returns it with its name.
 
     Arguments:
         path: The file.
         rules: The settings of the training data.
-        name: The split; of "all", a file has what it has.
-        form: What was found out about the training data, as ``Dataset.record()["form"]``: the
+        name: The split; ``"all"`` is every row.
+        form: The form of the training data, as in ``Dataset.record()["form"]``: the
             columns and their codes, the classes, the highest grey level.
 
     Raises:
@@ -109,7 +109,7 @@ def whole_file(
 
 
 def _with_known(made: Dataset, rules: Any, form: Mapping[str, Any]) -> Dataset:
-    r"""What the training data bring besides `x`, as far as a file has it: it may lack labels."""
+    r"""Adds the additional inputs of the training data; labels may be absent."""
     labelled = all(split.labels is not None for split in made.splits.values())
     known = {n: c for n, c in rules.known.items() if labelled or c != ("label",)}
     sizes = [form.get("known", {}).get(n, [0])[0] for n, c in known.items() if c == ("label",)]
@@ -119,29 +119,29 @@ def _with_known(made: Dataset, rules: Any, form: Mapping[str, Any]) -> Dataset:
 
 def read(path: Path, config: File | None = None, form: Mapping[str, Any] | None = None) -> Content:
     r"""Reads .npy, .npz, a table (CSV and the like, parquet), IDX (also .gz) or a folder of
-    pictures.
+    images.
 
     Raises:
         ValueError: The file is none of these, is damaged, or claims more than it holds.
     """
     config = config or File(path=path)
     match _kind(path):
-        case "a folder of pictures":
-            return read_pictures(path)
+        case "a folder of images":
+            return read_images(path)
         case "a table of text" | "a typed table":
             return read_table(path, config, form)
         case "an archive":
-            return _with_holes(read_npz(path, config), config)
+            return _with_missing(read_npz(path, config), config)
         case "an array":
-            return _with_holes(Content({"": read_npy(path)}), config)
-    return _with_holes(Content({"": read_idx(path)}), config)
+            return _with_missing(Content({"": read_npy(path)}), config)
+    return _with_missing(Content({"": read_idx(path)}), config)
 
 
 def _kind(path: Path) -> str:
     if path.is_dir():
-        return "a folder of pictures"
+        return "a folder of images"
     if not path.is_file():
-        raise ValueError(f"Expected a file or a folder of pictures; {path} is not there.")
+        raise ValueError(f"Expected a file or a folder of images; {path} is not there.")
     suffix = Path(path.stem).suffix if path.suffix.lower() == ".gz" else path.suffix
     if suffix.lower() in TABLES:
         return "a typed table" if suffix.lower() in TYPED else "a table of text"
@@ -150,33 +150,33 @@ def _kind(path: Path) -> str:
     if "idx" in path.name or "ubyte" in path.name:
         return "an IDX file"
     raise ValueError(
-        f"Expected a file .npy, .npz, a table ({', '.join(TABLES)}), IDX (-ubyte, .idx), or a "
-        f"folder of pictures; got {path}. Save the data as one of these."
+        f"Expected a .npy or .npz file, a table ({', '.join(TABLES)}), IDX (-ubyte, .idx), or a "
+        f"folder of images; got {path}. Save the data as one of these."
     )
 
 
 def _check_options(kind: str, source: str, config: File) -> None:
-    r"""Refuses options that would do nothing for a file of this kind."""
+    r"""Refuses options that have no effect on a file of this kind."""
     apply = OPTIONS.get(kind, ())
     for option in ("array", *OF_TABLES, *OF_TEXT):
         default = File.model_fields[option].default
         if option not in apply and getattr(config, option) != default:
-            known = f"{kind} knows {', '.join(apply)}" if apply else f"{kind} knows none of these"
+            known = f"{kind} takes {', '.join(apply)}" if apply else f"{kind} takes none of these"
             raise ValueError(
-                f"Expected options that mean something for {source}; got data.{option}, but "
+                f"Expected options that apply to {source}; got data.{option}, but "
                 f"{known}. Leave it out."
             )
 
 
-def _with_holes(content: Content, config: File) -> Content:
-    r"""Arrays with NaN in the place of the numbers that stand for missing values."""
+def _with_missing(content: Content, config: File) -> Content:
+    r"""Replaces the numbers that mark missing values with NaN."""
     holes = Holes(config)
     if not holes.own:
         return content
     if any(isinstance(x, np.memmap) for x in content.x.values()):
         raise ValueError(
             "Expected no data.holes for an array that is mapped into memory (above 1 GB); got "
-            f"{', '.join(map(str, config.holes))}. Save it with NaN in these places."
+            f"{', '.join(map(str, config.holes))}. Save it with NaN instead of these."
         )
     content.x = {name: holes.to_nan(native(x, name)) for name, x in content.x.items()}
     holes.report(content.facts)
@@ -184,10 +184,10 @@ def _with_holes(content: Content, config: File) -> Content:
 
 
 def find_file(path: Path, data_dir: Path | None) -> Path:
-    r"""Returns the file, where it is named or in a folder of data.
+    r"""Returns the path of the file: as named, or in one of the data folders.
 
     Raises:
-        ValueError: It is in none of them.
+        ValueError: It is not there.
     """
     path = path.expanduser()
     found = [
@@ -198,23 +198,23 @@ def find_file(path: Path, data_dir: Path | None) -> Path:
         if candidate.exists():
             return candidate
     raise ValueError(
-        f"Expected a file or a folder of pictures; {path} is not there, nor is {path.name} in "
-        f"{', '.join(map(str, search_path(data_dir)))}. Name it by "
-        "--data.path (of a run, by --data), or its folder by --data-dir."
+        f"Expected a file or a folder of images; {path} is not there, nor is {path.name} in "
+        f"{', '.join(map(str, search_path(data_dir)))}. Set the path with "
+        "--data.path (for a run, --data), or its folder with --data-dir."
     )
 
 
 def _splits(content: Content, path: str) -> dict[str, Split]:
-    r"""The arrays of a file as splits, pictures with their channels first."""
+    r"""The arrays of a file as splits; images have their channels first."""
     shapes = {name: tuple(x.shape[1:]) for name, x in content.x.items()}
     if len({*shapes.values()}) > 1:
-        told = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-        raise ValueError(f"Expected data of one shape in {path}; got {told}.")
+        listing = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise ValueError(f"Expected data of one shape in {path}; got {listing}.")
     splits = {}
     for name, x in content.x.items():
         source = f"{path}/{name}" if name else path
         if x.ndim == 4 and x.shape[-1] in (1, 3, 4) and x.shape[1] not in (1, 3, 4):
-            content.facts.append(f"channels, the last of {x.shape[1:]}, are put first")
+            content.facts.append(f"channels are moved from last to first in {x.shape[1:]}")
             x = np.moveaxis(x, -1, 1)
         split = as_split(x[:, None] if x.ndim == 3 else x, source)
         labels = content.labels.get(name)

@@ -1,4 +1,4 @@
-r"""Tables whose columns have types: DataFrames of pandas and polars, parquet and feather."""
+r"""Tables with typed columns: DataFrames of pandas and polars, parquet and feather."""
 
 import sys
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ from .dates import DATES, SPANS, days
 
 
 def is_frame(x: Any) -> bool:
-    r"""Whether `x` is a DataFrame of pandas or polars, or a table of pyarrow."""
+    r"""Whether `x` is a DataFrame of pandas or polars, or a pyarrow table."""
     package = type(x).__module__.split(".")[0]
     names = ("DataFrame", "LazyFrame", "Table")
     return package in ("pandas", "polars", "pyarrow") and type(x).__name__ in names
@@ -40,16 +40,16 @@ def read_frame(
 
     Arguments:
         frame: The table.
-        source: What errors call it.
-        like: Columns of another table, those wanted, with their codes.
+        source: The name of the table in error messages.
+        like: The columns to read, with their categories, from another table.
 
     Raises:
-        ValueError: A column holds neither numbers, dates nor categories.
+        ValueError: A column holds no numbers, dates or categories.
     """
     facts: list[str] = []
     cells = typed_columns(frame, source, File(path=Path(source)), facts)
     if not cells:
-        raise ValueError(f"Expected columns in {source}; got a table without any.")
+        raise ValueError(f"Expected columns in {source}; got a table without columns.")
     known = {column.name: column.categories for column in like or ()}
     if known:
         cells = picked(cells, [*known], source, facts)
@@ -60,7 +60,7 @@ def read_frame(
     if like is not None and not known and any(column.categories for column in columns):
         raise ValueError(
             f"Expected numbers in {source}, or text whose codes are known from training; got "
-            "text, and a model trained on no DataFrame. Train it on one, or code the text first."
+            "text, for a model not trained on a DataFrame. Train on one, or encode the text first."
         )
     for fact in facts:
         print(f"{source}: {fact}", file=sys.stderr)
@@ -68,7 +68,7 @@ def read_frame(
 
 
 def typed_columns(frame: Any, source: str, options: Any, facts: list[str]) -> list[Cells]:
-    r"""The columns of a DataFrame or of a table of pyarrow."""
+    r"""The columns of a DataFrame or of a pyarrow table."""
     columns = _named(frame)
     names = distinct([name for name, _ in columns], facts)
     holes = Holes(options)
@@ -93,7 +93,7 @@ def _named(frame: Any) -> list[tuple[str, Any]]:
 
 
 def _typed(name: str, column: Any, source: str, holes: Holes, chosen: bool) -> Cells:
-    r"""A column that has a type of its own."""
+    r"""Reads a typed column."""
     order = _order(column)
     values = np.asarray(column.to_numpy())
     kind = values.dtype.kind
@@ -117,7 +117,7 @@ def _typed(name: str, column: Any, source: str, holes: Holes, chosen: bool) -> C
     if any(isinstance(v, list | dict | tuple | np.ndarray | bytes) for v in objects):
         raise ValueError(
             f"Expected numbers, dates or text in column {name!r} of {source}; got nested values. "
-            "Leave it out, or give its elements columns of their own."
+            "Leave it out, or give each element its own column."
         )
     if order is None and not any(isinstance(value, str) for value in objects):
         return Cells(name, holes.to_nan(_numbers(objects, name, source)))
@@ -135,7 +135,7 @@ def _numbers(objects: list[Any], name: str, source: str) -> np.ndarray:
         kinds = sorted({type(value).__name__ for value in objects if value is not None})
         raise ValueError(
             f"Expected numbers, dates or text in column {name!r} of {source}; got values of "
-            f"type {', '.join(kinds)}. Leave it out, or turn it into numbers."
+            f"type {', '.join(kinds)}. Leave it out, or convert it to numbers."
         ) from None
 
 
@@ -146,7 +146,7 @@ def _is_missing(value: Any) -> bool:
 
 
 def _order(column: Any) -> Any:
-    r"""The categories of a column in their own order, where its type has some."""
+    r"""The categories of a column in their own order, if its type has some."""
     if hasattr(getattr(column, "type", None), "index_type"):  # pyarrow
         return column.unify_dictionaries().chunk(0).dictionary.to_pylist()
     return getattr(getattr(column, "dtype", None), "categories", None)
@@ -156,14 +156,14 @@ def read_arrow(path: Path) -> Any:
     r"""Reads a table of parquet or feather.
 
     Raises:
-        ValueError: It is none, or pyarrow is not installed.
+        ValueError: The file is not one, or pyarrow is not installed.
     """
     try:
         from pyarrow import ArrowException, feather, parquet
     except ImportError:
         raise ValueError(
-            f"Expected pyarrow, which reads {path.name} and which the extra `tables` installs: "
-            "pip install 'pyro_vae[tables]'. Without it, save the table as CSV."
+            f"Expected pyarrow to read {path.name}; it is not installed. Run "
+            "pip install 'pyro_vae[tables]', or save the table as CSV."
         ) from None
     try:
         if path.suffix.lower() == ".parquet":

@@ -1,4 +1,4 @@
-r"""Whether the first line of a table of text names the columns, or is data."""
+r"""Whether the first line of a text table names the columns or is data."""
 
 import re
 from pathlib import Path
@@ -11,30 +11,30 @@ YEAR = re.compile(r"(1[89]|20|21)\d\d", re.ASCII)
 
 
 def read_names(lines: Lines, path: Path, options: Any, facts: list[str]) -> tuple[list[str], bool]:
-    r"""Returns the names of the columns, and whether the first line, which then is removed, holds
-    them."""
+    r"""Returns the names of the columns, and whether they are in the first line, which is then
+    removed."""
     first, rest = lines.rows[0], lines.rows[1:]
     named_rows = bool(rest) and all(len(row) == len(first) + 1 for row in rest)
     header = options.header
     if header == "auto":
         header = "yes" if named_rows else _header(first, rest, lines, path, options)
     if header == "no":
-        facts.append("the first line is data; columns are called by their numbers, from 0")
+        facts.append("the first line is data; columns are numbered from 0")
         return [str(j) for j in range(len(first))], False
     del lines.rows[0], lines.numbers[0]
     if named_rows:
         if len({row[0] for row in rest}) < len(rest):
             raise ValueError(
                 f"Expected {len(first)} cells, as many as there are names in {path}; got "
-                f"{len(first) + 1} in every line, and the first name no rows, as some come again. "
-                "Quote cells that hold the separator, or name every column."
+                f"{len(first) + 1} per line, and the first are not row names, as some repeat. "
+                "Quote cells that contain the separator, or name every column."
             )
-        facts.append("lines have one cell more than there are names: the first names the row")
+        facts.append("lines have one cell more than there are names: the first cell names the row")
         first = ["", *first]
     names = distinct(first, facts)
     if all(number(name) is not None for name in names if name):
         facts.append(
-            "the first line, numbers in order, names the columns (--data.header no: it is data)"
+            "the first line, ascending numbers, names the columns (--data.header no: it is data)"
         )
     else:
         facts.append("the first line names the columns")
@@ -44,7 +44,7 @@ def read_names(lines: Lines, path: Path, options: Any, facts: list[str]) -> tupl
 def _header(
     first: list[str], rest: list[list[str]], lines: Lines, path: Path, options: Any
 ) -> str:
-    r"""Decides on the whole first line whether it holds names or data."""
+    r"""Decides from the whole first line whether it holds names or data."""
     holes = Holes(options)
 
     def is_number(cell: str) -> bool:
@@ -59,22 +59,22 @@ def _header(
         return "yes"
     if not words or not rest:
         return "no" if counts or not words else "yes"
-    if any(first[j] in columns[j] for j in words):  # a value that comes again
+    if any(first[j] in columns[j] for j in words):  # a value that is repeated below
         return "no"
     if len(words) == len(there):
         return "yes"
     for j in words:
         cells = [cell for cell in columns[j] if not holes.has(cell)]
-        if cells and all(map(is_number, cells)):  # a word above numbers, beside numbers
+        if cells and all(map(is_number, cells)):  # a word above numbers, next to numbers
             raise ValueError(
                 f"Expected either names or data in the first line of {path}; got both, as in "
-                f"{', '.join(map(short, first[:6]))}. Say --data.header yes or no."
+                f"{', '.join(map(short, first[:6]))}. Use --data.header yes or no."
             )
     return "no"
 
 
 def _names_by_numbers(numbers: list[str], below: set[str]) -> bool:
-    r"""Whether numbers are names: 0, 1, 2, ... or years in order, unlike what is below them."""
+    r"""Whether numbers are names: 0, 1, 2, ... or ascending years, unlike the cells below them."""
     if numbers == [str(j) for j in range(len(numbers))]:
         fractions = all("." in cell or "," in cell or "e" in cell.lower() for cell in below)
         return len(numbers) > 2 or (bool(below) and fractions)

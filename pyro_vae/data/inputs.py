@@ -1,4 +1,4 @@
-r"""What model and guide take besides x: labels and columns of a table, as tensors."""
+r"""Additional inputs of model and guide: labels and columns of a table, as tensors."""
 
 from dataclasses import replace
 from typing import Any
@@ -14,17 +14,17 @@ from .split import Split
 
 
 def with_known(dataset: Dataset, classes: int = 0) -> Dataset:
-    r"""Gives every split what its kind says that model and guide take besides `x`.
+    r"""Adds to every split the additional inputs that its kind declares in `known`.
 
-    Labels become one-hot rows, NaN where there is none; real labels a column. Columns of a table
-    leave `x`; their categories become one-hot rows.
+    Labels become one-hot rows, NaN where missing; real-valued labels become a column. Columns of a
+    table are removed from `x`; their categories become one-hot rows.
 
     Arguments:
-        dataset: The data as they were read.
-        classes: How many classes there are at least.
+        dataset: The data.
+        classes: The minimum number of classes.
 
     Raises:
-        ValueError: There are no such labels or columns.
+        ValueError: The data have no such labels or columns.
     """
     config, splits = dataset.config, {}
     columns_moved: dict[str, Column] = {}
@@ -60,9 +60,7 @@ def with_known(dataset: Dataset, classes: int = 0) -> Dataset:
                     f"Expected columns left for x; got all of {', '.join(names)} in data.known."
                 )
             split = replace(
-                split,
-                stored=split.stored[:, rest],
-                columns=tuple(split.columns[j] for j in rest),
+                split, stored=split.stored[:, rest], columns=tuple(split.columns[j] for j in rest)
             )
         splits[name] = split.knowing(**known)
     return replace(dataset, splits=splits, moved=tuple(columns_moved.values()))
@@ -81,7 +79,7 @@ def _column(split: Split, place: int) -> Tensor:
 def _labels_of(split: Split, count: int) -> Tensor:
     if split.labels is None:
         raise ValueError(
-            f"Expected labels in {split.source}; got none. Name the column by data.label."
+            f"Expected labels in {split.source}; got none. Set the column with data.label."
         )
     labels = split.labels
     if labels.is_floating_point():
@@ -92,13 +90,13 @@ def _labels_of(split: Split, count: int) -> Tensor:
 
 
 def _keep(rows: Tensor, count: int, seed: int) -> Tensor:
-    r"""So many rows, evenly over classes where they are one-hot; NaN in the place of others."""
+    r"""Keeps this many rows, evenly over classes if they are one-hot; the others become NaN."""
     order = torch.from_numpy(np.random.default_rng((seed, 1)).permutation(len(rows)))
     there = order[~rows[order].isnan().any(1)]
     if count > len(there):
         raise ValueError(
-            f"Expected at most {len(there)} data.num_labels, as many training data have one; got "
-            f"{count}."
+            f"Expected data.num_labels of at most {len(there)}, the labelled training data; "
+            f"got {count}."
         )
     if rows.shape[1] > 1:
         classes = rows[there].argmax(1)

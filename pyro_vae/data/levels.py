@@ -1,4 +1,4 @@
-r"""Grey levels: which is the highest, and whether x is divided by it."""
+r"""Grey levels: the highest one, and whether x is divided by it."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,7 +15,7 @@ FEW_LEVELS = 16
 
 
 def find_range(splits: dict[str, Split], config: File, facts: list[str]) -> str:
-    r"""Returns whether grey levels are divided; gives splits the highest of whole numbers."""
+    r"""Returns the range of grey levels; sets the highest one in the splits."""
     levels = [split.levels for split in splits.values()]
     first = next(iter(splits.values()))
     if None in levels:
@@ -23,27 +23,27 @@ def find_range(splits: dict[str, Split], config: File, facts: list[str]) -> str:
     highest = max(level for level in levels if level is not None)
     dtype = first.stored.dtype
     eight = dtype in (torch.uint8, np.dtype(np.uint8))
-    pictures = eight or len(first.x_shape) > 1
+    images = eight or len(first.x_shape) > 1
     if eight and highest > FEW_LEVELS:
         highest = 255
-    elif pictures and highest > 255:
+    elif images and highest > 255:
         highest = next((depth for depth in DEPTHS if depth >= highest), highest)
     for name, split in splits.items():
         splits[name] = replace(split, levels=highest)
     found = config.range
     if found == "auto":
-        found = "unit" if pictures else "levels"
+        found = "unit" if images else "levels"
     if highest == 1:
         facts.append("bits")
     elif config.binarize != "no":
         facts.append(f"grey levels 0..{highest} become bits ({config.binarize})")
     elif found == "unit":
         facts.append(
-            f"levels 0..{highest} are divided by {highest} (--data.range levels keeps them)"
+            f"grey levels 0..{highest} are divided by {highest} (--data.range levels keeps them)"
         )
     else:
         facts.append(
-            f"whole numbers 0..{highest} are kept (--data.range unit divides them by {highest})"
+            f"whole numbers 0..{highest} are not divided (--data.range unit divides by {highest})"
         )
     return found
 
@@ -58,10 +58,10 @@ def as_trained(split: Split, form: Mapping[str, Any], config: File, facts: list[
         if split.stored.dtype in (torch.uint8, np.dtype(np.uint8)) and split.levels > 1:
             raise ValueError(
                 f"Expected real numbers, as in training; got bytes up to {split.levels} in "
-                f"{split.source}. Bring them to the units of the training data first (divide by "
-                "255 where those were 0..1), and save real numbers."
+                f"{split.source}. Convert them to the units of the training data first (divide "
+                "by 255 if those were 0..1), and save real numbers."
             )
-        facts.append("whole numbers are taken as they are, as real numbers")
+        facts.append("whole numbers are read as real numbers, unchanged")
         return split
     if split.levels is None or highest is None:
         return split
@@ -75,17 +75,17 @@ def as_trained(split: Split, form: Mapping[str, Any], config: File, facts: list[
 
 
 def _levels_of(split: Split, highest: int, facts: list[str]) -> Split:
-    r"""Real numbers where training had grey levels that were divided: levels, or shares of 1."""
+    r"""Reads real numbers as grey levels, or as fractions if training divided its grey levels."""
     x = split.stored
     there = x[x.isfinite()]
     low, high = (float(there.min()), float(there.max())) if len(there) else (0.0, 0.0)
     if low >= 0 and high <= 1:
-        facts.append(f"numbers from 0 to 1 are taken as levels divided by {highest}")
+        facts.append(f"numbers from 0 to 1 are read as grey levels divided by {highest}")
         return split
     if low >= 0 and high <= highest and bool((x == x.round()).all()):
-        facts.append(f"levels 0..{highest} are divided by {highest}, as in training")
+        facts.append(f"grey levels 0..{highest} are divided by {highest}, as in training")
         return replace(split, stored=x.to(torch.int64), levels=highest)
     raise ValueError(
         f"Expected grey levels 0..{highest}, as in training, or numbers from 0 to 1; got values "
-        f"from {low:g} to {high:g} in {split.source}. Bring them to the same units first."
+        f"from {low:g} to {high:g} in {split.source}. Convert them to the same units first."
     )

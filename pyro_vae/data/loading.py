@@ -1,4 +1,4 @@
-r"""The door to data: sets by name, files by path, DataFrames."""
+r"""Loads data: sets by name, files by path, DataFrames."""
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -21,18 +21,19 @@ def load(
 ) -> Dataset:
     r"""Returns a data set by its name, or one read from a file.
 
-    What was decided about a file is printed, a line each, and kept in ``Dataset.notes``.
+    What was decided about a file is printed, one line per decision, and stored in
+    ``Dataset.notes``.
 
     Arguments:
         config: The name of a set (``"mnist"``; ``pyro-vae list`` shows all), the path of a file or
-            of a folder of pictures, or a kind of data such as ``pv.config.MNIST(valid=0)``.
-        data_dir: Where to look first; else the folder ``PYRO_VAE_DATA``, then the user's cache.
+            of a folder of images, or a kind of data such as ``pv.config.MNIST(valid=0)``.
+        data_dir: Where to look first, before the folder ``PYRO_VAE_DATA`` and the user's cache.
         quiet: Prints nothing.
-        options: Settings of the kind (:mod:`pyro_vae.config`), beside a name or a path:
+        options: Settings of the kind (:mod:`pyro_vae.config`), together with a name or a path:
             ``load("mnist", binarize="dynamic")``, ``load("table.csv", label="species")``.
 
     Raises:
-        ValueError: There is no such set, file or setting, or the data are not what they should be.
+        ValueError: There is no such set, file or setting, or the data are not valid.
 
     Example:
         >>> load("digits", valid=0)
@@ -48,8 +49,8 @@ def load(
         )
     elif options:
         raise ValueError(
-            f"Expected options beside a name or a path; got {', '.join(options)} beside a kind of "
-            "data. Set them in the kind."
+            f"Expected options only with a name or a path; got {', '.join(options)} with a "
+            "kind of data. Set them in the kind."
         )
     else:
         kind = config
@@ -61,22 +62,22 @@ def load(
 def from_dataframe(frame: Any, *, quiet: bool = False, **options: Any) -> Dataset:
     r"""Returns a data set from a DataFrame, read as :func:`load` reads a table from a file.
 
-    Text becomes the codes of its categories, dates become days since 1970, and what is missing is
-    NaN; the index of a pandas DataFrame is left out.
+    Text becomes the codes of its categories, dates become days since 1970, and missing values
+    become NaN; the index of a pandas DataFrame is left out.
 
     Arguments:
-        frame: A DataFrame of pandas or polars, or a table of pyarrow.
-        quiet: Prints nothing of what was decided.
+        frame: A DataFrame of pandas or polars, or a pyarrow table.
+        quiet: Does not print what was decided.
         options: Settings of :class:`pyro_vae.config.File`: ``label``, ``drop``, ``categories``,
             ``holes``, ``valid``, ``test``, ``seed`` and the like.
 
     Raises:
-        ValueError: `frame` is no DataFrame, there is no such setting or column, or a column holds
-            neither numbers, dates nor categories.
+        ValueError: `frame` is not a DataFrame, there is no such setting or column, or a column
+            holds no numbers, dates or categories.
     """
     if not is_frame(frame):
         raise ValueError(
-            "Expected a DataFrame of pandas or polars, or a table of pyarrow; got an "
+            "Expected a DataFrame of pandas or polars, or a pyarrow table; got an "
             f"object of type {type(frame).__name__}. Use pv.data.as_split for arrays, "
             "pv.data.load for files."
         )
@@ -93,13 +94,13 @@ def _finish(dataset: Dataset, quiet: bool) -> Dataset:
 
 
 def _kind_of(name: str | Path, options: Mapping[str, Any]) -> Any:
-    r"""The kind of data that a name stands for, or a file of your own."""
+    r"""The kind of data with this name, or your own file."""
     known = REGISTRY["data"].get(str(name).replace("_", "-"))
     if known is not None and str(name) != "file":
         return validate(options, known)
     if isinstance(name, str) and not Path(name).suffix and not Path(name).expanduser().exists():
         raise ValueError(
-            f"Expected a set of data ({', '.join(REGISTRY['data'])}) or a file; got {name!r}"
+            f"Expected a data set ({', '.join(REGISTRY['data'])}) or a file; got {name!r}"
             f"{suggestion(name, REGISTRY['data'])}."
         )
     return validate({"path": name, **options}, File)

@@ -1,4 +1,4 @@
-r"""A folder of pictures: which of its files are data, their classes, depths and channels."""
+r"""A folder of images: which of its files are data, their classes, depths and channels."""
 
 from pathlib import Path
 from typing import Any
@@ -25,17 +25,17 @@ SPLITS = {
 }
 
 
-def read_pictures(folder: Path) -> Content:
-    r"""Reads the pictures of a folder, in the order of their names.
+def read_images(folder: Path) -> Content:
+    r"""Reads the images of a folder, in the order of their names.
 
     Folders ``train``, ``val`` and ``test`` are splits, other folders are classes. Every page of a
-    file is a picture. Hidden files and folders are left out.
+    file is an image. Hidden files and folders are left out.
 
     Returns:
-        Pictures of shape `(N, C, H, W)`, with their classes as labels.
+        Images of shape `(N, C, H, W)`, with their classes as labels.
 
     Raises:
-        ValueError: There are no pictures, or some of another size or depth.
+        ValueError: There are no images, or they differ in size or depth.
     """
     facts: list[str] = []
     paths = sorted(folder.rglob("*"))
@@ -47,27 +47,27 @@ def read_pictures(folder: Path) -> Content:
         facts.append(f"left out: {len(every) - len(files)} hidden files")
     if strange := [path for path in seen if path.suffix.lower() in OTHERS]:
         kinds = sorted({p.suffix.lower() for p in strange})
-        facts.append(f"left out: {len(strange)} pictures of other formats ({', '.join(kinds)})")
+        facts.append(f"left out: {len(strange)} images of other formats ({', '.join(kinds)})")
     if not files:
         others = sorted({p.name for p in folder.iterdir() if p.is_file()})[:3]
-        hint = f" It has {', '.join(others)}: name a file to read it." if others else ""
-        raise ValueError(f"Expected pictures ({', '.join(SUFFIXES)}) in {folder}; got none.{hint}")
+        hint = f" It has {', '.join(others)}; pass a file to read it." if others else ""
+        raise ValueError(f"Expected images ({', '.join(SUFFIXES)}) in {folder}; got none.{hint}")
     places = _places(files, folder)
-    pictures, pages = _read_all(files, facts)
+    images, pages = _read_all(files, facts)
     owners = [place for place, count in zip(places, pages) for _ in range(count)]
     named = sorted({name for _, name in owners} - {"."}) or ["."]
     if named != ["."]:
         loose = sum(name == "." for _, name in owners)
         facts.append(
             f"{len(named)} classes, by folder: {first_of(named)}"
-            + (f"; {loose} pictures in none (-1)" if loose else "")
+            + (f"; {loose} images in none (-1)" if loose else "")
         )
     codes = {name: i for i, name in enumerate(named)}
     found: dict[str, np.ndarray] = {}
     labels: dict[str, np.ndarray] = {}
     for split in dict.fromkeys(split for split, _ in owners):
         rows = [i for i, (own, _) in enumerate(owners) if own == split]
-        found[split] = np.stack([pictures[i] for i in rows])
+        found[split] = np.stack([images[i] for i in rows])
         labels[split] = np.array([codes.get(owners[i][1], -1) for i in rows])
     if "" not in found:
         sizes = ", ".join(f"{name} {len(rows)}" for name, rows in found.items())
@@ -85,9 +85,9 @@ def _places(files: list[Path], folder: Path) -> list[tuple[str, str]]:
     tops = {parts[0].lower() if parts else "" for parts in paths}
     by_split = bool(tops & {*SPLITS})
     if by_split and (strange := tops - {*SPLITS}):
-        names = ", ".join(sorted(name or "pictures beside them" for name in strange))
+        names = ", ".join(sorted(name or "images beside them" for name in strange))
         raise ValueError(
-            f"Expected either splits (train, val, test) or classes as the folders of {folder}; "
+            f"Expected splits (train, val, test) or classes as folders of {folder}; "
             f"got both: {', '.join(sorted(tops & {*SPLITS}))} and {names}. Move the others away."
         )
     if not by_split:
@@ -96,11 +96,11 @@ def _places(files: list[Path], folder: Path) -> list[tuple[str, str]]:
 
 
 def _read_all(files: list[Path], facts: list[str]) -> tuple[list[np.ndarray], list[int]]:
-    r"""Every page of every file, all of one size, depth and number of channels; and how many pages
-    each file has."""
+    r"""Every page of every file, all with the same size, depth and number of channels; and the
+    number of pages of each file."""
     from PIL import Image, UnidentifiedImageError
 
-    pictures: list[np.ndarray] = []
+    images: list[np.ndarray] = []
     pages: list[int] = []
     changes: dict[str, int] = {}
     held = 0
@@ -110,28 +110,28 @@ def _read_all(files: list[Path], facts: list[str]) -> tuple[list[np.ndarray], li
                 pages.append(getattr(image, "n_frames", 1))
                 for page in range(pages[-1]):
                     image.seek(page)
-                    pictures.append(_pixels(image, path, changes))
-                    held += pictures[-1].nbytes
+                    images.append(_pixels(image, path, changes))
+                    held += images[-1].nbytes
         except (UnidentifiedImageError, OSError, EOFError, SyntaxError) as error:
-            raise ValueError(f"Expected a picture in {path}; got {error}.") from None
+            raise ValueError(f"Expected an image in {path}; got {error}.") from None
         except Image.DecompressionBombError as error:
             raise ValueError(
-                f"Expected a picture of plausible size in {path}; got {error}."
+                f"Expected an image of plausible size in {path}; got {error}."
             ) from None
         if held > MAX_BYTES:
             raise ValueError(
-                f"Expected pictures that fit into memory in {path.parent}; got more than 8 GB. "
-                "Shrink them first."
+                f"Expected images that fit into memory in {path.parent}; got more than 8 GB. "
+                "Resize them first."
             )
-        _check_alike(pictures[0], pictures[-1], files[0], path)
-    if len(pictures) > len(files):
-        facts.append(f"every page is a picture: {len(pictures)} pages in {len(files)} files")
-    if len({len(picture) for picture in pictures}) > 1:  # grey among coloured ones
-        grey = sum(len(picture) == 1 for picture in pictures)
-        pictures = [np.repeat(p, 3, 0) if len(p) == 1 else p for p in pictures]
-        facts.append(f"{grey} grey pictures among coloured ones get three equal channels")
-    facts.extend(f"{count} pictures: {change}" for change, count in changes.items())
-    return pictures, pages
+        _check_alike(images[0], images[-1], files[0], path)
+    if len(images) > len(files):
+        facts.append(f"every page is an image: {len(images)} pages in {len(files)} files")
+    if len({len(array) for array in images}) > 1:  # grey and colour images
+        grey = sum(len(array) == 1 for array in images)
+        images = [np.repeat(p, 3, 0) if len(p) == 1 else p for p in images]
+        facts.append(f"{grey} grey images get three equal channels, as others are in colour")
+    facts.extend(f"{count} images: {change}" for change, count in changes.items())
+    return images, pages
 
 
 def _pixels(image: Any, path: Path, changes: dict[str, int]) -> np.ndarray:
@@ -145,10 +145,10 @@ def _pixels(image: Any, path: Path, changes: dict[str, int]) -> np.ndarray:
         with path.open("rb") as file:
             head = file.read(26)
         if head[24:25] == b"\x10" and head[25] in (2, 4, 6):
-            note("16 bits a channel are read as 8, the depth that Pillow has for colour")
+            note("16 bits per channel are read as 8, which is what Pillow supports for colour")
     turned = ImageOps.exif_transpose(image)
     if turned.size != image.size or turned.getexif() != image.getexif():
-        note("turned upright, as their EXIF says")
+        note("rotated as their EXIF data say")
     image = turned
     if image.mode == "P":
         image = image.convert("RGBA" if "transparency" in image.info else "RGB")
@@ -177,11 +177,11 @@ def _pixels(image: Any, path: Path, changes: dict[str, int]) -> np.ndarray:
 def _check_alike(first: np.ndarray, other: np.ndarray, start: Path, path: Path) -> None:
     if other.shape[1:] != first.shape[1:]:
         raise ValueError(
-            f"Expected pictures of one size, {first.shape[1:]} as {start}; got "
-            f"{other.shape[1:]} in {path}. Bring all to one size first."
+            f"Expected images of one size, {first.shape[1:]} as {start}; got "
+            f"{other.shape[1:]} in {path}. Resize all to one size first."
         )
     if other.dtype != first.dtype:
         raise ValueError(
-            f"Expected pictures of one depth, {first.dtype} as {start}; got {other.dtype} in "
-            f"{path}. Save all with one depth."
+            f"Expected images of one depth, {first.dtype} as {start}; got {other.dtype} in "
+            f"{path}. Save all with the same depth."
         )

@@ -1,4 +1,4 @@
-r"""Where data sets are looked for: a folder of your own, your cache, then a download."""
+r"""Where data sets are searched: your own folder, your cache, then a download."""
 
 import hashlib
 import os
@@ -10,13 +10,13 @@ VARIABLE = "PYRO_VAE_DATA"
 
 
 def cache() -> Path:
-    r"""The user's cache, ``~/.cache/pyro_vae`` unless ``XDG_CACHE_HOME`` says otherwise."""
+    r"""The user's cache, ``~/.cache/pyro_vae`` unless ``XDG_CACHE_HOME`` is set."""
     home = os.environ.get("XDG_CACHE_HOME")
     return (Path(home) if home else Path.home() / ".cache") / "pyro_vae"
 
 
 def search_path(data_dir: Path | None) -> list[Path]:
-    r"""The folders that are looked through, in order."""
+    r"""The folders that are searched, in order."""
     own = data_dir or os.environ.get(VARIABLE)
     return [*([Path(own)] if own else []), cache()]
 
@@ -29,14 +29,14 @@ def find(
     folders: Sequence[str] = (),
     download: Callable[[Path], None] | None = None,
 ) -> Path:
-    r"""Returns the folder that holds `files`; each may also lie there with ``.gz`` added.
+    r"""Returns the folder that holds `files`, each of which may be compressed (``.gz``).
 
     Arguments:
-        name: The data set, which is the name of its folder; `-` and `_` are alike.
-        files: What must be there.
+        name: The data set, which is also the name of its folder; `-` and `_` are equivalent.
+        files: The files that must be there.
         data_dir: Where to look first.
         folders: Other names of the folder, such as torchvision's ``MNIST/raw``.
-        download: Fetches the files below the folder it is given, the user's cache.
+        download: Fetches the files into the folder it is given, the user's cache.
 
     Raises:
         ValueError: The set is not there and could not be downloaded.
@@ -62,17 +62,17 @@ def find(
         else:
             if found := look():
                 return found
-            failure = "its download was not complete"
+            failure = "its download was incomplete"
     looked = ", ".join(str(place) for place in search_path(data_dir))
     raise ValueError(
         f"Expected the data set {name!r}; got none: it is not in {looked}, and {failure}. Put "
-        f"{', '.join(files)} into a folder {names[0]} and name the folder above it by --data-dir "
+        f"{', '.join(files)} into a folder {names[0]} and set the folder above it with --data-dir "
         f"or {VARIABLE}."
     )
 
 
 def _fetch(download: Callable[[Path], None], partial: Path) -> None:
-    r"""Downloads into a folder of its own, so that nothing incomplete gets a final name."""
+    r"""Downloads into a temporary folder, so that nothing incomplete gets a final name."""
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
@@ -84,7 +84,7 @@ def _fetch(download: Callable[[Path], None], partial: Path) -> None:
 
 
 def present(folder: Path, file: str) -> list[Path]:
-    r"""The file as it is or compressed, where it is in the folder."""
+    r"""The file, plain or compressed, if it is in the folder."""
     return [path for path in (folder / file, folder / f"{file}.gz") if path.exists()]
 
 
@@ -92,7 +92,7 @@ def verify(path: Path, digest: str) -> Path:
     r"""Returns `path` if the file has this MD5 (32 digits) or SHA-256 (64 digits).
 
     Raises:
-        ValueError: It has another.
+        ValueError: It has a different one.
     """
     kind = "md5" if len(digest) == 32 else "sha256"
     with path.open("rb") as file:

@@ -1,4 +1,4 @@
-r"""The data sets that are known by name. Each function reads one, by the kind of its name."""
+r"""The data sets that have a name; each function reads one of them."""
 
 import hashlib
 from pathlib import Path
@@ -36,7 +36,7 @@ OMNIGLOT_SHA256 = {
 
 
 def digits(config: "kinds.Digits", data_dir: Path | None) -> Dataset:
-    r"""Scikit-learn's digits (UCI, Alpaydin & Kaynak, 1998), shuffled and cut."""
+    r"""Scikit-learn's digits (UCI, Alpaydin & Kaynak, 1998), shuffled and split."""
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)
@@ -108,7 +108,7 @@ def _amat(path: Path) -> np.ndarray:
 
 
 def omniglot(config: "kinds.Omniglot", data_dir: Path | None) -> Dataset:
-    r"""Omniglot (Lake et al., 2015): its background set trains, its evaluation set tests."""
+    r"""Omniglot (Lake et al., 2015): background set for training, evaluation set for testing."""
     folder = find(config.kind, [*OMNIGLOT_SHA256], data_dir)
     splits = []
     for name, digest in OMNIGLOT_SHA256.items():
@@ -123,13 +123,13 @@ def omniglot(config: "kinds.Omniglot", data_dir: Path | None) -> Dataset:
 
 
 def _ink(paper: Tensor) -> Tensor:
-    r"""Images of 105x105 with paper true, as 28x28 grey levels with ink 255."""
+    r"""Images of 105x105, true on paper, as 28x28 grey levels, 255 on ink."""
     ink = [adaptive_avg_pool2d((~rows).float()[:, None], 28) for rows in paper.split(2000)]
     return (torch.cat(ink) * 255).round().to(torch.uint8)
 
 
 def frey_faces(config: "kinds.FreyFaces", data_dir: Path | None) -> Dataset:
-    r"""Frames of Brendan Frey's face, shuffled and cut."""
+    r"""Frames of Brendan Frey's face, shuffled and split."""
     folder = find(config.kind, ["freyfaces.npz"], data_dir)
     with np.load(folder / "freyfaces.npz", allow_pickle=False) as arrays:
         x = torch.from_numpy(arrays["images"])[:, None]
@@ -155,7 +155,7 @@ def cifar10(config: "kinds.CIFAR10", data_dir: Path | None) -> Dataset:
             raw = torchvision().datasets.CIFAR10(root, train=train)
         except RuntimeError as error:
             raise ValueError(
-                f"Expected CIFAR-10 with its MD5s in {folder}; got {error}."
+                f"Expected CIFAR-10 with matching MD5s in {folder}; got {error}."
             ) from None
         x = torch.from_numpy(raw.data).permute(0, 3, 1, 2).contiguous()
         source = f"{config.kind}/{'train' if train else 'test'}"
@@ -166,7 +166,7 @@ def cifar10(config: "kinds.CIFAR10", data_dir: Path | None) -> Dataset:
 def celeba(config: "kinds.CelebA", data_dir: Path | None) -> Dataset:
     r"""CelebA (Liu et al., 2015), aligned and cropped; splits as its authors made them.
 
-    The small pictures are made once, kept in the user's cache and mapped into memory.
+    The resized images are computed once, stored in the user's cache and mapped into memory.
     """
     folder = find(
         config.kind,
@@ -193,7 +193,7 @@ def celeba(config: "kinds.CelebA", data_dir: Path | None) -> Dataset:
 
 
 def _shrink(paths: list[Path], out: Path) -> None:
-    r"""Writes the centre of each picture, 140x140 resized to 32x32, as one array."""
+    r"""Writes the centre of each image, 140x140 resized to 32x32, as one array."""
     from PIL import Image
     from tqdm import tqdm
 

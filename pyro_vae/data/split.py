@@ -1,4 +1,4 @@
-r"""Data as they are stored, and the rule that turns them into x."""
+r"""Data as stored, and the rule that turns them into x."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,28 +24,28 @@ FINGERPRINT_BYTES = 64_000_000
 
 @dataclass(frozen=True)
 class Split:
-    r"""Rows of a data set: stored small, turned into `x` when they are visited.
+    r"""Rows of a data set, stored compactly and turned into `x` when they are visited.
 
     Attributes:
         stored: A tensor of shape `(N, *x_shape)` on some device, or a memory-mapped array for
             data larger than memory.
         labels: A label for each row, of shape `(N,)`: a class, -1 where it is missing, or a real
             number, NaN where it is missing.
-        binarize: ``"dynamic"`` draws bits with the pixels' probabilities at every visit, from
-            torch's global generator; ``"threshold"`` takes pixels above 1/2.
-        levels: The highest grey level `n` of stored integers; none for real numbers.
-        range: Grey levels are divided by `n` (``"unit"``) or kept (``"levels"``).
-        source: What errors call the data.
-        device: Where `x` goes, for a memory-mapped array.
-        dtype: That of `x`; the default dtype of torch where none is given.
-        numbers: The number of each row in its file, from 0, of shape `(N,)`; none where rows are
-            all there, in order.
+        binarize: ``"dynamic"`` draws bits at every visit, with pixels as probabilities, from
+            torch's global generator; ``"threshold"`` is 1 for pixels above 1/2.
+        levels: The highest grey level `n` of stored integers; None for real numbers.
+        range: Grey levels are divided by `n` (``"unit"``) or not (``"levels"``).
+        source: The name of the data in error messages.
+        device: The device of `x`, for a memory-mapped array.
+        dtype: The dtype of `x`; by default torch's default dtype.
+        numbers: The number of each row in its file, from 0, of shape `(N,)`; None if all
+            rows are there, in order.
         columns: The columns of a table.
-        classes: What the labels 0, 1, ... are called.
-        known: What model and guide take besides `x`, by name: conditions, values of other sites
-            (NaN where they are not known), row numbers; each has a row for every datum.
-        checked: For which model the data were checked last.
-        violation: What that check found, where data are evaluated all the same.
+        classes: The names of the labels 0, 1, ...
+        known: Additional inputs of model and guide, by name: conditions, values of other sites
+            (NaN where unknown), row numbers; each has one row per datum.
+        checked: The model for which the data were last checked.
+        violation: What that check found, if the data are used nevertheless.
     """
 
     stored: Any
@@ -73,7 +73,7 @@ class Split:
 
     @property
     def scale(self) -> float:
-        r"""What `x` is to be divided by to be about 0..1: the ``scale`` of an encoder."""
+        r"""What an encoder divides `x` by so that it is about 0..1."""
         kept = self.binarize == "no" and self.range == "levels"
         return float(self.levels) if kept and self.levels else 1.0
 
@@ -88,20 +88,20 @@ class Split:
         return (torch.rand_like(p) < p).to(p.dtype)
 
     def known_at(self, index: Tensor | slice) -> dict[str, Any]:
-        r"""Returns what is known of the rows `index` besides `x`, by name."""
+        r"""Returns the additional inputs of the rows `index`, by name."""
         dtype = self.dtype or torch.get_default_dtype()
         rows = {name: _pick(value, index) for name, value in self.known.items()}
         return {n: v.to(dtype) if v.is_floating_point() else v for n, v in rows.items()}
 
     def batch(self, index: Tensor | slice) -> tuple[Tensor, dict[str, Any]]:
-        r"""Returns `x` of the rows `index`, and what else is known of them."""
+        r"""Returns `x` of the rows `index`, and their additional inputs."""
         return self.rows(index), self.known_at(index)
 
     def knowing(self, **known: Any) -> "Split":
-        r"""Returns the split with more that is known of its data, a row for each.
+        r"""Returns the split with more additional inputs, one row per datum.
 
         Raises:
-            ValueError: It is no tensor or array, or has another number of rows.
+            ValueError: An input is not a tensor or array, or has another number of rows.
         """
         found = dict(self.known)
         for name, value in known.items():
@@ -118,7 +118,7 @@ class Split:
         return replace(self, known=found, checked="") if known else self
 
     def forgetting(self, names: Iterable[str]) -> "Split":
-        r"""Returns the split without some of what is known of its data besides `x`."""
+        r"""Returns the split without some of its additional inputs."""
         known = {name: value for name, value in self.known.items() if name not in {*names}}
         return replace(self, known=known, checked="") if len(known) < len(self.known) else self
 
@@ -150,7 +150,7 @@ class Split:
         return replace(self, device=device, known=known)
 
     def freeze(self, seed: int) -> "Split":
-        r"""Returns the split with bits drawn once by `seed`, where they were drawn at visits."""
+        r"""Returns the split with dynamic bits drawn once, by `seed`."""
         if self.binarize != "dynamic":
             return self
         generator = torch.Generator().manual_seed(stream(seed, "bits"))
@@ -180,20 +180,22 @@ def _pick(values: Tensor, index: Tensor | slice) -> Tensor:
 def as_split(
     x: Any, source: str = "data", like: Sequence[Column] | None = None, **known: Any
 ) -> Split:
-    r"""Returns `x` as a :class:`Split` whose values are taken as they are, never rescaled.
+    r"""Returns `x` as a :class:`Split`; values are never rescaled.
 
     Arguments:
         x: The data, of shape `(N, *x_shape)`: a tensor or an array of numbers (sparse ones become
-            dense, masked elements NaN), a DataFrame whose every column is a feature (text becomes
-            codes), a Dataset or DataLoader of pairs `(x, label)` or of `x` alone, nested lists.
-        source: What errors call the data.
-        like: The columns of the table that a model was trained on, which a DataFrame has to have:
-            they are taken by name, and text by their codes. Without any, text is refused.
-        known: What model and guide take besides, a row for each datum: conditions, values of
-            other sites with NaN where they are not known, row numbers as `index`.
+            dense, masked elements NaN), a DataFrame, every column of which is a feature (text
+            becomes codes), a Dataset or DataLoader of pairs `(x, label)` or of `x` alone, or
+            nested lists.
+        source: The name of the data in error messages.
+        like: The columns of the table that a model was trained on, which a DataFrame must have:
+            they are selected by name, and text is coded as in training. If empty, text is
+            refused.
+        known: Additional inputs of model and guide, one row per datum: conditions, values of other
+            sites with NaN where unknown, row numbers as `index`.
 
     Raises:
-        ValueError: `x` is no array of numbers with at least one row.
+        ValueError: `x` is not an array of numbers with at least one row.
     """
     if isinstance(x, Split):
         return x.knowing(**known)
@@ -204,7 +206,7 @@ def as_split(
     if array.ndim < 2 or 0 in array.shape:
         raise ValueError(
             f"Expected {source} of shape (N, *x_shape) with at least one row and one element; got "
-            f"{tuple(array.shape)}. A single datum x is x[None], a single column x[:, None]."
+            f"{tuple(array.shape)}. Use x[None] for one datum x, x[:, None] for one column x."
         )
     if isinstance(array, Tensor):
         whole, device = not array.dtype.is_floating_point, array.device
@@ -225,8 +227,8 @@ def moments(split: Split) -> tuple[Tensor, Tensor]:
     r"""Returns mean and standard deviation of `x` over the rows, of shape `x_shape`, in double
     precision.
 
-    Missing elements do not count, and a column without any other has mean and standard deviation
-    zero; bits drawn at visits count with their probabilities; no random number is used.
+    Missing elements are left out; a column with only missing elements has mean and standard
+    deviation zero. Dynamic bits enter with their probabilities; no random numbers are drawn.
     """
     if split.binarize == "dynamic":
         split = replace(split, binarize="no", range="unit")
@@ -238,9 +240,9 @@ def moments(split: Split) -> tuple[Tensor, Tensor]:
 
 
 def fingerprint(split: Split) -> str:
-    r"""Returns the SHA-256 of shape, dtype and stored bytes, and of what else is known.
+    r"""Returns the SHA-256 of shape, dtype and stored bytes, and of additional inputs.
 
-    Of a memory-mapped array above 64 MB, evenly spaced rows of about that size stand for all.
+    Of a memory-mapped array above 64 MB, only evenly spaced rows of about that size are hashed.
     """
     stored = split.stored.cpu().numpy() if isinstance(split.stored, Tensor) else split.stored
     digest = hashlib.sha256(f"{stored.shape} {stored.dtype}".encode())

@@ -1,6 +1,6 @@
-r"""What a reader of tables cannot know: names or data, labels, row numbers, missing columns.
+r"""What a reader of tables has to decide: names or data, labels, row numbers, missing columns.
 
-Each decision is a line of :attr:`Table.facts`, and can be taken otherwise by an option.
+Each decision is a line of ``Content.facts``, and an option overrides it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,22 +16,22 @@ from .header import read_names
 from .text import read_lines
 
 LABELS = ("label", "labels", "class", "target", "y")
-NAMELESS = ("", "unnamed: 0", "__index_level_0__")  # what readers call an index
+NAMELESS = ("", "unnamed: 0", "__index_level_0__")  # names that other tools give an index
 IDS = ("id", "index", "idx", "row", "rowid", "row_id")
 COUNTERS = ("nr", "no")
 Form = Mapping[str, Any] | None
 
 
 def read_table(path: Path, options: Any, form: Form = None) -> Content:
-    r"""Reads a table of text, or of parquet and feather (extra ``tables``).
+    r"""Reads a text table, or parquet and feather (extra ``tables``).
 
     Arguments:
         path: The file.
-        options: A :class:`pyro_vae.config.File`, whose options decide what is not "auto".
-        form: How another table was read, of which columns and codes are those wanted.
+        options: A :class:`pyro_vae.config.File`; what is "auto" there is decided here.
+        form: How another table was read, whose columns and codes are required.
 
     Raises:
-        ValueError: Naming file, line and column, and what to do.
+        ValueError: The table cannot be read; the message names file, line, column and remedy.
     """
     if path.suffix.lower() in (".parquet", ".feather", ".arrow"):
         return read_typed(read_arrow(path), str(path), options, form)
@@ -42,26 +42,21 @@ def read_table(path: Path, options: Any, form: Form = None) -> Content:
 
 
 def read_typed(frame: Any, source: str, options: Any, form: Form = None) -> Content:
-    r"""Reads a DataFrame or a table of pyarrow, as :func:`read_table` does a file."""
+    r"""Reads a DataFrame or a pyarrow table, as :func:`read_table` reads a file."""
     facts: list[str] = []
     cells = typed_columns(frame, source, options, facts)
     return _assemble(cells, source, True, options, facts, form)
 
 
 def _assemble(
-    cells: list[Cells],
-    source: str,
-    header: bool,
-    options: Any,
-    facts: list[str],
-    form: Form,
+    cells: list[Cells], source: str, header: bool, options: Any, facts: list[str], form: Form
 ) -> Content:
     r"""Columns as features and labels, by the options or by the form of another table."""
     if not form:
         _check_names(cells, source, options)
     total = len(cells)
     if dropped := [c.name for c in cells if c.name in options.drop]:
-        facts.append(f"left out as told: {', '.join(dropped)}")
+        facts.append(f"left out by --data.drop: {', '.join(dropped)}")
     cells = [cell for cell in cells if cell.name not in options.drop]
     if form:
         cells = _renamed(cells, form, header, source)
@@ -75,13 +70,13 @@ def _assemble(
         cells = picked(cells, [*known], source, facts)
     if not cells:
         raise ValueError(
-            f"Expected columns of features in {source}; got {total} columns and none left. See "
-            "--data.label and --data.index."
+            f"Expected columns of features in {source}; got {total} columns, none of them left. "
+            "See --data.label and --data.index."
         )
     for j, cell in enumerate(cells):
         if not cell.name:
             cells[j] = cell._replace(name=str(j))
-            facts.append(f"a column without a name is called {j}, its place from 0")
+            facts.append(f"a column without a name is called {j}, its position from 0")
     facts.extend(cell.note for cell in cells if cell.note)
     x, columns = features(cells, known, source, facts)
     _report_holes(x, columns, facts)
@@ -90,12 +85,12 @@ def _assemble(
 
 
 def _check_names(cells: list[Cells], source: str, options: Any) -> None:
-    r"""Refuses options that name a column which the table does not have."""
+    r"""Refuses options that name a column the table does not have."""
     known = {cell.name for cell in cells}
     if options.label in options.drop:
         raise ValueError(
             f"Expected a label column that is not left out; got data.label {options.label!r} and "
-            "the same in data.drop. Labels are no feature anyway: say --data.label alone."
+            "the same in data.drop. Labels are not a feature anyway: use only --data.label."
         )
     named = [(o, getattr(options, o)) for o in ("label", "index")]
     named = [(option, name) for option, name in named if name not in ("auto", "none")]
@@ -133,7 +128,7 @@ def _without_row_numbers(
 
 
 def _numbers_rows(cell: Cells) -> bool:
-    r"""Whether a column counts the rows, or has another value in each as an index has."""
+    r"""Whether a column counts the rows, or has a different value in each, as an index has."""
     name = cell.name.lower()
     if cell.numbers is None:
         every = None not in cell.text and len({*cell.text}) == len(cell.text)
@@ -157,25 +152,25 @@ def _label(cells: list[Cells], options: Any, facts: list[str]) -> str | None:
         return None
     label = found[0]
     if label.lower() == "y" and ("x" in names or "z" in names):
-        facts.append(f"column {label} is a feature beside x (--data.label {label}: the label)")
+        facts.append(f"column {label} next to x is a feature (--data.label {label}: the label)")
         return None
-    told = f"; {', '.join(found[1:])} stays a feature" if found[1:] else ""
-    facts.append(f"label column: {label} (--data.label none: a feature){told}")
+    others = f"; {', '.join(found[1:])} stays a feature" if found[1:] else ""
+    facts.append(f"label column: {label} (--data.label none: a feature){others}")
     return label
 
 
 def _labels(
     cell: Cells, form: Form, facts: list[str]
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    r"""Labels as classes, or as real numbers where they have fractions."""
+    r"""Labels as classes, or as real numbers if they are not all whole."""
     if cell.numbers is not None and not (form and form["classes"]):
         values = cell.numbers.astype(np.float64)
         missing = int(np.isnan(values).sum())
-        told = f", {missing} of them missing" if missing else ""
+        absent = f", {missing} of them missing" if missing else ""
         if (whole := whole_labels(values)) is not None:
-            facts.append(f"labels are whole numbers{told and told + ' (-1)'}")
+            facts.append(f"labels are whole numbers{absent and absent + ' (-1)'}")
             return {"": whole}, ()
-        facts.append(f"labels are real numbers{told}")
+        facts.append(f"labels are real numbers{absent}")
         return {"": values}, ()
     text = text_of(cell)
     classes = list(form["classes"] if form else cell.order or in_order(text))
@@ -185,7 +180,7 @@ def _labels(
     missing = int((labels < 0).sum())
     facts.append(
         f"{len(classes)} classes: {first_of(classes)}"
-        + (f"; -1 where there is none, {missing} times" if missing else "")
+        + (f"; {missing} labels are missing (-1)" if missing else "")
     )
     return {"": labels}, tuple(classes)
 
@@ -193,7 +188,7 @@ def _labels(
 def _renamed(
     cells: list[Cells], form: Mapping[str, Any], header: bool, source: str
 ) -> list[Cells]:
-    r"""Columns by the names of the training data, where one of the two files has no names."""
+    r"""Names columns as in the training data, if one of the two files has no names."""
     names = [name for name, _ in form["columns"]]
     if all(name.isdigit() for name in names):
         return [cell._replace(name=str(j)) for j, cell in enumerate(cells)]
@@ -202,7 +197,7 @@ def _renamed(
     if len(cells) != len(names):
         raise ValueError(
             f"Expected the {len(names)} columns of the training data in {source}; got "
-            f"{len(cells)} without names. Give the names in the first line."
+            f"{len(cells)} without names. Add the names as the first line."
         )
     return [cell._replace(name=name) for cell, name in zip(cells, names)]
 
@@ -213,6 +208,6 @@ def _report_holes(x: np.ndarray, columns: Sequence[Column], facts: list[str]) ->
     empty = [c.name for c, n in zip(columns, holes) if n == len(x)]
     if some:
         more = f" and {len(some) - 8} more columns" if some[8:] else ""
-        facts.append(f"holes: {', '.join(some[:8])}{more}")
+        facts.append(f"missing values: {', '.join(some[:8])}{more}")
     if empty:
         facts.append(f"without any value: column {', '.join(empty)}")

@@ -1,4 +1,4 @@
-r"""Tables written as text: encoding, separator, decimal mark. What is found is said."""
+r"""Tables written as text: encoding, separator, decimal mark. Findings are reported."""
 
 import csv
 import gzip
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 MAX_BYTES = 4 << 30
-LARGE = 30_000_000  # takes longer than three seconds
-SAMPLE = 100  # lines from which a separator is told
+LARGE = 30_000_000  # takes more than three seconds
+SAMPLE = 100  # lines from which the separator is detected
 MARKS = {
     b"\xef\xbb\xbf": "utf-8-sig",
     b"\xff\xfe\x00\x00": "utf-32",
@@ -28,7 +28,7 @@ GROUPED_POINT = re.compile(r"[+-]?\d{1,3}(\.\d{3})+", re.ASCII)
 
 
 class Lines(NamedTuple):
-    r"""Rows of cells, stripped of space, with their line numbers; and what was found."""
+    r"""Rows of cells, stripped of whitespace, with their line numbers and the findings."""
 
     rows: list[list[str]]
     numbers: list[int]
@@ -41,18 +41,18 @@ def read_lines(path: Path, options: Any) -> Lines:
 
     Arguments:
         path: The file, which may be compressed (.gz).
-        options: ``encoding``, ``separator`` and ``decimal``, each found where it is "auto".
+        options: ``encoding``, ``separator`` and ``decimal``, each detected if it is "auto".
 
     Raises:
-        ValueError: The file is no table.
+        ValueError: The file is not a table.
     """
     facts: list[str] = []
     text = _decode(path, options.encoding, facts)
     lines = re.split("\r\n|\n|\r", text)
     start = 1
-    if lines and (told := re.fullmatch(r'"?sep=(.)"?', lines[0].strip(), re.I)):  # Excel's hint
+    if lines and (hint := re.fullmatch(r'"?sep=(.)"?', lines[0].strip(), re.I)):  # Excel's hint
         lines, start = lines[1:], 2
-        separator = told[1]
+        separator = hint[1]
     elif options.separator == "auto":
         separator = _separator(lines)
     else:
@@ -61,7 +61,7 @@ def read_lines(path: Path, options: Any) -> Lines:
         )
         if len(separator) != 1 or separator in '"\r\n':
             raise ValueError(
-                "Expected data.separator of one character (or tab, space) that is no quote; got "
+                "Expected data.separator as one character (or tab, space), not a quote; got "
                 f"{options.separator!r}."
             )
     if separator != "," and any(separator in line for line in lines):
@@ -75,7 +75,7 @@ def read_lines(path: Path, options: Any) -> Lines:
         if decimal == "mixed":
             raise ValueError(
                 f"Expected one decimal mark in {path}; got numbers with a point and numbers with "
-                "a comma. Say which by --data.decimal."
+                "a comma. Choose one with --data.decimal."
             )
         if decimal == ",":
             facts.append("numbers have a decimal comma")
@@ -85,7 +85,7 @@ def read_lines(path: Path, options: Any) -> Lines:
 
 
 def number(cell: str, decimal: str = ".") -> float | None:
-    r"""Returns the number that a cell writes in ASCII digits, or none.
+    r"""Returns the number in a cell, in ASCII digits, or None.
 
     Example:
         >>> number("-1.5e3"), number("1_000"), number("1.234,5", ","), number("1,234.5", "1,000")
@@ -128,7 +128,7 @@ def _decode(path: Path, encoding: str, facts: list[str]) -> str:
             text = _guess(raw, facts)
     except (UnicodeError, LookupError) as error:
         raise ValueError(
-            f"Expected text in {path}; got {error}. Say its encoding, as in "
+            f"Expected text in {path}; got {error}. Set its encoding, as in "
             "--data.encoding cp1252."
         ) from None
     text = text.removeprefix("\ufeff")
@@ -138,7 +138,7 @@ def _decode(path: Path, encoding: str, facts: list[str]) -> str:
 
 
 def _guess(raw: bytes, facts: list[str]) -> str:
-    r"""Text without a mark: UTF-8 where it is, then UTF-16 by its zero bytes, else cp1252."""
+    r"""Decodes text without a mark: UTF-16 by its zero bytes, else UTF-8, else cp1252."""
     head = raw[:1000]
     if head.count(0) > len(head) // 4:
         order = "utf-16-le" if head[1::2].count(0) >= head[::2].count(0) else "utf-16-be"
@@ -147,12 +147,12 @@ def _guess(raw: bytes, facts: list[str]) -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
-        facts.append("the text is no UTF-8 and read as cp1252 (--data.encoding says another)")
+        facts.append("the text is not UTF-8 and is read as cp1252 (--data.encoding sets another)")
         return raw.decode("cp1252", errors="replace")
 
 
 def _separator(lines: list[str]) -> str:
-    r"""The separator that cuts all of the first lines into the same number of cells, above one."""
+    r"""The separator that splits all of the first lines into equally many cells, more than one."""
     sample = [line for line in lines if line.strip()][:SAMPLE]
     uneven = ("", 0.0)
     for separator in SEPARATORS:
@@ -168,7 +168,7 @@ def _separator(lines: list[str]) -> str:
         if separator == "," and header == 1 and _decimals(sample[1:]):
             return ";"  # one column of numbers with decimal commas
         share = widths.count(usual) / len(widths)
-        if share == 1.0 and header in (usual, usual - 1):  # R leaves row names without a name
+        if share == 1.0 and header in (usual, usual - 1):  # R writes no name above row names
             return separator
         if share > max(0.5, uneven[1]):
             uneven = (separator, share)
@@ -176,7 +176,7 @@ def _separator(lines: list[str]) -> str:
 
 
 def _decimals(lines: list[str]) -> bool:
-    r"""Whether lines below a single name are numbers with decimal commas, not numbered rows."""
+    r"""Whether the lines below a single name are decimal commas, not numbered rows."""
     if not all(DECIMAL_COMMA.fullmatch(line.strip()) for line in lines):
         return False
     first = [line.strip().partition(",")[0] for line in lines]
@@ -207,7 +207,7 @@ def _rows(
             f"Expected a table in {path}; got {error}, line {(numbers or [start - 1])[-1] + 1}. "
             "Close every quote."
         ) from None
-    while rows and rows[0][0].startswith("#"):  # comments above, or names behind a mark
+    while rows and rows[0][0].startswith("#"):  # comments, or names after a mark
         names = [rows[0][0].lstrip("#").strip(), *rows[0][1:]]
         names = names if names[0] or separator != " " else names[1:]
         if len(rows) == 1 or len(names) == len(rows[-1]):
@@ -218,7 +218,7 @@ def _rows(
 
 
 def _decimal(cells: Iterable[str], rows: list[list[str]], separator: str) -> str:
-    r"""How numbers are written: "." or "," before decimals, or "1,000" where commas group."""
+    r"""How numbers are written: "." or "," before decimals, or "1,000" if commas group digits."""
     found = {c for c in cells if DECIMAL_COMMA.fullmatch(c) or GROUPED_COMMA.fullmatch(c)}
     if not found:
         return "."

@@ -1,6 +1,6 @@
-r"""Lazy import of torchvision, whose wheel may not fit the torch beside it.
+r"""Lazy import of torchvision, whose wheel may not fit the installed torch.
 
-The wheel on the package index is built for CUDA. Beside a CPU-only torch its compiled operators do
+The wheel on the package index is built for CUDA. With a CPU-only torch its compiled operators do
 not load, and importing it fails with "operator torchvision::nms does not exist". Its data sets and
 grids need none of them: with the schemas of the two missing operators defined, it imports.
 """
@@ -16,14 +16,14 @@ SCHEMAS = {
     "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 }
-_library: torch.library.Library | None = None  # definitions last as long as this
+_library: torch.library.Library | None = None  # definitions live as long as this
 
 
 def torchvision() -> ModuleType:
     r"""Returns torchvision, imported so that ``datasets`` and ``utils.make_grid`` work.
 
     Raises:
-        ValueError: torchvision is not installed, or is for another torch.
+        ValueError: torchvision is not installed, or does not fit torch.
     """
     global _library
     spec = find_spec("torchvision")
@@ -31,7 +31,7 @@ def torchvision() -> ModuleType:
         raise ValueError("Expected torchvision; it is not installed. Run pip install torchvision.")
     if not all(map(_defined, SCHEMAS)):
         for extension in sorted(Path(spec.origin).parent.glob("_C*.*")):
-            with suppress(OSError):  # defines the operators, where it fits this torch
+            with suppress(OSError):  # defines the operators if it fits this torch
                 torch.ops.load_library(str(extension))
     if missing := [schema for name, schema in SCHEMAS.items() if not _defined(name)]:
         _library = torch.library.Library("torchvision", "FRAGMENT")
@@ -44,7 +44,7 @@ def torchvision() -> ModuleType:
     except (ImportError, RuntimeError) as error:
         raise ValueError(
             f"Expected a torchvision that fits torch {torch.__version__}; got {error}. Install "
-            "the pair that PyTorch's own table names."
+            "a pair from PyTorch's compatibility table."
         ) from error
     return torchvision
 

@@ -1,6 +1,6 @@
-r"""Runs: folders that survive a crash, and reading them executes nothing.  (layer 5)
+r"""Runs: folders that survive a crash and that are read without executing code.  (layer 5)
 
-Nothing here imports torch before a model, data or a checkpoint are asked for.
+Nothing here imports torch before a model, data or a checkpoint are needed.
 """
 
 from ..deprecation import renamed

@@ -1,4 +1,4 @@
-r"""The data of a run, found again, and other data read as these were."""
+r"""The data of a run, and other data read in the same way."""
 
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,8 @@ def dataset_of(run: Any, data_dir: Path | None, *splits: str) -> Dataset:
     if changed:
         source = getattr(recorded.recipe.data, "path", dataset.name)
         raise ValueError(
-            f"Expected the data that {run.path} was trained on; got others, as the hashes of "
-            f"{source} differ: {'; '.join(changed)}. Put the data back, or evaluate the file as "
+            f"Expected the data that {run.path} was trained on; got others: the hashes of "
+            f"{source} differ: {'; '.join(changed)}. Restore the data, or evaluate the file as "
             "new data with --data."
         )
     return dataset
@@ -46,7 +46,7 @@ def rows_of(
     if kind.range != "auto":
         rules["range"] = kind.range
     labels = {name: columns for name, columns in kind.known.items() if columns == ("label",)}
-    rules["known"] = labels  # what a known set has, too
+    rules["known"] = labels  # a known set has labels, too
     dataset = sets.load(validate(rules, known), data_dir, quiet=True)
     return split_of(dataset, split), dataset.name, split
 

@@ -1,4 +1,4 @@
-r"""The folder of a run, and all that is known of the run by it: recipe, data, model, metrics."""
+r"""The folder of a run, from which recipe, data, model and metrics are read."""
 
 import contextlib
 import json
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Recorded(NamedTuple):
-    r"""What a checkpoint says of its run."""
+    r"""The record of a run in a checkpoint."""
 
     recipe: Recipe
     data: dict[str, Any]
@@ -31,7 +31,7 @@ class Recorded(NamedTuple):
 
 
 class RunFolder(Place):
-    r"""A run: the folder that a training writes, and that everything about it is read from.
+    r"""A run: the folder that a training writes and from which everything about it is read.
 
     Arguments:
         path: The folder, which need not exist yet.
@@ -41,15 +41,15 @@ class RunFolder(Place):
         []
     """
 
-    # --- Which runs there are -------------------------------------------------------------------
+    # --- Finding runs ---------------------------------------------------------------------------
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> "RunFolder":
-        r"""Returns a run of a recipe; says so where config.toml differs from what was trained.
+        r"""Returns a run of a recipe; reports if config.toml differs from what was trained.
 
         Raises:
             ValueError: There is no run, or it has no recipe.
-            CheckpointError: It has no whole checkpoint.
+            CheckpointError: It has no complete checkpoint.
         """
         run = cls(path)
         some = (run.path / CHECKPOINTS).is_dir() or (run.path / CONFIG).exists()
@@ -58,22 +58,22 @@ class RunFolder(Place):
         if changed := run.edits():
             print(
                 f"{run.path / CONFIG} differs from what the checkpoint records: "
-                f"{'; '.join(changed)}. The checkpoint's own settings are taken.",
+                f"{'; '.join(changed)}. The settings of the checkpoint are used.",
                 file=sys.stderr,
             )
         return run
 
     @classmethod
     def below(cls, folder: Path) -> "list[RunFolder]":
-        r"""Returns the runs of recipes in a folder, by name."""
+        r"""Returns the runs of recipes in a folder, sorted by name."""
         return [cls(path.parent) for path in sorted(folder.glob(f"*/{CONFIG}"))]
 
     @classmethod
     def newest(cls, name: str | None = None, folder: Path = Path("runs")) -> "RunFolder":
-        r"""Returns the newest run in a folder, of the recipe called `name` or of any.
+        r"""Returns the newest run in a folder, of the recipe called `name` or of any recipe.
 
         Raises:
-            ValueError: There is none.
+            ValueError: There is no such run.
         """
         named = [(run, run.written().get("name")) for run in cls.below(folder)]
         found = [run for run, its in named if its is not None and name in (None, its)]
@@ -82,28 +82,28 @@ class RunFolder(Place):
             raise ValueError(f"Expected a run{of} below {folder}/ to resume; found none.")
         return max(found, key=lambda run: (run.path / CONFIG).stat().st_mtime)
 
-    # --- What a run says ------------------------------------------------------------------------
+    # --- Contents -------------------------------------------------------------------------------
 
     @cached_property
     def recorded(self) -> Recorded:
-        r"""What the newest checkpoint says.
+        r"""The record in the newest checkpoint.
 
         Raises:
             ValueError: The run has no recipe.
-            CheckpointError: There is no whole checkpoint, or it has other contents.
+            CheckpointError: There is no complete checkpoint, or its contents are not as expected.
         """
         source, _, state = self.read()
         return self.record_in(source, state)
 
     def record_in(self, source: Path, state: Mapping[str, Any]) -> Recorded:
-        r"""Returns what the state of the checkpoint `source` says."""
+        r"""Returns the record in the state of the checkpoint `source`."""
         with storage.understood(source):
             record, position = state["record"], state["position"]
             if not record:
                 raise ValueError(
-                    f"Expected a run of a recipe; got {self.path}, which fit() made without one. "
-                    f"In Python, pv.load({str(self.path)!r}, vae=vae) loads it into the VAE that "
-                    "you build."
+                    f"Expected a run of a recipe; got {self.path}, which fit() wrote without one. "
+                    f"In Python, use pv.load({str(self.path)!r}, vae=vae) with the VAE that you "
+                    "build."
                 )
             recipe, epochs = validate(record["recipe"]), position["epoch"]
             shape, data = tuple(record["x_shape"]), {**record["data"]}
@@ -112,28 +112,28 @@ class RunFolder(Place):
 
     @property
     def recipe(self) -> Recipe:
-        r"""The recipe that was trained, whatever config.toml says now."""
+        r"""The recipe that was trained, regardless of later edits of config.toml."""
         return self.recorded.recipe
 
     @property
     def title(self) -> str:
-        r"""What a plot says of the run that it shows."""
+        r"""The title of plots of this run."""
         return f"{self.path}, recipe {self.recipe.name}, epoch {self.recorded.epochs}"
 
     def read(self) -> tuple[Path, dict[str, dict[str, Any]], dict[str, Any]]:
-        r"""Returns where the newest whole checkpoint is, its tensors and its state."""
+        r"""Returns the path of the newest complete checkpoint, its tensors and its state."""
         source = storage.newest(self.path)
         return source, *storage.read(source)
 
     def written(self) -> dict[str, Any]:
-        r"""The values in config.toml, not validated; none where it cannot be read."""
+        r"""The values in config.toml, not validated; empty if it cannot be read."""
         try:
             return read_recipe(self.path / CONFIG)
         except ValueError:
             return {}
 
     def edits(self) -> list[str]:
-        r"""How config.toml differs from the recipe that was trained."""
+        r"""The differences between config.toml and the recipe that was trained."""
         trained = settings_of(self.recipe)
         if not (self.path / CONFIG).is_file():
             return [f"{CONFIG} is gone"]
@@ -145,15 +145,15 @@ class RunFolder(Place):
         return [line for line in changed if not line.startswith("train.epochs ")]  # resumed since
 
     def check_same(self, recipe: Recipe) -> None:
-        r"""Makes sure that a recipe goes on with this training.
+        r"""Checks that a recipe continues this training.
 
         Raises:
-            ValueError: More differs than the number of epochs and the device.
+            ValueError: Something other than the number of epochs and the device differs.
         """
         changed = differences(settings_of(self.recipe), settings_of(recipe))
         if changed := [d for d in changed if not d.startswith(("train.epochs ", "device "))]:
             raise ValueError(
-                f"Expected the training that {self.path} holds; got another one: "
+                f"Expected the training in {self.path}; got a different one: "
                 f"{'; '.join(changed)}. Only train.epochs and device may change."
             )
 
@@ -164,14 +164,14 @@ class RunFolder(Place):
         return load_model(self, device, vae)
 
     def dataset(self, data_dir: Path | None = None, *splits: str) -> "Dataset":
-        r"""Loads the data again, and makes sure that they are those of training.
+        r"""Loads the data again, and checks that they are those of training.
 
         Arguments:
             data_dir: Where to look first.
-            splits: Which splits have to be the same; all by default.
+            splits: The splits that must be unchanged; by default all.
 
         Raises:
-            ValueError: The data are not there, or are others.
+            ValueError: The data are not there, or have changed.
         """
         from .data import dataset_of
 
@@ -180,12 +180,12 @@ class RunFolder(Place):
     def rows(
         self, split: str, data: str | None = None, data_dir: Path | None = None
     ) -> "tuple[Split, str, str]":
-        r"""Returns rows, and what their data and split are called.
+        r"""Returns rows, and the names of their data and split.
 
         Arguments:
             split: The split; ``"all"`` is every row.
-            data: Another known set, or a file that is read as the run's was; the run's own data
-                by default.
+            data: Another known data set, or a file that is read as the run's was; by default the
+                run's own data.
             data_dir: Where to look first.
 
         Raises:
@@ -195,34 +195,34 @@ class RunFolder(Place):
 
         return rows_of(self, split, data, data_dir)
 
-    # --- What was measured ----------------------------------------------------------------------
+    # --- Metrics --------------------------------------------------------------------------------
 
     def metrics(self) -> list[dict[str, Any]]:
         r"""Returns the rows of metrics.jsonl."""
         return read_metrics(self.path / METRICS)
 
     def append(self, row: Mapping[str, Any]) -> int:
-        r"""Appends a row to metrics.jsonl, and returns how many bytes there are then."""
+        r"""Appends a row to metrics.jsonl, and returns its new size in bytes."""
         with (self.path / METRICS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
             return file.tell()
 
     def cut_metrics(self, size: int) -> None:
-        r"""Cuts metrics.jsonl to the bytes that there were at a checkpoint."""
+        r"""Truncates metrics.jsonl to its size at a checkpoint."""
         with (self.path / METRICS).open("a+b") as file:
             file.truncate(size)
 
     def evaluations(self) -> dict[str, Any]:
-        r"""Returns what evaluation found of the run's own data, by split."""
+        r"""Returns the results of evaluation on the run's own data, by split."""
         try:
             return json.loads((self.path / EVALUATIONS).read_text(encoding="utf-8"))
         except (ValueError, OSError):
             return {}
 
     def keep_evaluation(self, split: str, metrics: Mapping[str, Any]) -> None:
-        r"""Keeps what evaluation found of a split, unless more samples found another before.
+        r"""Stores the results of evaluation on a split, unless earlier ones used more samples.
 
-        Where nothing can be written, evaluation goes on without.
+        If the folder is not writable, nothing is stored.
         """
         kept, samples = self.evaluations(), "num_importance_samples"
         known, epochs = kept.get(split, {}), self.recorded.epochs
@@ -234,7 +234,7 @@ class RunFolder(Place):
             )
 
     def summary(self) -> dict[str, Any]:
-        r"""Returns a row for a table of runs, of what its files say without its tensors."""
+        r"""Returns a row for a table of runs, from its files but without its tensors."""
         row: dict[str, Any] = {"run": str(self.path)}
         row |= dict.fromkeys(("recipe", "data", "epochs", "valid", "test", "verdict"))
         values = self.written()
@@ -257,16 +257,16 @@ class RunFolder(Place):
 def load(run: str | os.PathLike[str], device: str = "auto", *, vae: Any = None) -> "VAE":
     r"""Returns the trained VAE of a run, in evaluation mode.
 
-    With early stopping these are the parameters of the best epoch, else the newest ones.
+    With early stopping it has the parameters of the best epoch, else the newest ones.
 
     Arguments:
         run: The folder of the run.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
-        vae: The VAE to load into, for a run of your own `fit` that no recipe describes.
+        vae: The VAE to load into, for a run of :func:`pyro_vae.fit` without a recipe.
 
     Raises:
-        ValueError: The run holds another model, or `vae` is needed.
-        CheckpointError: The run has no whole checkpoint.
+        ValueError: The run holds a different model, or `vae` is needed.
+        CheckpointError: The run has no complete checkpoint.
     """
     return RunFolder(run).model(device, vae=vae)
 

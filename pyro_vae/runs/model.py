@@ -12,7 +12,7 @@ from .storage import CheckpointCorrupt, understood
 
 
 def load_model(run: Any, device: str, vae: Any = None) -> VAE:
-    r"""Builds the VAE of a run, or takes `vae`, and loads its parameters of the best epoch."""
+    r"""Builds the VAE of a run, or uses `vae`, and loads the parameters of the best epoch."""
     source, tensors, state = run.read()
     with understood(source):
         parameters = tensors["best"] or tensors["model"]
@@ -25,7 +25,7 @@ def load_model(run: Any, device: str, vae: Any = None) -> VAE:
             "another checkpoint and delete this one."
         )
     floats = [t.dtype for t in parameters.values() if t.dtype in (torch.float32, torch.float64)]
-    if floats:  # whatever the default dtype is now
+    if floats:  # regardless of the current default dtype
         vae = vae.to(floats[0])
     load_parameters(vae, parameters, source)
     vae.columns = columns

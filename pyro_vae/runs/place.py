@@ -1,4 +1,4 @@
-r"""The folder that a training writes to: never lost for one that comes to nothing."""
+r"""The folder that a training writes to; a run is not lost to a new one that fails."""
 
 import contextlib
 import os
@@ -13,15 +13,15 @@ from . import storage
 CONFIG, DATA, METRICS, EVALUATIONS = "config.toml", "data.json", "metrics.jsonl", "figures.json"
 CHECKPOINTS = "checkpoints"
 OWN = (CONFIG, DATA, METRICS, EVALUATIONS, "diagnosis.html", "pictures")
-EVERYTHING = (*OWN, CHECKPOINTS)  # checkpoints last: they tell that all is moved or deleted
+EVERYTHING = (*OWN, CHECKPOINTS)  # checkpoints last: they mark that all is moved or deleted
 
 
 class Place:
-    r"""The folder of a run, free or taken.
+    r"""The folder of a run, free or in use.
 
-    What belongs to a run that is to be replaced is moved aside, into ``.replaced`` in its folder,
-    and deleted when the new one has its first checkpoint. If the new one fails before, it is put
-    back. Files that no run writes stay where they are.
+    The files of a run that is being replaced are moved into ``.replaced`` in its folder, and
+    deleted when the new run has its first checkpoint. If the new run fails before, they are
+    restored. Files that no run writes are not touched.
 
     Arguments:
         path: The folder, which need not exist yet.
@@ -34,14 +34,14 @@ class Place:
 
     @property
     def holds_training(self) -> bool:
-        r"""Whether there are checkpoints that a new training would mix with."""
+        r"""Whether there are checkpoints of an earlier training."""
         return any((self.path / CHECKPOINTS).glob("step-*"))
 
     def check_free(self, overwrite: bool = False) -> None:
-        r"""Makes sure, before anything is computed, that a training may write here.
+        r"""Checks, before anything is computed, that a training may write here.
 
         Raises:
-            ValueError: A run is there and is not to be replaced, or files that no run wrote.
+            ValueError: There is a run that may not be replaced, or files that no run wrote.
             RunLocked: Another process writes to the run.
         """
         self._check_is_folder()
@@ -57,13 +57,13 @@ class Place:
         foreign = [name for name in OWN if (self.path / name).exists()]
         if foreign and not self.holds_training:
             raise ValueError(
-                f"Expected a folder for the run; got {self.path}, where {', '.join(foreign)} is "
-                "of something else and would be overwritten. Choose another --out."
+                f"Expected a folder for the run; got {self.path}, where {', '.join(foreign)} "
+                "would be overwritten, which no run wrote. Choose another --out."
             )
 
     @contextlib.contextmanager
     def held(self, *, resume: bool = False, overwrite: bool = False) -> Iterator[None]:
-        r"""Holds the folder for one training, which starts in it or goes on.
+        r"""Locks the folder for one training, which starts or continues in it.
 
         Raises:
             RunLocked: Another process writes to the run.
@@ -71,42 +71,42 @@ class Place:
         with storage.lock(self.path):
             try:
                 if not resume:
-                    self.path.mkdir(parents=True, exist_ok=True)  # the lock may be none
+                    self.path.mkdir(parents=True, exist_ok=True)  # locking may not create it
                     if overwrite and self.holds_training:
                         self._move_aside()
                     (self.path / METRICS).unlink(missing_ok=True)
                 yield
             finally:
-                if self.replaces:  # there is no checkpoint
+                if self.replaces:  # there is no checkpoint yet
                     self.replaces = False
                     self._move_back()
 
     def write(self, files: Mapping[str, str]) -> None:
-        r"""Writes texts into the folder, each whole."""
+        r"""Writes texts into the folder, each atomically."""
         for name, text in files.items():
             partial = self.path / f".{name}.partial"
             partial.write_text(text, encoding="utf-8")
             partial.replace(self.path / name)
 
     def save(self, step: int, tensors: Mapping[str, Any], state: Mapping[str, Any]) -> None:
-        r"""Writes a checkpoint; with the first one, what was replaced can go."""
+        r"""Writes a checkpoint; after the first one, deletes the run that was replaced."""
         storage.save(self.path, step, tensors, state)
         if self.replaces:
             self.replaces = False
             self._delete_aside()
 
     def recover(self) -> None:
-        r"""Puts back what a training that was killed had moved aside before its first checkpoint,
-        and deletes it where the new run has one."""
+        r"""Restores the run that a killed training had moved aside before its first checkpoint, or
+        deletes it if the new run has one."""
         if not self.aside.is_dir():
             return
-        with storage.lock(self.path):  # somebody may be about to write that checkpoint
+        with storage.lock(self.path):  # another process may be about to write that checkpoint
             if (self.aside / CHECKPOINTS).exists() and self.holds_training:
                 self._delete_aside()
                 return
             self._move_back()
         print(
-            f"{self.path} is again the run that an interrupted training was to replace.",
+            f"{self.path}: restored the run that an interrupted training was replacing.",
             file=sys.stderr,
         )
 
@@ -118,9 +118,9 @@ class Place:
                 (self.path / name).rename(self.aside / name)
 
     def _move_back(self) -> None:
-        r"""Moves what is aside to its place; over files of the new run, if all was moved.
+        r"""Restores the files that were moved aside; over files of the new run, if all were moved.
 
-        Whenever it is killed, what is still aside is the old run's, and may be moved again.
+        If it is killed, the remaining files belong to the old run, and it can be repeated.
         """
         over = (self.aside / CHECKPOINTS).exists()
         for name in EVERYTHING:
@@ -137,7 +137,7 @@ class Place:
         shutil.rmtree(self.aside, ignore_errors=True)
 
     def _check_is_folder(self) -> None:
-        r"""Refuses a file of this name, or in the place of a folder above it."""
+        r"""Refuses a path that is a file, or below a file."""
         found = next(place for place in (self.path, *self.path.parents) if place.exists())
         if not found.is_dir():
             raise ValueError(

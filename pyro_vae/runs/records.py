@@ -1,4 +1,4 @@
-r"""Records as text: rows of metrics, JSON, and settings side by side."""
+r"""Records as text: rows of metrics, JSON, and differences of settings."""
 
 import json
 from collections.abc import Mapping
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    r"""Returns the rows of a metrics.jsonl that are whole; none where there is no such file."""
+    r"""Returns the complete rows of a metrics.jsonl; none if there is no such file."""
     rows = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
         try:
             rows.append(json.loads(line))
-        except ValueError:  # it was cut off
+        except ValueError:  # it is truncated
             continue
     return rows
 
 
 def to_json(record: Mapping[str, Any]) -> str:
-    r"""Returns a record as JSON, which has no NaN and no infinity: they are null."""
+    r"""Returns a record as JSON, with null for NaN and infinity."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, dict):
@@ -38,12 +38,12 @@ def to_json(record: Mapping[str, Any]) -> str:
 
 
 def settings_of(recipe: Recipe) -> dict[str, Any]:
-    r"""Returns the settings of a recipe as JSON has them."""
+    r"""Returns the settings of a recipe as JSON values."""
     return recipe.model_dump(mode="json")
 
 
 def declaration(recipe: Recipe, dataset: "Dataset") -> dict[str, Any]:
-    r"""Returns what a run records of its recipe and data, as keywords of :func:`pyro_vae.fit`."""
+    r"""Returns the record of recipe and data in a run, as keywords of :func:`pyro_vae.fit`."""
     data = dataset.record()
     x_shape, scale = dataset.train.x_shape, dataset.train.scale
     record = {"recipe": settings_of(recipe), "data": data}
@@ -54,7 +54,7 @@ def declaration(recipe: Recipe, dataset: "Dataset") -> dict[str, Any]:
 
 
 def differences(old: Any, new: Any, prefix: str = "") -> list[str]:
-    r"""Says which settings differ.
+    r"""Returns a line for each setting that differs.
 
     Example:
         >>> differences({"train": {"lr": 0.001}}, {"train": {"lr": 0.1}})

@@ -1,4 +1,4 @@
-r"""Parameters, optimizers and random generators, as tensors and JSON and back."""
+r"""Parameters, optimizers and random generators, to and from tensors and JSON."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,11 +10,11 @@ from torch.optim import Optimizer
 
 
 def load_parameters(module: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
-    r"""Puts a checkpoint's tensors into a module of just the same parameters and buffers.
+    r"""Loads a checkpoint's tensors into a module with exactly the same parameters and buffers.
 
     Arguments:
         module: The module.
-        tensors: What its ``state_dict()`` was.
+        tensors: Its saved ``state_dict()``.
         source: The checkpoint, for the message.
 
     Raises:
@@ -26,7 +26,7 @@ def load_parameters(module: nn.Module, tensors: Mapping[str, Tensor], source: Pa
     for name in own.keys() & tensors.keys():
         ours, theirs = ((tuple(t.shape), t.dtype) for t in (own[name], tensors[name]))
         if ours != theirs:
-            differences.append(f"{name} is {theirs[0]} {theirs[1]} for {ours[0]} {ours[1]}")
+            differences.append(f"{name} is {theirs[0]} {theirs[1]} instead of {ours[0]} {ours[1]}")
     if differences:
         raise ValueError(
             f"Expected the parameters of this model in {source}; got others: "
@@ -70,10 +70,10 @@ def pack_optimizer(
 def unpack_optimizer(
     optimizer: Optimizer, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]
 ) -> None:
-    r"""Gives an optimizer the state that :func:`pack_optimizer` took, bit for bit.
+    r"""Restores the state of an optimizer from :func:`pack_optimizer`, bit for bit.
 
     Raises:
-        ValueError: The optimizer is of another class, or has other groups of parameters.
+        ValueError: The optimizer has another class, or other groups of parameters.
     """
     kinds = [numbers["class"], type(optimizer).__name__]
     counts = [
@@ -88,7 +88,7 @@ def unpack_optimizer(
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     groups = [_decode(group, parameters[0].device, tensors) for group in numbers["groups"]]
     optimizer.load_state_dict({"state": {}, "param_groups": groups})
-    # the state goes in directly: load_state_dict would cast it to the parameter's dtype and device
+    # state is set directly: load_state_dict would cast it to the parameter's dtype and device
     for name, parameter in zip(numbers["names"], parameters):
         if name in numbers["state"]:
             state = _decode(numbers["state"][name], parameter.device, tensors)
@@ -99,7 +99,7 @@ def _encode(value: Any, key: str, device: torch.device, tensors: dict[str, Tenso
     r"""Returns `value` as JSON, with its tensors moved to `tensors`."""
     if isinstance(value, Tensor):
         tensors[key] = value
-        return {"tensor": key, "elsewhere": value.device != device}  # steps count on the CPU
+        return {"tensor": key, "elsewhere": value.device != device}  # step counts are on the CPU
     if isinstance(value, dict):
         return {"dict": {k: _encode(v, f"{key}/{k}", device, tensors) for k, v in value.items()}}
     if isinstance(value, (list, tuple)):
@@ -109,7 +109,7 @@ def _encode(value: Any, key: str, device: torch.device, tensors: dict[str, Tenso
         return value
     raise ValueError(
         f"Expected tensors and numbers in the state of an optimizer; got {key} of type "
-        f"{type(value).__name__}. Choose an optimizer of torch.optim."
+        f"{type(value).__name__}. Use an optimizer of torch.optim."
     )
 
 
@@ -134,13 +134,13 @@ def get_rng_state(device: torch.device) -> dict[str, Tensor]:
 
 
 def set_rng_state(tensors: Mapping[str, Tensor], device: torch.device) -> None:
-    r"""Puts back what :func:`get_rng_state` returned, as far as `device` has such a generator."""
+    r"""Restores what :func:`get_rng_state` returned, for the generators that `device` has."""
     torch.set_rng_state(tensors["cpu"].cpu())
     if device.type == "cuda" and "cuda" in tensors:
         torch.cuda.set_rng_state(tensors["cuda"].cpu(), device)
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    r"""What a bit-for-bit continuation needs to be the same."""
+    r"""What must be the same for a bit-for-bit continuation."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     return {"torch": torch.__version__, "threads": torch.get_num_threads(), "device": name}

@@ -2,8 +2,8 @@ r"""Checkpoints that survive a crash, a full disk and a flipped bit.
 
 ``RUN/checkpoints/step-00000120/`` holds one ``.safetensors`` file per group of tensors,
 ``state.json`` for everything else, and ``manifest.json`` with the size and SHA-256 of each. It is
-written under another name and renamed when complete, so that whatever stops the writer, a folder
-with this name is whole. Nothing here unpickles: reading a checkpoint never runs code from it.
+written under another name and renamed when complete, so that a folder with this name is complete
+whatever stops the writer. Nothing here unpickles: reading a checkpoint never runs code from it.
 Torch is imported when tensors are read or written.
 """
 
@@ -41,7 +41,7 @@ class CheckpointError(OSError):
 
 
 class CheckpointCorrupt(CheckpointError):
-    r"""A checkpoint is not what was written."""
+    r"""A checkpoint differs from what was written."""
 
 
 class RunLocked(CheckpointError):
@@ -60,15 +60,15 @@ def save(
 ) -> Path:
     r"""Writes a checkpoint of `run` and deletes the oldest ones.
 
-    At every moment a whole checkpoint exists under its final name, once there was one; a failure
-    leaves the earlier ones as they were. Hold :func:`lock` meanwhile.
+    Once there is a checkpoint, a complete one exists at every moment under its final name; a
+    failure does not change earlier ones. The caller must hold :func:`lock`.
 
     Arguments:
         run: The folder of the run.
         step: The number of steps taken. A checkpoint of the same step is replaced.
         tensors: Groups of tensors, such as ``{"model": {...}, "optimizer": {...}}``.
-        state: Anything JSON; floats come back exactly.
-        keep: How many checkpoints to keep, among those up to `step`.
+        state: JSON values; floats are restored exactly.
+        keep: The number of checkpoints to keep, among those up to `step`.
 
     Returns:
         The folder of the checkpoint.
@@ -83,13 +83,13 @@ def save(
         raise ValueError(f"Expected plain words as names of tensor groups; got {wrong}. Rename.")
     if step < 0 or keep < 1:
         raise ValueError(
-            f"Expected step >= 0 and keep >= 1; got {step} and {keep}. Correct the argument."
+            f"Expected step >= 0 and keep >= 1; got {step} and {keep}. Correct the arguments."
         )
     try:
         state_json = _to_json(state)
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(
-            f"Expected a state of JSON values; got another ({error}). Pass tensors in `tensors`."
+            f"Expected a state of JSON values; got others ({error}). Pass tensors in `tensors`."
         ) from error
 
     folder = run / "checkpoints"
@@ -114,7 +114,7 @@ def save(
                 files[f"{name}.safetensors"] = _write(partial / f"{name}.safetensors", data)
             _write(partial / MANIFEST, _manifest(step, files))
             _sync_folder(partial)
-            if final.exists():  # folders cannot be swapped: until the rename, `newest` finds .old
+            if final.exists():  # folders cannot be swapped: until the rename, `newest` uses .old
                 aside = folder / f"{final.name}.old"
                 _discard(aside)
                 final.rename(aside)
@@ -146,7 +146,7 @@ def _write(path: Path, data: bytes) -> dict[str, Any]:
         rest = memoryview(data)
         while rest:
             rest = rest[os.write(file, rest) :]
-        path.chmod(0o644)  # whatever the umask
+        path.chmod(0o644)  # regardless of the umask
         os.fsync(file)
     finally:
         os.close(file)
@@ -170,7 +170,7 @@ def _versions() -> dict[str, str]:
 
 
 def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # no such thing there
+    if os.name == "nt":  # not supported there
         return
     file = os.open(folder, os.O_RDONLY)
     try:
@@ -180,7 +180,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _discard(path: Path) -> None:
-    r"""Deletes a checkpoint; its final name is the first to go, so that it never is partial."""
+    r"""Deletes a checkpoint; its final name is removed first, so that it is never partial."""
     if path.exists():
         gone = path.with_name(f".tmp-{path.name}-{os.getpid()}")
         if gone.exists():
@@ -203,23 +203,23 @@ def _explained(expected: str, remedy: str) -> Iterator[None]:
 
 @contextmanager
 def understood(source: Path) -> Iterator[None]:
-    r"""Says of a checkpoint whose contents have other names or types that they do.
+    r"""Turns errors from unexpected names or types in a checkpoint into a message.
 
     Raises:
-        CheckpointCorrupt: The checkpoint holds something else than a training writes.
+        CheckpointCorrupt: The checkpoint does not hold what a training writes.
     """
     try:
         yield
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise CheckpointCorrupt(
-            f"Expected {source} as a training writes it; got other contents "
+            f"Expected {source} as written by a training; got other contents "
             f"({type(error).__name__}: {error}). Use another checkpoint and delete this one."
         ) from error
 
 
 @contextmanager
 def lock(run: Path) -> Iterator[None]:
-    r"""Keeps other processes from writing to `run`, and sweeps what a killed one left behind.
+    r"""Keeps other processes from writing to `run`, and removes what a killed one left behind.
 
     The system releases the lock when the process ends, however it ends. Without :mod:`fcntl`
     (Windows) this does nothing.
@@ -240,8 +240,8 @@ def lock(run: Path) -> Iterator[None]:
             except BlockingIOError:
                 owner = os.read(file, 32).decode(errors="replace").strip() or "unknown"
                 raise RunLocked(
-                    f"Expected {run} for this process alone; got one that is being written by "
-                    f"process {owner}. Wait for it or stop it, or choose another folder."
+                    f"Expected exclusive access to {run}; process {owner} is writing to "
+                    "it. Wait for it or stop it, or choose another folder."
                 ) from None
             os.ftruncate(file, 0)
             os.write(file, f"{os.getpid()}\n".encode())
@@ -256,12 +256,12 @@ def lock(run: Path) -> Iterator[None]:
 
 
 def newest(run: Path) -> Path:
-    r"""Returns the checkpoint of `run` with the highest step among those that are whole.
+    r"""Returns the complete checkpoint of `run` with the highest step.
 
-    Warns, with the name of the damaged file, when a newer one is not.
+    Warns, with the name of the damaged file, if a newer one is damaged.
 
     Raises:
-        CheckpointError: There is none.
+        CheckpointError: There is no such checkpoint.
     """
     damage = []
     for _, path in sorted(_checkpoints(run), key=lambda at: (at[0], at[1].suffix != ".old"))[::-1]:
@@ -277,18 +277,18 @@ def newest(run: Path) -> Path:
         raise CheckpointCorrupt(" ".join(damage))
     hint = ""
     if (run / ".replaced").exists():
-        hint = f" The run that it was to replace is there: pyro-vae train --resume {run} finds it."
+        hint = f" The run to be replaced is intact: pyro-vae train --resume {run} restores it."
     raise CheckpointError(
-        f"Expected a checkpoint in {run / 'checkpoints'}; got none. Train first, or name a "
+        f"Expected a checkpoint in {run / 'checkpoints'}; got none. Train first, or pass a "
         f"folder that `train` has written.{hint}"
     )
 
 
 def verify(path: Path) -> None:
-    r"""Makes sure that the checkpoint `path` holds just what was written.
+    r"""Checks that the checkpoint `path` holds exactly what was written.
 
     Raises:
-        CheckpointCorrupt: A file is missing, foreign, or has another size or digest.
+        CheckpointCorrupt: A file is missing or unknown, or has another size or digest.
         CheckpointError: A file could not be read.
     """
     for _ in _verified(path):
@@ -300,10 +300,10 @@ def read(
 ) -> "tuple[dict[str, dict[str, Tensor]], dict[str, Any]]":
     r"""Returns the `tensors` and the `state` that :func:`save` was given.
 
-    Takes at most about three times the size of the largest file besides the tensors themselves.
+    In addition to the tensors, it needs memory of at most three times the largest file.
 
     Raises:
-        CheckpointCorrupt: The checkpoint is not what was written.
+        CheckpointCorrupt: The checkpoint differs from what was written.
         CheckpointError: It could not be read.
     """
     import safetensors.torch
@@ -323,7 +323,7 @@ def read(
 
 
 def _checkpoints(run: Path) -> list[tuple[int, Path]]:
-    r"""Returns the step and the folder of each checkpoint, the set-aside ones included."""
+    r"""Returns the step and the folder of each checkpoint, including those set aside."""
     found = (run / "checkpoints").glob("step-*")
     matches = [(re.fullmatch(r"step-(\d{8,})(\.old)?", path.name), path) for path in found]
     return [(int(match[1]), path) for match, path in matches if match]
@@ -356,7 +356,7 @@ def _verified(path: Path) -> Iterator[tuple[str, bytes]]:
                 raise _corrupt(path / name, f"of {wanted['bytes']} bytes", f"{size}")
             data = (path / name).read_bytes()
         if hashlib.sha256(data).hexdigest() != wanted["sha256"]:
-            raise _corrupt(path / name, "with the manifest's SHA-256", "another one")
+            raise _corrupt(path / name, "with the manifest's SHA-256", "a different one")
         yield name, data
 
 
@@ -367,12 +367,12 @@ def _files(file: Path, text: bytes) -> dict[str, dict[str, Any]]:
         schema = manifest["schema"]
         {name: (entry["bytes"], entry["sha256"]) for name, entry in manifest["files"].items()}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise _corrupt(file, "to be a manifest", f"text that is none ({error!r})") from error
+        raise _corrupt(file, "to be a manifest", f"other text ({error!r})") from error
     if schema != SCHEMA:
         remedy = "Read it with the version of pyro_vae that wrote it."
         raise CheckpointCorrupt(f"Expected {file} of schema {SCHEMA}; got {schema!r}. {remedy}")
     digest = manifest.pop("sha256", None)
     whole = _to_json({**manifest, "sha256": digest})
     if whole != text or hashlib.sha256(_to_json(manifest)).hexdigest() != digest:
-        raise _corrupt(file, "as it was written", "another text")
+        raise _corrupt(file, "as it was written", "different text")
     return manifest["files"]

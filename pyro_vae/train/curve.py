@@ -1,4 +1,4 @@
-r"""Rate against distortion, at several weights of the KL term."""
+r"""Rate against distortion at several weights of the KL term."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -26,9 +26,9 @@ def rate_distortion_curve(
     seed: int = 0,
     **options: Any,
 ) -> dict[float, Rate]:
-    r"""Measures rate and distortion at several KL weights, each trained on from the one before.
+    r"""Measures rate and distortion at several KL weights, each continuing from the one before.
 
-    The model that is given stays as it is: a copy goes through the weights in the order given.
+    The given model is not changed: a copy is trained at the weights in the given order.
 
     References:
         | Fixing a Broken ELBO (Alemi et al., 2018), Sec. 3 and Fig. 2
@@ -37,10 +37,10 @@ def rate_distortion_curve(
     Arguments:
         vae: A trained VAE.
         train: The training data.
-        test: The data that rate and distortion are about.
+        test: The data on which rate and distortion are measured.
         kl_weights: The weights of the KL term.
-        epochs: The epochs of training at each.
-        num_samples: The samples per datum that rate and distortion are measured with.
+        epochs: The epochs of training at each weight.
+        num_samples: The samples per datum for measuring rate and distortion.
         seed: Seeds everything.
         options: Other settings of :func:`pyro_vae.fit`.
 

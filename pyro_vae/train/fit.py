@@ -1,4 +1,4 @@
-r"""Training of a model on data: settings and data are checked, then it runs."""
+r"""Training of a model: settings and data are checked before it starts."""
 
 import contextlib
 import os
@@ -70,75 +70,75 @@ def fit(
     precision: Literal["float32", "float64", "tf32", "bfloat16"] = "float32",
     checkpoint_steps: int | None = None,
 ) -> History:
-    r"""Trains a VAE in place, on the device where its parameters are.
+    r"""Trains a VAE in place, on the device of its parameters.
 
-    Each step maximizes the bound that :func:`pyro_vae.objectives.plan` chose for a minibatch: data
-    are gathered by index, binarized if they are to be, and the gradient is the mean over the
-    actual batch. A step whose loss or gradient is not finite leaves the parameters alone.
+    Each step maximizes the bound that :func:`pyro_vae.objectives.plan` chose on a minibatch: data
+    are gathered by index and, if set, binarized; the gradient is the mean over the actual batch.
+    A step whose loss or gradient is not finite does not change the parameters.
 
     Arguments:
         vae: The VAE, or another module with a Pyro model and guide that takes `x` first.
         data: The training data, of shape `(N, *x_shape)`: a Split of :func:`pyro_vae.data.load`,
             a tensor or array, a DataFrame, a sparse matrix, a Dataset or DataLoader whose rows are
-            `x` or `(x, label)`. Values are taken as they are. What the programs take besides is
-            in a Split: ``pv.data.as_split(x, c=c)``.
+            `x` or `(x, label)`. Values are not rescaled. Use a Split for additional inputs:
+            ``pv.data.as_split(x, c=c)``.
         valid: Validation data; their ELBO is measured after every epoch.
-        seed: Seeds the order of the data, the bits and the noise. Random numbers outside go on
-            undisturbed.
+        seed: Seeds the order of the data, the bits and the noise. Random
+            generators outside are not affected.
         out: A folder for ``metrics.jsonl`` and checkpoints. With it, SIGINT and SIGTERM finish
             the step and save before they stop the process.
         resume: Continues from the newest checkpoint in `out`, bit for bit as if never stopped.
         overwrite: Replaces the run in `out`, which is deleted when the new one has its first
-            checkpoint, and comes back if the new one fails before.
+            checkpoint, and restored if the new one fails before.
         progress: Shows a bar on a terminal, plain lines elsewhere.
-        callbacks: Objects that look on, as :class:`pyro_vae.train.Callback` does.
+        callbacks: Objects that follow training, such as :class:`pyro_vae.train.Callback`.
         record: JSON metadata stored in every checkpoint, such as the recipe.
         files: Texts to write into `out`, by name.
         epochs: Passes over the training data.
         batch_size: Data per step.
         optimizer: Any optimizer of :mod:`torch.optim`, by name.
-        lr: The learning rate, at its highest.
-        optimizer_options: Further arguments of the optimizer, such as `weight_decay`.
-        schedule: The learning rate stays, or falls to zero along a half cosine.
+        lr: The peak learning rate.
+        optimizer_options: Other arguments of the optimizer, such as `weight_decay`.
+        schedule: The learning rate stays constant, or falls to zero along a half cosine.
         warmup_epochs: Epochs in which the learning rate rises linearly from zero.
-        cooldown_epochs: Last epochs, in which the learning rate falls linearly to zero.
-        clip_norm: Gradients longer than this are shortened to it.
+        cooldown_epochs: Final epochs in which the learning rate falls linearly to zero.
+        clip_norm: Gradients with a larger norm are scaled down to it.
         kl_weight: The weight of the KL term (beta); 1 is the ELBO.
         kl_warmup_epochs: Epochs in which the weight of the KL term rises linearly from zero.
-        kl_cycles: Times it does so, each time rising half of a cycle; the cycles fill
+        kl_cycles: Number of such rises, each over half a cycle; the cycles fill
             `kl_warmup_epochs`.
-        free_bits: Nats below which the KL term of a latent feature costs nothing.
-        free_bits_per: What has these nats free: each latent feature, or each latent site.
-        capacity: Nats that the KL term is drawn to, instead of to zero, with `kl_weight` as the
-            force.
+        free_bits: Nats below which the KL term of a latent feature is not penalized.
+        free_bits_per: Whether `free_bits` applies to each latent feature or to each latent site.
+        capacity: Target of the KL term in nats, instead of zero; `kl_weight` penalizes the
+            distance to it.
         capacity_epochs: Epochs in which the capacity rises linearly from zero.
         estimator: The estimator of bound and gradient, by name or as a table with its options;
             ``"auto"`` lets the planner choose.
         alpha: The order of the Renyi bound.
         baseline: The baseline of the score function: a running mean, a network, or none.
         supervision: The weight of :math:`\log q(y \mid x)` where `y` is known, for enumeration.
-        final_temperature: Where the temperature of relaxed families ends.
-        temperature_epochs: Epochs in which it falls geometrically to there.
-        kl: The KL term: exact where a closed form is known, or from the samples of `z`.
-        num_particles: Samples of `z` per datum in a step.
+        final_temperature: Final temperature of relaxed families.
+        temperature_epochs: Epochs in which the temperature falls geometrically to it.
+        kl: The KL term: exact if a closed form is known, or from the samples of `z`.
+        num_particles: Samples of `z` per datum and step.
         patience: Stops after this many epochs without a better validation ELBO, and keeps the
             best epoch.
         max_bad_steps: Stops after this many consecutive steps whose loss or gradient is not
             finite.
-        skip_checks: Trains on data outside of the likelihood's support, too; metrics are then of
-            no density.
-        compile: Steps run as one compiled graph; ``"auto"`` does so if there are 10,000 or more.
-        precision: ``"float64"`` is for a model in double precision. Of matrix products alone:
+        skip_checks: Trains on data outside the likelihood's support, too; metrics are then not
+            densities.
+        compile: Whether steps run as one compiled graph; ``"auto"`` does so for 10,000 steps or
+            more.
+        precision: ``"float64"`` is for a model in double precision. Only for matrix products:
             ``"tf32"`` on a GPU, ``"bfloat16"`` by autocast; evaluation then is float32.
-        checkpoint_steps: Steps between checkpoints, besides those after epochs, at most one a
-            second.
+        checkpoint_steps: Steps between checkpoints within an epoch, at most one per second.
 
     Returns:
         The history of training.
 
     Raises:
         ValueError: Settings or data are wrong, or the estimator is unsound for this VAE; nothing
-            has changed.
+            has been changed.
         NumericsError: Too many consecutive steps were not finite.
         CheckpointError: A checkpoint could not be written or read.
     """
@@ -159,7 +159,7 @@ def fit(
 
 
 def _carried_out(run: Run, resume: bool, overwrite: bool, files: Mapping[str, str]) -> History:
-    r"""The history of a run, in its folder if it has one."""
+    r"""Carries out a run, in its folder if it has one, and returns its history."""
     if not resume:
         run.try_out()
         reseed(device_of(run.vae), run.seed)
@@ -175,7 +175,7 @@ def _carried_out(run: Run, resume: bool, overwrite: bool, files: Mapping[str, st
 def _free_folder(
     out: str | os.PathLike[str] | None, resume: bool, overwrite: bool
 ) -> RunFolder | None:
-    r"""The folder of the run, which is free unless it goes on."""
+    r"""The folder of the run, which must be free unless the run is resumed."""
     if out is None:
         if resume:
             raise ValueError("Expected a folder to resume from; got resume=True without `out`.")
@@ -187,20 +187,20 @@ def _free_folder(
 
 
 def _settings(given: Mapping[str, Any]) -> Train:
-    r"""The settings among the arguments of :func:`fit`, those that are not left as they are."""
+    r"""The settings among the arguments of :func:`fit` that differ from their defaults."""
     defaults = {name: p.default for name, p in signature(fit).parameters.items()}
     names = [name for name in Train.model_fields if given[name] is not defaults[name]]
     return validate({name: given[name] for name in names}, Train)
 
 
 def _checked_program(vae: Any, settings: Train, valid: Any) -> Any:
-    r"""The model, if it can be trained by these settings."""
+    r"""The model, if it can be trained with these settings."""
     if not isinstance(vae, torch.nn.Module):
         raise ValueError(
-            f"Expected fit(vae, data), the model first; got {type(vae).__name__} in its place."
+            f"Expected fit(vae, data), the model first; got one of type {type(vae).__name__}."
         )
     if settings.patience is not None and valid is None:
-        raise ValueError("Expected validation data with patience; got none. Give `valid`.")
+        raise ValueError("Expected validation data with patience; got none. Pass valid=.")
     vae = as_program(vae)
     if is_vae(vae) and vae.posterior.index and valid is not None:
         raise ValueError(
@@ -218,14 +218,14 @@ def _checked_program(vae: Any, settings: Train, valid: Any) -> Any:
 def _training_data(vae: Any, data: Any, settings: Train, warn: bool) -> Split:
     if isinstance(data, Dataset):
         raise ValueError(
-            "Expected the rows to train on; got a whole data set. Give dataset.train, and "
+            "Expected the rows to train on; got a whole data set. Pass dataset.train, and "
             "valid=dataset.valid."
         )
     split = as_split(data, "training data")
     if "index" in split.known:
         raise ValueError(
-            "Expected no row numbers among what is known of training data, whose rows fit numbers "
-            "itself; got index. Leave it out."
+            "Expected no row numbers among the additional inputs, as fit numbers the rows itself; "
+            "got index. Leave it out."
         )
     train = take(vae, split, skip_checks=settings.skip_checks, source="training data")
     if not train.violation:
@@ -246,14 +246,14 @@ def _validation_data(
 
 
 def _planned(vae: Any, train: Split, settings: Train, seed: int) -> Plan:
-    with apart(device_of(vae), seed):  # networks of baselines start the same every time
+    with apart(device_of(vae), seed):  # networks of baselines always start the same
         x, known = train.batch(slice(0, 2))
         return plan(vae, x, known=known, **planned(settings))
 
 
 @contextlib.contextmanager
 def _surroundings(vae: Any, settings: Train, seed: int) -> Iterator[None]:
-    r"""Random numbers, checks and precision of a training; those outside stay as they are."""
+    r"""Sets random numbers, checks and precision for a training, and restores them after it."""
     device, own = device_of(vae), default_dtype(dtype_of(vae))
     tf32 = settings.precision == "tf32" and device.type == "cuda"
     products = _tf32() if tf32 else contextlib.nullcontext()
@@ -263,7 +263,7 @@ def _surroundings(vae: Any, settings: Train, seed: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _tf32() -> Iterator[None]:
-    r"""Lets float32 matrix products be computed in TF32, for a while."""
+    r"""Computes float32 matrix products in TF32 inside the context."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high")
     try:

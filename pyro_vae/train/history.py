@@ -1,4 +1,4 @@
-r"""What training measures, where it stands, and who looks on."""
+r"""Metrics and position of a training, and callbacks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,12 +7,12 @@ from typing import Any, Protocol
 
 @dataclass
 class History:
-    r"""What training measured: the rows of ``metrics.jsonl``.
+    r"""The metrics of a training: the rows of ``metrics.jsonl``.
 
     One row per epoch has `step`, `epoch`, `loss`, `reconstruction`, `kl` (nats per datum, every
     datum weighing the same), `kl_weight`, `grad_norm`, `lr`, `active_units` and `seconds`; one
-    row per validation has `step`, `epoch`, `elbo` and `elbo_se`; a row with a `warning` says that
-    latent units are about to collapse.
+    row per validation has `step`, `epoch`, `elbo` and `elbo_se`; a row with a `warning` says, for
+    example, that latent units are about to collapse.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -24,7 +24,7 @@ class History:
 
 @dataclass
 class Position:
-    r"""Where training stands; with parameters, optimizer and random state all that it needs."""
+    r"""The position of a training; with parameters, optimizer and random state it is complete."""
 
     step: int = 0
     epoch: int = 0
@@ -40,11 +40,11 @@ class Position:
 
 
 class Callback(Protocol):
-    r"""Looks on while a model is trained; subclasses override what they need.
+    r"""Follows the training of a model; subclasses override what they need.
 
     Random numbers that a callback draws, and a model that it puts into evaluation mode, do not
-    change training. An exception ends training with its own traceback, after a checkpoint from
-    which ``resume=True`` goes on, if training writes to a folder.
+    affect training. An exception ends training with its own traceback; if training writes to a
+    folder, a checkpoint is saved first, from which ``resume=True`` continues.
 
     Example:
         >>> class StopBelow(Callback):
@@ -58,12 +58,13 @@ class Callback(Protocol):
     """
 
     def on_start(self, run: Any) -> None:
-        r"""Sees training before its first step, or where it goes on: its model is `run.vae`, and
-        `run.stop()` ends it after the epoch."""
+        r"""Called before the first step, also after resuming, with the
+        :class:`pyro_vae.train.run.Run`. The model is
+        `run.vae`; `run.stop()` ends training after the epoch."""
 
     def on_row(self, row: Mapping[str, Any]) -> None:
-        r"""Sees the metrics of an epoch: those of :class:`History`, the `elbo` of validation
-        data and a `warning` in one row."""
+        r"""Called with the metrics of an epoch: those of :class:`History`, the `elbo` of
+        validation data and a `warning`, as one row."""
 
     def on_end(self, history: History) -> None:
-        r"""Sees all metrics, when the model has its final parameters."""
+        r"""Called with all metrics when the model has its final parameters."""

@@ -23,7 +23,7 @@ def make_optimizer(settings: Train, *modules: nn.Module) -> Optimizer:
     if settings.optimizer in ("LBFGS", "SparseAdam"):
         raise ValueError(
             "Expected a first-order optimizer, one step for one dense gradient; got "
-            f"{settings.optimizer}. Take Adam, AdamW or SGD."
+            f"{settings.optimizer}. Use Adam, AdamW or SGD."
         )
     if cls is None:
         hint = suggestion(settings.optimizer, known) or " (Adam is a good start)"

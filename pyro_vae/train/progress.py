@@ -11,7 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-LINES = 20  # progress lines where there is no terminal
+LINES = 20  # number of progress lines without a terminal
 
 
 class Progress:
@@ -36,7 +36,7 @@ class Progress:
             self.bar.update(step - self.bar.n)
 
     def show(self, row: Mapping[str, Any]) -> None:
-        r"""Shows a row of the history; where nobody reads any more, training is to stop."""
+        r"""Shows a row of the history; training stops if the output is closed."""
         try:
             self._show(row)
         except BrokenPipeError:
@@ -64,7 +64,7 @@ class Progress:
 
 @contextlib.contextmanager
 def stop_signals(received: list[int], enabled: bool = True) -> Iterator[None]:
-    r"""Collects the first SIGINT, SIGTERM or SIGHUP instead of dying of it; the second kills."""
+    r"""Collects the first SIGINT, SIGTERM or SIGHUP instead of terminating; the second kills."""
 
     def handle(number: int, frame: Any) -> None:
         if received:
@@ -85,7 +85,7 @@ def stop_signals(received: list[int], enabled: bool = True) -> Iterator[None]:
 
 
 def leave(number: int) -> None:
-    r"""Stops as the signal would have, now that everything is saved."""
+    r"""Terminates as the signal would have, after everything is saved."""
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     if number == getattr(signal, "SIGPIPE", None):

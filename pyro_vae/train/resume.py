@@ -1,4 +1,4 @@
-r"""From a run to its checkpoint and back, so that training goes on bit for bit."""
+r"""Saves a run to a checkpoint and restores it, so that training continues bit for bit."""
 
 import sys
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from .history import Position
 
 
 def save(run: Any) -> None:
-    r"""Writes a checkpoint from which :func:`restore` goes on bit for bit."""
+    r"""Writes a checkpoint from which :func:`restore` continues bit for bit."""
     assert run.folder is not None
     optimizer, numbers = pack_optimizer(run.optimizer, _names(run))
     device = device_of(run.vae)
@@ -50,11 +50,11 @@ def save(run: Any) -> None:
 
 
 def restore(run: Any) -> None:
-    r"""Goes back to the newest checkpoint of the run's folder.
+    r"""Restores the newest checkpoint in the run's folder.
 
     Raises:
-        ValueError: It is of another training.
-        CheckpointError: There is no whole checkpoint.
+        ValueError: It belongs to a different training.
+        CheckpointError: There is no complete checkpoint.
     """
     assert run.folder is not None
     source, tensors, state = run.folder.read()
@@ -66,7 +66,7 @@ def restore(run: Any) -> None:
 
 
 def _take_up(run: Any, source: Path, tensors: Any, state: Mapping[str, Any]) -> None:
-    r"""Takes parameters, optimizer, position and random state from a checkpoint."""
+    r"""Restores parameters, optimizer, position and random state from a checkpoint."""
     device = device_of(run.vae)
     load_parameters(run.vae, tensors["model"], source)
     if tensors["objective"]:
@@ -76,12 +76,12 @@ def _take_up(run: Any, source: Path, tensors: Any, state: Mapping[str, Any]) -> 
     run.best = {name: value.to(device) for name, value in tensors["best"].items()}
     run.position = Position(**state["position"])
     stopped_early = run.position.epoch < state["settings"]["epochs"]
-    run.position.finished &= stopped_early  # else more epochs may be asked for now
+    run.position.finished &= stopped_early  # else there may be more epochs now
     set_rng_state(tensors["rng"], device)
 
 
 def _check_same(run: Any, source: Path, state: Mapping[str, Any]) -> None:
-    r"""Refuses to go on with other settings or data; says what differs about the machine."""
+    r"""Refuses to continue with other settings or data; reports differences of the machine."""
     here = run.settings.model_dump(mode="json")
     old = {name: value for name, value in state["settings"].items() if name != "epochs"}
     changed = differences(old, {name: here.get(name) for name in old})
@@ -92,14 +92,14 @@ def _check_same(run: Any, source: Path, state: Mapping[str, Any]) -> None:
         changed += [f"{before} is now {now}"] if before != now else []
     if changed:
         raise ValueError(
-            f"Expected the training that {source.parent.parent} holds; got another one: "
+            f"Expected the training in {source.parent.parent}; got a different one: "
             f"{'; '.join(changed)}. Only epochs may change."
         )
     machine = environment(device_of(run.vae))
     for key, there in state["environment"].items():
         if machine.get(key) != there:
             print(
-                f"Resuming with {key} {machine.get(key)} where it was {there}: the numbers may "
+                f"Resuming with {key} {machine.get(key)}, which was {there}: the numbers may "
                 "differ from an uninterrupted training.",
                 file=sys.stderr,
             )

@@ -26,10 +26,10 @@ from .progress import Progress, leave, stop_signals
 from .schedule import Schedule
 from .steps import Eager, Fused, Loss, Step, compiles
 
-STEPS_UNREAD = 100  # on a GPU: reading the metrics of a step waits for it
-FAR = 10  # times the first loss: training has made things worse
-ROWS_WATCHED = 1000  # whose posterior means tell which latent units are alive
-SECONDS_BETWEEN_CHECKPOINTS = 1.0  # after epochs; it decides nothing but what a crash may lose
+STEPS_UNREAD = 100  # on a GPU: reading the metrics of a step synchronizes
+FAR = 10  # times the first loss: training has diverged
+ROWS_WATCHED = 1000  # whose posterior means show which latent units are active
+SECONDS_BETWEEN_CHECKPOINTS = 1.0  # after epochs; affects only what a crash may lose
 
 
 class NumericsError(ArithmeticError):
@@ -38,7 +38,7 @@ class NumericsError(ArithmeticError):
 
 @dataclass(eq=False)
 class Run:
-    r"""One training: what it holds, and how it goes on. Made by :func:`fit`."""
+    r"""One training: its state and its loop. Created by :func:`fit`."""
 
     vae: Any
     objective: Objective
@@ -60,7 +60,7 @@ class Run:
     def __post_init__(self) -> None:
         vae, settings, count = self.vae, self.settings, len(self.data)
         self.fingerprint = fingerprint(self.data)
-        self.joins = lone_rows(vae, count, settings.batch_size)
+        self.joins = leftover_rows(vae, count, settings.batch_size)
         self.steps_per_epoch = math.ceil(count / settings.batch_size) - self.joins
         self.schedule = Schedule(settings, self.steps_per_epoch)
         self.relaxed = [m for m in vae.modules() if "temperature" in dict(m.named_buffers())]
@@ -71,7 +71,7 @@ class Run:
         self.display = Progress(self.progress, settings.epochs, self.steps_per_epoch)
 
     def use_steps(self, compiled: bool) -> None:
-        r"""Chooses how steps are taken from now on."""
+        r"""Sets whether steps are compiled from now on."""
         eager = Eager(self.loss, self.optimizer, self.settings)
         self.take_step: Step = eager
         if compiled:
@@ -85,7 +85,7 @@ class Run:
         with stop_signals(self.display.stop, self.folder is not None), self.display:
             if self.data.violation and at.step == 0:
                 self.log(warning=f"Not a density. {self.data.violation}")
-            self.tell("on_start", self)
+            self.notify("on_start", self)
             while not at.finished and at.epoch < self.settings.epochs:
                 self.clock = time.perf_counter()
                 for rows in self.batches(self.order(at.epoch))[at.batch :]:
@@ -94,13 +94,13 @@ class Run:
                 row = self.measure()
                 if time.monotonic() - self.saved > SECONDS_BETWEEN_CHECKPOINTS:
                     self.save()
-                self.tell("on_row", row)
+                self.notify("on_row", row)
             at.finished = True
             self.warn_of_rise()
             self.save()
             if self.best:
                 self.vae.load_state_dict(self.best)
-            self.tell("on_end", self.history)
+            self.notify("on_end", self.history)
         return self.history
 
     def stop(self) -> None:
@@ -113,15 +113,15 @@ class Run:
         return torch.from_numpy(permutation).to(device_of(self.vae))
 
     def batches(self, order: Tensor) -> list[Tensor]:
-        r"""Cuts the rows of an epoch; a lone last row joins the batch before, where a network
-        normalizes over the batch."""
+        r"""Splits the rows of an epoch into batches; a single last row joins the batch before if a
+        network normalizes over the batch."""
         batches = list(order.split(self.settings.batch_size))
         if self.joins:
             batches[-2:] = [torch.cat(batches[-2:])]
         return batches
 
     def step(self, rows: Tensor) -> None:
-        r"""Takes one gradient step on the loss of some rows, unless it would not be finite."""
+        r"""Takes one gradient step on the loss of the rows, unless it would not be finite."""
         at = self.position
         lr, weight = self.schedule.lr(at.step), self.schedule.kl_weight(at.step)
         for group in self.optimizer.param_groups:
@@ -139,21 +139,21 @@ class Run:
             self.read_metrics()
 
     def between_steps(self) -> None:
-        r"""Shows progress, saves if it is time to, and stops on a signal."""
+        r"""Shows progress, saves if it is due, and stops on a signal."""
         at, every = self.position, self.settings.checkpoint_steps
         at.batch += 1
         self.display.advance(at.step)
         interrupted = bool(self.display.stop)
         if interrupted or (every and at.step % every == 0):
-            self.keep_time()
+            self.add_time()
             self.save()
         if interrupted:
             leave(self.display.stop[0])
 
     def try_out(self) -> None:
-        r"""Takes the loss of a batch and its gradients, and leaves everything as it was.
+        r"""Computes the loss of a batch and its gradients without changing anything.
 
-        What would fail at the first step fails here, before anything is written.
+        Errors of the first step are raised here, before anything is written.
         """
         modules = (self.vae, self.objective)
         before = [{n: t.clone() for n, t in m.state_dict().items()} for m in modules]
@@ -169,7 +169,7 @@ class Run:
     # --- Measuring ------------------------------------------------------------------------------
 
     def read_metrics(self) -> None:
-        r"""Takes the metrics of steps from the device, and adds them to the epoch's."""
+        r"""Reads the metrics of steps from the device, and adds them to those of the epoch."""
         at, names = self.position, ("loss", "reconstruction", "kl", "grad_norm")
         counts = [count for _, count in self.unread]
         steps = torch.stack([metrics for metrics, _ in self.unread]).tolist() if counts else []
@@ -184,24 +184,24 @@ class Run:
             at.sums["count"] = at.sums.get("count", 0.0) + count
 
     def count_bad_step(self, metrics: Sequence[float]) -> None:
-        r"""Counts a step that was not taken, and gives up after too many in a row."""
+        r"""Counts a step that was not taken, and raises an error after too many in a row."""
         at = self.position
         at.bad_steps += 1
         if at.bad_steps >= self.settings.max_bad_steps:
-            kept = ""
+            saved = ""
             if self.folder is not None and self.folder.holds_training:
-                kept = f" The last checkpoint is in {self.folder.path}."
+                saved = f" The last checkpoint is in {self.folder.path}."
             raise NumericsError(
                 f"Expected finite losses and gradients; got loss {metrics[0]} and gradient norm "
                 f"{metrics[3]} in {at.bad_steps} steps in a row, up to step {at.step}. The "
-                "parameters are those before. Lower train.lr or set "
-                f"train.clip_norm.{kept}"
+                "parameters are unchanged since. Lower train.lr or set "
+                f"train.clip_norm.{saved}"
             )
 
     def measure(self) -> dict[str, Any]:
-        r"""Measures an epoch: means in which every datum weighs the same, and validation."""
+        r"""Measures an epoch: means over all data with equal weights, and validation."""
         at = self.position
-        self.keep_time()
+        self.add_time()
         self.read_metrics()
         at.epoch, at.batch = at.epoch + 1, 0
         sums, at.sums = at.sums, {}
@@ -218,7 +218,7 @@ class Run:
         return row | self.validate()
 
     def validate(self) -> dict[str, Any]:
-        r"""Measures the ELBO of the validation data; keeps the best parameters with patience."""
+        r"""Measures the ELBO of the validation data; with patience, keeps the best parameters."""
         if self.valid is None:
             return {}
         at, patience = self.position, self.settings.patience
@@ -236,7 +236,7 @@ class Run:
         return self.log(**mean.record("elbo"))
 
     def warn_of_rise(self) -> None:
-        r"""Says so where training ended far above where it began."""
+        r"""Warns if the loss ended far above where it began."""
         losses, first = self.history["loss"], self.first_loss
         if first is not None and losses and losses[-1] > first + FAR * (1 + abs(first)):
             self.log(
@@ -254,8 +254,8 @@ class Run:
             at.metrics_bytes = self.folder.append(row)
         return {**row}
 
-    def tell(self, method: str, what: Any) -> None:
-        r"""Tells callbacks; where one of them fails over an epoch, the epoch is saved."""
+    def notify(self, method: str, what: Any) -> None:
+        r"""Calls the callbacks; if one of them fails after an epoch, the epoch is saved."""
         try:
             with apart(device_of(self.vae)):
                 for callback in self.callbacks:
@@ -273,18 +273,18 @@ class Run:
             resume.save(self)
             self.saved = time.monotonic()
 
-    def keep_time(self) -> None:
-        r"""Adds the seconds since it was asked last in this epoch."""
+    def add_time(self) -> None:
+        r"""Adds the seconds since the last call to the epoch's time."""
         now = time.perf_counter()
         self.position.seconds += now - self.clock
         self.clock = now
 
 
-def lone_rows(vae: Any, count: int, batch_size: int) -> int:
-    r"""How many rows are left over that could not be normalized over the batch: one or none.
+def leftover_rows(vae: Any, count: int, batch_size: int) -> int:
+    r"""The number of last rows that cannot be normalized over their own batch: one or zero.
 
     Raises:
-        ValueError: Every batch is of one row.
+        ValueError: Every batch has one row.
     """
     normalizes = any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in vae.modules())
     if not normalizes:

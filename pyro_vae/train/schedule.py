@@ -1,4 +1,4 @@
-r"""What changes from step to step: learning rate, KL weight, capacity, temperature."""
+r"""Schedules per step: learning rate, KL weight, capacity, temperature."""
 
 import math
 
@@ -20,7 +20,7 @@ def linear_warmup(step: int, steps: float) -> float:
 
 
 def cyclical(step: int, steps: int, cycles: int, rise: float = 0.5) -> float:
-    r"""Returns a weight that rises from 0 to 1 and stays there, again in each of `cycles`.
+    r"""Returns a weight that, in each cycle, rises from 0 to 1 and then stays there.
 
     References:
         | Cyclical Annealing Schedule (Fu et al., 2019), Eq. 6
@@ -28,7 +28,7 @@ def cyclical(step: int, steps: int, cycles: int, rise: float = 0.5) -> float:
 
     Arguments:
         step: The step, from 0.
-        steps: How many steps all cycles take together.
+        steps: The number of steps of all cycles together.
         cycles: The number of cycles.
         rise: The fraction of a cycle in which the weight rises.
 
@@ -82,14 +82,14 @@ class Schedule:
         return settings.kl_weight * linear_warmup(step, steps)
 
     def capacity(self, step: int) -> float | None:
-        r"""Returns the capacity of the KL term, in nats, or None where there is none."""
+        r"""Returns the capacity of the KL term, in nats, or None without one."""
         settings = self.settings
         if settings.capacity is None:
             return None
         return settings.capacity * linear_warmup(step, settings.capacity_epochs * self.per_epoch)
 
     def temperature(self, step: int, start: float) -> float:
-        r"""Returns the temperature of a relaxed family that started with `start`."""
+        r"""Returns the temperature of a relaxed family that starts at `start`."""
         settings = self.settings
         if settings.final_temperature is None:
             return start

@@ -1,4 +1,4 @@
-r"""One gradient step: by PyTorch, or as one compiled graph."""
+r"""One gradient step, in PyTorch or as one compiled graph."""
 
 import contextlib
 import sys
@@ -17,14 +17,14 @@ from ..programs import wants_rows
 if TYPE_CHECKING:
     from ..compile import FusedStep
 
-STEPS_TO_COMPILE = 10_000  # fewer are done before a compiler is
+STEPS_TO_COMPILE = 10_000  # fewer finish before compilation does
 
 
 class Step(Protocol):
-    r"""A gradient step on the loss of some rows, unless it would not be finite.
+    r"""A gradient step on the loss of the rows, unless it would not be finite.
 
     Attributes:
-        compiled: Whether it runs as a compiled graph, for checkpoints.
+        compiled: Whether it runs as a compiled graph, which checkpoints record.
     """
 
     compiled: bool
@@ -35,11 +35,11 @@ class Step(Protocol):
         Arguments:
             rows: The numbers of the rows, of shape `(B,)`.
             weight: The weight of the KL term.
-            capacity: The capacity of the KL term in nats, or None where there is none.
+            capacity: The capacity of the KL term in nats, or None without one.
 
         Returns:
             Loss, reconstruction, KL term and norm of the gradient, of shape `(4,)`; not finite
-            where no parameter has moved.
+            if the step was not taken.
         """
 
 
@@ -56,7 +56,7 @@ class Loss:
     def __call__(
         self, x: Tensor | None, rows: Tensor, weight: float, capacity: float | None
     ) -> list[Tensor]:
-        r"""Returns loss, reconstruction and KL term; `x` is what the data have in these rows."""
+        r"""Returns loss, reconstruction and KL term; `x` are the data of these rows."""
         x = self.data.rows(rows) if x is None else x
         known = self.data.known_at(rows)
         if self.wants_rows:
@@ -71,7 +71,7 @@ class Loss:
 
 
 class Eager:
-    r"""Computes loss and gradients by PyTorch, and lets the optimizer step."""
+    r"""Computes loss and gradients in PyTorch, and lets the optimizer step."""
 
     compiled = False
 
@@ -94,8 +94,8 @@ class Eager:
 class Fused:
     r"""Does the same in one compiled graph.
 
-    A smaller last batch steps eagerly: one step an epoch is not worth a graph of its own. With
-    ``compile="auto"``, a program that cannot be recorded goes on eagerly.
+    A smaller last batch steps eagerly: one step per epoch is not worth its own graph. With
+    ``compile="auto"``, a program that cannot be recorded continues eagerly.
     """
 
     compiled = True
@@ -106,7 +106,7 @@ class Fused:
         self.fused: FusedStep | None = None
 
     def __call__(self, rows: Tensor, weight: float, capacity: float | None) -> Tensor:
-        from ..compile import NotStatic  # a second's import: when needed
+        from ..compile import NotStatic  # imported here, as it takes a second
 
         if not self.compiled or len(rows) != self.size:
             return self.eager(rows, weight, capacity)
@@ -118,12 +118,12 @@ class Fused:
         except NotStatic as error:
             if self.settings.compile == "yes":
                 raise
-            print(f"Training goes on without compiling. {error}", file=sys.stderr)
+            print(f"Training continues without compiling. {error}", file=sys.stderr)
             self.compiled = False
             return self.eager(rows, weight, capacity)
 
     def record(self) -> "FusedStep":
-        r"""Makes the step, which is recorded and compiled at its first call."""
+        r"""Creates the step, which is recorded and compiled at its first call."""
         from ..compile import FusedStep, optimized_parameters
 
         if self.progress:
@@ -134,7 +134,7 @@ class Fused:
 
 
 def compiles(settings: Train, steps_per_epoch: int) -> bool:
-    r"""Decides from the settings alone whether steps are compiled."""
+    r"""Whether steps are compiled, which depends only on the settings."""
     if settings.compile == "auto":
         return settings.epochs * steps_per_epoch >= STEPS_TO_COMPILE
     return settings.compile == "yes"

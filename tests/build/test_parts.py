@@ -1,4 +1,4 @@
-"""Networks start where the data are."""
+"""Networks start at the statistics of the data."""
 
 import pytest
 import torch
@@ -41,7 +41,7 @@ def test_output_bias_starts_at_the_data_mean(likelihood):
         torch.testing.assert_close(law.mean, x.mean(0), rtol=1e-3, atol=1e-3)
 
 
-def test_recipes_start_where_the_data_are():
+def test_recipes_start_at_the_data():
     x = torch.tensor([1.0, 100.0, 5.0]) * torch.randn(500, 3) + 7.0
     x[:, 2] = 5.0  # constant
     from checks import recipe_for

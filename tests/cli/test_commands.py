@@ -1,4 +1,4 @@
-"""The command line, from a recipe to pictures, and what it says to mistakes."""
+"""The command line, from a recipe to plots, and its messages about mistakes."""
 
 import json
 import tomllib
@@ -22,7 +22,7 @@ def run(tmp_path_factory):
     return folder
 
 
-def test_a_run_holds_all_that_it_needs(run):
+def test_a_run_holds_everything_it_needs(run):
     assert {p.name for p in run.iterdir()} >= {
         "config.toml",
         "data.json",
@@ -90,7 +90,7 @@ def test_inspect_shows_a_step(capsys):
     assert main(["inspect", "digits-plain", "--latent-dim", "3", "--num-data", "4"]) == 0
     out = capsys.readouterr().out
     assert "The ELBO of 4 training data of digits-plain" in out and "nats per datum" in out
-    assert out.splitlines()[-1].startswith("Training takes reparameterized: closed-form KL")
+    assert out.splitlines()[-1].startswith("Training uses reparameterized: closed-form KL")
     assert [line.split()[:2] for line in out.splitlines()[2:5]] == [
         ["guide", "z"],
         ["model", "z"],
@@ -117,7 +117,7 @@ def test_compare_runs(run, tmp_path, capsys):
     assert main(["compare", str(run), str(tmp_path)]) == 2
 
 
-def test_evaluate_keeps_what_is_done(run, tmp_path, capsys):
+def test_evaluate_caches_finished_rows(run, tmp_path, capsys):
     kept = ["--num-samples", "20", "--cache", str(tmp_path / "cache.npz"), "--json"]
     results = []
     for _ in range(2):
@@ -128,7 +128,7 @@ def test_evaluate_keeps_what_is_done(run, tmp_path, capsys):
     assert "got others" in capsys.readouterr().err
 
 
-def test_evaluate_ones_own_file(run, tmp_path, capsys):
+def test_evaluate_your_own_file(run, tmp_path, capsys):
     x = (np.random.default_rng(0).random((12, 8, 8)) * 17).astype(np.uint8)
     np.save(tmp_path / "mine.npy", x)
     assert (
@@ -167,15 +167,15 @@ def test_encode_sample_reconstruct_plot(run, workdir, capsys):
     assert main(["reconstruct", str(run), "--num-data", "4", "--out", "r.npy"]) == 0
     assert np.load("r.npy").shape == (4, 1, 8, 8)
     assert main(["plot", str(run)]) == 0
-    pictures = {p.name: p.stat().st_size for p in (run / "pictures").iterdir()}
-    assert pictures.keys() >= {
+    plots = {p.name: p.stat().st_size for p in (run / "pictures").iterdir()}
+    assert plots.keys() >= {
         "samples.png",
         "reconstructions.png",
         "latent.png",
         "decoded.png",
         "curves.png",
     }
-    assert min(pictures.values()) > 5000
+    assert min(plots.values()) > 5000
 
 
 def test_loading_gives_the_trained_model(run):
@@ -184,7 +184,7 @@ def test_loading_gives_the_trained_model(run):
     assert not vae.training
 
 
-def test_a_refused_training_makes_and_deletes_nothing(workdir, capsys):
+def test_a_refused_training_creates_and_deletes_nothing(workdir, capsys):
     assert main(["train", "digits-plain", "--train.epochs", "1", "--out", "kept"]) == 0
     before = sorted(p for p in Path("kept").rglob("*"))
     wrong = ["--train.estimator", "vimco"]
@@ -242,14 +242,14 @@ def test_list_and_show(capsys):
         (["evaluate", "nowhere"], "nowhere"),
     ],
 )
-def test_mistakes_get_one_sentence(args, message, workdir, capsys):
+def test_mistakes_get_one_message(args, message, workdir, capsys):
     assert main(args) == 2
     error = capsys.readouterr().err
     assert message in error and "Traceback" not in error and len(error.strip().splitlines()) == 1
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_no_gpu_is_said(workdir, capsys):
+def test_a_missing_gpu_is_reported(workdir, capsys):
     assert main(["train", "digits-plain", "--device", "cuda"]) == 2
     assert "sees 0" in capsys.readouterr().err and not list(workdir.iterdir())
 
@@ -264,7 +264,7 @@ def test_a_gpu_trains_as_the_cpu_does(workdir):
     assert abs(gpu - cpu) < 3
 
 
-def test_a_run_is_not_overwritten_unasked(run, capsys):
+def test_a_run_is_not_overwritten_by_default(run, capsys):
     before = sorted(p.name for p in (run / "checkpoints").iterdir())
     assert main(["train", "digits-plain", "--out", str(run), *SMALL]) == 2
     assert "--resume" in capsys.readouterr().err

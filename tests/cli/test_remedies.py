@@ -1,4 +1,4 @@
-"""Each remedy that an error names works: whoever follows it trains."""
+"""Each remedy in an error message works: training succeeds with it."""
 
 import re
 
@@ -29,10 +29,10 @@ compile = "no"
 RNG = np.random.default_rng(0)
 DATA = {
     "shares": RNG.random((60, 6)).astype("f4"),
-    "shares of pictures": RNG.random((60, 1, 4, 4)).astype("f4"),
+    "images in [0, 1]": RNG.random((60, 1, 4, 4)).astype("f4"),
     "real numbers": RNG.normal(size=(60, 6)).astype("f4"),
     "levels": RNG.integers(0, 17, (60, 6)).astype("u1"),
-    "pictures": RNG.integers(0, 256, (60, 1, 4, 4)).astype("u1"),
+    "images": RNG.integers(0, 256, (60, 1, 4, 4)).astype("u1"),
     "counts": RNG.poisson(3, (60, 6)).astype("i4"),
 }
 LIKELIHOODS = ["bernoulli", "beta", "continuous-bernoulli", "poisson", "binomial", "categorical"]

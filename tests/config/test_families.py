@@ -1,4 +1,4 @@
-"""The registry says what the classes say, and knows the families of other packages."""
+"""The registry agrees with the classes, and includes the families of other packages."""
 
 import subprocess
 import sys
@@ -30,12 +30,12 @@ def test_registry_and_tables_are_fresh():
 
 
 @pytest.mark.parametrize("role", ROOMS)
-def test_every_family_says_what_recipes_ask(role):
+def test_every_family_describes_itself_for_recipes(role):
     classes = [cls for cls in vars(ROOMS[role]).values() if isinstance(cls, type)]
     assert len(classes) > 10
     for cls in classes:
         entry = entry_of(cls)
-        if entry is None:  # Python alone builds it
+        if entry is None:  # only Python can build it
             assert kind_of(cls) not in REGISTRY[role]
             continue
         assert entry["formula"].startswith("q(z" if role == "posterior" else "p("), cls
@@ -116,7 +116,7 @@ main(["list"])
 
 
 @pytest.mark.slow
-def test_a_package_registers_a_family_of_its_own(tmp_path):
+def test_a_package_registers_its_own_family(tmp_path):
     (tmp_path / "extremes.py").write_text(PACKAGE)
     info = tmp_path / "extremes-1.0.dist-info"
     info.mkdir()

@@ -1,4 +1,4 @@
-"""Recipes: what is read is checked, all at once, one line an error."""
+"""Recipes: values are validated all at once, with one line per error."""
 
 import tomllib
 
@@ -25,7 +25,7 @@ def test_recipes_are_valid_and_written_as_read(name):
     assert validate(tomllib.loads(to_toml(recipe))) == recipe
 
 
-def test_every_error_at_once_one_line_each():
+def test_all_errors_at_once_one_line_each():
     wrong = {
         "prior.kind": "vmap",
         "train.epocs": 3,
@@ -47,7 +47,7 @@ def test_every_error_at_once_one_line_each():
         assert f"did you mean {word}?" in str(error.value)
 
 
-def test_dash_and_underscore_are_alike():
+def test_dash_and_underscore_are_equivalent():
     a = validate(
         override(DIGITS, {"train.kl-warmup-epochs": 3, "posterior.kind": "full_covariance_normal"})
     )
@@ -82,7 +82,7 @@ def test_missing_values_are_named():
 @pytest.mark.parametrize(
     "text", ["a = ", "a" * 2_000_000, "a = " + "[" * 5000], ids=["cut", "huge", "deep"]
 )
-def test_files_that_are_no_recipe(tmp_path, text):
+def test_files_that_are_not_recipes(tmp_path, text):
     path = tmp_path / "bad.toml"
     path.write_text(text)
     with pytest.raises(ValueError, match="Expected"):
@@ -94,7 +94,7 @@ def test_unknown_recipe_gets_a_suggestion():
         read_recipe("digts")
 
 
-def test_a_recipe_names_no_code():
+def test_a_recipe_cannot_name_code():
     with pytest.raises(ValueError, match="target"):
         validate(override(DIGITS, {"prior.kind": "vamp", "prior.target": "os.system"}))
 
@@ -120,15 +120,13 @@ def test_every_setting_has_help():
     walk(Train)
 
 
-def test_a_new_kind_starts_anew_and_says_so():
+def test_a_new_kind_drops_settings_and_reports_it():
     said = []
     conv = {"likelihood.decoder.kind": "conv", "prior.kind": "vamp", "prior.num_components": 7}
     recipe = validate(override(DIGITS, conv, said))
     assert recipe.likelihood.decoder.activation == "SiLU"  # its own default, not the MLP's Tanh
     assert recipe.prior.num_components == 7
-    assert said == [
-        "likelihood.decoder.kind is now conv; left behind: hidden_features, activation"
-    ]
+    assert said == ["likelihood.decoder.kind is now conv; dropped: hidden_features, activation"]
     same = validate(override(DIGITS, {"likelihood.decoder.kind": "mlp"}, said))
     assert same == validate(DIGITS) and len(said) == 1
 
@@ -149,7 +147,7 @@ def test_a_new_kind_starts_anew_and_says_so():
         ({"train.epochs": 10**30}, "train.epochs: expected a number below"),
     ],
 )
-def test_sentences_that_help(flags, words):
+def test_messages_that_help(flags, words):
     with pytest.raises(ValueError) as error:
         validate(override(DIGITS, flags))
     assert words in str(error.value) and len(str(error.value).splitlines()) == 1
@@ -162,7 +160,7 @@ def test_control_characters_come_back_from_toml(tmp_path):
     assert validate({**read_recipe(tmp_path / "r.toml"), "name": recipe.name}) == recipe
 
 
-def test_what_may_be_set_besides_is_a_comment():
+def test_optional_settings_are_comments():
     text = to_toml(validate(DIGITS), optional=True)
     assert (
         "# patience =" in text and "# clip_norm =" in text and "# optimizer_options = {}" in text

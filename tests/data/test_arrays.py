@@ -1,4 +1,4 @@
-"""What people hold in memory or in .npy and .npz: every value comes in, or a sentence."""
+"""Data in memory or in .npy and .npz: every value is read, or refused with a message."""
 
 import io
 import zipfile
@@ -91,7 +91,7 @@ def test_a_mask_is_missing():
     ],
     ids=lambda x: str(type(x).__name__),
 )  # fmt: skip
-def test_what_is_no_data(x, words):
+def test_objects_that_are_not_data(x, words):
     with pytest.raises(ValueError, match=words) as error:
         as_split(x)
     assert str(error.value).startswith("Expected")
@@ -128,7 +128,7 @@ ARCHIVES = [
 @pytest.mark.parametrize(
     "arrays,sizes,labels", ARCHIVES, ids=lambda a: ",".join(a) if isinstance(a, dict) else ""
 )
-def test_archives_of_other_names(tmp_path, arrays, sizes, labels):
+def test_archives_with_other_names(tmp_path, arrays, sizes, labels):
     np.savez(tmp_path / "a.npz", **arrays)
     dataset = read(tmp_path / "a.npz")
     assert {name: len(split) for name, split in dataset.splits.items()} == sizes
@@ -145,12 +145,12 @@ def test_archives_of_other_names(tmp_path, arrays, sizes, labels):
     "arrays,words",
     [
         ({"a": X, "b": X}, r"--data.array; the arrays are a \(4, 3\), b \(4, 3\)"),
-        ({"x": X, "images": X}, "got several"), ({"x": X, "x_train": X}, "as one piece or by split"),
+        ({"x": X, "images": X}, "got several"), ({"x": X, "x_train": X}, "in one piece or by split"),
         ({"test": X}, "to train on"), ({"x": X, "labels": [1, 2]}, "a label for each of 4 rows"),
         ({"train": X, "test": X[:, :2]}, "one shape"), ({}, "got none"), ({"y": [1, 2]}, "got none"),
     ],
 )  # fmt: skip
-def test_archives_that_leave_it_open(tmp_path, arrays, words):
+def test_ambiguous_archives(tmp_path, arrays, words):
     np.savez(tmp_path / "a.npz", **arrays)
     with pytest.raises(ValueError, match=words):
         read(tmp_path / "a.npz")
@@ -185,14 +185,14 @@ def npy(header, body=b""):
     ],
     ids=["8 TiB", "negative", "short", "objects", "version", "text"],
 )  # fmt: skip
-def test_members_that_lie(tmp_path, member):
+def test_members_with_false_headers(tmp_path, member):
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("x.npy", member)
     with pytest.raises(ValueError, match=r"Expected arrays of numbers in .*a\.npz"):
         read(tmp_path / "a.npz")
 
 
-def test_other_members_are_passed_over(tmp_path):
+def test_other_members_are_ignored(tmp_path):
     buffer = io.BytesIO()
     np.save(buffer, X)
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
@@ -218,7 +218,7 @@ def test_what_names_mean(name, meaning):
         (PIXELS > 9, 1, "bits"), (PIXELS.reshape(5, 16), 255, "divided by 255"),
     ],
 )  # fmt: skip
-def test_what_is_divided_is_said(tmp_path, x, highest, note):
+def test_division_is_reported(tmp_path, x, highest, note):
     np.save(tmp_path / "x.npy", x)
     dataset = read(tmp_path / "x.npy")
     assert dataset.train.levels == highest and note in dataset.notes
@@ -228,12 +228,12 @@ def test_what_is_divided_is_said(tmp_path, x, highest, note):
     )
 
 
-def test_counts_are_kept(tmp_path):
+def test_counts_are_not_divided(tmp_path):
     np.save(tmp_path / "c.npy", 142 * X)
     dataset = read(tmp_path / "c.npy")
-    assert float(dataset.train.rows(slice(None)).max()) == 142 * 11 and "are kept" in dataset.notes
+    assert float(dataset.train.rows(slice(None)).max()) == 142 * 11 and "not div" in dataset.notes
     assert float(read(tmp_path / "c.npy", range="unit").train.rows(slice(None)).max()) == 1
-    np.save(tmp_path / "n.npy", X - 5)  # with a sign: no levels
+    np.save(tmp_path / "n.npy", X - 5)  # negative values: not grey levels
     assert read(tmp_path / "n.npy").train.levels is None
 
 
@@ -241,23 +241,23 @@ def test_channels_that_come_last(tmp_path):
     x = np.random.default_rng(0).random((6, 8, 9, 3))
     np.save(tmp_path / "x.npy", x)
     dataset = read(tmp_path / "x.npy")
-    assert dataset.train.x_shape == (3, 8, 9) and "put first" in dataset.notes
+    assert dataset.train.x_shape == (3, 8, 9) and "moved" in dataset.notes
     row = int(dataset.train.row_numbers[0])
     np.testing.assert_array_equal(dataset.train.stored[0], np.moveaxis(x[row], -1, 0))
     np.save(tmp_path / "x.npy", x.transpose(0, 3, 1, 2))
-    assert "put first" not in read(tmp_path / "x.npy").notes
+    assert "moved" not in read(tmp_path / "x.npy").notes
 
 
-def test_numbers_that_stand_for_holes(tmp_path):
+def test_numbers_that_mark_missing_values(tmp_path):
     np.save(tmp_path / "x.npy", np.array([[1.0, -999], [2, 3], [-999, 4]]))
     config = pv.config.File(path=tmp_path / "x.npy", holes=-999, valid=0, test=0)
     dataset = pv.data.load(config, quiet=True)
     assert int(dataset.train.stored.isnan().sum()) == 2
-    with pytest.raises(ValueError, match="data.label, but an array knows holes"):
+    with pytest.raises(ValueError, match="data.label, but an array takes holes"):
         pv.data.load(config.model_copy(update={"label": "y"}))
 
 
-def test_labels_of_an_archive_as_told(tmp_path):
+def test_labels_of_an_archive_by_name(tmp_path):
     np.savez(tmp_path / "d.npz", x=np.eye(4), y=np.arange(4), kind=np.array([1, 1, 0, 0]))
     for label, found in (("auto", {0, 1, 2, 3}), ("kind", {0, 1}), ("none", None)):
         config = pv.config.File(path=tmp_path / "d.npz", label=label, valid=0, test=0)
@@ -274,7 +274,7 @@ def test_labels_of_an_archive_as_told(tmp_path):
         (np.full((9, 4, 4), 255, np.uint8), np.full((3, 4, 4), 51.5), "from 51.5 to 51.5", None),
     ],
 )  # fmt: skip
-def test_other_units_are_not_taken_in_silence(tmp_path, train, other, words, scaled):
+def test_other_units_are_not_accepted_silently(tmp_path, train, other, words, scaled):
     np.save(tmp_path / "a.npy", train)
     np.save(tmp_path / "b.npy", other)
     dataset = pv.data.load(tmp_path / "a.npy", quiet=True)

@@ -1,4 +1,4 @@
-"""Files are read with suspicion: each format gives the same data, or a sentence."""
+"""Every format of file gives the same data, or is refused with a message."""
 
 import gzip
 import io
@@ -76,7 +76,7 @@ def test_npz_with_splits(tmp_path):
     data = own(tmp_path / "s.npz", binarize="dynamic")
     assert (len(data.train), len(data.valid), len(data.test)) == (36, 4, 20)
     assert sorted(torch.cat([data.train.row_numbers, data.valid.row_numbers])) == [*range(40)]
-    assert "4 of 40 training rows validate" in data.notes
+    assert "4 of 40 training rows for validation" in data.notes
     data = own(tmp_path / "s.npz", binarize="dynamic", valid=0)
     assert (len(data.train), data.valid, len(data.test)) == (40, None, 20)
     assert (
@@ -85,7 +85,7 @@ def test_npz_with_splits(tmp_path):
     assert torch.equal(data.test.stored, own(tmp_path / "s.npz", binarize="dynamic").test.stored)
 
 
-def test_cuts_are_seeded(tmp_path):
+def test_splits_are_seeded(tmp_path):
     np.save(tmp_path / "x.npy", GREY.numpy())
     a, b, c = (own(tmp_path / "x.npy", seed=seed) for seed in (0, 0, 1))
     assert torch.equal(a.train.stored, b.train.stored) and not torch.equal(

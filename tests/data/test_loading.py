@@ -1,4 +1,4 @@
-"""The door to data: sets by name, files by path, DataFrames."""
+"""Loading of data: sets by name, files by path, DataFrames."""
 
 import datetime
 
@@ -72,11 +72,11 @@ def test_sets_that_are_downloaded_by_name_or_function(tmp_path):
         (lambda: pv.data.load("digits", valdi=3), r"valdi: .*\(did you mean 'valid'\?\)"),
         (lambda: pv.data.load("t.csv", lable="y"), r"lable: .*\(did you mean 'label'\?\)"),
         (lambda: pv.data.load(np.zeros((3, 2))), r"type ndarray\. Use pv\.data\.as_split"),
-        (lambda: pv.data.load(config.Digits(), valid=3), "beside a kind of data. Set them"),
+        (lambda: pv.data.load(config.Digits(), valid=3), "with a kind of data. Set them"),
         (lambda: pv.data.from_dataframe(np.zeros((3, 2))), r"type ndarray\. Use pv\.data\.as_"),
     ],
 )
-def test_what_is_unknown_ends_in_a_sentence(call, sentence):
+def test_unknown_names_are_refused(call, sentence):
     with pytest.raises(ValueError, match=sentence):
         call()
 
@@ -108,7 +108,7 @@ def test_a_dataframe_has_the_options_of_a_table(csv):
     assert known.train.known["c"].shape[1] == 2
     with pytest.raises(ValueError, match="for data.label; got 'spezies', which the DataFrame"):
         pv.data.from_dataframe(frame, label="spezies")
-    with pytest.raises(ValueError, match=r"data\.separator, but a typed table knows"):
+    with pytest.raises(ValueError, match=r"data\.separator, but a typed table takes"):
         pv.data.from_dataframe(frame, separator=";")
     with pytest.raises(ValueError, match="Use pv.data.from_dataframe"):
         pv.data.load(frame)

@@ -1,4 +1,4 @@
-"""Folders of pictures: what is data, and in which depth, channels and classes."""
+"""Folders of images: what is data, and with which depth, channels and classes."""
 
 from pathlib import Path
 
@@ -71,7 +71,7 @@ def test_splits_and_classes(tmp_path, names):
     assert dataset.record()["form"]["classes"] == ["cat", "dog"]
 
 
-def test_what_is_no_data(tmp_path):
+def test_files_that_are_not_data(tmp_path):
     for name in (
         "a/1.png",
         "b/2.png",
@@ -88,7 +88,7 @@ def test_what_is_no_data(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["tif", "gif", "webp"])
-def test_every_page_is_a_picture(tmp_path, suffix):
+def test_every_page_is_an_image(tmp_path, suffix):
     pages = [Image.fromarray(np.full((8, 8), 60 * i, np.uint8)) for i in range(4)]
     options = {"lossless": True} if suffix == "webp" else {}
     pages[0].save(tmp_path / f"s.{suffix}", save_all=True, append_images=pages[1:], **options)
@@ -102,10 +102,10 @@ def test_grey_among_colour(tmp_path):
     save(tmp_path / "a.png", GREY)
     save(tmp_path / "b.png", np.stack([GREY] * 3, -1))
     dataset = read(tmp_path)
-    assert dataset.train.x_shape == (3, 8, 6) and "1 grey pictures" in dataset.notes
+    assert dataset.train.x_shape == (3, 8, 6) and "1 grey images" in dataset.notes
 
 
-def test_pictures_are_turned_upright(tmp_path):
+def test_images_are_turned_upright(tmp_path):
     image = Image.fromarray(GREY)
     exif = image.getexif()
     exif[274] = 6
@@ -131,16 +131,16 @@ def test_folders_that_are_refused(tmp_path, files, words):
         read(tmp_path)
 
 
-def test_broken_and_missing_pictures(tmp_path):
+def test_broken_and_missing_images(tmp_path):
     (tmp_path / "table.csv").write_text("1,2")
     with pytest.raises(ValueError, match=r"got none. It has table\.csv"):
         read(tmp_path)
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n123")
-    with pytest.raises(ValueError, match=r"Expected a picture in .*a\.png"):
+    with pytest.raises(ValueError, match=r"Expected an image in .*a\.png"):
         read(tmp_path)
 
 
-def test_pictures_that_are_left_out_and_classes_that_are_not_known(tmp_path):
+def test_images_that_are_left_out_and_unknown_classes(tmp_path):
     for name in ("train/cat/a.png", "train/dog/b.png", "test/c.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.zeros((2, 2), np.uint8)).save(tmp_path / name)
@@ -148,4 +148,4 @@ def test_pictures_that_are_left_out_and_classes_that_are_not_known(tmp_path):
     dataset = pv.data.load(tmp_path, valid=0, quiet=True)
     assert dataset.train.classes == ("cat", "dog")
     assert dataset.test.labels.tolist() == [-1]
-    assert "1 pictures in none (-1)" in dataset.notes and "(.heic)" in dataset.notes
+    assert "1 images in none (-1)" in dataset.notes and "(.heic)" in dataset.notes

@@ -1,4 +1,4 @@
-"""Where data sets are looked for, and what is said where they are not."""
+"""Where data sets are searched, and the message if they are not found."""
 
 import gzip
 import hashlib
@@ -21,7 +21,7 @@ def idx_bytes(array, *, kind=8, shape=None):
     return struct.pack(f">HBB{len(shape)}I", 0, kind, len(shape), *shape) + array.tobytes()
 
 
-def test_the_sentence_for_data_that_are_not_there(workdir, monkeypatch):
+def test_message_for_data_that_are_not_there(workdir, monkeypatch):
     monkeypatch.setenv("PYRO_VAE_DATA", str(workdir / "mine"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(workdir / "cache"))
     with pytest.raises(ValueError) as error:
@@ -55,7 +55,7 @@ def test_downloads_leave_nothing_incomplete(workdir, monkeypatch):
 
 @pytest.fixture
 def fake_mnist(workdir, monkeypatch):
-    """A set in MNIST's layout with 30 + 12 images, whose digests are taken for the true ones."""
+    """A set in MNIST's layout with 30 + 12 images, whose digests replace the true ones."""
     import pyro_vae.data.sets as sets
 
     digests = []

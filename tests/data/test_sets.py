@@ -1,4 +1,4 @@
-"""Known data sets: cut, cropped and recorded; the real ones where they are there."""
+"""Known data sets: split, cropped and recorded; the real ones if they are available."""
 
 import json
 import pickle
@@ -14,7 +14,7 @@ from pyro_vae import config
 from pyro_vae.data import check, load, moments
 
 
-def test_digits_are_cut_and_recorded():
+def test_digits_are_split_and_recorded():
     data = load(config.Digits())
     assert [len(s) for s in (data.train, data.valid, data.test)] == [1300, 200, 297]
     record = json.loads(json.dumps(data.record()))

@@ -1,4 +1,4 @@
-"""Splits: x is made from what is stored by a recorded rule, and every value is checked."""
+"""Splits: x is computed from stored data by a recorded rule, and every value is checked."""
 
 import subprocess
 import sys
@@ -53,7 +53,7 @@ def test_dynamic_bits_have_the_pixels_probabilities():
     assert twin.abs().max() > bound(4)
 
 
-def test_bits_are_drawn_anew_or_frozen():
+def test_bits_are_drawn_again_or_frozen():
     dynamic = split(binarize="dynamic")
     assert not torch.equal(dynamic.rows(slice(9)), dynamic.rows(slice(9)))
     state = torch.get_rng_state()
@@ -85,7 +85,7 @@ def test_mean_uses_probabilities_and_no_random_numbers():
         GREY.numpy().astype(np.uint16),
     ],
 )
-def test_plain_arrays_are_taken_as_they_are(x):
+def test_plain_arrays_are_not_changed(x):
     rows = as_split(x).rows(slice(5))
     assert rows.dtype == torch.float32
     assert torch.equal(rows, torch.as_tensor(np.asarray(x).astype("float32"))[:5])
@@ -96,7 +96,7 @@ def test_plain_arrays_are_taken_as_they_are(x):
     [np.array([["a"]]), np.array([[{}]]), np.zeros((0, 3)), np.zeros(3)],
     ids=["text", "objects", "empty", "flat"],
 )
-def test_arrays_that_are_no_data(x):
+def test_arrays_that_are_not_data(x):
     with pytest.raises(ValueError, match="Expected"):
         as_split(x)
 

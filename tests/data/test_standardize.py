@@ -192,7 +192,7 @@ def test_other_files_are_read_as_the_training_data_were(workdir, capsys):
     assert float(other.rows(slice(0, 1)).max()) == pytest.approx(9 / 255)
 
 
-def test_codes_are_no_real_numbers(workdir):
+def test_codes_are_not_real_numbers(workdir):
     Path("t.csv").write_text("sex,a\n" + "".join(f"{'fm'[i % 2]},{i}.5\n" for i in range(40)))
     split = pv.data.load("t.csv", valid=0, test=0).train
     vae = build_vae(recipe({"kind": "gaussian"}), (2,), 1.0, split)

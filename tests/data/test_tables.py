@@ -1,4 +1,4 @@
-"""Tables that people have: every row and column comes in, and each decision is said."""
+"""Tables as they occur: every row and column is read, and each decision is reported."""
 
 import gzip
 from pathlib import Path
@@ -13,24 +13,24 @@ from pyro_vae.data.text import number
 
 NAN = float("nan")
 
-# what it is; the file; options; x; names of columns; labels; a word of the notes
+# name of the case; file; options; x; names of columns; labels; part of the notes
 READ = [
     ("a BOM before data", "\ufeff1,2\n3,4\n", {}, [[1, 2], [3, 4]], "01", None, "is data"),
-    ("a hole first", ",2,3\n4,5,6\n", {}, [[NAN, 2, 3], [4, 5, 6]], "012", None, "is data"),
-    ("a question mark first", "?,2\n4,5\n", {}, [[NAN, 2], [4, 5]], "01", None, "holes"),
-    ("nothing but holes first", ",,\n1,2,3\n", {}, [[NAN] * 3, [1, 2, 3]], "012", None, "is data"),
-    ("numbered columns", "0,1,2\n.5,.2,.7\n", {}, [[0.5, 0.2, 0.7]], "012", None, "in order"),
-    ("two numbered columns", "0,1\n.5,.2\n", {}, [[0.5, 0.2]], "01", None, "in order"),
+    ("a missing value first", ",2,3\n4,5,6\n", {}, [[NAN, 2, 3], [4, 5, 6]], "012", None, "is data"),
+    ("a question mark first", "?,2\n4,5\n", {}, [[NAN, 2], [4, 5]], "01", None, "missing values"),
+    ("only missing values first", ",,\n1,2,3\n", {}, [[NAN] * 3, [1, 2, 3]], "012", None, "is data"),
+    ("numbered columns", "0,1,2\n.5,.2,.7\n", {}, [[0.5, 0.2, 0.7]], "012", None, "ascending"),
+    ("two numbered columns", "0,1\n.5,.2\n", {}, [[0.5, 0.2]], "01", None, "ascending"),
     ("bits", "0,1\n1,0\n", {}, [[0, 1], [1, 0]], "01", None, "is data"),
-    ("counting data as told", "0,1,2\n3,4,5\n", {"header": "no"}, [[0, 1, 2], [3, 4, 5]], "012", None, "is data"),
-    ("years", "2019,2020\n1,2\n3,4\n", {}, [[1, 2], [3, 4]], ["2019", "2020"], None, "in order"),
+    ("counting data without a header", "0,1,2\n3,4,5\n", {"header": "no"}, [[0, 1, 2], [3, 4, 5]], "012", None, "is data"),
+    ("years", "2019,2020\n1,2\n3,4\n", {}, [[1, 2], [3, 4]], ["2019", "2020"], None, "ascending"),
     ("a word and years", "land,2019,2020\nA,1,2\nB,3,4\nA,5,6\n", {}, [[0, 1, 2], [1, 3, 4], [0, 5, 6]], ["land", "2019", "2020"], None, "A 0, B 1"),
     ("data with words", "5.1,setosa\n4.9,setosa\n6,other\n", {}, [[5.1, 1], [4.9, 1], [6, 0]], "01", None, "is data"),
-    ("words alone, no names", "red,s\nblue,l\nred,l\nblue,s\n", {}, [[1, 1], [0, 0], [1, 0], [0, 1]], "01", None, "is data"),
+    ("only words, no names", "red,s\nblue,l\nred,l\nblue,s\n", {}, [[1, 1], [0, 0], [1, 0], [0, 1]], "01", None, "is data"),
     ("pandas' index", ",a\n0,1.5\n1,2.5\n", {}, [[1.5], [2.5]], "a", None, "numbers the rows"),
     ("a filtered index", ",a\n3,1.5\n9,2.5\n", {}, [[1.5], [2.5]], "a", None, "numbers the rows"),
     ("an index of text", ",a\ng1,1.5\ng2,2.5\n", {}, [[1.5], [2.5]], "a", None, "names the rows"),
-    ("an index as told", "g,a\ng1,1.5\ng2,2.5\n", {"index": "g"}, [[1.5], [2.5]], "a", None, "names the rows"),
+    ("a given index", "g,a\ng1,1.5\ng2,2.5\n", {"index": "g"}, [[1.5], [2.5]], "a", None, "names the rows"),
     ("an index that is kept", ",a\n0,1.5\n1,2.5\n", {"index": "none"}, [[0, 1.5], [1, 2.5]], "0a", None, ""),
     ("a column id", "id,a\n1,1.5\n2,2.5\n3,3.5\n", {}, [[1.5], [2.5], [3.5]], "a", None, "column id"),
     ("time is no index", "t,a\n0,1.5\n1,2.5\n2,3.5\n", {}, [[0, 1.5], [1, 2.5], [2, 3.5]], "ta", None, ""),
@@ -44,29 +44,29 @@ READ = [
     ("Excel's hint", "sep=;\na;b\n1;2\n", {}, [[1, 2]], "ab", None, "semicolons"),
     ("tabs", "a\tb\n1\t2\n", {}, [[1, 2]], "ab", None, "tabs"),
     ("a separator at the end", "a,b,\n1,2,\n3,4,\n", {}, [[1, 2], [3, 4]], "ab", None, "empty last column"),
-    ("old line ends", "a,b\r1,2\r3,4\r", {}, [[1, 2], [3, 4]], "ab", None, ""),
+    ("old line endings", "a,b\r1,2\r3,4\r", {}, [[1, 2], [3, 4]], "ab", None, ""),
     ("blank lines", "\n1,2\n\n3,4\n\n", {}, [[1, 2], [3, 4]], "01", None, ""),
     ("one column", "a\n1\n2\n", {}, [[1], [2]], "a", None, ""),
     ("one name twice", "a,a\n1,2\n", {}, [[1, 2]], ["a", "a.1"], None, "two columns"),
-    ("own words for holes", "a,b\n-999,2\n.,4\n", {"holes": ["-999", "."]}, [[NAN, 2], [NAN, 4]], "ab", None, "without any value"),
+    ("custom words for missing values", "a,b\n-999,2\n.,4\n", {"holes": ["-999", "."]}, [[NAN, 2], [NAN, 4]], "ab", None, "without any value"),
     ("yes and no", "a,b\nyes,1\n,2\nno,4\nyes,3\n", {}, [[1, 1], [NAN, 2], [0, 4], [1, 3]], "ab", None, "no 0, yes 1"),
     ("codes with leading zeros", "z,b\n012,1\n912,2\n012,3\n", {}, [[0, 1], [1, 2], [0, 3]], "zb", None, "012 0, 912 1"),
     ("numbers with leading zeros", "a,b\n001,002\n010,020\n", {}, [[1, 2], [10, 20]], "ab", None, ""),
-    ("categories as told", "a,b\n3,1\n7,2\n", {"categories": ["a"]}, [[0, 1], [1, 2]], "ab", None, "3 0, 7 1"),
-    ("a column left out", "a,b\nx,1\ny,2\n", {"drop": ["a"]}, [[1], [2]], "b", None, "left out as told"),
-    ("per cent", "a,b\n12%,1\n13 %,2\n", {}, [[0.12, 1], [0.13, 2]], "ab", None, "per cent"),
+    ("given categories", "a,b\n3,1\n7,2\n", {"categories": ["a"]}, [[0, 1], [1, 2]], "ab", None, "3 0, 7 1"),
+    ("a column left out", "a,b\nx,1\ny,2\n", {"drop": ["a"]}, [[1], [2]], "b", None, "left out by --data.drop"),
+    ("percentages", "a,b\n12%,1\n13 %,2\n", {}, [[0.12, 1], [0.13, 2]], "ab", None, "percentages"),
     ("dates", "d,b\n1970-01-03,1\n1970-02-01T12:00,2\n", {}, [[2, 1], [31.5, 2]], "db", None, "days since"),
     ("dates with points", "d;b\n13.02.1970;1\n", {}, [[43, 1]], "db", None, "days since"),
     ("dates with slashes", "d,b\n13/02/1970,1\n01/02/1970,2\n", {}, [[43, 1], [31, 2]], "db", None, "days since"),
     ("labels", "a,label\n1,0\n2,3\n", {}, [[1], [2]], "a", [0, 3], "label column: label"),
-    ("labels with holes", "a,label\n1,0\n2,\n", {}, [[1], [2]], "a", [0, -1], "missing (-1)"),
+    ("labels with missing values", "a,label\n1,0\n2,\n", {}, [[1], [2]], "a", [0, -1], "missing (-1)"),
     ("labels of text", "a,class\n1,x\n2,\n3,y\n", {}, [[1], [2], [3]], "a", [0, -1, 1], "2 classes: x, y"),
     ("real labels", "a,target\n1,2.75\n2,-0.5\n", {}, [[1], [2]], "a", [2.75, -0.5], "real numbers"),
-    ("y beside x", "x,y\n1,2\n3,4\n", {}, [[1, 2], [3, 4]], "xy", None, "feature beside x"),
+    ("y next to x", "x,y\n1,2\n3,4\n", {}, [[1, 2], [3, 4]], "xy", None, "next to x is a feature"),
     ("y alone", "a,y\n1,2\n3,4\n", {}, [[1], [3]], "a", [2, 4], "label column: y"),
     ("label as a feature", "a,label\n1,0\n2,1\n", {"label": "none"}, [[1, 0], [2, 1]], ["a", "label"], None, ""),
-    ("a label as told", "a,b\n1,0\n2,1\n", {"label": "b"}, [[1], [2]], "a", [0, 1], ""),
-    ("a misprint in a column left out", "a,b\n1,2\n3,x\n", {"drop": ["b"]}, [[1], [3]], "a", None, ""),
+    ("a given label", "a,b\n1,0\n2,1\n", {"label": "b"}, [[1], [2]], "a", [0, 1], ""),
+    ("a typo in a column left out", "a,b\n1,2\n3,x\n", {"drop": ["b"]}, [[1], [3]], "a", None, ""),
     ("labels of numbers and words", "a,label\n1,2\n3,x\n", {}, [[1], [3]], "a", [0, 1], "2 classes: 2, x"),
     ("an index of numbers and words", "k,a\n1,2\nx,3\n", {"index": "k"}, [[2], [3]], "a", None, ""),
     ("large numbers", "a,b\n1e20,2\n3e21,3\n", {}, [[1e20, 2], [3e21, 3]], "ab", None, ""),
@@ -74,19 +74,19 @@ READ = [
 ]  # fmt: skip
 
 REFUSED = [
-    ("a misprint", "a,b\n1,2\n3,x\n", {}, r"'x' in .*line 3, column 2 \(b\).*--data.holes x.*--data.drop b"),
+    ("a typo", "a,b\n1,2\n3,x\n", {}, r"'x' in .*line 3, column 2 \(b\).*--data.holes x.*--data.drop b"),
     ("names or data?", "id,2,3\n4,5,6\n", {}, "either names or data.*--data.header"),
     ("digits of another alphabet", "٣,2\n4,5\n", {}, "either names or data"),
     ("identifiers", "plate,b\n1_2,2\n1_3,4\n", {}, "numbers or categories in column 'plate'.*--data.index plate"),
     ("names of people", "n,b\n" + "".join(f"p{i},1\n" for i in range(60)), {}, "60 different texts"),
     ("large identifiers", "k,b\n12345678901234567,1\n", {}, "identifiers.*--data.drop k"),
     ("two decimal marks", "a;b\n1,5;2.5\n", {}, "--data.decimal"),
-    ("dates of two readings", "d,b\n01/02/2024,1\n03/04/2024,2\n", {}, "read in one way.*2024-12-31"),
-    ("dates that are none", "d,b\n2024-02-31,1\n", {}, "dates in column 'd'"),
+    ("ambiguous dates", "d,b\n01/02/2024,1\n03/04/2024,2\n", {}, "unambiguous dates.*2024-12-31"),
+    ("dates that are not dates", "d,b\n2024-02-31,1\n", {}, "dates in column 'd'"),
     ("rows of other lengths", "1,2\n3\n", {}, "Expected 2 columns; got 1 in .*line 2"),
     ("an open quote", '1,"2\n3,4\n', {}, "Close every quote"),
     ("a cell without end", "a,b\n" + "1" * 200_000 + ",2\n5,6\n", {}, r"'1{37}\.\.\.'"),
-    ("names alone", "a,b\n", {}, "rows below the names"),
+    ("only names", "a,b\n", {}, "rows below the names"),
     ("nothing", "", {}, "empty file"),
     ("zero bytes", "a,b\n1,\x002\n", {}, "binary"),
     ("no such label", "a,b\n1,2\n", {"label": "c"}, "columns a, b for data.label; got 'c'"),
@@ -223,7 +223,7 @@ def test_parquet_without_its_reader(tmp_path, monkeypatch):
         read(tmp_path / "t.parquet")
 
 
-def test_a_dataset_says_what_was_decided(tmp_path, capsys):
+def test_a_dataset_reports_decisions(tmp_path, capsys):
     path = Path(tmp_path / "t.csv")
     path.write_text("a;class\n1,5;x\n2,5;y\n3,5;x\n")
     text = str(read(path))
@@ -241,7 +241,7 @@ LARGE = "t,a\n" + "".join(f"{1_700_000_000 + 60 * i},{i % 7}\n" for i in range(4
 @pytest.mark.parametrize(
     ("text", "options", "x", "names", "note"),
     [
-        ("a,b\n-999.0,2\n1,-999\n", {"holes": -999}, [[NAN, 2], [1, NAN]], "ab", "holes: a 1, b 1"),
+        ("a,b\n-999.0,2\n1,-999\n", {"holes": -999}, [[NAN, 2], [1, NAN]], "ab", "missing values: a 1, b 1"),
         ("a,b\n1,2\n3,4\n", {"holes": "x"}, [[1, 2], [3, 4]], "ab", "nothing is 'x'"),
         ("a,c\n1,NA\n2,NO\n3,NA\n", {"usual_holes": False}, [[1, 0], [2, 1], [3, 0]], "ac", "NA 0"),
         (",a\n7,1.5\n3,2.5\n9,0.5\n", {}, [[1.5], [2.5], [0.5]], "a", "numbers the rows"),
@@ -254,7 +254,7 @@ LARGE = "t,a\n" + "".join(f"{1_700_000_000 + 60 * i},{i % 7}\n" for i in range(4
         ("a,b\nx,1,2\ny,3,4\n", {}, [[1, 2], [3, 4]], "ab", "one cell more"),
     ],
 )  # fmt: skip
-def test_what_is_found_and_said(tmp_path, text, options, x, names, note):
+def test_findings_are_reported(tmp_path, text, options, x, names, note):
     path = tmp_path / "t.csv"
     path.write_text(text)
     dataset = read(path, **options)
@@ -266,20 +266,20 @@ def test_what_is_found_and_said(tmp_path, text, options, x, names, note):
 @pytest.mark.parametrize(
     ("name", "text", "options", "words"),
     [
-        ("t.csv", "city,b\nParis, France,0.5\nParis, Texas,1.5\n", {}, "Quote cells that hold"),
+        ("t.csv", "city,b\nParis, France,0.5\nParis, Texas,1.5\n", {}, "Quote cells that contain"),
         ("t.csv", "a,i\n1,12345678901234567890\n2,12345678901234567891\n", {}, "identifiers"),
         ("t.csv", "a,b\n1,2\n3,4\n", {"array": "x"}, "data.array, but a table"),
         ("t.csv", "a,b\n1,2\n3,4\n", {"label": "a", "drop": ("a",)}, "same in data.drop"),
         ("t.csv", "a,b\n1,2\n3,4\n", {"separator": "ab"}, "one character"),
     ],
 )
-def test_what_is_refused_in_a_sentence(tmp_path, name, text, options, words):
+def test_tables_are_refused_with_a_remedy(tmp_path, name, text, options, words):
     (tmp_path / name).write_text(text)
     with pytest.raises(ValueError, match=words):
         read(tmp_path / name, **options)
 
 
-def test_large_numbers_are_not_rounded_in_silence(workdir):
+def test_large_numbers_are_not_rounded_silently(workdir):
     from pyro_vae.cli import main
 
     Path("t.csv").write_text(LARGE)
@@ -287,7 +287,7 @@ def test_large_numbers_are_not_rounded_in_silence(workdir):
     assert main(["train", "table", *flags, "--out", "r"]) == 2 and not Path("r").exists()
     assert main(["train", "table", *flags, "--out", "r", "--train.precision", "float64"]) == 0
     assert main(["evaluate", "r", "--num-samples", "10"]) == 0
-    with pytest.raises(ValueError, match=r"'t' .*tells apart|tells apart.*'t'"):
+    with pytest.raises(ValueError, match=r"'t' .*tell apart|tell apart.*'t'"):
         vae = pv.build.build_vae(pv.runs.RunFolder("r").recipe, (2,), 1.0, None).float()
         pv.elbo(vae, read(Path("t.csv"), quiet=True).train)
 
@@ -305,7 +305,7 @@ def test_data_frames_keep_the_codes_of_training(tmp_path):
     train = pandas.DataFrame({"a": [0.5, 1.5, 2.5, 0.1], "c": ["u", "v", "w", "u"]})
     other = pandas.DataFrame({"c": ["w", "w"], "extra": [1, 2], "a": [1.0, 2.0]})
     vae = table_vae(2)
-    with pytest.raises(ValueError, match="trained on no DataFrame"):
+    with pytest.raises(ValueError, match="not trained on a DataFrame"):
         pv.elbo(vae, other)
     with pytest.warns(UserWarning, match="codes of categories"):
         pv.fit(vae, train, epochs=1, progress=False, out=tmp_path / "r")
@@ -335,7 +335,7 @@ def test_types_of_data_frames():
             pv.data.as_split(pandas.DataFrame(bad))
 
 
-def test_an_index_in_parquet_is_no_feature(tmp_path):
+def test_an_index_in_parquet_is_not_a_feature(tmp_path):
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({"a": [0.5, 1.5, 2.5]}, index=[7, 3, 9])
     frame.to_parquet(tmp_path / "t.parquet")

@@ -1,4 +1,4 @@
-"""The one door to torchvision."""
+"""The import of torchvision."""
 
 import subprocess
 import sys
@@ -11,10 +11,10 @@ import pytest
     [False, pytest.param(True, marks=pytest.mark.slow)],
     ids=["operators missing", "schemas exist already"],
 )
-def test_the_door_to_torchvision(defined):
+def test_import_of_torchvision(defined):
     code = "import torch\n"
     if defined:
-        code += (  # by the extension where it fits this torch, else by hand
+        code += (  # by the extension if it fits this torch, else by hand
             "import importlib.util, pathlib\n"
             "folder = pathlib.Path(importlib.util.find_spec('torchvision').origin).parent\n"
             "try: torch.ops.load_library(str(next(folder.glob('_C*.*'))))\n"

@@ -1,4 +1,4 @@
-"""Runs: none is lost, and each knows its recipe and its data again."""
+"""Runs: none is lost, and each finds its recipe and its data again."""
 
 import json
 import os
@@ -50,14 +50,14 @@ def own_file(name="mine.npy", seed=0, count=100):
         (["--data.kind", "file", "--data.path", "nowhere.npy"], 2),
     ],
 )
-def test_what_is_refused_leaves_the_old_run(workdir, flags, code):
+def test_refused_trainings_keep_the_old_run(workdir, flags, code):
     assert train("kept") == 0
     before = tree("kept")
     assert train("kept", "--overwrite", *flags) == code
     assert tree("kept") == before and not list(workdir.rglob(".replaced"))
 
 
-def test_a_training_that_fails_before_its_first_checkpoint_gives_the_old_run_back(
+def test_a_training_that_fails_before_its_first_checkpoint_restores_the_old_run(
     workdir, monkeypatch
 ):
     assert train("kept") == 0
@@ -71,7 +71,7 @@ def test_a_training_that_fails_before_its_first_checkpoint_gives_the_old_run_bac
     assert tree("kept") == before and not list(workdir.rglob(".replaced"))
 
 
-def test_the_old_run_goes_when_the_new_one_has_a_checkpoint(workdir, capsys):
+def test_the_old_run_is_deleted_when_the_new_one_has_a_checkpoint(workdir, capsys):
     assert train("kept") == 0
     assert train("kept", "--overwrite", "--seed", "5") == 0
     assert "seed = 5" in Path("kept/config.toml").read_text()
@@ -81,7 +81,7 @@ def test_the_old_run_goes_when_the_new_one_has_a_checkpoint(workdir, capsys):
 
 
 def set_aside(count):
-    """What kill -9 leaves when `count` files of the old run have been moved aside."""
+    """The state that kill -9 leaves when `count` files of the old run have been moved aside."""
     from pyro_vae.runs.place import CHECKPOINTS, OWN
 
     names = [name for name in (*OWN, CHECKPOINTS) if (Path("kept") / name).exists()]
@@ -101,12 +101,12 @@ def test_a_killed_replacement_is_undone(workdir, capfd, count, resume):
         Path("kept/checkpoints/.tmp-5-1").mkdir(parents=True)
         Path("kept/config.toml").write_text("")
         assert main(["evaluate", "kept"]) == 4
-        assert "train --resume kept finds it" in capfd.readouterr().err
+        assert "train --resume kept restores it" in capfd.readouterr().err
     if resume:
         assert main(["train", "--resume", "kept"]) == 0
     else:
         RunFolder(Path("kept")).recover()
-    assert "again the run" in capfd.readouterr().err
+    assert "restored the run" in capfd.readouterr().err
     assert tree("kept") == before
 
 
@@ -120,7 +120,7 @@ def test_a_finished_replacement_is_not_undone(workdir):
 
 
 @pytest.mark.parametrize("out", ["kept", "."])
-def test_files_of_others_are_left_alone(workdir, out):
+def test_other_files_are_not_touched(workdir, out):
     """A user's table, notes and other runs in the folder survive a replacement."""
     assert train("other") == 0 and train(out) == 0
     mine = {"mine.csv": "1,2", "notes/thesis.tex": "words", "data": "x"}
@@ -139,7 +139,7 @@ def test_files_that_only_look_like_a_run_are_refused(workdir, capsys, name, flag
     Path("mine").mkdir()
     Path("mine", name).write_text("title = 'mine'")
     assert train("mine", *flags) == 2
-    assert f"{name} is of something else" in capsys.readouterr().err
+    assert f"{name} would be overwritten" in capsys.readouterr().err
     assert Path("mine", name).read_text() == "title = 'mine'"
 
 
@@ -154,7 +154,7 @@ def test_outputs_never_overwrite_the_data(workdir, capsys):
     assert Path("t.csv").read_bytes() == before
 
 
-def test_every_writer_asks_for_the_lock(workdir, capsys):
+def test_every_writer_acquires_the_lock(workdir, capsys):
     assert train("kept") == 0
     before = tree("kept/checkpoints")
     with lock(Path("kept")):
@@ -185,7 +185,7 @@ def test_two_processes_never_share_a_folder(workdir, capsys):
     assert main(["evaluate", "one", "--num-samples", "2"]) == 0
 
 
-def test_nothing_is_made_where_a_file_is(workdir, capsys):
+def test_nothing_is_created_in_place_of_a_file(workdir, capsys):
     Path("file").write_text("mine")
     assert train("file") == 2 and train("file/run") == 2
     assert "a file" in capsys.readouterr().err and Path("file").read_text() == "mine"
@@ -204,7 +204,7 @@ def test_folders_by_other_names(workdir, monkeypatch, out):
     assert not list(workdir.rglob(".replaced")) and (workdir / "link").is_symlink()
 
 
-def test_fit_gives_the_old_run_back_too(workdir):
+def test_fit_restores_the_old_run_too(workdir):
     vae = pv.VAE(
         pv.priors.StandardNormal(2),
         pv.likelihoods.Gaussian(pv.nn.MLP(2, 8, 4)),
@@ -223,7 +223,7 @@ def test_fit_gives_the_old_run_back_too(workdir):
 
 
 def test_trying_a_batch_changes_nothing(workdir):
-    """Neither parameters, running statistics nor the random numbers of training."""
+    """Neither parameters nor running statistics nor the random numbers of training."""
     from pyro_vae.train.run import Run
 
     def trained():
@@ -250,7 +250,7 @@ def test_trying_a_batch_changes_nothing(workdir):
     assert all(torch.equal(tried[name], plain[name]) for name in plain)
 
 
-# --- Going on -----------------------------------------------------------------------------------
+# --- Resuming -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,7 @@ def test_trying_a_batch_changes_nothing(workdir):
         (["--overwrite"], "--overwrite"),
     ],
 )
-def test_another_training_does_not_go_on(workdir, capsys, flags, word):
+def test_another_training_is_not_resumed(workdir, capsys, flags, word):
     assert train("kept") == 0
     before = tree("kept")
     for recipe in (["digits-plain"], []):
@@ -276,7 +276,7 @@ def test_another_training_does_not_go_on(workdir, capsys, flags, word):
     assert not Path("other").exists()
 
 
-def test_resuming_needs_no_recipe_and_says_when_nothing_is_left(workdir, capsys):
+def test_resuming_needs_no_recipe_and_reports_when_nothing_is_left(workdir, capsys):
     assert train("kept") == 0
     assert main(["train", "fashion-mnist", "--resume", "kept"]) == 2
     assert "'digits-plain'; got 'fashion-mnist'" in capsys.readouterr().err
@@ -290,7 +290,7 @@ def test_resuming_needs_no_recipe_and_says_when_nothing_is_left(workdir, capsys)
     assert "Expected a recipe" in capsys.readouterr().err
 
 
-# --- Knowing its data ---------------------------------------------------------------------------
+# --- Data of a run ------------------------------------------------------------------------------
 
 COMMANDS = [
     ["evaluate", "run", "--num-samples", "2"],
@@ -377,12 +377,12 @@ def test_rows_join_with_the_users_file(workdir):
 
 
 @pytest.mark.parametrize("name", ["z.txt", "z", "z.png", "z.csv.gz"])
-def test_a_suffix_means_what_it_says(workdir, name, capsys):
+def test_unknown_suffixes_are_refused(workdir, name, capsys):
     assert train("run") == 0
     for command in (["encode", "run"], ["sample", "run"], ["reconstruct", "run"]):
         assert main([*command, "--out", name]) == 2
     assert not list(workdir.glob("z*"))
-    assert "Expected --out as a file" in capsys.readouterr().err
+    assert "Expected --out with the suffix" in capsys.readouterr().err
 
 
 # --- Threads and pipes --------------------------------------------------------------------------
@@ -444,7 +444,7 @@ def test_json_is_json(workdir, capsys):
     assert main(["evaluate", "run", "--num-samples", "30"]) == 0
     assert main(["evaluate", "run", "--num-samples", "2"]) == 0
     kept = json.loads(Path("run/figures.json").read_text())["test"]
-    assert kept["num_importance_samples"] == 30  # figures by more samples stay
+    assert kept["num_importance_samples"] == 30  # metrics from more samples are kept
 
 
 def test_a_switch_needs_no_value(workdir):
@@ -455,7 +455,7 @@ def test_a_switch_needs_no_value(workdir):
     assert main(["train", "table", "--train.lr", "--out", "other"]) == 2
 
 
-def test_another_family_does_not_go_on():
+def test_another_family_is_not_resumed():
     def make(prior):
         return pv.VAE(
             prior,
@@ -483,7 +483,7 @@ def test_another_family_does_not_go_on():
         lambda state: [],
     ],
 )
-def test_checkpoints_of_other_contents_get_a_sentence(workdir, capsys, change):
+def test_checkpoints_with_other_contents_get_a_message(workdir, capsys, change):
     import hashlib
 
     assert train("run") == 0
@@ -532,7 +532,7 @@ def test_parameters_that_are_not_finite_are_refused(workdir, capsys):
 # --- The object ---------------------------------------------------------------------------------
 
 
-def test_a_run_is_asked_for_everything(workdir):
+def test_a_run_gives_access_to_everything(workdir):
     from pyro_vae.runs import load_recipe
 
     assert train("runs/a") == 0 and train("runs/b") == 0
@@ -552,7 +552,7 @@ def test_a_run_is_asked_for_everything(workdir):
         RunFolder.newest("nobody")
 
 
-def test_a_line_of_metrics_that_was_cut_off_is_left_out(workdir):
+def test_a_truncated_line_of_metrics_is_left_out(workdir):
     run = RunFolder(workdir / "run")
     run.path.mkdir()
     size = run.append({"epoch": 1})
@@ -564,7 +564,7 @@ def test_a_line_of_metrics_that_was_cut_off_is_left_out(workdir):
     assert run.metrics() == [{"epoch": 1}] and (run.path / "metrics.jsonl").stat().st_size == size
 
 
-def test_asking_for_the_files_of_runs_needs_no_torch(workdir):
+def test_reading_the_files_of_runs_needs_no_torch(workdir):
     code = (
         "import sys; from pathlib import Path; from pyro_vae.cli import main\n"
         "from pyro_vae.runs import RunFolder\n"

@@ -1,4 +1,4 @@
-"""Optimizers and random numbers go on bit for bit after loading."""
+"""Optimizers and random numbers continue bit for bit after loading."""
 
 import json
 from copy import deepcopy
@@ -53,7 +53,7 @@ def same(a, b):
 
 
 class Net(nn.Module):
-    """One parameter never has a gradient, and so no state."""
+    """One parameter never has a gradient and therefore no state."""
 
     def __init__(self, dtype):
         super().__init__()
@@ -75,7 +75,7 @@ class Net(nn.Module):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_optimizers_go_on_bit_for_bit(tmp_path, name, dtype):
+def test_optimizers_continue_bit_for_bit(tmp_path, name, dtype):
     if name == "LBFGS" and dtype == torch.bfloat16:
         pytest.skip("a line search in bfloat16 says nothing")
     make, device = OPTIMIZERS[name], torch.device("cpu")
@@ -116,7 +116,7 @@ def test_optimizers_go_on_bit_for_bit(tmp_path, name, dtype):
     fresh.steps(other, 4)
     same(dict(fresh.state_dict()), dict(net.state_dict()))
     same(other.state_dict(), optimizer.state_dict())
-    for value in read["optimizer"].values():  # the caller's tensors stay the caller's
+    for value in read["optimizer"].values():  # the caller's tensors are not shared
         assert all(value is not v for s in other.state.values() for v in s.values())
 
 

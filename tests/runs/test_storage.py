@@ -74,7 +74,7 @@ def check_all():
         check(path)
 
 def hook(at, act):
-    # calls `act` in place of the at-th file operation from now on
+    # calls `act` instead of the at-th file operation from now on
     count = 0
     for name in OPERATIONS:
         def operation(*args, real=getattr(os, name), **kwargs):
@@ -214,7 +214,7 @@ def test_newest_needs_one(tmp_path):
 
 
 def assert_falls_back(run: Path, name: str) -> None:
-    """The newest checkpoint is damaged in file `name`, the one before it is whole."""
+    """The newest checkpoint is damaged in file `name`, the one before it is intact."""
     damaged = max((run / "checkpoints").iterdir())
     with pytest.raises(CheckpointCorrupt, match=name):
         storage.verify(damaged)
@@ -270,7 +270,7 @@ def test_extra_file(run):
     assert_falls_back(run, "notes.txt")
 
 
-def test_link_is_no_file(run):
+def test_link_is_not_a_file(run):
     file = run / "checkpoints" / "step-00000002" / "model.safetensors"
     file.rename(run / "elsewhere")
     file.symlink_to(run / "elsewhere")
@@ -285,7 +285,7 @@ def test_empty_folder(run):
 
 
 def forge(path: Path, name: str, data: bytes) -> None:
-    """Replaces a file and writes the manifest that goes with it."""
+    """Replaces a file and writes a matching manifest."""
     (path / name).write_bytes(data)
     manifest = json.loads((path / "manifest.json").read_bytes())
     (path / "x").unlink(missing_ok=True)
@@ -397,8 +397,8 @@ def test_crash_before_every_operation(tmp_path):
     assert int(done.stdout) > 80
 
 
-def test_crash_at_a_lone_checkpoint(tmp_path):
-    """Replacing the only checkpoint never leaves none."""
+def test_crash_at_a_single_checkpoint(tmp_path):
+    """Replacing the only checkpoint never loses it."""
     script(
         """
         save(3)
@@ -535,7 +535,7 @@ def test_lock_of_two_processes(tmp_path):
     other = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert int(other.stdout.readline()) == other.pid
-        with pytest.raises(RunLocked, match=f"is being written by process {other.pid}"):
+        with pytest.raises(RunLocked, match=f"process {other.pid}"):
             with storage.lock(tmp_path):
                 pass
     finally:
@@ -546,7 +546,7 @@ def test_lock_of_two_processes(tmp_path):
         assert int((tmp_path / ".lock").read_text()) == os.getpid()
 
 
-def test_lock_sweeps(run):
+def test_lock_removes_leftovers(run):
     stale = run / "checkpoints" / ".tmp-3-1"
     stale.mkdir()
     (stale / "model.safetensors").write_bytes(b"half")
@@ -585,8 +585,8 @@ def test_load_parameters(tmp_path):
     for part in (
         "bias is missing",
         "more is unexpected",
-        "weight is (3, 3) torch.float32 for (3, 2) torch.float32",
-        "count is () torch.float32 for () torch.int64",
+        "weight is (3, 3) torch.float32 instead of (3, 2) torch.float32",
+        "count is () torch.float32 instead of () torch.int64",
     ):
         assert part in message
     assert all(torch.equal(other.state_dict()[k], v) for k, v in before.items())

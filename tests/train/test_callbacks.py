@@ -1,4 +1,4 @@
-"""Callbacks look on; what they do, or fail to do, harms no training."""
+"""Callbacks follow training; what they do, or their failures, do not harm it."""
 
 import traceback
 

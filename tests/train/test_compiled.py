@@ -1,4 +1,4 @@
-"""Compiled training is eager training, faster."""
+"""Compiled training is the same as eager training, but faster."""
 
 import pyro
 import pytest
@@ -19,7 +19,7 @@ def clean():
 
 @pytest.fixture
 def uncompiled(monkeypatch):
-    """Steps are recorded and not compiled, as on a machine without a compiler: that is fast."""
+    """Steps are recorded and not compiled, as on a machine without a compiler, which is fast."""
     monkeypatch.setattr("pyro_vae.compile.backend.has_compiler", lambda: False)
 
 
@@ -75,7 +75,7 @@ def test_resume_is_bit_for_bit_when_compiled(tmp_path, uncompiled):
     assert again == losses
 
 
-def test_what_is_compiled_is_decided_from_the_recipe():
+def test_the_recipe_decides_what_is_compiled():
     from pyro_vae.config import Train
     from pyro_vae.train.steps import compiles
 
@@ -114,5 +114,5 @@ def test_bfloat16_trains_to_about_the_same(compile_steps, uncompiled):
 
     full, low = train("float32"), train("bfloat16")
     assert full != low
-    assert low[-1] == pytest.approx(full[-1], abs=3.0)  # the draws are others
+    assert low[-1] == pytest.approx(full[-1], abs=3.0)  # different random draws
     assert low[-1] < low[0] - 0.3

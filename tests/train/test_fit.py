@@ -21,7 +21,7 @@ def make():
 @pytest.mark.parametrize(
     "rows,batches", [(41, [20, 21]), (40, [20, 20]), (21, [21]), (45, [20, 20, 5])]
 )
-def test_a_lone_last_row_joins_where_batches_are_normalized(rows, batches):
+def test_a_single_last_row_joins_if_batches_are_normalized(rows, batches):
     encoder = torch.nn.Sequential(
         torch.nn.Linear(3, 8), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, 4)
     )
@@ -58,7 +58,7 @@ def test_training_reaches_the_ppca_optimum(latent_dim, epochs):
     evidence = float(Exact(vae).marginal.log_prob(x).mean())
     assert optimum - 0.005 < evidence <= optimum + 1e-6
 
-    vae.likelihood.requires_grad_(False)  # the guide alone: how tight can the bound be?
+    vae.likelihood.requires_grad_(False)  # only the guide: how tight can the bound be?
     pv.fit(
         vae, x, epochs=epochs // 2, batch_size=len(x), lr=1e-2, schedule="cosine", progress=False
     )

@@ -1,4 +1,4 @@
-"""A training that was cut or killed goes on bit for bit."""
+"""A training that was stopped or killed continues bit for bit."""
 
 import json
 import os
@@ -89,7 +89,7 @@ def test_resume_refuses_another_training(tmp_path, monkeypatch):
         pv.fit(vae(), DATA, valid=VALID, out=tmp_path, **OPTIONS, **QUIET)
 
 
-def test_more_epochs_may_be_asked_for(tmp_path):
+def test_more_epochs_are_allowed(tmp_path):
     options = {"batch_size": 8, "lr": 1e-2}
     whole, parts = vae(), vae()
     pv.fit(whole, DATA, epochs=5, **options, **QUIET)

@@ -1,4 +1,4 @@
-"""Training: the same numbers every time, resumed bit for bit, never spoilt by a bad step."""
+"""Training: the same numbers every time, resumed bit for bit, never spoiled by a bad step."""
 
 import copy
 import hashlib
@@ -22,13 +22,13 @@ def test_the_same_seed_gives_the_same_bits():
     runs = []
     for seed in (0, 0, 1):
         model = vae()
-        torch.manual_seed(len(runs))  # what happens outside does not matter
+        torch.manual_seed(len(runs))  # random numbers outside do not matter
         pv.fit(model, x, epochs=3, batch_size=16, seed=seed, **QUIET)
         runs.append(model)
     assert equal(runs[0], runs[1]) and not equal(runs[0], runs[2])
 
 
-def test_fit_leaves_random_numbers_outside_alone():
+def test_fit_does_not_affect_random_numbers_outside():
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
@@ -45,8 +45,8 @@ def test_fit_leaves_random_numbers_outside_alone():
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_an_epoch_weighs_every_datum_equally_with_a_ragged_last_batch():
-    """With lr so small that nothing moves, an epoch's figure is the mean over data."""
+def test_an_epoch_weighs_every_datum_equally_with_a_smaller_last_batch():
+    """With lr so small that nothing moves, an epoch's metric is the mean over data."""
     x = torch.cat([torch.zeros(48, D), 10 * torch.ones(2, D)])
     model = linear_gaussian(D, L, 1.0)
     with torch.no_grad():
@@ -97,7 +97,7 @@ def test_any_optimizer_by_name(optimizer):
         ({"resume": True}, "without `out`"),
     ],
 )
-def test_wrong_options_are_sentences_and_change_nothing(options, message):
+def test_wrong_options_give_messages_and_change_nothing(options, message):
     model = vae()
     before = copy.deepcopy(model)
     with pytest.raises(ValueError, match=message):
@@ -203,7 +203,7 @@ def test_divergence_stops_with_finite_parameters():
 
 @pytest.mark.slow
 def test_a_compiled_training_that_diverges_blames_the_rate():
-    """Infinite losses of the program and of its graph are alike."""
+    """Infinite losses of the program and of its graph are treated the same."""
     model = vae()
     with pytest.raises(NumericsError, match="got loss inf.*Lower train.lr"):
         pv.fit(model, torch.randn(64, D), epochs=50, batch_size=8, lr=1e20, compile="yes", **QUIET)

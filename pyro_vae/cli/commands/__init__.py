@@ -1,4 +1,4 @@
-r"""The commands, one per file: a new command is a new file with one class of its name."""
+r"""The commands, one per file: a new command is a new file with a class of its name."""
 
 from importlib import import_module
 from pkgutil import iter_modules
@@ -10,4 +10,4 @@ COMMANDS: dict[str, Any] = {
     )
     for module in iter_modules(__path__)
 }
-r"""By name, in the order of the alphabet."""
+r"""The commands by name, in alphabetical order."""

@@ -12,12 +12,12 @@ from ..shared import Command, DataDir, Device, SplitName
 
 @dataclass(kw_only=True)
 class Compare(Command):
-    r"""Says by how many nats one run beats others on the same test data, with the errors."""
+    r"""Reports by how many nats one run beats others on the same test data, with errors."""
 
     runs: Positional[tuple[Path, ...]]
     """The folders of two or more runs."""
     split: SplitName = "test"
-    """Which rows."""
+    """The split to use."""
     num_samples: int = 500
     """Importance samples per datum."""
     seed: int = 0
@@ -45,10 +45,10 @@ class Compare(Command):
         print(found.sentence(*names))
         if found.bits_per_dim is not None:
             bits, few = abs(found.bits_per_dim), "fewer" if found.bits_per_dim > 0 else "more"
-            print(f"{names[1]} takes {bits:.5f} bits per dimension {few} than {names[0]}.")
+            print(f"{names[1]} needs {bits:.5f} bits per dimension {few} than {names[0]}.")
 
     def measured(self) -> tuple[list[Any], dict[str, Any]]:
-        r"""log p(x) of every datum by every run, and the record of the data."""
+        r"""log p(x) of every datum under every run, and the record of the data."""
         from ...checks import take
         from ...data import fingerprint
         from ...evaluate import check_comparable, log_marginal
@@ -65,7 +65,7 @@ class Compare(Command):
             sides.append((vae, rows, record))
         for _, _, record in sides[1:]:
             check_comparable(sides[0][2], record, self.split)
-        announce(f"Comparing {len(sides)} runs by {self.num_samples} samples per datum.")
+        announce(f"Comparing {len(sides)} runs with {self.num_samples} samples per datum.")
         values = []
         for vae, rows, _ in sides:
             split = take(vae, rows.freeze(self.seed))
@@ -74,7 +74,7 @@ class Compare(Command):
         return values, sides[0][2]
 
     def print_ranking(self, names: list[str], values: list[Any], record: Any) -> None:
-        r"""Every run against the best one, by paired differences."""
+        r"""Prints every run against the best one, by paired differences."""
         from ...evaluate import compare
 
         order = sorted(range(len(values)), key=lambda i: -float(values[i].mean()))

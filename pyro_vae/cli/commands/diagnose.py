@@ -8,15 +8,15 @@ from ..shared import OnRows
 
 @dataclass(kw_only=True)
 class Diagnose(OnRows):
-    r"""Says how good a run is, how sure that is, what limits it and what to try.
+    r"""Reports how good a run is, how certain that is, what limits it and what to try.
 
     Prints one page, and writes it with plots as HTML.
     """
 
     num_samples: int = 500
-    """Importance samples per datum, of all these data."""
+    """Importance samples per datum, for all data."""
     num_data: int = 100
-    """How many data annealed importance sampling and the gap ledger use."""
+    """Number of data for annealed importance sampling and the gap ledger."""
     num_temperatures: int = 500
     """Temperatures of annealed importance sampling."""
     num_steps: int = 500
@@ -24,7 +24,7 @@ class Diagnose(OnRows):
     seed: int = 0
     """Seeds everything."""
     html: Path | None = None
-    """Where the HTML goes (default: RUN/diagnosis.html)."""
+    """The HTML file (default: RUN/diagnosis.html)."""
     json: bool = False
     """Print one JSON object."""
 
@@ -40,9 +40,8 @@ class Diagnose(OnRows):
         vae = run.model(self.device)
         if wants_rows(vae):
             raise ValueError(
-                f"Expected a posterior that takes any data, simulated ones too; got "
-                f"{guide_name(vae)}. pyro-vae evaluate {self.run} --split train says how good it "
-                "is."
+                f"Expected a posterior for any data, including simulated ones; got "
+                f"{guide_name(vae)}. Use pyro-vae evaluate {self.run} --split train."
             )
         dataset = run.dataset(self.data_dir, self.split, "train")
         rows = split_of(dataset, self.split).forgetting(vae.latents)
@@ -69,4 +68,4 @@ class Diagnose(OnRows):
             print(to_json({"data": dataset.name, "split": self.split, **found.record()}))
             return
         print(report.text(found, title))
-        print(f"\nThe page with plots: {path}")
+        print(f"\nPage with plots: {path}")

@@ -11,7 +11,7 @@ class Encode(OnAnyRows):
     r"""Writes mean and standard deviation of q(z | x) for each datum, its row and label."""
 
     out: Path
-    """A file .npz or .csv, with loc, scale, rows (numbers in the file, from 0) and labels."""
+    """A .npz or .csv file, with loc, scale, rows (numbers in the file from 0) and labels."""
 
     def __call__(self) -> None:
         from ...evaluate import encode_sites

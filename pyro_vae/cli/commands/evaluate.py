@@ -23,11 +23,11 @@ class Evaluate(OnAnyRows):
     seed: int = 0
     """Seeds the samples."""
     out: Path | None = None
-    """A file .csv or .npz for the metrics of each datum, with its row number."""
+    """A .csv or .npz file for the metrics of each datum, with its row number."""
     cache: Path | None = None
-    """A file .npz that caches finished rows, for going on after an interruption."""
+    """A .npz file that caches finished rows, to continue after an interruption."""
     simulated: bool = False
-    """Add ELBO and EUBO of simulated data, whose mean log p(x) lies between them."""
+    """Add ELBO and EUBO of simulated data; their mean log p(x) lies in between."""
     json: bool = False
     """Print one JSON object."""
 
@@ -41,18 +41,13 @@ class Evaluate(OnAnyRows):
         run = self.opened()
         vae = run.model(self.device)
         split, name, which = self.rows(run, vae)
-        announce(f"Evaluating {len(split)} data by {self.num_samples} samples each.")
+        announce(f"Evaluating {len(split)} data with {self.num_samples} samples each.")
         by_datum: dict[str, Any] = {}
         metrics = {
             "data": name,
             "split": which,
             **evaluate(
-                vae,
-                split,
-                self.num_samples,
-                seed=self.seed,
-                cache=self.cache,
-                by_datum=by_datum,
+                vae, split, self.num_samples, seed=self.seed, cache=self.cache, by_datum=by_datum
             ),
             **(simulated(vae, seed=self.seed) if self.simulated else {}),
         }
@@ -66,7 +61,7 @@ class Evaluate(OnAnyRows):
 
 
 def accuracy(run: RunFolder, vae: Any, split: "Split") -> dict[str, Any]:
-    r"""How often the posterior of a site that has labels in training finds the label."""
+    r"""The accuracy of the posterior of a site that has labels in training."""
     from ...evaluate import encode_sites
 
     found: dict[str, Any] = {}
@@ -84,7 +79,7 @@ def accuracy(run: RunFolder, vae: Any, split: "Split") -> dict[str, Any]:
 
 
 def page(metrics: dict[str, Any], latents: Any) -> str:
-    r"""The metrics for people."""
+    r"""The metrics as text."""
     label = f"log {metrics['evidence']}"
     lines = [
         f"{metrics['data']}, {metrics['split']}, {metrics['num_data']} data, in nats per datum:",
@@ -107,7 +102,7 @@ def page(metrics: dict[str, Any], latents: Any) -> str:
         lines.append(f"  {metrics['log_marginal_errors']}")
     if "simulated_num_data" in metrics:
         count = metrics["simulated_num_data"]
-        lines.append(f"  {count} simulated data, whose mean log p(x) lies between")
+        lines.append(f"  {count} simulated data, with mean log p(x) between")
         lines += [f"  {n.upper():10s}{mean(metrics, f'simulated_{n}')}" for n in ("elbo", "eubo")]
     if "not_a_density" in metrics:
         lines.append(f"  Not a density: {metrics['not_a_density']}")
@@ -115,7 +110,7 @@ def page(metrics: dict[str, Any], latents: Any) -> str:
 
 
 def mean(metrics: dict[str, Any], name: str) -> str:
-    r"""A mean with its standard error, which a single datum does not have."""
+    r"""A mean with its standard error, which is unknown for a single datum."""
     error = metrics[f"{name}_se"]
     known = error is not None and isfinite(error)
-    return f"{metrics[name]:10.3f} +- " + (f"{error:.3f}" if known else "unknown, of one datum")
+    return f"{metrics[name]:10.3f} +- " + (f"{error:.3f}" if known else "unknown for one datum")

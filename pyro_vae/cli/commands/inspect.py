@@ -7,10 +7,10 @@ from ..shared import DataDir, OnRecipe
 
 @dataclass(kw_only=True)
 class Inspect(OnRecipe):
-    r"""Takes the ELBO of a recipe apart, by one sample: every site, and what it adds."""
+    r"""Splits the ELBO of a recipe, from one sample, into the contributions of its sites."""
 
     num_data: int = 32
-    """How many training data the step sees."""
+    """Number of training data to use."""
     data_dir: DataDir = None
 
     def __call__(self, flags: dict[str, Any]) -> None:
@@ -23,12 +23,10 @@ class Inspect(OnRecipe):
         x, known = train.freeze(recipe.seed).take(rows).batch(slice(None))
         if wants_rows(vae):
             known["index"] = rows
-        print(
-            f"The ELBO of {len(x)} training data of {recipe.name}, before training, by one sample:"
-        )
+        print(f"The ELBO of {len(x)} training data of {recipe.name}, before training, one sample:")
         print(inspect_step(vae, x, seed=recipe.seed, **known))
         settings = recipe.train
         weight = f"KL weight {settings.kl_weight:g}"
         if settings.kl_warmup_epochs:
             weight += f" after {settings.kl_warmup_epochs:g} epochs from 0"
-        print(f"Training takes {plan(vae, x, known=known, **planned(settings)).why} {weight}.")
+        print(f"Training uses {plan(vae, x, known=known, **planned(settings)).why} {weight}.")

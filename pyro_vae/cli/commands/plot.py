@@ -5,7 +5,7 @@ from ..shared import OnRows
 
 @dataclass(kw_only=True)
 class Plot(OnRows):
-    r"""Draws samples, reconstructions, latent space and learning curves of a run."""
+    r"""Plots samples, reconstructions, latent space and learning curves of a run."""
 
     def __call__(self) -> None:
         from ...plot import plot_run

@@ -2,20 +2,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ..output import at_least_one, check_out, save_picture, write_data
+from ..output import at_least_one, check_out, save_plot, write_data
 from ..shared import OnAnyRows, keys_of
 
 
 @dataclass(kw_only=True)
 class Reconstruct(OnAnyRows):
-    r"""Shows data beside their reconstructions; the numbers go where --out says."""
+    r"""Plots data and their reconstructions; --out also writes the numbers."""
 
     num_data: int = 10
-    """How many data."""
+    """Number of data."""
     what: Literal["mean", "sample"] = "mean"
-    """What the numbers are: means of p(x | z), or draws from it."""
+    """The numbers to write: means of p(x | z), or draws from it."""
     out: Path | None = None
-    """A file .npy, .npz or .csv for the numbers."""
+    """A .npy, .npz or .csv file for the numbers."""
     seed: int = 0
     """Seeds the draws."""
 
@@ -29,7 +29,7 @@ class Reconstruct(OnAnyRows):
         split, *_ = self.rows(run, vae)
         count = at_least_one(self.num_data)
         figure = plot_reconstructions(vae, split, count, seed=self.seed)
-        save_picture(figure, run.path, "reconstructions", run.title)
+        save_plot(figure, run.path, "reconstructions", run.title)
         if self.out is not None:
             seen = split.freeze(self.seed).take(split.spread(count))
             x = reconstruct(vae, seen, self.what, seed=self.seed).cpu().numpy()

@@ -23,7 +23,7 @@ class Runs(Command):
     r"""Lists the runs in a folder with their metrics."""
 
     folder: Positional[Path] = Path("runs")
-    """Where the runs are."""
+    """The folder of the runs."""
     json: bool = False
     """Print one JSON object."""
 

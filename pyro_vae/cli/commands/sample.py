@@ -3,22 +3,22 @@ from pathlib import Path
 from typing import Literal
 
 from ..given import given_values
-from ..output import at_least_one, check_out, save_picture, write_data
+from ..output import at_least_one, check_out, save_plot, write_data
 from ..shared import OnRun
 
 
 @dataclass(kw_only=True)
 class Sample(OnRun):
-    r"""Draws new data from the model: a plot, and the numbers where --out says."""
+    r"""Draws and plots new data from the model; --out also writes the numbers."""
 
     num_samples: int = 64
-    """How many data."""
+    """Number of data."""
     given: tuple[str, ...] = ()
-    """Conditions, and values of latent sites, as in y=3, c=0.5,1 or c=@c.npy."""
+    """Conditions and values of latent sites, as in y=3, c=0.5,1 or c=@c.npy."""
     what: Literal["sample", "mean"] = "sample"
-    """What the numbers are: draws from p(x | z), or its means."""
+    """The numbers to write: draws from p(x | z), or its means."""
     out: Path | None = None
-    """A file .npy, .npz or .csv for the numbers."""
+    """A .npy, .npz or .csv file for the numbers."""
     seed: int = 0
     """Seeds the draws."""
 
@@ -33,7 +33,7 @@ class Sample(OnRun):
         form = run.recorded.data.get("form", {})
         given = given_values(vae, self.given, form, run.recipe.data.known)
         figure = plot_samples(vae, count, seed=self.seed, **given)
-        save_picture(figure, run.path, "samples", run.title)
+        save_plot(figure, run.path, "samples", run.title)
         if self.out is not None:
             x = sample(vae, count, self.what, seed=self.seed, **given).cpu().numpy()
             write_data(self.out, x, form, {}, self.what)

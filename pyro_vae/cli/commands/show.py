@@ -7,7 +7,7 @@ from ..shared import OnRecipe
 
 @dataclass(kw_only=True)
 class Show(OnRecipe):
-    r"""Prints a recipe in full, as TOML that `train` takes; what may be set besides is a comment.
+    r"""Prints a complete recipe as TOML for `train`; optional settings are comments.
 
     Settings are flags, as in `train`.
     """

@@ -24,13 +24,13 @@ class Train(Command):
     takes_settings: ClassVar[bool] = True
 
     recipe: Positional[str] = ""
-    """A name from `pyro-vae list`, or a TOML file; with --resume, that of the run."""
+    """A name from `pyro-vae list`, or a TOML file; with --resume, the recipe of the run."""
     out: Path | None = None
     """The folder of the run (default: runs/RECIPE-DATE-TIME)."""
     resume: str | None = None
-    """Continue the run in this folder, or the newest one of the recipe when none is given."""
+    """Continue the run in this folder; without a folder, the newest run of the recipe."""
     overwrite: bool = False
-    """Replace the run that --out holds, once the new one has a checkpoint."""
+    """Replace the run in --out, once the new one has a checkpoint."""
     data_dir: DataDir = None
 
     def __call__(self, flags: dict[str, Any]) -> None:
@@ -71,7 +71,7 @@ class Train(Command):
         return run, recipe
 
     def resumed(self, flags: dict[str, Any]) -> tuple[RunFolder, Recipe]:
-        r"""A run to go on with, and its recipe, with the epochs and the device that flags say."""
+        r"""A run to continue, and its recipe with the epochs and the device from flags."""
         name = validate(read_recipe(self.recipe)).name if self.recipe else None
         newest = self.resume == "newest"
         run = RunFolder.newest(name) if newest else RunFolder(str(self.resume))
@@ -79,7 +79,7 @@ class Train(Command):
         if self.overwrite or (self.out is not None and self.out.resolve() != out.resolve()):
             wrong = "--overwrite" if self.overwrite else f"--out {self.out}"
             raise ValueError(
-                f"Expected --resume {out} to go on in its own folder; got {wrong}, too."
+                f"Expected --resume {out} to continue in its own folder; got {wrong}, too."
             )
         run.recover()
         run = RunFolder.open(out)
@@ -93,13 +93,13 @@ class Train(Command):
         return run, recipe
 
     def with_data(self, recipe: Recipe, run: RunFolder | None) -> "tuple[Recipe, Dataset]":
-        r"""The recipe with what only data tell, and the data: new ones, or those of a run."""
+        r"""The recipe with settings that depend on the data, and the data, new or of a run."""
         from ... import data
         from ...build import resolve_columns
 
         if run is not None:
             return recipe, run.dataset(self.data_dir)
-        if recipe.data.kind == "file":  # the whole path, so that it is found from any folder
+        if recipe.data.kind == "file":  # the absolute path, so that it is found from any folder
             path = data.find_file(recipe.data.path, self.data_dir).resolve()
             whole = recipe.data.model_copy(update={"path": path})
             recipe = recipe.model_copy(update={"data": whole})
@@ -110,30 +110,30 @@ class Train(Command):
 
 
 def why_complete(run: RunFolder, recipe: Recipe) -> str:
-    r"""Why nothing is left to do for a run; empty if some is."""
+    r"""Why nothing is left to do for a run; empty if something is."""
     if run.recorded.stopped_early:
         return "it stopped early"
-    return "--train.epochs asks for more" if run.recorded.epochs >= recipe.train.epochs else ""
+    return "increase --train.epochs for more" if run.recorded.epochs >= recipe.train.epochs else ""
 
 
 def validation(
     vae: Any, recipe: Recipe, dataset: "Dataset"
 ) -> "tuple[Split | None, dict[str, Any]]":
-    r"""The rows that training is validated by, if any, and its settings."""
+    r"""The rows for validation, if any, and the settings of training."""
     valid, settings = dataset.valid, recipe.train.model_dump()
     if (why := why_no_validation(vae, valid)) or valid is None:
         early = "" if recipe.train.patience is None else ", so that training does not stop early"
         print(f"No validation: {why}{early}.")
         return None, settings | {"patience": None}
-    return valid.forgetting(vae.latents), settings  # what is to be inferred is not given
+    return valid.forgetting(vae.latents), settings  # latent variables are not given
 
 
 def why_no_validation(vae: Any, valid: Any) -> str:
-    r"""Why there is no validation, or nothing."""
+    r"""Why there is no validation; empty if there is."""
     if vae.posterior.index:
-        return "this posterior has parameters for its training data alone"
+        return "this posterior has parameters only for its training data"
     if vae.posterior.density == "none":
-        return "a point in the place of q(z | x) has no ELBO"
+        return "a point instead of q(z | x) has no ELBO"
     return "there are no rows for it" if valid is None else ""
 
 
