@@ -107,10 +107,12 @@ class Likelihood(Factor, ABC):
     Attributes:
         support: Where the elements of :math:`x` lie.
         missing: Whether elements of :math:`x` may be missing (NaN).
+        outputs_per_element: How many numbers the decoder returns for each element of :math:`x`.
     """
 
     support: Constraint = constraints.real
     missing: bool = False
+    outputs_per_element: int = 1
 
     def __init__(self, decoder: nn.Module, event_dim: int = 1) -> None:
         super().__init__()
@@ -131,14 +133,14 @@ class Likelihood(Factor, ABC):
         y = self.decoder(z.reshape(-1, z.shape[-1]))
         return y.reshape(*z.shape[:-1], *y.shape[1:])
 
-    @staticmethod
-    def num_outputs(**options: Any) -> int:
+    @classmethod
+    def num_outputs(cls, **options: Any) -> int:
         r"""How many numbers the decoder returns for each element of `x`.
 
         Arguments:
             options: Those of the constructor.
         """
-        return 1
+        return cls.outputs_per_element
 
     def outputs_at(self, mean: Tensor) -> Tensor | None:
         r"""Returns the decoder's first outputs at which `x` has this mean, or None if no outputs
