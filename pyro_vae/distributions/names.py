@@ -31,7 +31,7 @@ def name_of(d: Any) -> str:
     if isinstance(d, torch.distributions.Independent):
         inner = name_of(d.base_dist)
         return f"diagonal {inner}" if inner == "Normal" and d.event_shape else inner
-    if isinstance(d, torch.distributions.TransformedDistribution):
+    if type(d).__name__ in ("TransformedDistribution", "Flow"):  # others have a name
         steps = {
             type(getattr(t, "inv", t) if "Inverse" in type(t).__name__ else t).__name__
             for t in d.transforms

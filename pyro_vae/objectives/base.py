@@ -55,7 +55,8 @@ class Objective(nn.Module, ABC):
     @property
     def summary(self) -> str:
         r"""What it maximizes, in a few words."""
-        return f"importance weighted bound of {self.samples}"
+        bound = "ELBO, by" if self.bound == "ELBO" else "importance weighted bound of"
+        return f"{bound} {self.samples}"
 
     @abstractmethod
     def forward(self, model: Callable, guide: Callable, x: Tensor, **kwargs: Any) -> Terms:
