@@ -11,10 +11,10 @@
 # # A first variational autoencoder
 #
 # *After this lesson you can:* write a VAE as three assumptions, train it, look at it in four ways, and say
-# how good it is in nats, with an error.
+# how good it is in nats, with a standard error.
 #
 # A VAE is three distributional assumptions. Everything else follows from them: the loss, the
-# training, the pictures. We make them for handwritten digits of 8x8 pixels whose grey levels are
+# training, the plots. We make them for handwritten digits of 8x8 pixels whose grey levels are
 # counts from 0 to 16. About 20 minutes; it needs Python and some probability.
 
 # %%
@@ -31,7 +31,7 @@ from pyro_vae.evaluate import describe, z_score
 smoke = "SMOKE" in os.environ  # a quick run, for tests
 seed = int(os.environ.get("SEED", 0))
 pyro.set_rng_seed(seed)
-digits = pv.data.load(pv.config.Digits())
+digits = pv.data.digits()
 x = digits.train.rows(slice(0, 5))
 print(len(digits.train), "digits to train on, each of shape", tuple(x.shape[1:]))
 
@@ -48,21 +48,22 @@ print(len(digits.train), "digits to train on, each of shape", tuple(x.shape[1:])
 
 # %%
 latent_dim = 2
-encoder = pv.nn.MLP((1, 8, 8), [200, 200], 2 * latent_dim)
+# levels are divided by 16, as networks work best with inputs near 1
+encoder = pv.nn.MLP((1, 8, 8), [200, 200], 2 * latent_dim, scale=16)
 decoder = pv.nn.MLP(latent_dim, [200, 200], (1, 8, 8))
 
 vae = pv.VAE(
     prior=pv.priors.StandardNormal(latent_dim),
     # event_dim=3: the three dimensions (1, 8, 8) are one datum
     likelihood=pv.likelihoods.Binomial(decoder, total_count=16, event_dim=3),
-    # mean-field: a diagonal covariance; levels are divided by 16, as networks like numbers near 1
-    posterior=pv.posteriors.MeanFieldNormal(torch.nn.Sequential(pv.nn.Divide(16), encoder)),
+    # mean-field: a diagonal covariance
+    posterior=pv.posteriors.MeanFieldNormal(encoder),
 )
 
 # %% [markdown]
 # Each is a module that returns a distribution. `vae.model` and `vae.guide` are ordinary Pyro
 # programs made of them: functions in which every `pyro.sample` is a *site* with a name, inside a
-# *plate* that says that data are independent. A *trace* records one run; here is what the model
+# *plate*, which declares that data are independent. A *trace* records one run; here is what the model
 # samples, for five data. The *batch* shape, left of `|`, counts data; the *event* shape, right of it, has the elements
 # of one datum. `dist` is the distribution, `value` what was drawn; the site `data` is the plate itself; the *param*
 # sites are the networks' weights, which training will move.
@@ -73,7 +74,7 @@ print(poutine.trace(vae.model).get_trace(x).format_shapes())
 # %% [markdown]
 # ## The loss
 #
-# We want the *evidence* $\log p(x) = \log \int p(x \mid z)\, p(z)\, dz$ to be high, and cannot integrate.
+# We want the *evidence* $\log p(x) = \log \int p(x \mid z)\, p(z)\, dz$ to be high, but cannot compute the integral.
 # Lesson 3 shows that for any $q$,
 #
 # $$\log p(x) = \underbrace{\mathbb{E}_q[\log p(x \mid z)] - \mathrm{KL}(q(z \mid x)\,\|\,p(z))}
@@ -83,7 +84,7 @@ print(poutine.trace(vae.model).get_trace(x).format_shapes())
 # negative. So the ELBO is what its name says, an *evidence lower bound*. Where everything is linear and Gaussian
 # each part has a closed form, and we can check: with $p(x \mid z) = \mathcal{N}(Wz, s^2 I)$ the evidence is
 # $\mathcal{N}(0, WW^\top + s^2 I)$. The identity holds for any guide. We fit one first, as the ELBO below is estimated
-# by samples, and near the posterior few are enough.
+# from samples, and near the posterior a few are enough.
 
 # %%
 w, s = torch.randn(5, 2), 0.7
@@ -96,7 +97,7 @@ toy = pv.VAE(
 )
 evidence = torch.distributions.MultivariateNormal(torch.zeros(5), w @ w.T + s**2 * torch.eye(5))
 data = evidence.sample((100,))
-toy.likelihood.requires_grad_(False)  # the guide alone is fitted
+toy.likelihood.requires_grad_(False)  # only the guide is fitted
 epochs = 200 if smoke else 1500
 pv.fit(toy, data, epochs=epochs, lr=1e-2, schedule="cosine", progress=False)
 
@@ -120,8 +121,8 @@ assert (
 # %% [markdown]
 # ## Training
 #
-# *Stochastic variational inference* raises the ELBO of one minibatch, a few random data, after another. Its gradient
-# has to pass through a random draw: it does, if we write the draw as $z = \mu(x) + \sigma(x)\,\epsilon$ with
+# *Stochastic variational inference* raises the ELBO of one minibatch (a few random data) after another. Its gradient
+# has to pass through a random draw, and it does if we write the draw as $z = \mu(x) + \sigma(x)\,\epsilon$ with
 # $\epsilon \sim \mathcal{N}(0, I)$ (lesson 4).
 
 # %%
@@ -139,10 +140,10 @@ assert history["elbo"][-1] > history["elbo"][0]
 pv.plot.plot_curves(history.rows)
 
 # %% [markdown]
-# ## Pictures
+# ## Plots
 #
-# A *mean* $\mathbb{E}[x \mid z]$ is smooth. A *sample* from $p(x \mid z)$ is what the model says
-# that digits look like; it has the noise of 16 coin flips in every pixel.
+# A *mean* $\mathbb{E}[x \mid z]$ is smooth. A *sample* from $p(x \mid z)$ is what digits look like
+# according to the model; it has the noise of 16 coin flips in every pixel.
 
 # %%
 pv.plot.plot_samples(vae)
@@ -163,9 +164,9 @@ pv.plot.plot_latent(vae, digits.train)
 # %% [markdown]
 # ## How good is it?
 #
-# On digits that it has never seen: the bound, and $\log p(x)$ by importance sampling,
-# $\log \frac{1}{K} \sum_k p(x, z_k) / q(z_k \mid x)$ with $z_k \sim q(z \mid x)$ (lesson 2 says why). The
-# difference is what the approximate posterior costs. A *nat* is a unit of log probability: 10 nats more, and the data
+# On digits that the model has never seen: the bound, and $\log p(x)$ by importance sampling,
+# $\log \frac{1}{K} \sum_k p(x, z_k) / q(z_k \mid x)$ with $z_k \sim q(z \mid x)$ (lesson 2 explains why). The
+# difference is what the approximate posterior costs. A *nat* is a unit of log probability: with 10 nats more, the data
 # are $e^{10}$ times as likely under the model. The error is the standard deviation over data divided by $\sqrt{N}$.
 #
 # **Predict before you run.** Is the difference the same for every digit? Which term of the formula above is it?
@@ -181,10 +182,10 @@ print(f"from digit to digit the gap goes from {gap.min():.1f} to {gap.max():.1f}
 assert bounds.mean() < marginal.log_marginal.mean()
 
 # %% [markdown]
-# It estimates $\mathrm{KL}(q(z \mid x) \,\|\, p(z \mid x))$ of that digit, and differs from one to another. (From
-# below, on average: $\log p(x)$ comes out too low, most where the gap is large. A value a little below zero is the
-# noise of ten samples of the ELBO.) Look at the errors: those of ELBO and $\log p(x)$ overlap, yet the gap is sure.
-# The two vary *together* from digit to digit; so take the error of the difference.
+# The difference estimates $\mathrm{KL}(q(z \mid x) \,\|\, p(z \mid x))$ of that digit, and varies from digit to digit.
+# (From below, on average: $\log p(x)$ comes out too low, most where the gap is large. A value a little below zero is
+# the noise of ten samples of the ELBO.) Look at the errors: those of ELBO and $\log p(x)$ overlap, yet the gap is
+# certain. The two vary *together* from digit to digit, so use the error of the difference.
 #
 # **A common mistake.** Calling the decoder's output a sample. New data need two draws: $z$ from the prior, and
 # then $x$ from $p(x \mid z)$. The decoder's log odds give the second one's mean only, which varies less than data do.
@@ -206,14 +207,14 @@ assert means.flatten(1).std(0).mean() < samples.flatten(1).std(0).mean()
 #    `posterior` object as the VAE's. Look at the samples. Then compare $\log p(x)$ on the same test digits:
 #    `pv.evaluate.compare(before, after)`.
 # 2. Swap the posterior: `pv.posteriors.FullCovarianceNormal(encoder, 2)` needs an encoder with $2 + 3$ outputs,
-#    two means and the three entries of a triangle (keep `Divide(16)` in front). Does the gap shrink?
+#    two means and the three entries of a triangle (keep `scale=16`). Does the gap shrink?
 #
 # <details><summary>Solutions</summary>
 #
-# 1. Samples leave the empty places of the plane. Whether $\log p(x)$ rises is another question: the paired
-#    difference says (lesson 6 does the same with four features).
+# 1. Samples avoid the empty places of the plane. Whether $\log p(x)$ rises is another question; the paired
+#    difference answers it (lesson 6 does the same with four features).
 # 2. Measure the gap as above. A full covariance can only help where posteriors are tilted; the rest of the gap is
-#    the encoder's (lesson 7), and stays.
+#    due to the encoder (lesson 7), and stays.
 #
 # </details>
 #

@@ -11,7 +11,7 @@
 # # Why p(x) is hard
 #
 # *After this lesson you can:* say what a latent variable model is; estimate $\log p(x)$ by simple
-# Monte Carlo and by importance sampling; say why the first fails and how you would notice; and
+# Monte Carlo and by importance sampling; explain why the first fails and how you would notice; and
 # check both against an exact answer.
 #
 # About 20 minutes. It needs the first lesson.
@@ -36,15 +36,15 @@ torch.manual_seed(seed)
 # %% [markdown]
 # ## A model with something hidden
 #
-# A *latent variable model* tells how data come about in two steps: something hidden is drawn,
+# A *latent variable model* describes how data arise in two steps: something hidden is drawn,
 # $z \sim p(z)$, and then what we see, $x \sim p(x \mid z)$. What we see has the probability
 #
 # $$p(x) = \int p(x \mid z) \, p(z) \, dz = \mathbb{E}_{p(z)}[p(x \mid z)],$$
 #
-# the *evidence*. It is the number that says how well a model predicts data; training raises it, and
+# the *evidence*. It measures how well a model predicts data; training raises it, and
 # models are compared by it. And it is an integral over everything that might have been hidden.
 #
-# There is one model in which we can do the integral: everything linear and Gaussian (probabilistic
+# There is one model in which the integral has a closed form: everything linear and Gaussian (probabilistic
 # PCA). With $p(z) = \mathcal{N}(0, I)$ and $p(x \mid z) = \mathcal{N}(Wz + b, \sigma^2 I)$,
 # $p(x) = \mathcal{N}(b, WW^\top + \sigma^2 I)$. So here we can see whether an estimate is right.
 
@@ -63,9 +63,9 @@ print(describe("exact log p(x)", truth))
 # $\hat p(x) = \frac{1}{K} \sum_k p(x \mid z_k)$. Its mean is $p(x)$, whatever $K$ is.
 #
 # In Pyro a *model* is a function that samples: every `pyro.sample("z", ...)` is a *site* with a name,
-# and `pyro.plate("data", B)` says that what is inside happens independently for each of $B$ data. A
+# and `pyro.plate("data", B)` declares that what is inside happens independently for each of $B$ data. A
 # *guide* is a second such function, for the hidden sites only. `log_marginal` draws them from the
-# guide; if the guide is the prior itself, that is simple Monte Carlo.
+# guide; if the guide is the prior itself, this is simple Monte Carlo.
 
 # %%
 naive = (vae.model, prior_guide(vae.model))
@@ -77,9 +77,9 @@ print(f"mean of the estimate over p(x): {ratios.mean():.3f}, z = {z:+.1f}")
 assert abs(z) < 4.3
 
 # %% [markdown]
-# How would one notice a bad estimate without the truth? The *effective sample size* (ESS)
-# $(\sum_k w_k)^2 / \sum_k w_k^2$ of what is averaged, here $w_k = p(x \mid z_k)$, says how many equal terms would be
-# worth as much.
+# How would you notice a bad estimate without knowing the truth? The *effective sample size* (ESS)
+# $(\sum_k w_k)^2 / \sum_k w_k^2$ of the terms averaged, here $w_k = p(x \mid z_k)$, is the number of equal terms that
+# would be worth as much.
 #
 # **Predict before you run.** The same with less noise ($\sigma = 0.3$) and up to 50 elements of $x$ and 10 hidden
 # features instead of 5 and 2: how far off is the mean of $\log \hat p(x)$ with a thousand samples? By a nat? By ten?
@@ -120,20 +120,20 @@ assert lost["the prior"][-1] > 10 and lost["the guide"][-1] < lost["the prior"][
 assert worth["the prior"][-1] < 2
 
 # %% [markdown]
-# The estimate of $p(x)$ is unbiased, and its logarithm is off by many nats. No contradiction: nearly
-# all draws from the prior miss the small region where $p(x \mid z)$ is not negligible; a rare hit would be
-# enormous, and would make up for it in the mean, but we do not live to see it. By Jensen's inequality
+# The estimate of $p(x)$ is unbiased, and its logarithm is off by many nats. This is no contradiction:
+# nearly all draws from the prior miss the small region where $p(x \mid z)$ is not negligible; a rare hit would be
+# enormous, and would make up for it in the mean, but we will not live to see it. By Jensen's inequality
 # $\mathbb{E}[\log \hat p(x)] \leq \log p(x)$: too low on average, and where hits are rare, for nearly every datum. (A
-# value just below zero in the easy case is noise.) The ESS tells: of a thousand draws, one counts.
+# value just below zero in the easy case is noise.) The ESS shows it: of a thousand draws, one counts.
 #
 # ## Importance sampling
 #
-# Draw where it matters, from a guide $q(z \mid x)$ that has seen the datum, and correct for it:
+# Draw where it matters, from a guide $q(z \mid x)$ that has seen the datum, and correct for this:
 #
 # $$p(x) = \mathbb{E}_{q(z \mid x)}\!\left[\frac{p(x \mid z) \, p(z)}{q(z \mid x)}\right]
 # \approx \frac{1}{K} \sum_k w_k, \qquad w_k = \frac{p(x, z_k)}{q(z_k \mid x)}.$$
 #
-# If $q$ were the posterior $p(z \mid x)$, every weight would be $p(x)$ itself: one sample would do.
+# If $q$ were the posterior $p(z \mid x)$, every weight would be $p(x)$ itself, and one sample would do.
 
 # %%
 for num_samples in (1, 10, 100, 1000):
@@ -150,7 +150,7 @@ assert z.abs().max() < 5.5  # 200 comparisons
 #
 # ## A common mistake: averaging the likelihood under q
 #
-# A much-read tutorial calls "the relationship between $\mathbb{E}_{q} p(x \mid z)$ and $p(x)$" the
+# A widely read tutorial calls "the relationship between $\mathbb{E}_{q} p(x \mid z)$ and $p(x)$" the
 # backbone of VAEs. Without the weight $p(z) / q(z \mid x)$ that mean is not $p(x)$:
 
 # %%
@@ -167,20 +167,20 @@ assert wrong.mean() > 0.5 and right.mean().abs() < 0.02
 # %% [markdown]
 # ## Exercises
 #
-# 1. How many samples from the prior does one need for an error below a tenth of a nat, at 5 and at 10
+# 1. How many samples from the prior are needed for an error below a tenth of a nat, at 5 and at 10
 #    elements with $\sigma = 0.3$? Plot the error against $K$.
 # 2. Make the guide narrower: `vae.posterior.encoder.layers[0].bias.data[2:] -= 1`. What happens to the
 #    estimate, to the effective sample size, and to the mean weight?
 #
 # <details><summary>Solutions</summary>
 #
-# 1. `pv.log_marginal((other.model, prior_guide(other.model)), data, K)` for `K` of 100, 300, 1000: some hundred samples
-#    at 5 elements, more than a thousand at 10. The number needed grows about like
-#    $e^{\mathrm{KL}(p(z \mid x) \| p(z))}$: exponentially in what a datum tells about its $z$. With $q$ in the
-#    posterior's place, `pv.evaluate.rate_distortion(vae, x).rate` measures that.
+# 1. `pv.log_marginal((other.model, prior_guide(other.model)), data, K)` for `K` of 100, 300, 1000: a few hundred
+#    samples at 5 elements, more than a thousand at 10. The number needed grows roughly as
+#    $e^{\mathrm{KL}(p(z \mid x) \| p(z))}$: exponentially in how much a datum says about its $z$. With $q$ instead of
+#    the posterior, `pv.evaluate.rate_distortion(vae, x).rate` measures that.
 # 2. The mean weight stays $p(x)$, but its variance is infinite: samples seldom reach the tails of the posterior, where
 #    weights are huge. With a thousand samples the estimate is about 0.3 nats too low, and the median ESS falls from
-#    some 960 to some 45.
+#    about 960 to about 45.
 #
 # </details>
 #

@@ -10,9 +10,9 @@
 # %% [markdown]
 # # The ELBO, three ways
 #
-# *After this lesson you can:* say what the Kullback-Leibler divergence is and is not; write
+# *After this lesson you can:* explain what the Kullback-Leibler divergence is and is not; write
 # $\log p(x)$ as the ELBO plus a divergence, and check it to machine precision; read the ELBO in its
-# three forms; say what raising it over the model's parameters does to the gap, and what it does not.
+# three forms; explain what raising it over the model's parameters does to the gap, and what it does not.
 #
 # About 25 minutes. It needs lesson 2.
 
@@ -40,7 +40,7 @@ torch.manual_seed(seed)
 #
 # $$\mathrm{KL}(q \,\|\, p) = \mathbb{E}_q[\log q(z) - \log p(z)] \geq 0,$$
 #
-# zero if and only if $q = p$. It is measured in nats: what one loses per sample, coding draws of $q$
+# zero if and only if $q = p$. It is measured in nats: what is lost per sample by coding draws of $q$
 # with a code made for $p$. It is **not a similarity**, as one tutorial calls it: it grows as the two
 # move apart. And it is not symmetric.
 
@@ -54,9 +54,9 @@ print(f"KL(narrow || wide) {float(forward):.3f}, KL(wide || narrow) {float(backw
 assert backward > 10 * forward
 
 # %% [markdown]
-# The last line is worth a thought: a wide $q$ over a narrow $p$ is punished hard, a narrow $q$ in a wide
+# The last line deserves a thought: a wide $q$ over a narrow $p$ is punished hard, a narrow $q$ in a wide
 # $p$ mildly. Variational inference minimizes $\mathrm{KL}(q \,\|\, p(z \mid x))$, so where a guide cannot have the
-# posterior's shape, such as a diagonal Normal beside a tilted posterior, it would rather be too narrow than too wide.
+# posterior's shape, such as a diagonal Normal for a tilted posterior, it tends to be too narrow rather than too wide.
 #
 # ## The identity
 #
@@ -66,8 +66,8 @@ assert backward > 10 * forward
 # $$\log p(x) = \underbrace{\mathbb{E}_q[\log p(x, z) - \log q(z)]}_{\mathcal{L}, \text{ the ELBO}}
 # + \underbrace{\mathrm{KL}(q(z) \,\|\, p(z \mid x))}_{\geq 0}.$$
 #
-# Every term has a closed form in the linear-Gaussian model of lesson 2 (`Exact` knows them; `set_posterior` gives
-# the encoder the best diagonal guide). So this is no approximation, and the assertion below is to machine
+# Every term has a closed form in the linear-Gaussian model of lesson 2 (`Exact` has them; `set_posterior` gives
+# the encoder the best diagonal guide). So this is not an approximation, and the assertion below is to machine
 # precision. (With the model's parameters $\theta$ it is $\log p_\theta(x)$ throughout, a logarithm of a
 # density; one tutorial prints $\log_\theta p(x)$.)
 
@@ -92,7 +92,7 @@ print(f"log p(x) - (ELBO + KL) is at most {float(error):.1e} nats")
 assert error < 1e-12
 
 # %% [markdown]
-# **A common mistake.** The sign. "$\log p(x)$ plus the gap" is not the bound; *minus* it is:
+# **A common mistake.** The sign. "$\log p(x)$ plus the gap" is not the bound; *minus* the gap is:
 
 # %%
 print("log p(x) - gap - ELBO:", (exact.log_marginal(x) - gap - elbo).abs().max().item())
@@ -110,7 +110,7 @@ assert (exact.log_marginal(x) + gap > elbo + 1e-3).all()
 # &= \mathbb{E}_q[\log p(x, z)] + \mathrm{H}(q) & \text{energy, entropy}
 # \end{aligned}$$
 #
-# They have one value. They do not have one variance when they are estimated: in the second the
+# They have the same value, but not the same variance when they are estimated: in the second the
 # divergence is known exactly, in the third the entropy.
 #
 # **Predict before you run.** Which has the smallest standard deviation from sample to sample?
@@ -137,10 +137,10 @@ for name, values in forms.items():
 
 # %% [markdown]
 # The joint form wins, though it computes nothing exactly: near the posterior $\log p(x, z) - \log q(z)$
-# is almost constant, and its parts swing against each other. At the posterior its variance is zero.
-# Here the guide is the best diagonal one, nearly the posterior. Far from it that cancels no more; and what counts in
-# training is the variance of the *gradient*, lesson 4. `pv.plan(vae)` says which form this package trains with. The two
-# terms of the second form also have names of their own: $-\mathbb{E}_q \log p(x \mid z)$ is the *distortion*, the
+# is almost constant, and its parts cancel each other's variation. At the posterior its variance is zero.
+# Here the guide is the best diagonal one, nearly the posterior. Far from it they no longer cancel; and what counts in
+# training is the variance of the *gradient* (lesson 4). `pv.plan(vae)` says which form this package trains with. The
+# two terms of the second form also have their own names: $-\mathbb{E}_q \log p(x \mid z)$ is the *distortion*, the
 # divergence the *rate*.
 
 # %%
@@ -153,7 +153,7 @@ print(f"= {split.distortion + split.rate:.3f}; exactly {-elbo.mean():.3f} nats p
 # ## What the identity needs
 #
 # Tutorials say that $q$ must cover the posterior. The identity does not need it: $q$ only has to be zero
-# where $p(z \mid x)$ is. Take a Uniform(-1, 1) guide in a model whose posterior is a Normal:
+# where $p(z \mid x)$ is. Consider a Uniform(-1, 1) guide in a model whose posterior is a Normal:
 
 # %%
 model_prior, noise, datum = dist.Normal(0.0, 1.0), 1.0, torch.tensor(0.8)
@@ -178,7 +178,7 @@ assert abs(importance - evidence - inside) < 1e-6 and importance < evidence - 0.
 #
 # Over $\phi$, the guide's parameters, raising the ELBO shrinks the gap: $\log p(x)$ does not depend on
 # $\phi$. Over $\theta$, the model's, it may do anything to the gap. Below, one model is trained twice from the same
-# weights $\theta$, beside a diagonal guide and beside a full one. Its two columns of $W$ start nearly parallel, so
+# weights $\theta$, with a diagonal guide and with a full one. Its two columns of $W$ start nearly parallel, so
 # that its posteriors are tilted ellipses, which a diagonal guide cannot follow.
 #
 # Three numbers are exact at every point: $\log p(x)$; the gap, the divergence of the guide from the posterior; and
@@ -224,11 +224,11 @@ assert all(log_p[-1] > log_p[0] for log_p, _, _ in curves.values())
 assert curves["mean-field"][2, -1] < 0.3 * curves["full"][2, -1] or smoke
 
 # %% [markdown]
-# The gaps end near what the noise of the steps leaves. The third picture says how the diagonal guide's could: $\theta$
-# has adapted to it. Among models that explain the data as well, training prefers those whose posterior the guide
-# can follow; it has turned $W$ until the posteriors lie nearly along the axes. Beside the full guide nothing asks for
-# that, and a diagonal guide put there would lose several times as much. So the gap is *not* only closed by richer
-# guides.
+# The gaps end near the level set by the noise of the steps. The third plot shows how the diagonal guide's gap could
+# close: $\theta$ has adapted to it. Among models that explain the data equally well, training prefers those whose
+# posterior the guide can follow; it has turned $W$ until the posteriors lie nearly along the axes. With the full guide
+# nothing favours this, and a diagonal guide in its place would lose several times as much. So the gap is *not* only
+# closed by richer guides.
 #
 # ## Exercises
 #
@@ -242,7 +242,7 @@ assert curves["mean-field"][2, -1] < 0.3 * curves["full"][2, -1] or smoke
 #
 # 1. Write the mean of $\log q - \log p$; $\mathbb{E}_q (z - m)^2 = \sigma^2 + (\mu - m)^2$.
 # 2. $\mathrm{KL} = -\log 2a + \log \sqrt{2 \pi s^2} + a^2 / (6 s^2)$; its derivative is zero at $a = \sqrt{3} s$: a
-#    standard deviation of exactly $s$. "Too narrow" is a tendency, not a law.
+#    standard deviation of exactly $s$. "Too narrow" is a tendency, not a rule without exceptions.
 #
 # </details>
 #

@@ -11,7 +11,7 @@
 # # Two gradients
 #
 # *After this lesson you can:* derive the score function and the reparameterized gradient; say which
-# has the smaller variance in a given problem, and that neither always does; name what baselines and
+# has the smaller variance in a given problem, and that neither always does; explain what baselines and
 # "sticking the landing" do.
 #
 # About 25 minutes. It needs lesson 3.
@@ -40,8 +40,8 @@ torch.manual_seed(seed)
 # %% [markdown]
 # ## The problem
 #
-# The ELBO is a mean over $q_\phi(z)$, and we need its gradient in $\phi$: the parameter is in the law that
-# we sample from. Averaging $\nabla_\phi f(z)$ over samples is wrong, as $f$ may not depend on $\phi$ at all.
+# The ELBO is a mean over $q_\phi(z)$, and we need its gradient in $\phi$: the parameter is in the distribution
+# that we sample from. Averaging $\nabla_\phi f(z)$ over samples is wrong, as $f$ may not depend on $\phi$ at all.
 # There are two ways out.
 #
 # **The score function** (REINFORCE). Differentiate under the integral, and use $\nabla q = q \, \nabla \log q$:
@@ -49,10 +49,10 @@ torch.manual_seed(seed)
 # $$\nabla_\phi \mathbb{E}_{q_\phi}[f(z)] = \int f(z) \, \nabla_\phi q_\phi(z) \, dz
 # = \mathbb{E}_{q_\phi}[f(z) \, \nabla_\phi \log q_\phi(z)].$$
 #
-# It asks nothing of $f$: discrete, discontinuous, a black box. $\nabla_\phi \log q_\phi$ is called the *score*.
+# It requires nothing of $f$: discrete, discontinuous, a black box. $\nabla_\phi \log q_\phi$ is called the *score*.
 #
-# **Reparameterization** (SGVB). If $z = g_\phi(\epsilon)$ with $\epsilon$ from a fixed law, the parameter leaves the
-# law, and the chain rule does the rest:
+# **Reparameterization** (SGVB). If $z = g_\phi(\epsilon)$ with $\epsilon$ from a fixed distribution, the parameter
+# leaves the distribution, and the chain rule does the rest:
 #
 # $$\nabla_\phi \mathbb{E}[f(g_\phi(\epsilon))] = \mathbb{E}[f'(g_\phi(\epsilon)) \, \nabla_\phi g_\phi(\epsilon)],$$
 #
@@ -60,7 +60,7 @@ torch.manual_seed(seed)
 #
 # In the ELBO $f = \log p(x, z) - \log q_\phi(z)$ depends on $\phi$ itself. That adds
 # $\mathbb{E}_q[-\nabla_\phi \log q_\phi]$, which is zero: the mean of a score is $\int \nabla q = \nabla \int q = 0$.
-# Both formulas stay as they are.
+# Both formulas still hold.
 #
 # **A common mistake.** One tutorial prints $z = \mu + \mu I z'$. Then at $\mu = 0$ nothing is random:
 
@@ -74,14 +74,14 @@ assert (mu + mu * noise).std() == 0
 # %% [markdown]
 # ## The race
 #
-# Take $f(z) = \cos(w z)$ and $q = \mathcal{N}(\mu, 1)$. Everything is known:
+# Let $f(z) = \cos(w z)$ and $q = \mathcal{N}(\mu, 1)$. Everything is known exactly:
 # $\mathbb{E}[f] = e^{-w^2 / 2} \cos(w \mu)$, and the difference of the two estimators' variances is
 #
 # $$\mathrm{Var}_\text{reparam} - \mathrm{Var}_\text{score}
 # = \tfrac{1}{2} \left[ w^2 - 1 + (3 w^2 - 1) \cos(2 w \mu) \, e^{-2 w^2} \right].$$
 #
 # **Predict before you run.** Textbooks say that reparameterization has the lower variance. For which $w$
-# is that so, at $\mu = 1$?
+# is that true, at $\mu = 1$?
 
 # %%
 count = 20_000 if smoke else 200_000
@@ -111,8 +111,8 @@ assert paths[0] < scores[0] and paths[-1] > scores[-1]
 
 # %% [markdown]
 # Where $f$ varies slowly over the width of $q$ the path wins, where it wiggles the score, and from $w \approx 1.11$ on
-# the score wins for every $\mu$. ELBOs of VAEs vary slowly in $z$ near the posterior, which is why the path is the
-# rule there. It is no law.
+# the score wins for every $\mu$. ELBOs of VAEs vary slowly in $z$ near the posterior, which is why the path is usually
+# better there. But not always.
 #
 # ## Baselines
 #
@@ -122,7 +122,7 @@ assert paths[0] < scores[0] and paths[-1] > scores[-1]
 
 # %%
 target = torch.cos(z) - 100.0  # like a log likelihood of -100 nats
-baseline = torch.cos(mu + torch.randn(1000)).mean() - 100.0  # from draws of their own
+baseline = torch.cos(mu + torch.randn(1000)).mean() - 100.0  # from separate draws
 plain, centred = target * (z - mu), (target - baseline) * (z - mu)
 print(f"variance without a baseline {plain.var():.1f}, with one {centred.var():.3f}")
 print(f"of cos(z) itself without {scores[4]:.3f}, with the baseline 5", end=" ")
@@ -135,7 +135,7 @@ assert plain.var() > 1000 * centred.var()
 # In the reparameterized ELBO gradient, $\log q_\phi(z)$ depends on $\phi$ twice: through $z$, and directly.
 # The direct part is a score, with mean zero and variance that does not vanish. Leave it out, and at the
 # exact posterior the gradient has *no* variance at all. `objectives.STL` does that; `evaluate.gradients` draws an
-# estimator's gradient again and again.
+# estimator's gradient many times.
 
 # %%
 vae = linear_gaussian(dim=5, latent_dim=2, sigma=0.5, posterior="full")
@@ -154,10 +154,10 @@ assert stl.var(0).sum() < 1e-20 < elbo.var(0).sum() < score.var(0).sum()
 # %% [markdown]
 # ## Where the path is closed
 #
-# A Bernoulli latent variable cannot be reparameterized: a tiny change of a probability changes no sample,
+# A Bernoulli latent variable cannot be reparameterized: a tiny change in a probability changes no sample,
 # until it changes one by 1. (Its two values could also be summed over: lesson 9.) `Trace_ELBO` and `TraceGraph_ELBO`
 # then use the score function; the latter takes baselines, given at the site. A Pyro *parameter* is what `pyro.param`
-# names; `SVI` moves it.
+# names; `SVI` updates it.
 
 # %%
 data = torch.tensor([1.0, 1.0, 1.0, 0.0])
@@ -203,8 +203,8 @@ pyro.clear_param_store()
 assert variances["TraceGraph_ELBO"] < variances["Trace_ELBO"] / 10
 
 # %% [markdown]
-# The guide has reached the posterior, where $\log p(x, z) - \log q(z)$ is one number for both values of $z$: the
-# baseline takes it away, and no variance is left.
+# The guide has reached the posterior, where $\log p(x, z) - \log q(z)$ is the same for both values of $z$: the
+# baseline removes it, and no variance is left.
 #
 # ## Exercises
 #
@@ -219,8 +219,8 @@ assert variances["TraceGraph_ELBO"] < variances["Trace_ELBO"] / 10
 #    $w \approx 1.10$ (`scipy.optimize.brentq`).
 # 2. Minimize $\mathbb{E}[(f - b)^2 s^2]$ over $b$. Here $b^* = (1 - w^2) \, \mathbb{E}[f]$: not the mean of $f$, but
 #    near it for small $w$; at $w = 1$ it is 0.
-# 3. Its variance grows as the square of the shift, as the ELBO's gap does: a hundred times for a shift of 0.1 instead of
-#    0.01. At a shift of 1 the advantage is gone. It is small near the posterior, not everywhere.
+# 3. Its variance grows as the square of the shift, as the ELBO's gap does: a hundred times for a shift of 0.1 instead
+#    of 0.01. At a shift of 1 the advantage is gone. It is small near the posterior, not everywhere.
 #
 # </details>
 #

@@ -10,7 +10,7 @@
 # %% [markdown]
 # # From AEVB to the VAE
 #
-# *After this lesson you can:* say what "amortized" means and what it costs; scale a minibatch rightly;
+# *After this lesson you can:* explain what "amortized" means and what it costs; scale a minibatch correctly;
 # name the three assumptions of any VAE and find them behind a squared error and a KL term; tell $\sigma$ from
 # $\sigma^2$.
 #
@@ -39,16 +39,15 @@ torch.manual_seed(seed)
 # %% [markdown]
 # ## One guide per datum, or one network for all
 #
-# Data $x_1, \dots, x_N$ have hidden $z_1, \dots, z_N$, and each posterior $p(z_i \mid x_i)$ is another. Classical
+# Data $x_1, \dots, x_N$ have hidden $z_1, \dots, z_N$, and each posterior $p(z_i \mid x_i)$ is different. Classical
 # variational inference, with the model fixed, gives each its own parameters $\lambda_i$ and solves $N$ problems:
 #
 # $$\sum_i \max_{\lambda_i} \mathcal{L}(x_i, \lambda_i).$$
 #
 # AEVB, *auto-encoding variational Bayes*, learns a function $x \mapsto \lambda$ instead, the encoder, and
 # solves one: $\max_\phi \sum_i \mathcal{L}(x_i, \lambda_\phi(x_i))$. The cost of inference is paid once for all data,
-# *amortized*: new data cost one pass. What it
-# cannot do is be better: a maximum of a sum is at most the sum of maxima, and the difference is the
-# *amortization gap*.
+# *amortized*: new data cost one pass. But it cannot be better: a maximum of a sum is at most the sum of
+# maxima, and the difference is the *amortization gap*.
 
 # %%
 truth = linear_gaussian(dim=6, latent_dim=2, sigma=0.5)
@@ -57,17 +56,17 @@ exact = Exact(truth)
 
 
 def fitted(posterior: pv.base.Posterior) -> torch.Tensor:
-    r"""The bound of each datum after the guide alone is trained."""
+    r"""The bound of each datum after training only the guide."""
     vae = pv.VAE(truth.prior, truth.likelihood, posterior).requires_grad_(False)
     vae.posterior.requires_grad_(True)
     options = {"batch_size": len(x), "lr": 2e-2, "schedule": "cosine", "progress": False}
     pv.fit(vae, x, epochs=300 if smoke else 1500, **options)
-    rows = torch.arange(len(x)) if vae.posterior.index else None  # whose parameters they are
+    rows = torch.arange(len(x)) if vae.posterior.index else None  # which rows have parameters
     return pv.elbo(vae, x, 2000, index=rows)
 
 
 guides = {
-    # a table with 2 means and 2 log scales for each row number, in an encoder's place
+    # a table with 2 means and 2 log scales for each row number, instead of an encoder
     "one for each": pv.posteriors.PerDatum(
         pv.posteriors.MeanFieldNormal(torch.nn.Embedding(len(x), 4))
     ),
@@ -77,7 +76,7 @@ guides = {
     ),
 }
 bounds = {name: fitted(guide) for name, guide in guides.items()}
-best = exact.log_marginal(x).mean() - exact.approximation_gap  # what a diagonal guide must lose
+best = exact.log_marginal(x).mean() - exact.approximation_gap  # less what any diagonal guide loses
 for name, bound in bounds.items():
     print(f"{name:32s}{bound.mean():8.3f} nats per datum")
 print(f"{'the best diagonal guide there is':32s}{best:8.3f}")
@@ -95,8 +94,8 @@ assert bounds["an encoder that sees one element"].mean() < best - 0.3
 # $$\sum_{i=1}^{N} \mathcal{L}(x_i) \approx \frac{N}{B} \sum_{i \in \text{batch}} \mathcal{L}(x_i).$$
 #
 # That is Pyro's convention: `pyro.plate("data", N, subsample_size=B)` multiplies by $N / B$. It matters as soon as
-# something is shared by all data, such as a global parameter with a prior: forget it, and the prior weighs $N / B$ times
-# too much. Here everything belongs to one datum, and losses are *means per datum*: the mean over a batch has, on
+# something is shared by all data, such as a global parameter with a prior: forget it, and the prior weighs $N / B$
+# times too much. Here everything belongs to one datum, and losses are *means per datum*: the mean over a batch has, on
 # average, the value and the gradient of the mean over all, and neither $N$ nor $B$ changes a number or a learning rate.
 
 # %%
@@ -115,8 +114,8 @@ assert abs(z_score(batches.sum(1), each.sum())) > 100  # the forgotten factor
 # %% [markdown]
 # ## The three assumptions
 #
-# A VAE **is** $p(z)$, $p(x \mid z)$ and $q(z \mid x)$. Of the posterior a *family* is assumed, not the truth:
-# nothing says that $p(z \mid x)$ is Gaussian. (One text says that "$p(z)$ and $q(x \mid z)$" are Gaussian, and means
+# A VAE **is** $p(z)$, $p(x \mid z)$ and $q(z \mid x)$. For the posterior a *family* is assumed, not the truth:
+# nothing implies that $p(z \mid x)$ is Gaussian. (One text says that "$p(z)$ and $q(x \mid z)$" are Gaussian, and means
 # $q(z \mid x)$.) In the loss the divergence is to the **prior**:
 #
 # $$-\mathcal{L} = -\mathbb{E}_q[\log p(x \mid z)] + \mathrm{KL}(q(z \mid x) \,\|\, p(z)).$$
@@ -128,11 +127,11 @@ print(pv.explain(vae, x).text)
 
 # %% [markdown]
 # And here is one step, site by site: `z` in the guide, `z` and `x` in the model. A *trace* is the record of one run
-# of a program, which this table is made of. *Batch* counts data, *event* the elements of one; *plates* say what is
-# independent, *scale* is the factor $N / B$ of a plate (1: the plate is the batch), *mask* says whether elements are
+# of a program, which this table is made of. *Batch* counts data, *event* the elements of one; *plates* declare what is
+# independent, *scale* is the factor $N / B$ of a plate (1: the plate is the batch), *mask* shows whether elements are
 # left out. The loss term is the log density divided by the batch, minus in the model and plus in the guide; the last
 # column is the norm of its gradient in all weights. This table shows a *sampled* step: the first two rows together
-# estimate the divergence that training knows in closed form.
+# estimate the divergence that training computes in closed form.
 
 # %%
 step = pv.inspect_step(vae, x[:8])
@@ -150,7 +149,7 @@ assert abs(sum(row.term for row in step.rows) - step.loss) < 1e-9
 # independent features.
 #
 # **Predict before you run.** Code often takes `mse_loss(x, f) + kl`, for each datum either summed or averaged over
-# the $D$ elements. Which $\sigma^2$ does each choose without saying so?
+# the $D$ elements. Which $\sigma^2$ does each choose implicitly?
 
 # %%
 D = 784
@@ -171,9 +170,9 @@ assert torch.allclose(error.mean(-1), gaussian(D / 2))
 # %% [markdown]
 # With the mean, the noise has a standard deviation of $\sqrt{392} \approx 20$ on pixels between 0 and 1.
 # Against the data the KL term then weighs 784 times as much as with the sum. Does it matter? Three VAEs that
-# differ in $\sigma$ alone, on MNIST: it is looked for in a folder (`PYRO_VAE_DATA`), then downloaded; without it the
-# lesson goes on with the 8x8 digits. A unit of $z$ is *active* if its posterior mean varies over data, with a
-# variance above 0.01; the others tell nothing.
+# differ in $\sigma$ alone, on MNIST: it is searched for in a folder (`PYRO_VAE_DATA`), then downloaded; without it the
+# lesson continues with the 8x8 digits. A unit of $z$ is *active* if its posterior mean varies over data, with a
+# variance above 0.01; the others carry no information.
 #
 # **Predict before you run.** Under one of the three no unit is active. Which?
 
@@ -182,13 +181,13 @@ torch.set_default_dtype(torch.float32)
 try:
     if smoke:
         raise ValueError("this is a quick run.")
-    images, epochs = pv.data.load(pv.config.MNIST(binarize="no")), 2
+    images, epochs = pv.data.mnist(binarize="no"), 2
 except ValueError as error:
     print("The 8x8 digits, as", error)
-    images, epochs = pv.data.load(pv.config.Digits(range="unit")), 10 if smoke else 60
+    images, epochs = pv.data.digits(range="unit"), 10 if smoke else 60
 shape = images.train.x_shape
 count = math.prod(shape)
-pictures, active, reached = [images.test.rows(slice(0, 8))], {}, {}
+shown, active, reached = [images.test.rows(slice(0, 8))], {}, {}
 for name, options in {
     "sum of squares": {"sigma": "fixed", "scale": 0.5**0.5},
     "mean of squares": {"sigma": "fixed", "scale": (count / 2) ** 0.5},
@@ -202,7 +201,7 @@ for name, options in {
     )
     pv.fit(fit_to, images.train, epochs=epochs, lr=2e-3, progress=False)
     active[name] = int((active_units(fit_to, images.test) > 0.01).sum())
-    pictures.append(pv.evaluate.reconstruct(fit_to, pictures[0]))
+    shown.append(pv.evaluate.reconstruct(fit_to, shown[0]))
     reached[name] = pv.elbo(fit_to, images.test)
     rate = rate_distortion(fit_to, images.test).rate
     print(
@@ -219,20 +218,20 @@ for name in () if smoke else ("sum of squares", "mean of squares"):
 
 # %%
 fig, axes = plt.subplots(4, 1, figsize=(6.4, 3.6), layout="constrained")
-for axis, row, name in zip(axes, pictures, ["test data", *active]):
+for axis, row, name in zip(axes, shown, ["test data", *active]):
     axis.imshow(torch.cat(list(row[:, 0]), 1).clamp(0, 1), cmap="gray_r")
     axis.set_title(f"{name}: means $f(z)$" if name in active else name, fontsize=9, loc="left")
     axis.set_axis_off()
 
 # %% [markdown]
-# Under the mean of squares nothing is worth encoding, and every picture is the average one. The sum is a guess
+# Under the mean of squares nothing is worth encoding, and every image is the average one. The sum is a guess
 # that happens to be usable. Sigma is a parameter like any other: learn it
 # (`likelihoods.Gaussian(decoder, sigma="shared")`), and the same networks predict new data much better, on MNIST by
 # hundreds of nats.
 #
 # **"If $x$ is sampled, how can squared error be right?"** Training never samples $\hat x$. It *scores* the
-# datum under the density around $f(z)$. Sampling is for making new data, and then it must be done:
-# $f(z)$ alone is a mean, not a draw. And $x$ given $z$ has independent elements; $x$ has not:
+# datum under the density around $f(z)$. Sampling is for making new data, and there it is necessary:
+# $f(z)$ alone is a mean, not a draw. And $x$ given $z$ has independent elements; $x$ does not:
 
 # %%
 z = truth.prior().expand((50_000,)).sample()
@@ -291,10 +290,10 @@ _ = axis.legend(frameon=False)
 #
 # <details><summary>Solutions</summary>
 #
-# 1. The larger sigma, the fewer: what lies below the noise is not worth its nats. On MNIST 38, 4.3, 0.1 and 0.0 nats in
-#    20, 17, 6 and 0 units; on the digits 12.4 nats in 20 units, and then none. For linear decoders the count is the
-#    number of eigenvalues of the data's covariance above $\sigma^2$ (lesson 8), at most the 20 that there are.
-# 2. Of a Bernoulli; over bits. Over grey pixels it is no density (lesson 6).
+# 1. The larger sigma, the fewer: whatever lies below the noise is not worth its nats. On MNIST 38, 4.3, 0.1 and 0.0
+#    nats in 20, 17, 6 and 0 units; on the digits 12.4 nats in 20 units, and then none. For linear decoders the count is
+#    the number of eigenvalues of the data's covariance above $\sigma^2$ (lesson 8), at most the 20 that there are.
+# 2. Of a Bernoulli; over bits. Over grey pixels it is not a density (lesson 6).
 #
 # </details>
 #

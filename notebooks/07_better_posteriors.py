@@ -11,8 +11,8 @@
 # # Better posteriors
 #
 # *After this lesson you can:* split what an amortized posterior loses into approximation and amortization;
-# choose a richer family by what it can express; look at the true posterior of a datum by MCMC; say what a
-# larger encoder can buy and what it cannot.
+# choose a richer family by what it can express; look at the true posterior of a datum by MCMC; explain what a
+# larger encoder can achieve and what it cannot.
 #
 # About 30 minutes. It needs lessons 3 and 5.
 
@@ -42,8 +42,8 @@ torch.manual_seed(seed)
 # + \underbrace{\mathcal{L}[q^*] - \mathcal{L}[q]}_\text{amortization},$$
 #
 # with $q^*$ the best member of the family for this datum. `gap_ledger` finds it: it replaces the encoder's
-# outputs by free parameters for every datum and climbs, all data at once. Its argument `families` names the families
-# to climb in: `"own"` is that of the guide, and comes first, as the gaps are about the first.
+# outputs by free parameters for every datum and maximizes the bound, for all data at once. Its argument `families`
+# names the families to optimize in: `"own"` is that of the guide, and comes first, as the gaps refer to the first.
 #
 # In the linear-Gaussian model $p(x \mid z) = \mathcal{N}(Wz + b, \sigma^2 I)$ both gaps are known. The posterior is a
 # Normal whose inverse covariance, its *precision*, is $\Lambda = I + W^\top W / \sigma^2$ for every $x$. The best
@@ -53,7 +53,7 @@ torch.manual_seed(seed)
 # \frac{1}{2} \delta^\top \Lambda \, \delta \text{ more if its mean is off by } \delta \text{ (amortization)}.$$
 #
 # The two columns of $W$ below point in similar directions, so that $z_1$ and $z_2$ are hard to tell apart: the
-# posterior is tilted. And the encoder is made a little worse than the best, by a shift of 0.15 in its bias.
+# posterior is tilted. And we make the encoder slightly worse than the best, by a shift of 0.15 in its bias.
 #
 # **Predict before you run.** Which of the two gaps does a full covariance close?
 
@@ -81,18 +81,18 @@ total = ledger.log_marginal - ledger.elbo
 assert torch.allclose(ledger.approximation + ledger.amortization, total, atol=1e-4)
 
 # %% [markdown]
-# The best full covariance reaches $\log p(x)$: the approximation gap was the tilt. The amortization gap is the
-# shift, and would be there with any family.
+# The best full covariance reaches $\log p(x)$: the approximation gap was the tilt. The amortization gap is
+# due to the shift, and would be there with any family.
 #
 # **A common mistake.** A well-known text says in one place that the gap left by an expressive encoder can only be
-# closed by a larger encoder, and in another the opposite. The two gaps have two names for a reason. A *larger or
+# closed by a larger encoder, and in another the opposite. The two gaps have different names for a reason. A *larger or
 # better trained encoder* closes amortization (here the right bias would do), and never approximation; a *richer
 # family* closes approximation.
 #
 # ## A posterior that bends
 #
-# Let the datum be the distance of $z$ from the origin, plus noise: every point on a ring explains it. And let
-# a second model see $z_2 - z_1^2$: a banana.
+# Let the datum be the distance of $z$ from the origin, plus noise: every point on a ring explains it. A second
+# model observes $z_2 - z_1^2$: a banana.
 
 # %%
 
@@ -119,16 +119,16 @@ class Banana(pv.base.Likelihood):
 
 # %% [markdown]
 # A new likelihood is a class with a `forward` that returns a distribution; nothing else is needed. In two
-# dimensions the evidence is a sum over a grid: exact, for all that matters here. The ELBO is not: it is an average
+# dimensions the evidence is a sum over a grid: exact, for our purposes. The ELBO is not: it is an average
 # over draws of the guide. So each gap below has an error, from 20 repetitions.
 #
-# Three families try:
+# We try three families:
 #
 # - **mean-field** and **full covariance**: Normals.
 # - **IAF**, an *inverse autoregressive flow*: a Normal sent through invertible maps. Each scales and shifts every
 #   $z_j$ by numbers that a network computes from the $z$ before it in some order ("autoregressive"). So the
 #   Jacobian is triangular, and its *determinant* is the product of the scales. The scales depend on $z$, so the map
-#   bends. The networks also see `context_features` numbers from the encoder, by which the maps differ from datum to
+#   bends. The networks also see `context_features` numbers from the encoder, so that the maps differ from datum to
 #   datum.
 #
 # **Predict before you run.** How much better than mean-field is a full covariance on the banana?
@@ -199,8 +199,8 @@ for panel, (name, model) in zip(axes[1:], trained.items()):
 
 # %% [markdown]
 # The full covariance gains nothing: the banana is symmetric in $z_1$, so its correlation is zero, and the best
-# Normal is not tilted. Richer must mean richer in the right way. The IAF bends, and loses a few hundredths of a
-# nat.
+# Normal is not tilted. A richer family must be richer in the right way. The IAF bends, and loses only a few hundredths
+# of a nat.
 #
 # **Predict before you run.** Could four such maps make a ring?
 
@@ -224,30 +224,30 @@ axes[0].set(xlim=(-2.2, 2.2), ylim=(-2.2, 2.2), ylabel="z2")
 assert smoke or 0.2 < ring_gaps["IAF"] < ring_gaps["mean-field"] - 0.2
 
 # %% [markdown]
-# Not quite. It bends around a part of the ring and beats the mean-field, but keeps a gap: 0.5 to 1.5 nats, as the
-# start has it (`SEED=1`, `SEED=2`). A smooth invertible map of the plane cannot change topology: it leaves a cut,
+# Not quite. It bends around a part of the ring and beats the mean-field, but a gap remains: 0.5 to 1.5 nats, depending
+# on the start (`SEED=1`, `SEED=2`). A smooth invertible map of the plane cannot change topology: it leaves a cut,
 # or a thin bridge.
 #
-# ## A gold posterior
+# ## A reference posterior
 #
 # For a few data we can afford long chains of Markov chain Monte Carlo. **NUTS**, the No-U-Turn Sampler, lets $z$
-# roll over the surface $-\log p(x, z)$ like a ball, with the gradient as its slope, until it would turn back; where
-# it stops by a random rule is the next draw. It runs on the same `vae.model`, an ordinary Pyro program. Its draws
-# depend on each other, so ask two questions before you call them gold:
+# roll over the surface $-\log p(x, z)$ like a ball, with the gradient as its slope, until it would turn back; the next
+# draw is where it stops, by a random rule. It runs on the same `vae.model`, an ordinary Pyro program. Its draws
+# depend on each other, so ask two questions before you trust them:
 #
 # - the **effective sample size** (ESS): how many independent draws are they worth?
 # - **R-hat**: does the first half of the chain look like the second? It compares the variance between the halves with
 #   that within, and is 1 if they agree.
 #
-# R-hat above 1.05, or a small ESS: then the chain is not gold either. A standard deviation from $n$ independent draws
-# has a relative error of about $1 / \sqrt{2n}$. Here a third opinion is at hand, the grid.
+# R-hat above 1.05, or a small ESS: then the chain is not to be trusted either. A standard deviation from $n$
+# independent draws has a relative error of about $1 / \sqrt{2n}$. Here a third opinion is available, the grid.
 
 # %%
 count = 60 if smoke else 1500
-gold = nuts_posterior(trained["IAF"], datum, count, num_warmup=50 if smoke else 300, seed=seed)
-ess = float(gold.ess[0])
-print(f"{count} draws, ESS {ess:.0f}, R-hat {float(gold.rhat[0]):.3f}")
-nuts = gold.samples[:, 0]
+chain = nuts_posterior(trained["IAF"], datum, count, num_warmup=50 if smoke else 300, seed=seed)
+ess = float(chain.ess[0])
+print(f"{count} draws, ESS {ess:.0f}, R-hat {float(chain.rhat[0]):.3f}")
+nuts = chain.samples[:, 0]
 mass = (density - density.logsumexp(0)).exp()[:, None]
 by_grid = (mass * (grid - (mass * grid).sum(0)).square()).sum(0).sqrt()
 print(f"sd by the grid {by_grid[0]:.3f}, {by_grid[1]:.3f}", end="; ")
@@ -255,10 +255,10 @@ print(f"by NUTS {nuts.std(0)[0]:.3f}, {nuts.std(0)[1]:.3f}, +- {(2 * ess) ** -0.
 assert smoke or (ess > 100 and (nuts.std(0) / by_grid - 1).abs().max() < 0.2)
 
 # %% [markdown]
-# These draws are worth about a tenth of their number: a banana is hard for NUTS, too. Now the guides. `gold` has
-# the ratio of standard deviations for the IAF; for the mean-field we take the same draws. A classifier then tries
-# to tell as many draws of the guide from those of NUTS as are independent: an accuracy of 1/2 is a tie, and the
-# last column says how many standard errors it lies above.
+# These draws are worth about a tenth of their number: a banana is hard for NUTS, too. Now the guides, compared
+# with the same draws. A classifier then tries
+# to tell draws of the guide from those of NUTS, using as many as are independent: an accuracy of 1/2 is a tie, and
+# the last column says how many standard errors it lies above.
 
 # %%
 thin = nuts[:: round(len(nuts) / max(ess, 10))]
@@ -287,12 +287,12 @@ _ = axes[0].set(ylabel="z2")
 
 # %% [markdown]
 # The mean-field guide is too narrow, as variational guides are (lesson 3): its scales are two thirds of the true
-# ones. Those of the IAF are within a few per cent of the grid's, as near as the chain's own, and the classifier
+# ones. Those of the IAF are within a few per cent of the grid's, as close as the chain's own, and the classifier
 # sees no difference.
 #
 # ## What a bigger encoder buys
 #
-# The same digits as in lesson 1, encoders of three sizes, and the ledger on 150 test digits and on 150 training
+# We use the same digits as in lesson 1, encoders of three sizes, and the ledger on 150 test digits and on 150 training
 # digits. $\log p(x)$ is not known here. The ledger estimates it by importance sampling from the best
 # full-covariance guide of each datum; such an estimate is low on average (lesson 2), so the approximation gap comes
 # out too small, if anything. The amortization gap needs no $\log p(x)$.
@@ -301,7 +301,7 @@ _ = axes[0].set(ylabel="z2")
 # encoder has been trained on?
 
 # %%
-digits = pv.data.load(pv.config.Digits())
+digits = pv.data.digits()
 count = 20 if smoke else 150
 rows = {
     "test": digits.test.take(digits.test.spread(count)),
@@ -314,9 +314,7 @@ for width in widths:
     model = pv.VAE(
         pv.priors.StandardNormal(4),
         pv.likelihoods.Binomial(pv.nn.MLP(4, [64], (1, 8, 8)), 16, event_dim=3),
-        pv.posteriors.MeanFieldNormal(
-            torch.nn.Sequential(pv.nn.Divide(16), pv.nn.MLP((1, 8, 8), [width], 8))
-        ),
+        pv.posteriors.MeanFieldNormal(pv.nn.MLP((1, 8, 8), [width], 8, scale=16)),
     )
     pv.fit(
         model,
@@ -378,21 +376,21 @@ for which in rows:
 
 # %% [markdown]
 # From 4 to 32 units the amortization gap falls by several nats, on both. From 32 to 256 no change is seen: width is
-# no longer the limit. What is left is larger than the approximation gap, so a richer family is not the first cure
-# for these models. On test digits the encoder loses about a nat more than on those that it was trained on: it has
-# to generalize, too. (Here that is two standard errors at 32 units, and fewer at 256; with `SEED=1` and 2 it is 2.4
+# no longer the limit. What remains is larger than the approximation gap, so a richer family is not the first remedy
+# for these models. On test digits the encoder loses about a nat more than on those that it was trained on: it also has
+# to generalize. (Here that is two standard errors at 32 units, and fewer at 256; with `SEED=1` and 2 it is 2.4
 # to 3.5.)
 #
-# The approximation gap belongs to the family and the decoder. The family is the same in all three, so it moves only
-# because another encoder makes training find another decoder. `pyro-vae diagnose` prints this table for a trained
-# run.
+# The approximation gap belongs to the family and the decoder. The family is the same in all three, so it changes only
+# because with a different encoder training finds a different decoder. `pyro-vae diagnose` prints this table for a
+# trained run.
 #
 # ## Exercises
 #
 # 1. Add `"planar"` to the families of the first ledger. Which gap does it close, and why can it?
-# 2. Replace the IAF by `pv.posteriors.NeuralSpline` on the banana. Its encoder gives what that of the IAF gives: 2
-#    locations, 2 log scales and `context_features` numbers. `num_transforms` is the number of maps,
-#    `hidden_features` the layers of each network, as for the IAF. Take one map.
+# 2. Replace the IAF by `pv.posteriors.NeuralSpline` on the banana. Its encoder has the same outputs as that of the IAF:
+#    2 locations, 2 log scales and `context_features` numbers. `num_transforms` is the number of maps,
+#    `hidden_features` the layers of each network, as for the IAF. Use one map.
 #
 # <details><summary>Solutions</summary>
 #

@@ -11,7 +11,7 @@
 # # When VAEs fail
 #
 # *After this lesson you can:* recognize posterior collapse, holes and blur by numbers; predict how many
-# latent units survive; say when a remedy helps, and when nothing was ill.
+# latent units survive; say when a remedy helps, and when nothing was wrong.
 #
 # About 25 minutes. It needs lessons 3 and 5.
 
@@ -40,16 +40,16 @@ plt.style.use("tableau-colorblind10")
 seed = int(os.environ.get("SEED", 0))
 smoke = "SMOKE" in os.environ
 torch.manual_seed(seed)
-digits = pv.data.load(pv.config.Digits())
+digits = pv.data.digits()
 
 # %% [markdown]
 # ## How many units live?
 #
-# A latent unit that tells more than it costs lives; one that does not is switched off, its posterior equal to
-# the prior. A unit is called *active* if the variance over data of its posterior mean is above 0.01.
+# A latent unit that carries more information than it costs survives; one that does not is switched off: its
+# posterior equals the prior. A unit is called *active* if the variance over data of its posterior mean is above 0.01.
 #
-# Take a linear VAE on digits divided by 16, with ten units and noise of fixed variance $\sigma^2$. What there is to
-# tell are the directions in which data vary: the eigenvalues $\lambda$ of their covariance.
+# Consider a linear VAE on digits divided by 16, with ten units and noise of fixed variance $\sigma^2$. What there is to
+# encode are the directions in which data vary: the eigenvalues $\lambda$ of their covariance.
 
 # %%
 x = digits.train.rows(slice(None)).flatten(1) / 16
@@ -72,13 +72,13 @@ for variance in (0.3, 0.47, 2.0):
     assert alive == above or smoke
 
 # %% [markdown]
-# What lies below the noise is not worth its nats. That is no failure: it is how a VAE finds its dimension.
+# What lies below the noise is not worth its nats. That is not a failure: it is how a VAE finds its dimension.
 #
 # ## Collapse
 #
-# It is a failure if units die that were worth living. Too much weight on the KL term does it; so does a decoder that
-# does not listen to $z$. First the weight: it rises from 0 to 100 while we train, and `fit` watches: it warns when
-# half of the living units are about to die.
+# It is a failure if useful units die. Too much weight on the KL term causes it; so does a decoder that ignores $z$.
+# First the weight: it rises from 0 to 100 while we train, and `fit` watches: it warns when half of the living units are
+# about to die.
 
 # %%
 
@@ -88,7 +88,7 @@ def small_vae(
 ) -> pv.VAE:
     torch.manual_seed(start)
     decoder = pv.nn.MLP(latent_dim, [64] * decoder_layers, (1, 8, 8), activation=activation)
-    encoder = torch.nn.Sequential(pv.nn.Divide(16), pv.nn.MLP((1, 8, 8), [64], 2 * latent_dim))
+    encoder = pv.nn.MLP((1, 8, 8), [64], 2 * latent_dim, scale=16)
     return pv.VAE(
         pv.priors.StandardNormal(latent_dim),
         pv.likelihoods.Binomial(decoder, 16, event_dim=3),
@@ -115,15 +115,15 @@ units = history["active_units"]
 warnings = [row for row in history.rows if "warning" in row]
 print("active units by epoch:", units)
 print(f"epoch {warnings[0]['epoch']}: {warnings[0]['warning']}")
-told = warnings[0]["epoch"]
-dead = next(epoch for epoch, n in enumerate(units, 1) if n <= units[told - 1] / 2)
-print(f"Half of the units that lived at the warning were dead {dead - told} epochs later.")
-assert dead >= told + 5 and units[-1] <= 2
+warned = warnings[0]["epoch"]
+dead = next(epoch for epoch, n in enumerate(units, 1) if n <= units[warned - 1] / 2)
+print(f"Half of the units that lived at the warning were dead {dead - warned} epochs later.")
+assert dead >= warned + 5 and units[-1] <= 2
 
 # %% [markdown]
-# **Predict before you run.** The dead model is trained on with the weight 1. Do its units come back?
+# **Predict before you run.** We continue to train the dead model, with the weight 1. Do its units come back?
 #
-# The ELBO below always has the weight 1, whatever the weight in training, so that figures can be compared.
+# The ELBO below always has the weight 1, whatever the weight in training, so that values can be compared.
 
 # %%
 options = {"lr": 1e-2, "schedule": "cosine", "progress": False, "seed": seed}
@@ -136,7 +136,7 @@ assert z_score(after - before) > 4.6
 assert smoke or count_active(ill) >= 7
 
 # %% [markdown]
-# They do. So this collapse was the objective's doing, not a trap: the remedy is the weight 1.
+# They do. So this collapse was caused by the objective, not by a trap: the remedy is the weight 1.
 #
 # ## Remedies: when they help, and when not
 #
@@ -144,10 +144,10 @@ assert smoke or count_active(ill) >= 7
 #
 # - **Warm-up**: the KL weight rises from 0 to 1, so that the encoder finds something to say before it is
 #   charged for it (`kl_warmup_epochs`).
-# - **Free bits**: the first so many nats of each unit are free (`free_bits`). The loss is then no bound.
+# - **Free bits**: the first few nats of each unit are free (`free_bits`). The loss is then not a bound.
 #
-# We try them on two decoders: one of four Sigmoid layers, and the one of one Tanh layer from above. A Sigmoid has a
-# slope of at most 1/4, so four of them hardly pass $z$ on. The first figure printed is how far: the standard
+# We try them on two decoders: one with four Sigmoid layers, and the one with one Tanh layer from above. A Sigmoid has
+# a slope of at most 1/4, so four of them hardly pass $z$ on. The first number printed measures this: the standard
 # deviation over $z \sim p(z)$ of the logits, before training.
 #
 # **Predict before you run.** Which rows below have dead units? In which does a remedy raise the ELBO?
@@ -187,10 +187,8 @@ alone = dist.Binomial(16, probs=pixels.clamp(1e-4, 1 - 1e-4)).to_event(3)
 print(describe("pixels without z", alone.log_prob(digits.test.rows(slice(None)))))
 for (decoder, name), bound in bounds.items():
     if name != "plain":
-        told = compare(bounds[decoder, "plain"], bound)
-        print(
-            f"{decoder}, {name} - plain: {told.difference:+.2f} +- {told.difference.se:.2f} nats per datum"
-        )
+        change = compare(bounds[decoder, "plain"], bound).difference
+        print(f"{decoder}, {name} - plain: {change:+.2f} +- {change.se:.2f} nats per datum")
 if not smoke:
     deep = {name: alive["four Sigmoid layers", name] for name in remedies}
     assert deep["plain"] <= 1 and deep["free bits 1"] == 8
@@ -201,25 +199,25 @@ if not smoke:
     assert max(shallow) - min(shallow) < 6
 
 # %% [markdown]
-# The deep decoder starts deaf: its logits vary with $z$ by about a thousandth. All its units die, and its ELBO is
-# that of *pixels without z*, independent binomials with the mean grey levels of the training data. These units were
-# worth living: with free bits all eight live, and the ELBO is higher by a hundred nats. The warm-up does not help
+# The deep decoder starts out deaf to $z$: its logits vary with $z$ by about a thousandth. All its units die, and its
+# ELBO is that of *pixels without z*, independent binomials with the mean grey levels of the training data. These units
+# were useful: with free bits all eight survive, and the ELBO is higher by a hundred nats. The warm-up does not help
 # here; after its 40 epochs nothing listens yet. But compare the rows below. A decoder that listens from the start
 # is better still, by tens of nats, and needs no remedy.
 #
-# With the Tanh layer nothing had collapsed, so there is nothing to mend. All eight units are active in each row, and
-# what a remedy changes is what luck may change: with `SEED=1` the warm-up gains 1.5 nats instead of losing 1.6, and
-# another start alone gains 2.6. (The errors are over test digits. The luck of a training is not in them.)
+# With the Tanh layer nothing had collapsed, so there is nothing to fix. All eight units are active in each row, and
+# a remedy changes no more than luck does: with `SEED=1` the warm-up gains 1.5 nats instead of losing 1.6, and
+# another start alone gains 2.6. (The errors are over test digits. They do not include the luck of training.)
 #
-# So count the active units first. If none is dead that you need, leave the remedies alone.
+# So count the active units first. If none that you need is dead, leave the remedies alone.
 #
 # ## Rate and distortion
 #
-# $-\mathcal{L} = R + D$: the *rate* is what $z$ is told, the *distortion* what is still missing. Every point
-# of a line $R + D = c$ has the same ELBO, from "tells nothing, guesses well" to "tells all". The KL weight
-# picks the point; one model, trained on from weight to weight, draws the curve. It has to be a trained model: else
-# the later weights look better only because they had more epochs. So we take one that has had its epochs, and give
-# it more at the first weight.
+# $-\mathcal{L} = R + D$: the *rate* is the information in $z$, the *distortion* what is still missing. Every point
+# of a line $R + D = c$ has the same ELBO, from "encodes nothing, guesses well" to "encodes everything". The KL weight
+# picks the point; one model, trained further at one weight after another, traces the curve. It has to be a trained
+# model, or else the later weights look better only because they had more epochs. So we use one that is already
+# trained, and train it further at the first weight.
 #
 # **Predict before you run.** At which weight is the test ELBO best?
 
@@ -255,8 +253,8 @@ if not smoke:
     assert rates[0] - rates[1] > 3 and distortions[1] - distortions[0] < 1
 
 # %% [markdown]
-# The rate falls with the weight, and from 0.3 on the distortion rises. At the smallest weights little is bought:
-# from 0.3 to 0.1 the rate grows by some 4 nats, and the distortion falls by less than one. The best ELBO is at the
+# The rate falls with the weight, and from 0.3 on the distortion rises. At the smallest weights little is gained:
+# from 0.3 to 0.1 the rate grows by about 4 nats, and the distortion falls by less than one. The best ELBO is at
 # weight 1, as it should be: there the objective is the ELBO.
 #
 # In training a nat of rate is bought as long as it saves more distortion than its weight. So the slope
@@ -276,11 +274,11 @@ for i in range(len(weights) - 1):
 #
 # $$R = I_q(x; z) + \mathrm{KL}(q(z) \,\|\, p(z)),$$
 #
-# information, plus a *mismatch* that buys nothing. The information says which of the $N$ data it was, so it is at
-# most $\log N$. (Near this cap it is too low, and the mismatch too high by as much: `saturated`.)
+# information, plus a *mismatch* that buys nothing. At best the information identifies which of the $N$ data it was, so
+# it is at most $\log N$. (Near this cap it is underestimated, and the mismatch overestimated by as much: `saturated`.)
 #
 # *Holes* are something else: the share of prior draws at which the density $q(z)$ is below the 1 % quantile of its
-# values at $q$'s own draws. It is 1 % if the two are equal. What is decoded in a hole was hardly ever trained.
+# values at $q$'s own draws. It is 1 % if the two are equal. The decoder was hardly ever trained on points in a hole.
 #
 # **Predict before you run.** Two latent features, weights 0.1 and 1, each after 10 epochs and after 100 more. What
 # does training do to the mismatch, and what to the holes?
@@ -294,16 +292,16 @@ for column, weight in zip(axes.T, (0.1, 1.0)):
     for axis, epochs in zip(column, (2, 10) if smoke else (10, 100)):
         pv.fit(vae, digits.train, epochs=epochs, kl_weight=weight, **options)
         trained += epochs
-        told, q = information(vae, digits.train), pv.encode(vae, digits.train)
-        holes[weight, trained] = float(told.holes)
-        mismatch[weight, trained] = float(told.marginal_kl)
+        found, q = information(vae, digits.train), pv.encode(vae, digits.train)
+        holes[weight, trained] = float(found.holes)
+        mismatch[weight, trained] = float(found.marginal_kl)
         spread = (q.loc.var(0) + q.scale.square().mean(0)).sqrt()
         width[weight, trained] = float(((spread**2 - 1) / 2 - spread.log()).sum())
         print(
-            f"KL weight {weight}, {trained:3d} epochs: I(x; z) {told.mutual_information:.2f} of at "
-            f"most {told.cap:.2f}{', saturated' if told.saturated else ''}; KL(q(z) || p(z)) "
-            f"{told.marginal_kl:.2f}, by its width at least {width[weight, trained]:.2f} nats; sd "
-            f"of q(z) {spread[0]:.1f} and {spread[1]:.1f}; holes {told.holes:.0%}"
+            f"KL weight {weight}, {trained:3d} epochs: I(x; z) {found.mutual_information:.2f} of at "
+            f"most {found.cap:.2f}{', saturated' if found.saturated else ''}; KL(q(z) || p(z)) "
+            f"{found.marginal_kl:.2f}, by its width at least {width[weight, trained]:.2f} nats; sd "
+            f"of q(z) {spread[0]:.1f} and {spread[1]:.1f}; holes {found.holes:.0%}"
         )
         z = vae.prior().expand((1000,)).sample()
         axis.scatter(q.loc[:, 0], q.loc[:, 1], s=6, linewidths=0, label="means of q(z | x)")
@@ -318,28 +316,28 @@ if not smoke:
 
 # %% [markdown]
 # After 10 epochs about half of the prior is holes: the encoder has not spread the data yet. Training closes most of
-# them, at both weights. The mismatch does not go with them. At the weight 0.1 it is higher after 110 epochs than
-# after 10, though few holes are left: $q(z)$ is two to three times as wide as the prior, and covers it. (The figure
+# them, at both weights. The mismatch does not close with them. At the weight 0.1 it is higher after 110 epochs than
+# after 10, though few holes are left: $q(z)$ is two to three times as wide as the prior, and covers it. (The number
 # is too high where the information is at its cap. But a $q(z)$ of variances $s_j^2$ has a mismatch of at least
-# $\sum_j \frac{1}{2} (s_j^2 - 1 - \log s_j^2)$, that of a Normal of this width, and the cap is not in it.)
+# $\sum_j \frac{1}{2} (s_j^2 - 1 - \log s_j^2)$, that of a Normal of this width, and the cap does not affect it.)
 #
-# So mismatch and holes are two things, and many holes may only say that training was short. Train first. What a
-# *learned* prior does about the rest, lesson 6 measures, holes and evidence.
+# So mismatch and holes are different things, and many holes may only mean that training was short. Train first. Lesson
+# 6 measures what a *learned* prior does about the rest, in holes and in evidence.
 #
 # ## Blur
 #
-# **A common mistake.** "VAEs are blurry", said of pictures of $\mathbb{E}[x \mid z]$. A mean over all pictures that
-# a $z$ allows *is* smooth; a sample of $p(x \mid z)$ has the pixel noise that the likelihood claims. A number for
-# it is the difference of neighbouring pixels: absolute, averaged over a picture, in grey levels.
+# **A common mistake.** "VAEs are blurry", said of images of $\mathbb{E}[x \mid z]$. A mean over all images that
+# a $z$ allows *is* smooth; a sample of $p(x \mid z)$ has the pixel noise that the likelihood implies. We measure it
+# by the absolute difference of neighbouring pixels, averaged over an image, in grey levels.
 #
 # **Predict before you run.** Order data, means and samples by it.
 
 # %%
 
 
-def roughness(pictures: torch.Tensor) -> torch.Tensor:
-    r"""The mean absolute difference of neighbouring pixels, of each picture."""
-    across, down = pictures.diff(dim=-1).abs(), pictures.diff(dim=-2).abs()
+def roughness(images: torch.Tensor) -> torch.Tensor:
+    r"""The mean absolute difference of neighbouring pixels, of each image."""
+    across, down = images.diff(dim=-1).abs(), images.diff(dim=-2).abs()
     return (across.flatten(1).mean(1) + down.flatten(1).mean(1)) / 2
 
 
@@ -354,14 +352,14 @@ assert z_score(rough["sample"] - rough["mean"]) > 4.6
 pv.plot.plot_reconstructions(vae, digits.test)
 
 # %% [markdown]
-# The means are the smoothest and the data the roughest. A sample lies between: the noise gives back a part of what is
-# missing, as noise. Independent pixels cannot move an edge; where $z$ does not say where a stroke ends, a mean is
-# blurred, and a sample is noise on blur. Then the likelihood is too simple, or $z$ is told too little.
+# The means are the smoothest and the data the roughest. A sample lies between: the noise restores a part of the missing
+# roughness. Independent pixels cannot move an edge; where $z$ does not say where a stroke ends, a mean is
+# blurred, and a sample is noise on blur. Then the likelihood is too simple, or $z$ carries too little.
 #
 # ## Exercises
 #
 # 1. Choose $\sigma^2$ within 2 % of an eigenvalue in the first experiment, $0.98 \cdot 0.3912$. What happens to the
-#    count, and why is no finite training sure?
+#    count, and why is no finite training reliable?
 # 2. Train the decoder of four Sigmoid layers with `free_bits=0.1`, without a warm-up and with one of 40 epochs.
 #    Which has the better ELBO?
 #
@@ -370,11 +368,11 @@ pv.plot.plot_reconstructions(vae, digits.test)
 # 1. Four eigenvalues lie above. Seeds 0, 1 and 2 count 5, 3 and 4 units; with four times as many epochs 4, 4 and 3.
 #    At the optimum the unit gains $\frac{1}{2} \left( \lambda / \sigma^2 - 1 - \log(\lambda / \sigma^2) \right)$,
 #    which is of second order in the distance: $10^{-4}$ nats here. Its gradient is tiny, and the noise of the steps
-#    decides. The count itself is blunt, too: the activity at the optimum is $(\lambda - \sigma^2) / \lambda$, here
+#    decides. The count itself is crude, too: the activity at the optimum is $(\lambda - \sigma^2) / \lambda$, here
 #    0.02; within 1 % it is below 0.01, and even a perfectly trained unit counts as dead.
 # 2. With it: -171.8 +- 2.9 against -186.5 +- 2.8 nats per datum (seed 1: -178.3 against -212.5). All eight units
 #    are active in all four. A warm-up alone did not help, yet it helps free bits. Measure with `pv.elbo`: the loss
-#    under free bits is no bound and may not be compared.
+#    under free bits is not a bound and must not be compared.
 #
 # </details>
 #

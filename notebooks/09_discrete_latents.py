@@ -10,8 +10,8 @@
 # %% [markdown]
 # # Discrete latents
 #
-# *After this lesson you can:* train a VAE whose latent variable is discrete in four ways; say which are
-# unbiased, of which bound, and what each costs; check all against a sum that is exact.
+# *After this lesson you can:* train a VAE with discrete latent variables in four ways; say which are
+# unbiased, and for which bound, and what each costs; check all against an exact sum.
 #
 # About 25 minutes. It needs lesson 4.
 
@@ -36,7 +36,7 @@ torch.manual_seed(seed)
 # %% [markdown]
 # ## One model, all its answers
 #
-# Six bits of data, four bits behind them: 16 values of $z$. The evidence is a sum of 16 terms,
+# Six bits of data are generated from four latent bits: 16 values of $z$. The evidence is a sum of 16 terms,
 #
 # $$p(x) = \sum_z p(z) \, p(x \mid z),$$
 #
@@ -94,7 +94,7 @@ print(describe("log p(x), test data", exact_log_p(truth, test)))
 # $$\nabla_\phi \mathcal{L} = \mathbb{E}_q[(f(z) - b) \, \nabla_\phi \log q(z \mid x)], \quad
 # f(z) = \log p(x, z) - \log q(z \mid x).$$
 #
-# Any baseline $b$ that does not look at $z$ leaves the mean alone. The variance grows with
+# Any baseline $b$ that does not depend on $z$ leaves the mean unchanged. The variance grows with
 # $\mathbb{E} (f - b)^2$: if $f$ and the score $\nabla_\phi \log q$ were independent, in proportion. Here are mean and
 # standard deviation of $f$ in a model that is not trained yet, over samples and data:
 
@@ -106,7 +106,7 @@ print(f"f: mean {f.mean():.2f}, standard deviation {f.std():.2f} nats")
 # %% [markdown]
 # **Predict before you run.** The average baseline sets $b$ to a running mean of $f$. By what factor does it cut the
 # variance, against $b = 0$? The neural baseline is a network $b(x)$, which can follow $f$ from datum to datum: is it
-# better at once?
+# better immediately?
 
 # %%
 draws = 200 if smoke else 1000
@@ -141,8 +141,9 @@ assert 0.5 < none / average / predicted < 2 and trained < average
 
 # %% [markdown]
 # With $b = 0$ the mean square of $f$ is its squared mean plus its variance; the average baseline leaves the variance.
-# The ratio predicts the cut. All four have the exact gradient as their mean ($|z|$ counts standard errors). The
-# neural baseline is worse than one number until it has learned, and then a little better: `pv.fit` trains it along.
+# The ratio predicts the reduction. All four have the exact gradient as their mean ($|z|$ counts standard errors). The
+# neural baseline is worse than one number until it has learned, and then a little better: `pv.fit` trains it with the
+# model.
 #
 # ## Relaxation
 #
@@ -177,7 +178,7 @@ assert abs(rows[0][0]) > 4 * abs(rows[2][0]) and rows[0][1] < rows[1][1] < rows[
 # %% [markdown]
 # ## A tighter bound
 #
-# Take $K$ samples $z_k \sim q(z \mid x)$ and average their weights inside the logarithm:
+# Draw $K$ samples $z_k \sim q(z \mid x)$ and average their weights inside the logarithm:
 #
 # $$\mathcal{L}_K = \mathbb{E} \log \frac{1}{K} \sum_{k=1}^K w_k, \quad w_k = \frac{p(x, z_k)}{q(z_k \mid x)}.$$
 #
@@ -186,11 +187,11 @@ assert abs(rows[0][0]) > 4 * abs(rows[2][0]) and rows[0][1] < rows[1][1] < rows[
 #
 # ## The race
 #
-# Four ways to train the same model, for as many steps. All are judged on the test data, by the exact $\log p(x)$ of
-# their decoder, by the exact gap $\log p(x) - \mathcal{L}_1$ of their guide, and by that of $\mathcal{L}_8$, which
-# takes samples. The relaxed model is judged as what it stands for: its *twin* of bits, which has its networks. Equal
-# steps are not equal cost: `terms` counts the values of $z$ that a step sends through the decoder for each datum, and
-# the seconds are those of the machine that ran this.
+# Four ways to train the same model, for the same number of steps. All are judged on the test data, by the exact
+# $\log p(x)$ of their decoder, by the exact gap $\log p(x) - \mathcal{L}_1$ of their guide, and by that of
+# $\mathcal{L}_8$, which needs samples. The relaxed model is judged by the model it stands for: its *twin* of bits,
+# which has its networks. Equal steps are not equal cost: `terms` counts the values of $z$ that a step sends through the
+# decoder for each datum, and the seconds are those of the machine that ran this.
 #
 # **Predict before you run.** Whose guide will be nearest to the posterior, by $\log p(x) - \mathcal{L}_1$? And whose
 # farthest?
@@ -217,7 +218,7 @@ contenders = {
 
 
 def race(make, options: dict) -> tuple[pv.VAE, pv.VAE, float, float]:
-    r"""Returns the model, its twin of bits, the last bound that training saw, and the seconds."""
+    r"""Returns the model, its twin of bits, the last bound in training, and the seconds."""
     vae = make()
     torch.manual_seed(seed + 2)
     start = time.perf_counter()
@@ -229,10 +230,10 @@ def race(make, options: dict) -> tuple[pv.VAE, pv.VAE, float, float]:
     return vae, twin, -history["loss"][-1], seconds
 
 
-models, twins, told, results = {}, {}, {}, {}
+models, twins, reported, results = {}, {}, {}, {}
 print(f"{'':18s}terms  seconds  log p(x)  gap of L_1  gap of L_8  (nats per datum)")
 for name, (make, terms, options) in contenders.items():
-    models[name], twins[name], told[name], seconds = race(make, options)
+    models[name], twins[name], reported[name], seconds = race(make, options)
     log_p = exact_log_p(twins[name], test)
     gap = log_p - exact_elbo(twins[name], test)
     gap_8 = log_p - pv.log_marginal(twins[name], test, 8, seed=seed).log_marginal
@@ -264,11 +265,11 @@ _ = axis.legend(frameon=False)
 
 # %% [markdown]
 # *log p(x).* VIMCO has the best decoder and the relaxed model the worst; the differences are paired, datum by datum,
-# and several standard errors wide. (The errors are over test data. Another training moves every figure; with `SEED=1`
-# and `SEED=2` the order is the same.)
+# and several standard errors wide. (The errors are over test data. Another training run changes every number; with
+# `SEED=1` and `SEED=2` the order is the same.)
 #
-# *Gaps.* VIMCO also has the largest gap, and that is no failure: VIMCO fits the guide for $\mathcal{L}_8$, so its
-# one-sample ELBO is loose, and its $\mathcal{L}_8$ is near. Judged by the ELBO, its model would be ranked too low.
+# *Gaps.* VIMCO also has the largest gap, and that is not a failure: VIMCO fits the guide for $\mathcal{L}_8$, so its
+# one-sample ELBO is loose, and its $\mathcal{L}_8$ is tight. Judged by the ELBO, its model would be ranked too low.
 #
 # *Cost.* Sixteen terms, one sample and eight take about the same time, as a decoder this small costs next to nothing
 # and the seconds are overhead. With a large decoder `terms` is what a step costs, and 40 bits cannot be listed.
@@ -276,10 +277,10 @@ _ = axis.legend(frameon=False)
 # *Bias.* Enumeration, the score function and VIMCO are unbiased: the first two for the gradient of the ELBO, the
 # third for that of $\mathcal{L}_8$. The relaxed gradient is that of another model.
 #
-# ## Which to take
+# ## Which to use
 #
-# `pv.plan` says which it takes and why. In short: enumerate where the values can be listed; else the score
-# function with a baseline, or VIMCO where a tight bound matters; relax where there are many, and look at the
+# `pv.plan` says which it chooses and why. In short: enumerate where the values can be listed; else use the score
+# function with a baseline, or VIMCO where a tight bound matters; relax where there are many, and evaluate the
 # discrete twin before believing a number.
 
 # %%
@@ -287,8 +288,8 @@ print(pv.plan(fresh(), x).why)
 print(pv.plan(relaxed(), x).why)
 
 # %% [markdown]
-# **A common mistake.** Taking the bound of a relaxed model for one of the discrete model. Its $p(x)$ is a
-# probability of the same bits, and its bound is a true bound of it; but the model is another, whose decoder sees
+# **A common mistake.** Mistaking the bound of a relaxed model for one of the discrete model. Its $p(x)$ is a
+# probability of the same bits, and its bound is a true bound of it; but it is a different model, whose decoder sees
 # numbers in (0, 1). Here are both, for each of the 64 values that six bits can have:
 
 # %%
@@ -301,7 +302,7 @@ relaxed_p, twin_p = terms.exp().mean(0), exact_log_p(twins[name], patterns).exp(
 apart = relaxed_p.log() - twin_p.log()
 print(f"sums over x: relaxed {relaxed_p.sum():.6f}, twin {twin_p.sum():.6f}")
 print(f"log p(x), relaxed minus twin: from {apart.min():+.2f} to {apart.max():+.2f} nats")
-print(f"what training says, the relaxed bound: {told[name]:.3f} nats per datum")
+print(f"what training says, the relaxed bound: {reported[name]:.3f} nats per datum")
 print(describe("the twin on the same data, exact ELBO", exact_elbo(twins[name], x)))
 print(describe("pv.elbo of the relaxed model", pv.elbo(models[name], x, 100)))
 assert abs(relaxed_p.sum() - 1) < 1e-6 and abs(twin_p.sum() - 1) < 1e-6
@@ -323,10 +324,10 @@ assert abs((pv.elbo(models[name], x, 100) - exact_elbo(twins[name], x)).mean()) 
 #
 # 1. Two, and the variance does not fall as $1 / K$: with several samples the mean of the others is each one's
 #    baseline, at no cost. With `SEED=0`: 0.885, 0.0150, 0.0047 and 0.0009, against 0.0175 of one sample with the
-#    average baseline. `ScoreFunction(2, "average")` has 0.0150 too: nothing is left for it to take away.
+#    average baseline. `ScoreFunction(2, "average")` has 0.0150 too: nothing is left for it to remove.
 # 2. `race(relaxed, {"final_temperature": 0.1, "temperature_epochs": 60})`, and `exact_log_p` and `exact_elbo` of the
 #    twin on `test`. With `SEED=0` the exact $\log p(x)$ falls, from -3.502 to -3.545 nats per datum (paired
-#    difference -0.043 +- 0.003); its gap is half as wide, so that the ELBO stays where it was (-0.003 +- 0.002).
+#    difference -0.043 +- 0.003); its gap is half as wide, so that the ELBO does not change (-0.003 +- 0.002).
 #    The bias is smaller and the gradients are wilder. Look at the twin, not at the training loss.
 #
 # </details>

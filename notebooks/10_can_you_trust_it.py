@@ -11,8 +11,8 @@
 # # Can you trust it?
 #
 # *After this lesson you can:* read an estimate of $\log p(x)$ with its standard error, effective sample
-# size and tail, and say when all of them are blind; bound $\log p(x)$ from both sides; tell a calibrated
-# posterior from one that is too sure; compare two models honestly.
+# size and tail, and recognize when all of them are blind; bound $\log p(x)$ from both sides; tell a calibrated
+# posterior from one that is overconfident; compare two models honestly.
 #
 # About 30 minutes. It needs lessons 2 and 3.
 
@@ -47,7 +47,7 @@ torch.manual_seed(seed)
 # ## A number that is wrong, and looks fine
 #
 # Two elements of $x$, five hidden features, little noise. A datum fixes two directions of $z$ and says
-# nothing of three, so that the posterior is a thin pancake across the axes; a diagonal guide can only
+# nothing about the other three, so that the posterior is a thin pancake across the axes; a diagonal guide can only
 # be a small ball inside it.
 
 # %%
@@ -67,7 +67,7 @@ print(describe("too low by", truth - estimate.log_marginal))
 assert (truth - estimate.log_marginal).mean() > 0.1
 
 # %% [markdown]
-# Four figures come with the estimate, made of the weights $w_k = p(x, z_k) / q(z_k \mid x)$:
+# Four numbers come with the estimate, computed from the weights $w_k = p(x, z_k) / q(z_k \mid x)$:
 #
 # - the *standard error over data*, printed above;
 # - the *Monte Carlo error* of each datum, from the spread of its weights;
@@ -75,7 +75,7 @@ assert (truth - estimate.log_marginal).mean() > 0.1
 # - *Pareto's $\hat k$*: a generalized Pareto distribution is fitted to the largest weights, the *tail*, and
 #   $\hat k$ is its shape. A tail with a shape above 1/2 has no variance, above 1 no mean.
 #
-# **Predict before you run.** Which of the four know of this bias?
+# **Predict before you run.** Which of the four reveal this bias?
 
 # %%
 print(describe("claimed Monte Carlo error", estimate.mc_se, "nats"))
@@ -85,9 +85,9 @@ assert estimate.mc_se.mean() < 0.25 * (truth - estimate.log_marginal).mean()
 assert estimate.ess.median() < 400 and estimate.khat.median() > 0.7
 
 # %% [markdown]
-# The errors do not know. The one over data is the spread of $\log p(x)$ from datum to datum; the Monte Carlo error
-# is the spread of the weights that were seen, and those that matter were not. ESS and $\hat k$ do know here: a few
-# weights carry all, and the fitted tail has hardly a mean.
+# The errors do not. The one over data is the spread of $\log p(x)$ from datum to datum; the Monte Carlo error
+# is the spread of the weights that were seen, and those that matter were not. ESS and $\hat k$ reveal it here: a few
+# weights dominate, and the fitted tail barely has a mean.
 #
 # ## A verdict
 #
@@ -96,15 +96,15 @@ assert estimate.ess.median() < 400 and estimate.khat.median() > 0.7
 # given, at annealed importance sampling, the next section.
 
 # %%
-told = verdict(estimate)
-print(told.colour, "-", told.reason)
-assert told.colour == "amber"
+judged = verdict(estimate)
+print(judged.colour, "-", judged.reason)
+assert judged.colour == "amber"
 
 # %% [markdown]
 # ## A green verdict that is wrong
 #
-# $p(x \mid z) = \mathcal{N}(|z|, 0.2^2)$ does not tell $z$ from $-z$: the posterior has two modes, at about $x$ and
-# $-x$. The guide below has the one at $x$, a tenth too wide. The evidence is a sum over a grid.
+# $p(x \mid z) = \mathcal{N}(|z|, 0.2^2)$ does not distinguish $z$ from $-z$: the posterior has two modes, at about $x$
+# and $-x$. The guide below covers the one at $x$, a tenth too wide. The evidence is a sum over a grid.
 #
 # **Predict before you run.** By how much is the estimate too low? What do ESS and $\hat k$ say?
 
@@ -143,22 +143,22 @@ assert blind.ess.min() > 0.9 * num_samples and verdict(blind).colour == "green"
 
 # %% [markdown]
 # Half of the posterior was never seen, so half of $p(x)$ is missing: $\log 2$ nats. No sample fell there, so nothing
-# that is made of samples of the guide can know. A second opinion must start elsewhere.
+# that is computed from samples of the guide can reveal it. A second opinion must start elsewhere.
 #
 # ## Annealing
 #
 # Importance sampling jumps from $q$ to the posterior at once. *Annealed* importance sampling goes from the prior to
 # the posterior in many small steps, $f_\beta(z) = p(z) \, p(x \mid z)^\beta$ with
 # $0 = \beta_0 < \dots < \beta_T = 1$. A chain starts at $z_0 \sim p(z)$, goes from $z_{t-1}$ to $z_t$ by a move that
-# leaves $f_{\beta_t}$ as it is, and collects mild factors:
+# leaves $f_{\beta_t}$ invariant, and collects mild factors:
 #
 # $$\log w = \sum_{t=1}^T (\beta_t - \beta_{t-1}) \log p(x \mid z_{t-1}), \quad \mathbb{E}[w] = p(x).$$
 #
-# The mean weight is $p(x)$, so by Jensen its logarithm is too low on average here too: with more temperatures, less.
-# Any such move will do. The package's are Hamiltonian: these need gradients in $z$, so that discrete latent variables
-# are out.
+# The mean weight is $p(x)$, so by Jensen its logarithm is too low on average here too, but less so with more
+# temperatures. Any such move will do. The package uses Hamiltonian moves: these need gradients in $z$, which rules out
+# discrete latent variables.
 #
-# **Predict before you run.** Is annealing with 10 temperatures better than none? Does it see both modes of
+# **Predict before you run.** Is annealing with 10 temperatures better than none? Does it find both modes of
 # `one_mode`?
 
 # %%
@@ -171,26 +171,26 @@ for count in temperatures:
     print(f"{count:5d} temperatures:", describe("too low by", gap))
 assert gaps[0] > (truth - estimate.log_marginal).mean() > gaps[-1]
 if not smoke:
-    told = verdict(estimate, annealed)
-    print(told.colour, "-", told.reason)
-    assert told.colour == "red"
+    judged = verdict(estimate, annealed)
+    print(judged.colour, "-", judged.reason)
+    assert judged.colour == "red"
 second = pv.ais(one_mode, folded, num_temperatures=30 if smoke else 100, seed=seed)
-told = verdict(blind, second)
-print("one mode:", told.colour, "-", told.reason)
-assert told.colour == "red"
+judged = verdict(blind, second)
+print("one mode:", judged.colour, "-", judged.reason)
+assert judged.colour == "red"
 
 # %% [markdown]
-# Few temperatures are worse than no annealing, many are better. And from the prior the chains find both modes: the
+# A few temperatures are worse than no annealing, many are better. And from the prior the chains find both modes: the
 # green verdict turns red.
 #
 # ## Both sides
 #
-# On real data nobody knows the truth. On *simulated* data one knows a posterior sample: the $z$ that made
+# On real data nobody knows the truth. On *simulated* data we know one posterior sample: the $z$ that generated
 # the datum. Chains annealed backwards from there have weights $v$ whose mean is $1 / p(x)$; by Jensen
-# $\mathbb{E}[-\log v] \geq \log p(x)$, so that minus the log of their mean is too high on average. If lower and upper
-# meet, annealing works for this model (*bidirectional Monte Carlo*).
+# $\mathbb{E}[-\log v] \geq \log p(x)$, so minus the log of their mean is too high on average. If the lower and upper
+# bounds meet, annealing works for this model (*bidirectional Monte Carlo*).
 #
-# **Predict before you run.** With which of the two numbers of temperatures have the sides met?
+# **Predict before you run.** With which of the two numbers of temperatures do the two sides meet?
 
 # %%
 counts = (5, 20) if smoke else (200, 600)
@@ -216,15 +216,15 @@ axis.set(xlabel="temperatures", ylabel="bound - log p(x), nats per datum")
 _ = axis.legend(frameon=False)
 
 # %% [markdown]
-# With 200 temperatures the sides have not met: the width says how far off either may be, on average, and nobody had
-# to know the truth. With 600 they are much nearer; the width that is left bounds the error of both.
+# With 200 temperatures the sides have not met: the width says how far off either may be, on average, without knowing
+# the truth. With 600 they are much closer; the remaining width bounds the error of both.
 #
 # ## Is the posterior as wide as it says?
 #
 # *Simulation-based calibration*: draw $z^*, x$ from the model and rank $z^*$ among draws from $q(z \mid x)$. If
-# $q$ is the posterior, all ranks are equally likely. With an encoder that is one forward pass a
-# simulation. The `p` of each feature below is of a test of this: by how much the distribution function of its ranks
-# leaves the diagonal.
+# $q$ is the posterior, all ranks are equally likely. With an encoder this is one forward pass per
+# simulation. The `p` of each feature below is the p value of a test of this: by how much the distribution function of
+# its ranks departs from the diagonal.
 #
 # **Predict before you run.** What do the ranks look like if $q$ is too narrow? And if the encoder has collapsed, so
 # that $q(z \mid x) = p(z)$ whatever $x$ is?
@@ -266,16 +266,16 @@ assert by_z["the prior"] > 1e-4 > results["the prior"].p_value
 assert rates["the exact posterior"] > 0.5 and rates["the prior"].abs() < 1e-6
 
 # %% [markdown]
-# Piled up at both ends: the truth lies outside too often, $q$ is too sure of itself. Variational posteriors
-# are like that (lesson 3). The converse is false: uniform ranks of $z$ do not make $q$ the posterior. $q = p(z)$ passes
-# too, as $z^*$ and the draws then come from one distribution. What depends on the data as well gives it away: ranked by
-# $\log p(x \mid z)$, the true $z^*$ is nearly always the best of all that never looked at $x$. So `sbc` ranks the
-# densities beside $z$, and its `p_value` is of all of them. The rate
-# $\mathbb{E}_x \mathrm{KL}(q(z \mid x) \,\|\, p(z))$ says it too: it is zero if $q$ has learned nothing of $x$.
+# Piled up at both ends: the truth lies outside too often, and $q$ is overconfident. Variational posteriors
+# tend to be like that (lesson 3). The converse is false: uniform ranks of $z$ do not make $q$ the posterior. $q = p(z)$
+# passes too, as $z^*$ and the draws then come from one distribution. A quantity that also depends on the data gives it
+# away: ranked by $\log p(x \mid z)$, the true $z^*$ nearly always beats draws that never looked at $x$. So `sbc` also
+# ranks the densities, and its `p_value` covers all of them. The rate
+# $\mathbb{E}_x \mathrm{KL}(q(z \mid x) \,\|\, p(z))$ shows it too: it is zero if $q$ has learned nothing about $x$.
 #
 # ## Do predictions hold?
 #
-# The same question of $x$: an interval of level 0.95 should hold 95 % of new elements. New data have a new $z$, from
+# The same question about $x$: an interval of level 0.95 should hold 95 % of new elements. New data have a new $z$, from
 # the prior: `given="prior"`. The elements of one datum are correlated, so the errors here are over groups of a
 # hundred data.
 #
@@ -298,24 +298,25 @@ for name, model, given in (
         for i, part in enumerate(data.split(100))
     ]
     groups = covered[name, given] = torch.tensor(groups)  # a row for each group
-    told = [
+    shares = [
         f"{level:.0%}: {share:.3f} +- {error:.3f}"
         for level, share, error in zip((0.5, 0.8, 0.95), groups.mean(0), groups.std(0) / 30**0.5)
     ]
-    print(f"{name}, given the {given}:".ljust(34), ", ".join(told))
+    print(f"{name}, given the {given}:".ljust(34), ", ".join(shares))
 levels = torch.tensor([0.5, 0.8, 0.95])
 assert z_score(covered["true model", "prior"], levels).abs().max() < 4.3
 assert z_score(covered["noise too small", "prior"], levels).max() < -4.3
 assert z_score(covered["true model", "posterior"], levels).min() > 4.3
 
 # %% [markdown]
-# The shares of the true model agree with their levels, within 4.3 errors; with too little noise it is overconfident at every level.
-# Given the posterior, $z$ has already seen $x$, so even a true model covers more. So compare two models under one
-# `given`, and with their levels only under the prior.
+# The shares of the true model agree with their levels, within 4.3 errors; with too little noise it is overconfident at
+# every level. Given the posterior, $z$ has already seen $x$, so even a true model covers more. So compare two models
+# under the same `given`, and coverage with its nominal level only under the prior.
 #
 # ## Comparing two models
 #
-# Log densities differ from datum to datum by much more than models do. So compare *pairs*, on the same data:
+# Log densities vary from datum to datum by much more than they differ between models. So compare *pairs*, on the same
+# data:
 
 # %%
 rival = linear_gaussian(dim=5, latent_dim=1, sigma=0.7)
@@ -358,8 +359,8 @@ except ValueError as error:
 # %% [markdown]
 # ## Exercises
 #
-# 1. Start annealing at the guide instead of the prior (`start="guide"`). How many temperatures are saved in
-#    the first model?
+# 1. Start annealing at the guide instead of the prior (`start="guide"`). How many temperatures does this save
+#    in the first model?
 # 2. Bias the posterior of `good` by 0.3 standard deviations instead of narrowing it. What do the ranks look
 #    like?
 # 3. Train the digits, read the diagnosis, and follow its advice twice, one thing at a time. Was it right?
@@ -376,12 +377,12 @@ except ValueError as error:
 # <details><summary>Solutions</summary>
 #
 # 1. With few it helps. Nats too low from the prior and from the guide, with `SEED=0`: 59.0 and 6.1 with 10
-#    temperatures, 11.6 and 6.1 with 30, 3.4 and 1.8 with 100, 0.45 and 0.40 with 300. So at 300 none are saved: the
+#    temperatures, 11.6 and 6.1 with 30, 3.4 and 1.8 with 100, 0.45 and 0.40 with 300. So at 300 nothing is saved: the
 #    guide is narrower than the posterior, and the chains have to find the rest either way. With 10 or 30 both are
 #    worse than plain importance sampling (4.5). And `start="guide"` would miss the second mode of `one_mode` again.
 # 2. They slope: all features lean to one end. A slope is a bias, a U is overconfidence, a hill is too
 #    little confidence.
-# 3. The diagnosis is right, its remedies are not enough. In one run it saw that training data are better by 11.5 +-
+# 3. The diagnosis is right, but its remedies are not enough. In one run it saw that training data are better by 11.5 +-
 #    1.0 nats (ELBO): the encoder overfits 1300 digits. It advised to stop early, and a richer family. But the
 #    validation ELBO had not fallen by the end, so that a patience of 10 stopped at epoch 194 of 200 and lost 0.051
 #    +- 0.009 nats of $\log p(x)$; and with a full covariance no difference was seen, +0.152 +- 0.290. Advice is a

@@ -118,8 +118,8 @@ def plain(text: str) -> str:
     r"""Removes the mark-up from a sentence of a docstring.
 
     Example:
-        >>> plain(r"The rate :math:`\delta > 0`; `K` of ``\"mlp\"``.")
-        'The rate delta > 0; K of "mlp".'
+        >>> plain(r"The rate :math:`\delta > 0`; `K` of ``mlp``.")
+        'The rate delta > 0; K of mlp.'
     """
     for pattern, replacement in PLAIN:
         text = re.sub(pattern, replacement, text)

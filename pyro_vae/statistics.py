@@ -26,8 +26,8 @@ class Mean(float):
 
     Example:
         >>> mean = Mean.of(torch.tensor([-3.0, -5.0]))
-        >>> print(mean, mean + 1, mean.se)
-        -4.000 +- 1.000 nats per datum -3.0 1.0
+        >>> print(mean, mean + 1)
+        -4.000 +- 1.000 nats per datum -3.0
     """
 
     def __new__(cls, value: Any, se: Any = nan, unit: str = "nats per datum") -> "Mean":

@@ -1,16 +1,16 @@
-"""What a training step costs: ours beside stock Pyro, PyTorch by hand, NumPyro and pythae.
+"""What a training step costs: ours against stock Pyro, hand-written PyTorch, NumPyro and pythae.
 
-    pip install -e '.[bench]'                         # the peers
+    pip install -e '.[bench]'                         # the other contenders
     python scripts/benchmark.py steps                 # all workloads, ten minutes on two cores
     python scripts/benchmark.py steps --workloads digits mnist --rounds 9
     python scripts/benchmark.py epochs                # with data loading, and time to a target
     python scripts/benchmark.py evaluate              # log p(x) at 5000 samples, and its floor
-    python scripts/benchmark.py scaling               # against batch, latent size, particles
+    python scripts/benchmark.py scaling               # by batch size, latent size, particles
 
 All contenders of a workload run in one process, in turns, on the same random bits, with the same
-architecture, batch, Adam and float32. A figure is the median over the rounds, with the lowest and
-the highest; ratios are those of medians. The floor is the step's matrix products, by the faster of
-two libraries, and PyTorch's fused Adam. Nothing else should run on the machine meanwhile.
+architecture, batch, Adam and float32. Each number is the median over the rounds, with the lowest
+and the highest; ratios are ratios of medians. The floor is the step's matrix products, by the
+faster of two libraries, and PyTorch's fused Adam. Run nothing else on the machine meanwhile.
 """
 
 import argparse
@@ -82,7 +82,7 @@ class Workload:
         return pv.VAE(prior, pv.likelihoods.Bernoulli(decoder, event_dim=len(x)), posterior)
 
     def loss(self):
-        """The loss as Pyro knows it, or ours where Pyro has none that is right."""
+        """Pyro's loss, or ours where Pyro has no correct one."""
         if self.kind == "bits":
             return TraceGraph_ELBO()
         return pv.objectives.IWAE(self.particles) if self.particles > 1 else Trace_ELBO()
@@ -123,7 +123,7 @@ WORKLOADS = {
 
 
 def with_baseline(w: Workload, vae: pv.VAE):
-    """For Bernoulli latents: a guide with a neural baseline, as Pyro has it."""
+    """For Bernoulli latents: a guide with a neural baseline, in the form that Pyro expects."""
     if w.kind != "bits":
         return vae.guide
     net = nn.Sequential(nn.Linear(w.x_shape[0], w.hidden), nn.Tanh(), nn.Linear(w.hidden, 1))
@@ -139,7 +139,7 @@ def with_baseline(w: Workload, vae: pv.VAE):
 
 
 def programs(w: Workload, vae: pv.VAE):
-    """Model and guide: as Pyro's own example has them where the VAE is a plain one, else ours."""
+    """Model and guide: as in Pyro's own example if the VAE is a plain one, else ours."""
     if w.kind not in ("mlp", "conv") or w.particles > 1:
         return vae.model, with_baseline(w, vae)
     encoder, decoder = vae.posterior.encoder, vae.likelihood.decoder
@@ -190,7 +190,7 @@ def jit(w: Workload):
 
 
 def by_hand(w: Workload, compiled: bool = False):
-    """What one writes without Pyro: two networks, two formulas, fused Adam."""
+    """What you would write without Pyro: two networks, two formulas, fused Adam."""
     if w.kind not in ("mlp", "conv") or w.particles > 1:
         return None
     vae, x = w.vae(), w.data()
@@ -215,7 +215,7 @@ def by_hand(w: Workload, compiled: bool = False):
 
 
 def ours_eager(w: Workload):
-    """Our objective and PyTorch's Adam, as `pv.fit(compile="no")` has them."""
+    """Our objective and PyTorch's Adam, as in `pv.fit(compile="no")`."""
     if w.kind == "bits":
         return None
     vae, x = w.vae(), w.data()
@@ -301,7 +301,7 @@ def numpyro_step(w: Workload, scan: bool = False):
 
 
 def pythae(w: Workload):
-    """pythae's trainer over batches of the same size, its data loader included."""
+    """pythae's trainer over batches of the same size, including its data loader."""
     if w.kind != "mlp" or w.particles > 1:
         return None
     import logging
@@ -373,7 +373,7 @@ def products(w: Workload):
 
 
 def products_and_adam(w: Workload):
-    """The same, and one pass over parameters, gradients and moments."""
+    """The same, plus one pass over parameters, gradients and moments."""
     multiply = products(w)
     if multiply is None:
         return None
@@ -409,7 +409,7 @@ CONTENDERS: dict[str, Callable] = {
 
 
 def prepare(w: Workload, names: list[str]) -> tuple[dict, dict]:
-    """Makes the contenders of a workload, and the seconds until each is at speed."""
+    """Makes the contenders of a workload, and the seconds until each is at full speed."""
     ready, seconds = {}, {}
     for name in names:
         start = time.perf_counter()
@@ -427,7 +427,7 @@ def prepare(w: Workload, names: list[str]) -> tuple[dict, dict]:
 
 
 def in_turns(ready: dict, steps: int, rounds: int) -> dict[str, list[float]]:
-    """Milliseconds a step, in rounds in which every contender takes its turn."""
+    """Milliseconds per step, in rounds in which every contender takes its turn."""
     times = {name: [] for name in ready}
     for _ in range(rounds):
         for name, advance in ready.items():
@@ -443,7 +443,7 @@ def table(times: dict, seconds: dict) -> list[dict]:
     median = {name: statistics.median(row) for name, row in times.items()}
     stock_time, floor = median.get("stock SVI"), median.get("floor: products and Adam")
     print(
-        f"  {'':28s}{'ms a step':>10s}{'lowest':>9s}{'highest':>9s}{'x stock':>9s}"
+        f"  {'':28s}{'ms/step':>10s}{'lowest':>9s}{'highest':>9s}{'x stock':>9s}"
         f"{'/ floor':>9s}{'start s':>9s}"
     )
     rows = []
@@ -504,7 +504,7 @@ def epochs(args) -> dict:
 
 
 def evaluate(args) -> dict:
-    """Importance samples a second, beside the decoder alone on as many."""
+    """Importance samples per second, against the decoder alone on as many."""
     w = WORKLOADS["mnist"]
     vae, x, samples = w.vae().eval(), w.data(20), 5000
     z = torch.randn(samples, w.latent_dim)
@@ -523,14 +523,14 @@ def evaluate(args) -> dict:
     for name, row in times.items():
         rate = len(x) * samples / statistics.median(row) * 1e3
         rows.append({"contender": name, "samples_per_second": rate, "ms": row})
-        print(f"  {name:24s}{rate / 1e6:8.3f} million samples a second")
+        print(f"  {name:24s}{rate / 1e6:8.3f} million samples per second")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"  peak memory of the process {peak:.0f} MiB")
     return {"evaluate": rows, "peak_mib": peak}
 
 
 def scaling(args) -> dict:
-    """The cost of our compiled step against batch, latent size and particles."""
+    """The cost of our compiled step by batch size, latent size and particles."""
     base, results = WORKLOADS["mnist"], {}
     sweeps = {
         "batch_size": (32, 128, 512),
@@ -574,7 +574,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--epochs", type=int, default=10, help="of the mode epochs")
     parser.add_argument("--target", type=float, default=-110.0, help="test ELBO, nats per datum")
-    parser.add_argument("--json", type=Path, help="where the figures go too")
+    parser.add_argument("--json", type=Path, help="also write the results to this file")
     args = parser.parse_args()
     pyro.enable_validation(False)
     np.random.seed(0)

@@ -1,4 +1,4 @@
-"""Makes each lesson's notebook from its source, and executes it: `make notebooks`."""
+"""Generates each lesson's notebook from its source, and executes it: `make notebooks`."""
 
 import argparse
 import os
@@ -16,7 +16,7 @@ KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("lessons", nargs="*", type=Path, help="sources (default: all)")
-    for name in ("SMOKE", "SEED"):  # published notebooks are of full size
+    for name in ("SMOKE", "SEED"):  # published notebooks run at full size
         os.environ.pop(name, None)
     for path in parser.parse_args().lessons or sorted(FOLDER.glob("*.py")):
         start = time.perf_counter()
@@ -27,7 +27,7 @@ def main() -> None:
         for number, cell in enumerate(notebook.cells):
             cell.id = f"cell-{number}"
             cell.metadata = {}
-            if cell.cell_type == "code":  # warnings name the machine's folders
+            if cell.cell_type == "code":  # warnings contain paths of this machine
                 cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
         notebook.metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
         nbformat.write(notebook, path.with_suffix(".ipynb"))

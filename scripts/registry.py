@@ -1,6 +1,6 @@
-r"""Writes what classes say of themselves to where people and the command line read it.
+r"""Writes what classes declare into the files that the command line and readers use.
 
-``make registry`` runs this after a family or an estimator was added or changed: it writes
+Run it by ``make registry`` after adding or changing a family or an estimator. It writes
 ``pyro_vae/config/families.json`` and the tables between markers in README.md and docs/.
 """
 
@@ -19,7 +19,7 @@ ROOMS = {"prior": priors, "likelihood": likelihoods, "posterior": posteriors}
 
 
 def registry() -> dict[str, dict[str, Any]]:
-    r"""What every exported family and every estimator says of itself, by role and name."""
+    r"""What every exported family and every estimator declares, by role and name."""
     found: dict[str, dict[str, Any]] = {}
     for role, room in ROOMS.items():
         classes = [cls for cls in vars(room).values() if isinstance(cls, type)]
@@ -32,14 +32,14 @@ def registry() -> dict[str, dict[str, Any]]:
 
 
 def _order(item: tuple[str, dict[str, Any]]) -> tuple[Any, ...]:
-    r"""What to start with comes first, then what is on the real numbers."""
+    r"""Families to start with come first, then those on the real numbers."""
     name, entry = item
     real = entry["support"] == "the real numbers"
     return not entry["advice"].startswith("the start"), not real, entry["support"], name
 
 
 def tables(found: dict[str, dict[str, Any]]) -> dict[str, str]:
-    r"""The tables of the pages, by the name of their marker."""
+    r"""The tables of the docs, by the name of their marker."""
     titles = {"prior": "p(z)", "likelihood": "p(x \\| z)", "posterior": "q(z \\| x)"}
     rows, names = {}, ["| | `pyro-vae list` says more |", "|---|---|"]
     for role, entries in found.items():
@@ -59,7 +59,7 @@ def tables(found: dict[str, dict[str, Any]]) -> dict[str, str]:
 
 
 def files() -> dict[Path, str]:
-    r"""Every generated file as it should be."""
+    r"""The content of every generated file."""
     found = registry()
     fresh = {ROOT / "pyro_vae/config/families.json": json.dumps(found, indent=1) + "\n"}
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):

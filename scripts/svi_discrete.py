@@ -2,7 +2,7 @@
 
     python scripts/svi_discrete.py
 
-With 8 bits the evidence is a sum over 256 states, so every estimate can be held against it.
+With 8 bits the evidence is a sum over 256 states, so every estimate can be compared with it.
 """
 
 import argparse
@@ -32,8 +32,9 @@ vae = pv.VAE(
 )
 
 # The gradient of E_q[f(z)] is E_q[(f(z) - b(x)) grad log q(z | x)]: any baseline b leaves its mean
-# alone, a good one cuts its variance. This one guesses log p(x, z) - log q(z | x) from x, datum by
-# datum, so a smaller last batch is nothing special; TraceGraph_ELBO trains it by squared error.
+# unchanged; a good one reduces its variance. This one predicts log p(x, z) - log q(z | x) from x,
+# datum by datum, so a smaller last batch is no special case; TraceGraph_ELBO trains it by squared
+# error.
 baseline = nn.Sequential(pv.nn.MLP(x_shape, [50], 1, scale=scale), nn.Flatten(0))
 
 
@@ -57,7 +58,7 @@ def exact_log_marginal(x: Tensor) -> Tensor:
         return joint.logsumexp(0)
 
 
-# The baseline's parameters are no sites of the model: it has an optimizer of its own.
+# The baseline's parameters are not sites of the model, so it has its own optimizer.
 svi = SVI(vae.model, guide, pyro.optim.Adam({"lr": 2e-3}), loss=TraceGraph_ELBO())
 baseline_optimizer = torch.optim.Adam(baseline.parameters(), lr=1e-2)
 
@@ -73,8 +74,8 @@ for epoch in range(1, args.epochs + 1):
             f"exact log p(x) {exact_log_marginal(x).mean():.2f} nats per datum"
         )
 
-# Importance sampling is biased low where the guide misses states: its own error bar cannot see
-# that, the Pareto shape of its weights can.
+# Importance sampling is biased low where the guide misses states: its Monte Carlo error cannot
+# reveal that, but the Pareto shape of its weights can.
 x = data.test.rows(slice(None))
 estimate, exact = pv.log_marginal(vae, x, num_samples=1000), exact_log_marginal(x)
 print(

@@ -1,9 +1,9 @@
 """A VAE trained by Pyro's own SVI, minibatch by minibatch.
 
-    python scripts/svi_mnist.py                  # 10 epochs of MNIST, some minutes on 2 cores
-    python scripts/svi_mnist.py --data digits    # scikit-learn's digits, some seconds
+    python scripts/svi_mnist.py                  # 10 epochs of MNIST, a few minutes on 2 cores
+    python scripts/svi_mnist.py --data digits    # scikit-learn's digits, a few seconds
 
-MNIST is looked for in PYRO_VAE_DATA, then downloaded.
+MNIST is searched for in PYRO_VAE_DATA, then downloaded.
 """
 
 import argparse
@@ -22,7 +22,7 @@ args = parser.parse_args()
 
 pyro.set_rng_seed(0)
 
-# Data: a split makes x of shape (B, 1, H, W) when its rows are visited. MNIST's grey pixels become
+# Data: a split returns x of shape (B, 1, H, W) for the rows asked for. MNIST's grey pixels become
 # bits, drawn again at every visit; digits are counts 0..16.
 data = pv.data.mnist(valid=0) if args.data == "mnist" else pv.data.digits()
 x_shape = data.train.x_shape

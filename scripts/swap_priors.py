@@ -1,9 +1,9 @@
-"""Priors against posteriors on one data set, all else equal: a table of test log p(x).
+"""Combines priors and posteriors on one data set, all else equal: a table of test log p(x).
 
-    python scripts/swap_priors.py                              # digits, some minutes
+    python scripts/swap_priors.py                              # digits, a few minutes
     python scripts/swap_priors.py --recipe mnist-mean-field --epochs 20 --num-samples 500
 
-Any kind from `pyro-vae list` can be named; a pair that the planner refuses says why.
+Any kind from `pyro-vae list` can be used; where the planner refuses a pair, it prints why.
 """
 
 import argparse
@@ -50,8 +50,8 @@ for prior in args.priors:
             print(f"{prior:20s}{posterior:24s}  {error}", flush=True)
             continue
         seconds = time.perf_counter() - start
-        figures = evaluate(vae, data.test, args.num_samples)
+        metrics = evaluate(vae, data.test, args.num_samples)
         elbo, evidence = (
-            f"{figures[key]:.2f} +- {figures[f'{key}_se']:.2f}" for key in ("elbo", "log_marginal")
+            f"{metrics[key]:.2f} +- {metrics[f'{key}_se']:.2f}" for key in ("elbo", "log_marginal")
         )
         print(f"{prior:20s}{posterior:24s}{elbo:>18s}{evidence:>18s}{seconds:9.0f}", flush=True)

@@ -1,4 +1,4 @@
-"""The one rule of every statistical check, and small models to check."""
+"""The one rule for every statistical check, and small models to check."""
 
 import copy
 import math
@@ -117,7 +117,7 @@ def recipe_for(
 
 
 def _with(name: str, kind: dict, network: dict) -> dict:
-    """The kind with small networks, wherever it has some."""
+    """The kind with small networks, wherever it has networks."""
     if kind["kind"] == "product":
         parts = [{**p, "likelihood": _with(name, p["likelihood"], network)} for p in kind["parts"]]
         return {**kind, "parts": parts}
@@ -134,7 +134,7 @@ TRIPLES = list(product(*(variants(choice) for choice in ("prior", "likelihood", 
 
 
 def refusal(triple: tuple[dict, dict, dict]) -> str | None:
-    """The sentence that refuses a triple, or none."""
+    """The sentence that refuses a triple, or None."""
     try:
         vae, x = build(triple)
         pv.plan(vae, x)
@@ -156,7 +156,7 @@ def pairs() -> list[tuple[dict, dict, dict]]:
 
 
 def fits(triple: tuple[dict, dict, dict]) -> bool:
-    """Whether prior and posterior have one support, as the registry says without building anything."""
+    """Whether prior and posterior have the same support, by the registry alone."""
     prior, posterior = (_support(c, triple[i]) for c, i in (("prior", 0), ("posterior", 2)))
     if prior == "the posterior's":
         return triple[2]["kind"] not in ("delta", "per-datum")  # no density at other inputs
@@ -169,9 +169,7 @@ def _support(choice: str, kind: dict) -> str:
 
 
 PAIRS = pairs()
-ALLOWED = [
-    triple for triple in PAIRS if fits(triple)
-]  # `families/test_contracts.py` holds it to it
+ALLOWED = [triple for triple in PAIRS if fits(triple)]  # checked by `families/test_contracts.py`
 
 
 def name_of(triple: tuple[dict, dict, dict]) -> str:
@@ -191,7 +189,7 @@ def exact_vae(
     latent_dim: int = 2,
     count: int = 100,
 ) -> tuple[pv.VAE, Exact, Tensor]:
-    """A linear-Gaussian VAE with the best posterior of its family, and data that it made."""
+    """A linear-Gaussian VAE with the best posterior of its family, and data drawn from it."""
     torch.manual_seed(3)
     vae = linear_gaussian(dim, latent_dim, sigma, posterior)
     exact = Exact(vae)
@@ -282,20 +280,20 @@ def shifted(vae, loc=0.0, log_scale=0.0):
     return other
 
 
-def each_kind(triples, times):
-    """Triples in which every kind stands so many times, as far as there are."""
+def each_kind(triples, times, places=(0, 1, 2)):
+    """Triples in which every kind at these places occurs this many times, if there are enough."""
     seen, chosen = Counter(), []
     for triple in triples:
-        kinds = [(i, name_of((kind,))) for i, kind in enumerate(triple)]
+        kinds = [(i, name_of((triple[i],))) for i in places]
         if any(seen[kind] < times for kind in kinds):
             seen.update(kinds)
             chosen.append(triple)
     return chosen
 
 
-def few_of(triples, times):
-    """All triples as parameters, of which `make test` takes a part."""
-    few = each_kind(triples, times)
+def few_of(triples, times, places=(0, 1, 2)):
+    """All triples as parameters, a part of which runs in `make test`."""
+    few = each_kind(triples, times, places)
     return pytest.mark.parametrize(
         "triple",
         [pytest.param(t, marks=() if t in few else pytest.mark.slow) for t in triples],

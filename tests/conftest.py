@@ -6,7 +6,7 @@ import pytest
 import torch
 from cpu_seconds import CpuSeconds
 
-torch.set_num_threads(1)  # tests run beside each other
+torch.set_num_threads(1)  # tests run in parallel
 
 
 def pytest_configure(config: pytest.Config) -> None:

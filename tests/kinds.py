@@ -1,4 +1,4 @@
-"""Every kind of model that the grammar spells, small; with data, and what is known of them."""
+"""Small models of every kind that the grammar can express, with data and additional inputs."""
 
 from typing import Any, NamedTuple
 
@@ -48,7 +48,7 @@ def top_down() -> Kind:
 
 
 def with_a_net() -> Kind:
-    """A skip from z2 to x by way of a deterministic node, and one in the guide."""
+    """A skip from z2 to x through a deterministic node, and one in the guide."""
     prior = pv.Sites(
         z2=pv.priors.StandardNormal(2),
         d=pv.Net(MLP(2, [8], 4)).given("z2"),
@@ -122,7 +122,7 @@ def two_observed() -> Kind:
 
 
 class Stranger(nn.Module):
-    """Two latent sites, written by hand: no prior, likelihood or posterior to ask."""
+    """Two latent sites, written by hand: it has no prior, likelihood or posterior."""
 
     def __init__(self) -> None:
         super().__init__()

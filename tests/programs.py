@@ -1,4 +1,4 @@
-"""Pyro programs of many shapes, as a stranger would write them, for the conformance tests."""
+"""Many different Pyro programs, as users would write them, for the conformance tests."""
 
 import math
 
@@ -26,7 +26,7 @@ PROGRAMS = {}
 
 
 def program(make):
-    """Registers a function that makes (model, guide, loss, args of each of three steps)."""
+    """Registers a function that makes (model, guide, loss, arguments of each of three steps)."""
     PROGRAMS[make.__name__] = make
     return make
 
@@ -316,7 +316,7 @@ def hidden_markov():
 
 
 class Bits(nn.Module):
-    """Bernoulli latents, with a baseline of choice."""
+    """Bernoulli latents, with the baseline chosen by name."""
 
     def __init__(self, **baseline):
         super().__init__()
@@ -558,7 +558,7 @@ def our_vimco():
     return vae.model, vae.guide, pv.objectives.VIMCO(4), again(bits(12, 8))
 
 
-# --- Programs that are not static, with a word of the refusal -----------------------------------------
+# --- Programs that are not static, with a part of the refusal -----------------------------------------
 
 REFUSED = {}
 

@@ -1,4 +1,4 @@
-"""Closed forms are of linear-Gaussian VAEs alone."""
+"""Only linear-Gaussian VAEs have closed forms."""
 
 import pytest
 import torch
@@ -9,12 +9,12 @@ import pyro_vae as pv
 pytestmark = pytest.mark.usefixtures("float64")
 
 
-def test_closed_forms_are_of_linear_gaussian_vaes_alone():
+def test_only_linear_gaussian_vaes_have_closed_forms():
     for wrong in ((5, 2, -1.0), (5, 2, 0.5, "typo")):
         with pytest.raises(ValueError, match="Expected sigma > 0 and the posterior"):
             linear_gaussian(*wrong)
     vae = linear_gaussian(5, 2, 0.5)
-    with torch.device("meta"):  # nothing is made on another device than the weights
+    with torch.device("meta"):  # every tensor is created on the device of the weights
         Exact(vae).log_marginal(torch.zeros(3, 5, device="cpu"))
     vae.likelihood.decoder = pv.nn.MLP(2, [7], 5)
     with pytest.raises(ValueError, match="Expected a linear-Gaussian VAE"):

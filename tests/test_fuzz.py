@@ -1,4 +1,4 @@
-"""Two thousand files and recipes that nobody wrote: each is read whole, or refused in a sentence."""
+"""Two thousand generated files and recipes: each is read completely, or refused in a sentence."""
 
 import csv
 import io
@@ -89,7 +89,7 @@ def test_tables_of_any_cells(table, separator, encoding):
                elements=st.floats(-1e5, 1e5).map(lambda v: round(v, 3) + 0.0)),
     st.booleans(), st.sampled_from(",;\t"), st.booleans(), st.data(),
 )  # fmt: skip
-def test_tables_of_numbers_come_back(x, header, separator, comma, data):
+def test_tables_of_numbers_are_read_exactly(x, header, separator, comma, data):
     """Every value, whatever the header, the separator and the decimal mark."""
     comma = comma and separator != ","
     x = x.copy()

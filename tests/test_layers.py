@@ -1,4 +1,4 @@
-"""A file imports only from lower layers; heavy packages wait until they are needed."""
+"""A file imports only from lower layers; heavy packages are imported when they are needed."""
 
 import ast
 import subprocess
@@ -58,7 +58,7 @@ def imported_units(path: Path) -> set[str]:
 
 
 def test_imports_go_down_the_layers():
-    """Siblings of one layer may import each other where no cycle comes of it."""
+    """Siblings in one layer may import each other if this makes no cycle."""
     up = [
         f"{path.relative_to(ROOT)} (layer {LAYER[unit(path)]}) imports {other} ({LAYER[other]})"
         for path in FILES
@@ -68,7 +68,7 @@ def test_imports_go_down_the_layers():
     assert not up
 
 
-def test_siblings_make_no_cycle():
+def test_siblings_do_not_import_each_other_in_a_cycle():
     edges = {u: set() for u in LAYER}
     for path in FILES:
         edges[unit(path)] |= imported_units(path) - {unit(path)}
@@ -81,7 +81,7 @@ def test_siblings_make_no_cycle():
     assert not [name for name in edges if reach(name, name)]
 
 
-def test_compile_is_a_library_of_its_own():
+def test_compile_imports_no_other_part():
     inside = [path for path in FILES if unit(path) == "compile"]
     assert len(inside) > 5 and all(imported_units(path) <= {"compile"} for path in inside)
 
@@ -102,7 +102,7 @@ def test_files_are_small_enough_to_read():
         ("from pyro_vae.cli import main; main(['show', 'mnist-vamp'])", ["torch", "pyro"]),
     ],
 )
-def test_heavy_packages_wait(statement, absent):
+def test_heavy_packages_are_imported_late(statement, absent):
     code = f"import sys\n{statement}\nassert not set({absent!r}) & set(sys.modules), set({absent!r}) & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
@@ -116,7 +116,7 @@ def test_help_is_quick_and_torch_free(args):
     )
     start = time.perf_counter()
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-    assert time.perf_counter() - start < 5  # some 0.3 s on an idle machine
+    assert time.perf_counter() - start < 5  # about 0.3 s on an idle machine
 
 
 def test_importing_changes_nothing():
@@ -131,7 +131,7 @@ def test_importing_changes_nothing():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_what_editors_see_is_what_there_is():
+def test_the_stub_matches_the_exports():
     stub = ast.parse((ROOT / "__init__.pyi").read_text())
     imports = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
     homes = {alias.name: node.module for node in imports for alias in node.names}

@@ -1,4 +1,4 @@
-r"""Formulas that well-known tutorials print wrongly: the wrong form fails, ours holds.
+r"""Formulas that well-known tutorials misprint: the wrong form fails, ours holds.
 
 The tutorials are "Tutorial on Variational Autoencoders" and two lecture notes that follow it;
 each test names the claim.
@@ -23,7 +23,7 @@ def kl(mu, sigma):
     return float(kl_divergence(q, p))
 
 
-def test_sigma_is_one_thing():
+def test_sigma_is_always_a_standard_deviation():
     """sigma as a covariance in the determinant and a standard deviation in the trace."""
     mu, sigma = torch.tensor([0.3, -1.0]), torch.tensor([0.5, 3.0])
     printed = 0.5 * (sigma @ sigma + mu @ mu - 2 - sigma.log().sum())
@@ -48,7 +48,7 @@ def test_a_divergence_is_never_negative():
 
 
 def test_samples_are_mean_plus_scaled_noise():
-    """z = mu + mu * noise has no variance at mu = 0; z = mu + sigma * noise is the law."""
+    """z = mu + mu * noise has no variance at mu = 0; z = mu + sigma * noise has the right one."""
     posterior = pv.posteriors.MeanFieldNormal(torch.nn.Identity())
     z = posterior(torch.tensor([0.0, math.log(0.7)]))((50_000,))
     assert abs(z_scores(z, 0.0)) < bound(2)
@@ -61,11 +61,11 @@ def test_squared_error_is_a_gaussian_of_one_variance():
     """Equal only with the 2 sigma^2 and the constant: the sum is sigma^2 = 1/2, the mean D/2."""
     x, f = torch.randn(7), torch.randn(7)
     for variance, scale in ((0.5, 1.0), (7 / 2, 1 / 7)):
-        law = pv.likelihoods.Gaussian(torch.nn.Identity(), "fixed", scale=math.sqrt(variance))(f)
+        p = pv.likelihoods.Gaussian(torch.nn.Identity(), "fixed", scale=math.sqrt(variance))(f)
         squared = (x - f).square().sum() * scale
         constant = 7 / 2 * math.log(2 * math.pi * variance)
-        torch.testing.assert_close(-law.log_prob(x), squared + constant)
-        assert abs(float(-law.log_prob(x) - squared)) > 0.1  # the bare error is no density
+        torch.testing.assert_close(-p.log_prob(x), squared + constant)
+        assert abs(float(-p.log_prob(x) - squared)) > 0.1  # the bare error is not a density
 
 
 def test_the_average_likelihood_under_q_is_not_the_evidence():
@@ -100,14 +100,14 @@ def test_discrete_data_need_no_density_that_is_continuous_in_x():
 
 def test_the_logarithm_is_of_the_density():
     """log p_theta(x), a number that falls with the distance; not log_theta of p."""
-    law = pv.likelihoods.Gaussian(torch.nn.Identity(), "fixed")(torch.zeros(1))
+    p = pv.likelihoods.Gaussian(torch.nn.Identity(), "fixed")(torch.zeros(1))
     theta = 2.5
-    right = float(law.log_prob(torch.ones(1)))
+    right = float(p.log_prob(torch.ones(1)))
     assert right == pytest.approx(-0.5 - 0.5 * math.log(2 * math.pi))
     assert math.log(math.exp(right), theta) != pytest.approx(right)
 
 
-def test_a_divergence_is_no_similarity():
+def test_a_divergence_is_not_a_similarity():
     """It grows with the distance, and is not symmetric."""
     near, far = kl([0.1], [1.0]), kl([2.0], [1.0])
     assert 0 < near < far
@@ -115,22 +115,22 @@ def test_a_divergence_is_no_similarity():
     assert float(kl_divergence(narrow, wide)) != pytest.approx(float(kl_divergence(wide, narrow)))
 
 
-def test_a_normal_takes_one_of_scale_and_variance():
-    """N(mu, sigma) here and N(mu, sigma^2 I) there: ours is the scale, everywhere."""
+def test_a_normal_takes_a_scale_not_a_variance():
+    """N(mu, sigma) here and N(mu, sigma^2 I) there: ours is the scale everywhere."""
     sigma = 0.3
     likelihood = pv.likelihoods.Gaussian(torch.nn.Identity(), "fixed", scale=sigma)(torch.zeros(1))
     posterior = pv.posteriors.MeanFieldNormal(torch.nn.Identity())
     q = posterior(torch.tensor([0.0, math.log(sigma)]))
     prior = pv.priors.Normal(1, scale=sigma)()
-    for law in (likelihood, q, prior):
-        assert float(law.stddev) == pytest.approx(sigma)
-        assert float(law.variance) == pytest.approx(sigma**2)
+    for normal in (likelihood, q, prior):
+        assert float(normal.stddev) == pytest.approx(sigma)
+        assert float(normal.variance) == pytest.approx(sigma**2)
     text = pv.explain(linear_gaussian(2, 1, sigma)).text
     assert "sigma is a standard deviation, never a variance" in text
 
 
-def test_gaps_have_their_names():
-    """What a family cannot reach is approximation; what an encoder misses is amortization."""
+def test_the_two_gaps_are_different():
+    """What a family cannot express is approximation; what an encoder misses is amortization."""
     from checks import Exact
 
     vae = linear_gaussian(4, 2, 0.5)
@@ -146,9 +146,10 @@ def test_gaps_have_their_names():
     for parameter in vae.posterior.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
     worse = exact.marginal.log_prob(x).mean() - pv.elbo(vae, x, 400).mean()
-    assert float(worse) > float(gap) + 0.01  # the rest is the encoder's
+    assert float(worse) > float(gap) + 0.01  # the rest is due to the encoder
 
 
+@pytest.mark.slow
 def test_the_maximum_of_a_sum_is_not_the_sum_of_maxima():
     """An encoder maximizes the sum over data; free parameters maximize each bound."""
     vae = linear_gaussian(3, 1, 0.5)
@@ -170,7 +171,7 @@ def test_the_maximum_of_a_sum_is_not_the_sum_of_maxima():
 
 
 def test_the_identity_holds_where_q_misses_the_posterior():
-    """log p = ELBO + KL for a Uniform(-1, 1) guide; importance sampling is what fails."""
+    """log p = ELBO + KL for a Uniform(-1, 1) guide; it is importance sampling that fails."""
     x = torch.tensor(1.0)
     evidence = float(dist.Normal(0.0, math.sqrt(2.0)).log_prob(x))
     z = torch.linspace(-1, 1, 200_001)
@@ -187,7 +188,7 @@ def test_the_identity_holds_where_q_misses_the_posterior():
     assert limit < evidence - 0.1
 
 
-def test_it_is_q_of_z_given_x_that_is_gaussian():
+def test_the_gaussian_is_q_of_z_given_x():
     """Of three assumptions, q(z | x) is about z: its event is the latent space."""
     vae = linear_gaussian(5, 2, 1.0)
     x = torch.randn(3, 5)
@@ -197,7 +198,7 @@ def test_it_is_q_of_z_given_x_that_is_gaussian():
 
 
 def test_the_divergence_is_to_the_prior():
-    """KL(q(z | x) || p(z)): another prior changes it, a 'normal assumption' on z | x is not asked."""
+    """KL(q(z | x) || p(z)): another prior changes it; it needs no 'normal assumption' on z | x."""
     vae = linear_gaussian(5, 2, 1.0)
     x = torch.randn(3, 5)
     before = pv.objectives.ELBO(kl="closed-form")(vae.model, vae.guide, x).kl
@@ -206,7 +207,7 @@ def test_the_divergence_is_to_the_prior():
     assert float(after) > float(before) + 1
 
 
-def test_data_given_z_are_independent_not_data():
+def test_elements_of_x_are_independent_only_given_z():
     """x | z has independent elements; x does not: its covariance is W W' + sigma^2 I."""
     vae = linear_gaussian(3, 1, 0.5)
     w = vae.likelihood.decoder.layers[0].weight.detach()

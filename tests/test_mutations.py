@@ -1,4 +1,4 @@
-"""A planted fault is caught by the test that is there to catch it. `faults.py` has the table."""
+"""A planted fault is caught by the test that is meant to catch it. `faults.py` has the table."""
 
 import os
 import re
@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 
 
 def test_every_fault_can_be_planted():
-    """The functions have their names, and the expressions that are exchanged stand in them."""
+    """The functions exist, and contain the expressions that are replaced."""
     wrong = []
     for name, fault in FAULTS.items():
         file, _, test = fault.test.partition("::")
@@ -42,8 +42,8 @@ def test_a_planted_fault_is_caught(name):
         capture_output=True,
         text=True,
     )
-    told = done.stdout[-2000:]
-    if done.returncode != 1 or "1 failed" not in told:
-        pytest.fail(f"{name} is not caught: {told}", pytrace=False)
+    output = done.stdout[-2000:]
+    if done.returncode != 1 or "1 failed" not in output:
+        pytest.fail(f"{name} is not caught: {output}", pytrace=False)
     if not re.search(r"^E +(assert|AssertionError|Failed)", done.stdout, re.M):
-        pytest.fail(f"{name} fails by another error than an assertion: {told}", pytrace=False)
+        pytest.fail(f"{name} fails by an error other than an assertion: {output}", pytrace=False)

@@ -1,4 +1,4 @@
-"""The dtype of a model is its own, whatever the default is."""
+"""A model keeps its dtype, whatever the default is."""
 
 import torch
 
@@ -14,7 +14,7 @@ def make():
     )
 
 
-def test_a_model_in_double_trains_and_evaluates(tmp_path):
+def test_a_model_in_double_precision_trains_and_evaluates(tmp_path):
     vae, x = make().double(), torch.randn(40, 3)
     pv.fit(vae, x, valid=x.numpy(), epochs=2, progress=False, out=tmp_path / "run")
     for values in (pv.elbo(vae, x), pv.log_marginal(vae, x, 5).log_marginal, pv.encode(vae, x).loc,

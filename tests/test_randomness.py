@@ -1,4 +1,4 @@
-"""Streams of random numbers share nothing, and evaluations leave no trace in any generator."""
+"""Streams of random numbers are independent, and evaluations leave every generator unchanged."""
 
 import copy
 
@@ -24,14 +24,14 @@ from pyro_vae.randomness import apart, stream
 
 
 @pytest.mark.usefixtures("float64")
-def test_asking_changes_nothing():
+def test_evaluation_changes_nothing():
     vae, _, x = exact_vae("mean-field", count=20)
     vae.train()
     vae.likelihood.eval()
     before = copy.deepcopy(vae.state_dict())
     rng, gradients = torch.get_rng_state(), [p.requires_grad for p in vae.parameters()]
     flags = [m.training for m in vae.modules()]
-    for ask in (
+    for evaluation in (
         lambda: pv.log_marginal(vae, x, 10),
         lambda: pv.ais(vae, x, num_temperatures=3),
         lambda: pv.bdmc(vae, 5, num_temperatures=3),
@@ -44,7 +44,7 @@ def test_asking_changes_nothing():
         lambda: predictive_check(vae, x, num_replications=2),
         lambda: interval_coverage(vae, x, num_draws=2),
     ):
-        ask()
+        evaluation()
         assert all(torch.equal(a, b) for a, b in zip(before.values(), vae.state_dict().values()))
         assert torch.equal(rng, torch.get_rng_state())
         assert flags == [m.training for m in vae.modules()]
@@ -65,7 +65,7 @@ def test_streams_have_names():
 
 
 def copying_vae(size=16):
-    """Each pixel has a latent of its own, so that bits and noise may collude."""
+    """Each pixel has its own latent variable, so that bits and noise may be correlated."""
     decoder, encoder = nn.Linear(size, size), nn.Linear(size, 2 * size)
     with torch.no_grad():
         for parameter in (*decoder.parameters(), *encoder.parameters()):
@@ -78,24 +78,24 @@ def copying_vae(size=16):
     )
 
 
-def collusion(vae):
-    """The ELBO of bits drawn at visits minus that of the same bits under another seed's noise, in
-    standard errors."""
+def correlation(vae):
+    """The ELBO of bits drawn at each visit minus that of the same bits with noise of another seed,
+    in standard errors."""
     grey = Split(torch.full((1000, 16), 128, dtype=torch.uint8), binarize="dynamic", levels=255)
     bits = grey.freeze(0)
     one, other = (pv.elbo(vae, bits, seed=seed) for seed in (0, 101))
-    figure = pv.evaluate.evaluate(vae, grey, 1, seed=0)
-    assert figure["elbo"] == pytest.approx(float(one.mean()), abs=1e-4)
+    metrics = pv.evaluate.evaluate(vae, grey, 1, seed=0)
+    assert metrics["elbo"] == pytest.approx(float(one.mean()), abs=1e-4)
     difference = one - other
     return float(difference.mean() / (difference.std() / 1000**0.5))
 
 
 def test_bits_and_noise_are_independent(monkeypatch):
     vae = copying_vae()
-    assert abs(collusion(vae)) < bound(1)
+    assert abs(correlation(vae)) < bound(1)
     for module in (pv.evaluate.importance, pv.programs.state, pv.data.split):
         monkeypatch.setattr(module, "stream", lambda seed, *purpose: seed)
-    assert collusion(vae) > 5 * bound(1)  # the twin: one stream for both
+    assert correlation(vae) > 5 * bound(1)  # the counterpart: one stream for both
 
 
 def test_validation_and_test_bits_are_independent():
@@ -109,8 +109,8 @@ def test_validation_and_test_bits_are_independent():
     assert abs(agree - 0.5) / (0.25 / 32_000) ** 0.5 < bound(1)
 
 
-def test_training_draws_from_its_seed():
-    """The noise of training is that of torch.manual_seed, so that trained models stay the same."""
+def test_training_noise_follows_the_seed():
+    """The noise in training is that of torch.manual_seed, so that training is reproducible."""
     vae, _, x = exact_vae(count=20)
     vae = vae.float()
     seen = []
@@ -127,7 +127,7 @@ def test_training_draws_from_its_seed():
         assert any(torch.equal(state, torch.random.get_rng_state()) for state in seen)
 
 
-QUESTIONS = {
+CALLS = {
     "elbo": lambda vae, x: pv.elbo(vae, x),
     "log_marginal": lambda vae, x: pv.log_marginal(vae, x, 5),
     "encode": lambda vae, x: pv.encode(vae, x),
@@ -152,23 +152,23 @@ QUESTIONS = {
 }
 
 
-@pytest.mark.parametrize("question", QUESTIONS)
-def test_a_model_on_the_cpu_leaves_gpus_alone(question, monkeypatch):
-    """torch.manual_seed seeds every GPU, or will when one is first used: nobody calls it."""
+@pytest.mark.parametrize("call", CALLS)
+def test_a_model_on_the_cpu_leaves_gpus_alone(call, monkeypatch):
+    """torch.manual_seed seeds every GPU, now or at its first use, so it is never called."""
     vae, _, x = exact_vae(count=12)
     vae, x = vae.float(), x.float()
     reached = []
     monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: reached.append(seed))
     before = torch.random.get_rng_state()
-    QUESTIONS[question](vae, x)
-    if question != "build":  # its data are drawn in the test
+    CALLS[call](vae, x)
+    if call != "build":  # which draws its data in the test
         assert torch.equal(before, torch.random.get_rng_state())
     assert reached == []
     torch.manual_seed(0)
-    assert reached == [0]  # the twin
+    assert reached == [0]  # the counterpart
 
 
-def test_generators_of_the_models_device_alone_are_restored(monkeypatch):
+def test_only_generators_of_the_models_device_are_restored(monkeypatch):
     """With a stand-in for a GPU's generator."""
     here, there = torch.Generator().manual_seed(1), torch.Generator().manual_seed(2)
     monkeypatch.setattr(torch.cuda, "init", lambda: None)

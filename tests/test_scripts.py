@@ -1,4 +1,4 @@
-"""The scripts and the notebook run as they stand and print finite figures."""
+"""Scripts and lessons run unchanged and print finite numbers."""
 
 import contextlib
 import io
@@ -24,25 +24,25 @@ NUMBER = r"-?\d+\.\d+"
 
 
 @contextlib.contextmanager
-def as_it_was():
-    """Gives back what a script may set for its whole process."""
+def restored():
+    """Restores what a script may set for the whole process."""
     dtype, threads, rng = torch.get_default_dtype(), torch.get_num_threads(), torch.get_rng_state()
-    numbers, others, modules = np.random.get_state(), random.getstate(), {*sys.modules}
+    of_numpy, of_random, modules = np.random.get_state(), random.getstate(), {*sys.modules}
     try:
         with (
             pyro.get_param_store().scope(),
             matplotlib.rc_context(),
             warnings.catch_warnings(),
         ):
-            warnings.simplefilter("default")  # as in a process of its own
+            warnings.simplefilter("default")  # as in a separate process
             yield
     finally:
         matplotlib.pyplot.close("all")
         torch.set_default_dtype(dtype)
         torch.set_num_threads(threads)
         torch.set_rng_state(rng)
-        np.random.set_state(numbers)
-        random.setstate(others)
+        np.random.set_state(of_numpy)
+        random.setstate(of_random)
         for name in {*sys.modules} - modules:
             if Path(getattr(sys.modules[name], "__file__", None) or "").is_relative_to(
                 ROOT / "scripts"
@@ -52,7 +52,7 @@ def as_it_was():
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """Runs a script as `python script args` does, in this process, as imports cost the most."""
+    """Runs a script as `python script args` does, in this process, as imports are slow."""
 
     def run(script, *args):
         path, out = ROOT / script, io.StringIO()
@@ -60,7 +60,7 @@ def run(tmp_path, monkeypatch):
         monkeypatch.setenv("MPLBACKEND", "Agg")
         monkeypatch.setattr(sys, "argv", [str(path), *args])
         monkeypatch.syspath_prepend(path.parent)
-        with as_it_was(), contextlib.redirect_stdout(out):
+        with restored(), contextlib.redirect_stdout(out):
             try:
                 runpy.run_path(str(path), run_name="__main__")
             except SystemExit as end:
@@ -70,8 +70,8 @@ def run(tmp_path, monkeypatch):
     return run
 
 
-def figures(text, *names):
-    """The numbers behind names, at their last mention."""
+def numbers(text, *names):
+    """The numbers after names, at their last occurrence."""
     return [float(re.findall(rf"{name}\s*({NUMBER})", text)[-1]) for name in names]
 
 
@@ -79,21 +79,21 @@ def test_svi(run):
     out = run("scripts/svi_mnist.py", "--data", "digits", "--epochs", "3")
     first, last = (float(v) for v in re.findall(rf"test ELBO ({NUMBER})", out)[::2])
     assert last > first
-    assert figures(out, r"log p\(x\)")[0] > last
+    assert numbers(out, r"log p\(x\)")[0] > last
 
 
 @needs_data
 @pytest.mark.slow
 def test_svi_on_mnist(run):
     out = run("scripts/svi_mnist.py", "--epochs", "1")
-    assert -200 < figures(out, "test ELBO")[0] < -90
+    assert -200 < numbers(out, "test ELBO")[0] < -90
 
 
 def test_discrete_latents_against_their_exact_evidence(run):
     out = run("scripts/svi_discrete.py", "--epochs", "6")
-    elbo, exact = figures(out, "test ELBO", r"exact log p\(x\)")
+    elbo, exact = numbers(out, "test ELBO", r"exact log p\(x\)")
     assert elbo < exact
-    estimate, exact = figures(out, "importance sampling", "exact")
+    estimate, exact = numbers(out, "importance sampling", "exact")
     assert exact - 2 < estimate < exact + 0.1
 
 
@@ -118,8 +118,8 @@ def test_swapping_priors_and_posteriors(run):
 
 
 LESSONS = sorted((ROOT / "notebooks").glob("*.py"))
-# Lessons that take long, of kinds that others have, too.
-LONG = tuple("04 05 06 07 08 09 10".split())
+# Slow lessons, which other lessons cover in kind.
+LONG = tuple("03 04 05 06 07 08 09 10".split())
 
 
 def test_there_are_ten_lessons():
@@ -135,7 +135,7 @@ def test_there_are_ten_lessons():
     ids=lambda path: path.stem,
 )
 def test_a_lesson_runs(path, run, monkeypatch):
-    """Quickly, at small sizes; each lesson asserts what it claims."""
+    """A quick run at small sizes; each lesson asserts its claims."""
     monkeypatch.setenv("SMOKE", "1")
     run(path.relative_to(ROOT))
 
@@ -148,8 +148,8 @@ def test_a_lesson_runs(path, run, monkeypatch):
     ],
     ids=lambda path: path.stem,
 )
-def test_a_lesson_reads_on_the_web(path):
-    """The notebook beside the source has its cells, executed, with pictures, and is small."""
+def test_a_notebook_matches_its_source(path):
+    """The notebook has the cells of its source, executed, with plots, and is small."""
     import jupytext
 
     beside = path.with_suffix(".ipynb")
@@ -183,10 +183,10 @@ def test_benchmark(run, tmp_path):
     contenders = ["--contenders", "stock SVI", "ours, eager"]
     out = run(
         "scripts/benchmark.py",
-        *["steps", "--workloads", "digits", "--rounds", "1", "--json", "figures.json"],
+        *["steps", "--workloads", "digits", "--rounds", "1", "--json", "times.json"],
         *contenders,
     )
     assert "stock SVI" in out
-    rows = json.loads((tmp_path / "figures.json").read_text())["digits"]
+    rows = json.loads((tmp_path / "times.json").read_text())["digits"]
     assert [row["contender"] for row in rows] == contenders[1:]
     assert all(row["median_ms"] > 0 for row in rows)

@@ -1,4 +1,4 @@
-"""A mean is a number that knows its error; old names of evaluation work, and say the new ones."""
+"""A mean is a number with a standard error; old names of evaluation work and name the new ones."""
 
 import copy
 import importlib
@@ -17,7 +17,7 @@ from pyro_vae.evaluate import evaluate, verdict
 from pyro_vae.statistics import Mean, describe
 
 
-def test_the_error_is_the_spread_of_means():
+def test_the_standard_error_is_the_spread_of_means():
     draws = 3 + 2 * torch.randn(4000, 25)
     means = [Mean.of(row) for row in draws]
     assert torch.tensor(means).std() == pytest.approx(2 / 5, rel=0.05)
@@ -41,10 +41,10 @@ def test_an_error_may_be_unknown(values):
     mean = Mean.of(torch.tensor(values))
     assert math.isnan(mean.se) and "+- unknown" in str(mean)
     assert "+- unknown nats" in describe("ELBO", torch.tensor(values))
-    assert not mean.exceeds(0.0, 3.0)  # nobody knows
+    assert not mean.exceeds(0.0, 3.0)  # the error is unknown
 
 
-def test_what_exceeds_is_beyond_its_error():
+def test_a_mean_exceeds_a_limit_only_beyond_its_error():
     assert Mean(1.0, 0.2).exceeds(0.5, 3.0) and not Mean(1.0, 0.4).exceeds(0.5, 3.0)
     assert not Mean(0.4, 0.01).exceeds(0.5, 3.0) and not Mean(-1.0, 0.01).exceeds(0.0, 3.0)
     assert not Mean(1.0, math.inf).exceeds(0.0, 3.0)
@@ -61,7 +61,7 @@ def test_modules_are_found_under_their_old_names(old):
     try:
         with pytest.warns(DeprecationWarning, match=f"{old} is now {new.__name__}"):
             module = importlib.import_module(old)
-        if before is not None:  # a function has that name, too
+        if before is not None:  # a function has the same name
             assert callable(getattr(pv.evaluate, name)) and callable(before)
         names = [n for n, value in vars(new).items() if callable(value) and n[0] != "_"]
         assert names and all(getattr(module, n) is getattr(new, n) for n in names)
@@ -95,7 +95,7 @@ def test_functions_are_found_under_their_old_names(home, old, new):
     assert found is getattr(pv.evaluate, new)
 
 
-def test_results_are_read_by_their_old_names(tmp_path):
+def test_results_have_their_old_names(tmp_path):
     vae, _, x = exact_vae(count=30)
     with pytest.warns(DeprecationWarning, match="kept= of log_marginal is now cache="):
         estimate = pv.log_marginal(vae, x, 20, kept=tmp_path / "cache.npz")

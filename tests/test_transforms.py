@@ -1,4 +1,4 @@
-"""Transforms change variables as they say, forwards and backwards."""
+"""Transforms change variables correctly, forwards and backwards."""
 
 import pytest
 import torch
@@ -75,7 +75,7 @@ def test_inverses_have_gradients(kind):
 
 @pytest.mark.parametrize("kind", ["IAF", "NeuralSpline", "Planar", "Sylvester", "Householder"])
 def test_flows_have_a_density_everywhere(kind):
-    """However far out, and whatever the weights: a number or minus infinity."""
+    """At any distance, and for any weights: a number or minus infinity."""
     torch.manual_seed(0)
     family = getattr(pv.posteriors, kind)
     posterior = family(pv.nn.MLP(3, [8], family.num_outputs(6)), 6)

@@ -1,4 +1,4 @@
-"""Pyro idioms that go wrong quietly. Each test states a trap, and that this package avoids it."""
+"""Pyro idioms that fail silently. Each test shows a trap, and that this package avoids it."""
 
 import copy
 import warnings
@@ -123,7 +123,7 @@ def test_5_some_elbos_have_no_differentiable_loss(elbo):
 
 
 def test_7_our_model_scales_nothing():
-    """N/B inside a model would temper whatever else runs it, such as NUTS."""
+    """N/B inside a model would temper everything else that runs it, such as NUTS."""
     trace = poutine.trace(vae().model).get_trace(torch.randn(B, D))
     assert {site["scale"] for site in trace.nodes.values() if site["type"] == "sample"} == {1.0}
 
@@ -159,7 +159,7 @@ def test_10_torch_mixtures_have_no_bijection():
 
 
 @pytest.mark.parametrize("p,integral", [(0.5, 0.50), (0.1, 0.36), (0.01, 0.21)])
-def test_11_grey_pixels_under_a_bernoulli_are_no_density(p, integral):
+def test_11_grey_pixels_under_a_bernoulli_are_not_a_density(p, integral):
     x = torch.linspace(0, 1, 10_001, dtype=torch.float64)
     density = (
         dist.Bernoulli(torch.tensor(p, dtype=torch.float64), validate_args=False).log_prob(x).exp()
@@ -180,15 +180,15 @@ def test_11_probabilities_saturate_where_logits_do_not():
     assert pv.likelihoods.Bernoulli(nn.Identity(), event_dim=0)(logit).log_prob(zero) == -40
 
 
-def test_12_missing_elements_are_not_for_masks():
-    """A mask by element meets events of vectors, and NaN under a mask has NaN gradients."""
+def test_12_masks_do_not_handle_missing_elements():
+    """A mask per element does not fit vector events, and NaN under a mask has NaN gradients."""
     x = torch.tensor([[1.0, float("nan")], [0.5, 2.0], [0.0, 0.0]])
     loc = torch.zeros(2, requires_grad=True)
 
     def model():
         with pyro.plate("data", 3):
-            law = dist.Normal(loc, 1.0).to_event(1)
-            pyro.sample("x", law, obs=x, obs_mask=~x.isnan())
+            normal = dist.Normal(loc, 1.0).to_event(1)
+            pyro.sample("x", normal, obs=x, obs_mask=~x.isnan())
 
     with pytest.raises((ValueError, RuntimeError)):
         poutine.trace(model).get_trace()

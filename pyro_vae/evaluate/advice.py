@@ -2,7 +2,7 @@ r"""From a diagnosis to what to try, in words."""
 
 from collections.abc import Iterator
 from math import hypot
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch.distributions import constraints
 
@@ -11,9 +11,6 @@ from ..distributions import same
 from ..statistics import Mean
 from .collapse import ACTIVE
 from .gaps import Ledger
-
-if TYPE_CHECKING:
-    from .diagnosis import Diagnosis
 
 HOLES = 0.03  # 0.01 is what two equal distributions have
 WORTH = 0.5  # nats per datum; less is not worth a change
@@ -29,7 +26,7 @@ Advice = Iterator[tuple[float, str]]
 r"""What may be gained, and what to do for it."""
 
 
-def advise(vae: Any, diagnosis: "Diagnosis") -> list[str]:
+def advise(vae: Any, diagnosis: Any) -> list[str]:
     r"""Says what limits a model and what to try, what may gain most first.
 
     Arguments:
@@ -82,7 +79,7 @@ def priors_for(vae: Any) -> list[str]:
 # --- What is found ------------------------------------------------------------------------------
 
 
-def _against_classical(diagnosis: "Diagnosis") -> Advice:
+def _against_classical(diagnosis: Any) -> Advice:
     r"""Models without a network that are better datum by datum, beyond the error of that."""
     better = {name: gain for name, gain in diagnosis.gains.items() if gain.exceeds(0.0, Z)}
     if better:
@@ -94,7 +91,7 @@ def _against_classical(diagnosis: "Diagnosis") -> Advice:
         )
 
 
-def _from_training(diagnosis: "Diagnosis") -> Advice:
+def _from_training(diagnosis: Any) -> Advice:
     gap = diagnosis.train_gap
     if gap.exceeds(WORTH, Z):
         lags = _lags(diagnosis.ledger) and diagnosis.train_ledger is not None
@@ -111,7 +108,7 @@ def _lags(ledger: Ledger | None) -> bool:
     return ledger is not None and ledger.mean(ledger.amortization).exceeds(WORTH, Z)
 
 
-def _from_gaps(vae: Any, diagnosis: "Diagnosis") -> Advice:
+def _from_gaps(vae: Any, diagnosis: Any) -> Advice:
     ledger = diagnosis.ledger
     if ledger is None or "own" not in ledger.optima:
         return
@@ -146,7 +143,7 @@ def _from_gaps(vae: Any, diagnosis: "Diagnosis") -> Advice:
         )
 
 
-def _for_encoder(lost: Mean, diagnosis: "Diagnosis") -> str:
+def _for_encoder(lost: Mean, diagnosis: Any) -> str:
     r"""What to do about an encoder that loses, on training data as well or on new ones alone."""
     trained = diagnosis.train_ledger
     seen = lost if trained is None else trained.mean(trained.amortization)
@@ -163,7 +160,7 @@ def _for_encoder(lost: Mean, diagnosis: "Diagnosis") -> str:
     return "take a larger encoder, or train it more often than the decoder."
 
 
-def _from_latents(vae: Any, diagnosis: "Diagnosis") -> Advice:
+def _from_latents(vae: Any, diagnosis: Any) -> Advice:
     activity, told = diagnosis.activity, diagnosis.information
     active, units = int((activity > ACTIVE).sum()), len(activity)
     if active == 0:
@@ -194,7 +191,7 @@ def _from_latents(vae: Any, diagnosis: "Diagnosis") -> Advice:
         )
 
 
-def _from_calibration(diagnosis: "Diagnosis") -> Advice:
+def _from_calibration(diagnosis: Any) -> Advice:
     calibration = diagnosis.calibration
     if calibration is None or calibration.p_value > 1e-3:
         return

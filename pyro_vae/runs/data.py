@@ -1,17 +1,14 @@
 r"""The data of a run, and other data read in the same way."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .. import data as sets
 from ..config import REGISTRY, validate
 from ..data import Dataset, Split
 
-if TYPE_CHECKING:
-    from .folder import RunFolder
 
-
-def dataset_of(run: "RunFolder", data_dir: Path | None, *splits: str) -> Dataset:
+def dataset_of(run: Any, data_dir: Path | None, *splits: str) -> Dataset:
     r"""Loads the data of a run; see :meth:`RunFolder.dataset`."""
     recorded = run.recorded
     dataset = sets.load(recorded.recipe.data, data_dir, quiet=True)
@@ -33,7 +30,7 @@ def dataset_of(run: "RunFolder", data_dir: Path | None, *splits: str) -> Dataset
 
 
 def rows_of(
-    run: "RunFolder", split: str, data: str | None, data_dir: Path | None
+    run: Any, split: str, data: str | None, data_dir: Path | None
 ) -> tuple[Split, str, str]:
     r"""Returns rows by name; see :meth:`RunFolder.rows`."""
     kind = run.recipe.data

@@ -1,6 +1,6 @@
 r"""The trained model of a run."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -10,11 +10,8 @@ from ..models import VAE
 from .state import load_parameters
 from .storage import CheckpointCorrupt, understood
 
-if TYPE_CHECKING:
-    from .folder import RunFolder
 
-
-def load_model(run: "RunFolder", device: str, vae: Any = None) -> VAE:
+def load_model(run: Any, device: str, vae: Any = None) -> VAE:
     r"""Builds the VAE of a run, or uses `vae`, and loads the parameters of the best epoch."""
     source, tensors, state = run.read()
     with understood(source):

@@ -2,10 +2,7 @@ r"""Metrics and position of a training, and callbacks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
-
-if TYPE_CHECKING:
-    from .run import Run
+from typing import Any, Protocol
 
 
 @dataclass
@@ -60,7 +57,7 @@ class Callback(Protocol):
         ...             self.run.stop()
     """
 
-    def on_start(self, run: "Run") -> None:
+    def on_start(self, run: Any) -> None:
         r"""Called before the first step, or before the first one after resuming. The model is
         `run.vae`; `run.stop()` ends training after the epoch."""
 

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..programs import device_of, families
 from ..runs.records import differences
@@ -19,11 +19,8 @@ from ..runs.state import (
 from ..runs.storage import understood
 from .history import Position
 
-if TYPE_CHECKING:
-    from .run import Run
 
-
-def save(run: "Run") -> None:
+def save(run: Any) -> None:
     r"""Writes a checkpoint from which :func:`restore` continues bit for bit."""
     assert run.folder is not None
     optimizer, numbers = pack_optimizer(run.optimizer, _names(run))
@@ -52,7 +49,7 @@ def save(run: "Run") -> None:
     )
 
 
-def restore(run: "Run") -> None:
+def restore(run: Any) -> None:
     r"""Restores the newest checkpoint in the run's folder.
 
     Raises:
@@ -68,7 +65,7 @@ def restore(run: "Run") -> None:
     run.history.rows = run.folder.metrics()
 
 
-def _take_up(run: "Run", source: Path, tensors: Any, state: Mapping[str, Any]) -> None:
+def _take_up(run: Any, source: Path, tensors: Any, state: Mapping[str, Any]) -> None:
     r"""Restores parameters, optimizer, position and random state from a checkpoint."""
     device = device_of(run.vae)
     load_parameters(run.vae, tensors["model"], source)
@@ -83,7 +80,7 @@ def _take_up(run: "Run", source: Path, tensors: Any, state: Mapping[str, Any]) -
     set_rng_state(tensors["rng"], device)
 
 
-def _check_same(run: "Run", source: Path, state: Mapping[str, Any]) -> None:
+def _check_same(run: Any, source: Path, state: Mapping[str, Any]) -> None:
     r"""Refuses to continue with other settings or data; reports differences of the machine."""
     here = run.settings.model_dump(mode="json")
     old = {name: value for name, value in state["settings"].items() if name != "epochs"}
@@ -108,7 +105,7 @@ def _check_same(run: "Run", source: Path, state: Mapping[str, Any]) -> None:
             )
 
 
-def _names(run: "Run") -> list[str]:
+def _names(run: Any) -> list[str]:
     r"""The names of the optimizer's parameters, in its order."""
     return [
         f"{prefix}{name}"

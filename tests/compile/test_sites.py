@@ -18,7 +18,12 @@ def double(float64):
     torch.manual_seed(0)
 
 
-@pytest.mark.parametrize("name", KINDS)
+QUICK = ("plain", "semi-supervised", "with a net")
+
+
+@pytest.mark.parametrize(
+    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in KINDS]
+)
 def test_compiled_steps_are_those_of_svi(name):
     torch.manual_seed(0)
     kind = KINDS[name]()

@@ -326,7 +326,14 @@ def test_the_uncompiled_graph_has_the_bits_of_eager():
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", ["our_elbo", "score_function_neural_baseline", "auto_normal"])
+@pytest.mark.parametrize(
+    "name",
+    ["auto_normal"]  # compilers take long
+    + [
+        pytest.param(n, marks=pytest.mark.slow)
+        for n in ("our_elbo", "score_function_neural_baseline")
+    ],
+)
 def test_inductor_trains_as_pyro(name):
     losses, parameters, rng = trained(stock, many(PROGRAMS[name], 5), OPTIMIZERS["adam"])
     got, moved, at = trained(

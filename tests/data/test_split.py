@@ -139,6 +139,7 @@ def test_the_remedies_for_grey_pixels():
     check(split(range="levels"), constraints.integer_interval(0, 255), "Binomial")
 
 
+@pytest.mark.slow
 def test_refusals_do_not_depend_on_validation_or_asserts():
     code = (
         "import torch, pyro, pyro_vae as pv\n"

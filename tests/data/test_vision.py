@@ -7,7 +7,9 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    "defined", [False, True], ids=["operators missing", "schemas exist already"]
+    "defined",
+    [False, pytest.param(True, marks=pytest.mark.slow)],
+    ids=["operators missing", "schemas exist already"],
 )
 def test_import_of_torchvision(defined):
     code = "import torch\n"

@@ -51,7 +51,8 @@ def test_von_mises_fisher_samples_have_its_moments(dim, kappa):
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("dim", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 10))])
+@pytest.mark.slow
+@pytest.mark.parametrize("dim", [2, 3, 10])
 def test_von_mises_fisher_gradients_are_unbiased(dim):
     """d/dkappa E[f(z)] of f = z' mu and its square; without the implicit term it is zero."""
     kappa = torch.full((100_000,), 4.0).requires_grad_()

@@ -37,6 +37,7 @@ def test_annealed_weights_average_to_the_evidence(start):
     assert z_scores(1.1 * ratios.mean(1), 1.0).abs() > bound(1)
 
 
+@pytest.mark.slow
 def test_annealing_stays_below_and_tightens():
     vae, exact, x = exact_vae(count=300)
     truth = exact.marginal.log_prob(x)
@@ -51,6 +52,7 @@ def test_annealing_stays_below_and_tightens():
     assert 0.5 < estimate.acceptance.mean() <= 1
 
 
+@pytest.mark.slow
 def test_the_error_of_annealing_is_its_spread():
     vae, _, x = exact_vae(count=20)
     runs = [

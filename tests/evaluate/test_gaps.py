@@ -171,6 +171,7 @@ def test_gaps_are_the_closed_forms(families):
         assert 0 <= full.mean() < 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 def test_a_full_covariance_has_no_approximation_gap():
     vae, exact, x = exact_vae("full")

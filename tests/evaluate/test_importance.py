@@ -71,6 +71,7 @@ def test_a_point_has_no_evidence():
 # --- Importance sampling ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_naive_monte_carlo_is_unbiased_and_useless():
     vae, exact, x = exact_vae(count=20)
     naive = vae.model, prior_guide(vae.model)

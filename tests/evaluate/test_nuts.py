@@ -15,6 +15,7 @@ from pyro_vae.evaluate import (
 pytestmark = pytest.mark.usefixtures("float64")
 
 
+@pytest.mark.slow
 def test_nuts_agrees_with_the_exact_posterior_and_flags_a_narrow_one():
     vae, exact, x = exact_vae("full", count=1)
     gold = nuts_posterior(vae, x, 600)

@@ -263,7 +263,9 @@ def apart(a, b):
     return abs(float((a.mean() - b.mean()) / (a.var() / len(a) + b.var() / len(b)).sqrt()))
 
 
-@pytest.mark.parametrize("extra", [False, True], ids=["M2", "M1 + M2"])
+@pytest.mark.parametrize(
+    "extra", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["M2", "M1 + M2"]
+)
 def test_labels_against_pyros_enumeration(extra):
     vae, x, y = m2(extra)
 
@@ -412,6 +414,7 @@ def test_padding_changes_no_number():
     assert float(moved.detach().abs().max()) > 1e-3
 
 
+@pytest.mark.slow
 def test_the_evidence_under_a_learned_encoder():
     exact = state_space(T, Information())
     x = with_holes(exact, 6)

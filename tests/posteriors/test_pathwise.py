@@ -88,7 +88,13 @@ def name_of(kind):
     return "-".join(str(v) for k, v in kind.items() if k in ("kind", "num_categories"))
 
 
-@pytest.mark.parametrize("kind", kinds(), ids=name_of)
+def long_ones(kind):
+    """Splines and Sylvester flows take the longest; other flows stay."""
+    long = kind["kind"] in ("neural-spline", "sylvester")
+    return pytest.param(kind, marks=pytest.mark.slow) if long else kind
+
+
+@pytest.mark.parametrize("kind", [*map(long_ones, kinds())], ids=name_of)
 def test_gradients_along_samples_are_those_of_the_density(kind):
     posterior = posterior_of(kind)
     x, index = torch.zeros(ROWS, L), torch.arange(ROWS)
@@ -133,7 +139,14 @@ class Rewritten(pv.distributions.DiagonalNormalMixture):
         )
 
 
-@pytest.mark.parametrize("size,spread,offset", [(2, 0.5, 4.0), (3, 0.8, 1.0), (8, 0.3, 2.0)])
+@pytest.mark.parametrize(
+    "size,spread,offset",
+    [
+        (2, 0.5, 4.0),
+        pytest.param(3, 0.8, 1.0, marks=pytest.mark.slow),
+        pytest.param(8, 0.3, 2.0, marks=pytest.mark.slow),
+    ],
+)
 def test_weights_of_mixtures_learn(size, spread, offset):
     """Pyro's velocity field forgets a scale and measures from the origin: it is the twin."""
     ours, theirs = (

@@ -168,6 +168,7 @@ def test_every_writer_acquires_the_lock(workdir, capsys):
     assert f"process {os.getpid()}" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_two_processes_never_share_a_folder(workdir, capsys):
     command = [sys.executable, "-m", "pyro_vae.cli", "train", "digits-plain", "--out", "one"]
     flags = [*QUICK, "--train.epochs", "100000", "--no-compile"]
@@ -419,6 +420,7 @@ def test_threads_take_turns():
     assert torch.distributions.Distribution._validate_args
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_saves_and_is_an_error(workdir):
     command = f"{sys.executable} -m pyro_vae.cli train digits-plain --out run {' '.join(QUICK)}"
     script = f"({command} --train.epochs 400 --no-compile; echo $? > code) | head -n 1"
@@ -573,7 +575,10 @@ def test_reading_the_files_of_runs_needs_no_torch(workdir):
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("old,new", [("", ""), (".storage", ".storage"), (".state", ".state")])
+@pytest.mark.parametrize(
+    "old,new",
+    [("", ""), *[pytest.param(n, n, marks=pytest.mark.slow) for n in (".storage", ".state")]],
+)
 def test_checkpoint_is_the_old_name_of_runs(old, new):
     code = (
         "import pytest, importlib\n"
