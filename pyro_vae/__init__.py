@@ -6,61 +6,28 @@ wait for torch.
 """
 
 from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any
 
 from .deprecation import MOVED, find_moved
 
 __version__ = "0.2.0"
 
-_MODULES = [
-    "base",
-    "checks",
-    "compile",
-    "config",
-    "data",
-    "debug",
-    "distributions",
-    "evaluate",
-    "exact",
-    "flows",
-    "gallery",
-    "likelihoods",
-    "models",
-    "nn",
-    "objectives",
-    "plot",
-    "posteriors",
-    "priors",
-    "programs",
-    "report",
-    "runs",
-    "statistics",
-    "views",
-]
-_HOMES = {
-    "CompiledSVI": "compile",
-    "Net": "base",
-    "Sites": "base",
-    "VAE": "models",
-    "ais": "evaluate",
-    "bdmc": "evaluate",
-    "build_vae": "build",
-    "diagnose": "evaluate",
-    "elbo": "evaluate",
-    "encode": "evaluate",
-    "explain": "objectives",
-    "explain_error": "debug",
-    "fit": "train",
-    "gap_ledger": "evaluate",
-    "impute": "evaluate",
-    "inspect_step": "debug",
-    "load": "runs",
-    "log_marginal": "evaluate",
-    "plan": "objectives",
-    "rate_distortion_curve": "train",
-    "reconstruct": "evaluate",
-    "sample": "evaluate",
+_INSIDE = {"build", "cli", "counted", "deprecation", "precision", "randomness", "registration"}
+_MODULES = sorted({m.name for m in iter_modules(__path__)} - _INSIDE - {"train", "transforms"})
+_NAMES = {
+    "base": ("Net", "Sites"),
+    "build": ("build_vae",),
+    "compile": ("CompiledSVI",),
+    "debug": ("explain_error", "inspect_step"),
+    "evaluate": ("ais", "bdmc", "diagnose", "elbo", "gap_ledger", "log_marginal"),
+    "models": ("VAE",),
+    "objectives": ("explain", "plan"),
+    "runs": ("load",),
+    "train": ("fit", "rate_distortion_curve"),
+    "views": ("encode", "impute", "reconstruct", "sample"),
 }
+_HOMES = {name: home for home, names in _NAMES.items() for name in names}
 
 __all__ = sorted([*_MODULES, *_HOMES])
 

@@ -31,18 +31,18 @@ from .evaluate import ais as ais
 from .evaluate import bdmc as bdmc
 from .evaluate import diagnose as diagnose
 from .evaluate import elbo as elbo
-from .evaluate import encode as encode
 from .evaluate import gap_ledger as gap_ledger
-from .evaluate import impute as impute
 from .evaluate import log_marginal as log_marginal
-from .evaluate import reconstruct as reconstruct
-from .evaluate import sample as sample
 from .models import VAE as VAE
 from .objectives import explain as explain
 from .objectives import plan as plan
 from .runs import load as load
 from .train import fit as fit
 from .train import rate_distortion_curve as rate_distortion_curve
+from .views import encode as encode
+from .views import impute as impute
+from .views import reconstruct as reconstruct
+from .views import sample as sample
 
 __version__: str
 __all__: list[str]

@@ -1,8 +1,9 @@
 r"""The grammar: a VAE is a prior, a likelihood and a posterior.  (layer 1)
 
 Each is a factor, or a product of factors. A factor is a module whose ``forward`` returns a
-distribution with its full event shape, given what it names. What others may ask of a family
-stands in its class attributes; nothing else is read.
+distribution with its full event shape, given what it names. Class attributes say what planner,
+building and evaluation need to know of a family. Read besides are `temperature` of relaxed
+families, `sigma` and `log_scale` of the Gaussian likelihood, and the `encoder` of posteriors.
 """
 
 from abc import ABC, abstractmethod
@@ -17,7 +18,7 @@ from torch.distributions.constraints import Constraint
 from .registration import entry_of
 
 Density = Literal["anywhere", "own samples", "none"]
-r"""Whether ``log_prob`` may be asked of any value, of values just drawn, or not at all."""
+r"""Whether ``log_prob`` is available for any value, for values just drawn, or not at all."""
 
 
 class Factor(nn.Module):
@@ -106,10 +107,12 @@ class Likelihood(Factor, ABC):
     Attributes:
         support: Where the elements of :math:`x` lie.
         missing: Whether elements of :math:`x` may be missing (NaN).
+        outputs_per_element: How many numbers the decoder returns for each element of :math:`x`.
     """
 
     support: Constraint = constraints.real
     missing: bool = False
+    outputs_per_element: int = 1
 
     def __init__(self, decoder: nn.Module, event_dim: int = 1) -> None:
         super().__init__()
@@ -130,14 +133,14 @@ class Likelihood(Factor, ABC):
         y = self.decoder(z.reshape(-1, z.shape[-1]))
         return y.reshape(*z.shape[:-1], *y.shape[1:])
 
-    @staticmethod
-    def num_outputs(**options: Any) -> int:
+    @classmethod
+    def num_outputs(cls, **options: Any) -> int:
         r"""How many numbers the decoder returns for each element of `x`.
 
         Arguments:
             options: Those of the constructor.
         """
-        return 1
+        return cls.outputs_per_element
 
     def outputs_at(self, mean: Tensor) -> Tensor | None:
         r"""Returns the decoder's first outputs at which `x` has this mean, or None if no outputs
@@ -168,11 +171,11 @@ class Posterior(Factor, ABC):
 
     Attributes:
         support: Where :math:`z` lies.
-        density: Of which values the density can be asked.
+        density: For which values ``log_prob`` is available.
         reparameterized: Whether gradients of the parameters flow through samples.
         enumerable: Whether all values of :math:`z` can be listed.
         index: Whether ``forward`` takes row numbers, as ``forward(x, index)``.
-        passes: How many passes of its networks the density of a foreign value takes.
+        passes: How many passes of its networks the density of a value takes that it did not draw.
         outputs_per_feature: How many numbers the encoder returns for each latent feature.
     """
 

@@ -14,12 +14,6 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 MOVED: dict[str, str] = {
-    "pyro_vae.compile.graph": "pyro_vae.compile.record",
-    "pyro_vae.compile.seam": "pyro_vae.compile.record",
-    "pyro_vae.compile.signature": "pyro_vae.compile.cache",
-    "pyro_vae.compile.slots": "pyro_vae.compile.optimizers",
-    "pyro_vae.compile.store": "pyro_vae.compile.svi",
-    "pyro_vae.compile.updates": "pyro_vae.compile.optimizers",
     "pyro_vae.checkpoint": "pyro_vae.runs",
     "pyro_vae.checkpoint.folder": "pyro_vae.runs.folder",
     "pyro_vae.checkpoint.state": "pyro_vae.runs.state",

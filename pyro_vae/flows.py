@@ -30,7 +30,7 @@ class Layer(ABC):
     sequential: bool = False
 
     def sizes(self, latent_dim: int) -> list[int]:
-        r"""How many numbers each of its parameters has, for so many latent features."""
+        r"""How many numbers each of its parameters has, for this many latent features."""
         return []
 
     @abstractmethod

@@ -42,10 +42,7 @@ def sections(diagnosis: Diagnosis) -> list[Section]:
 
 def _how_good(diagnosis: Diagnosis) -> Section:
     f = diagnosis.metrics
-    rows = [
-        ("log p(x)", _mean(f, "log_marginal")),
-        ("ELBO", _mean(f, "elbo")),
-    ]
+    rows = [("log p(x)", _mean(f, "log_marginal")), ("ELBO", _mean(f, "elbo"))]
     if "bits_per_dim" in f:
         rows.append(("bits per dimension", f"{f['bits_per_dim']:.4f}"))
     rows += [(f"for comparison, {n}", f"{v:.3f}") for n, v in diagnosis.classical.items()]
@@ -59,7 +56,7 @@ def _how_good(diagnosis: Diagnosis) -> Section:
 
 
 def _what_limits(diagnosis: Diagnosis) -> Section:
-    rate, told = diagnosis.rate, diagnosis.information
+    rate, info = diagnosis.rate, diagnosis.information
     rows = []
     for name, ledger in (("test", diagnosis.ledger), ("training", diagnosis.train_ledger)):
         if ledger is not None:
@@ -77,13 +74,13 @@ def _what_limits(diagnosis: Diagnosis) -> Section:
     rows.append(("distortion, -E log p(x | z)", f"{float(rate.distortion):.3f}"))
     active, units = int((diagnosis.activity > ACTIVE).sum()), len(diagnosis.activity)
     rows.append(("active latent units", f"{active} of {units}"))
-    if told is not None:
-        at_cap = f", which is the most that so few data can show ({told.cap:.2f})"
-        value = f"{float(told.mutual_information):.3f}{at_cap if told.saturated else ''}"
+    if info is not None:
+        at_cap = f", which is the most that so few data can show ({info.cap:.2f})"
+        value = f"{float(info.mutual_information):.3f}{at_cap if info.saturated else ''}"
         rows.append(("mutual information of x and z", value))
-        value = f"{'at most ' if told.saturated else ''}{float(told.marginal_kl):.3f}"
+        value = f"{'at most ' if info.saturated else ''}{float(info.marginal_kl):.3f}"
         rows.append(("KL(q(z) || p(z))", value))
-        rows.append(("share of the prior in holes", f"{float(told.holes):.1%}"))
+        rows.append(("share of the prior in holes", f"{float(info.holes):.1%}"))
     if diagnosis.calibration is not None:
         covered = float(diagnosis.calibration.coverage(0.5).mean())
         c = diagnosis.calibration
@@ -136,7 +133,7 @@ def text(diagnosis: Diagnosis, title: str) -> str:
 
 
 def html(diagnosis: Diagnosis, title: str, figures: "dict[str, Figure]") -> str:
-    r"""Returns the page for a browser: one file, pictures inside."""
+    r"""Returns the page for a browser: one file with its plots inside."""
     colour = diagnosis.verdict.colour
     parts = [
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>",

@@ -17,7 +17,7 @@ NULL_DRAWS = 10_000
 
 
 class Mean(float):
-    r"""Creates a mean over data that knows its standard error. It is the number itself, besides.
+    r"""Creates a mean over data that knows its standard error. It is also the number itself.
 
     Arguments:
         value: The mean.

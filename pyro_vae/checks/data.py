@@ -36,7 +36,7 @@ def first_rows(vae: Any, split: Split, count: int) -> tuple[Tensor, dict[str, An
 
 def check_data(vae: Any, split: Split) -> None:
     r"""Checks every datum against a VAE: its shape, and the support of the likelihood; and what
-    is known besides against the supports of its sites.
+    else is known against the supports of its sites.
 
     Data that may have holes are checked here alone: Pyro's own check knows no missing elements.
 
@@ -130,7 +130,7 @@ def _check_known(value: Tensor, name: str, law: Any, source: str) -> None:
 
 def check_program(vae: Any, split: Split) -> None:
     r"""Checks what a program observes of every datum against the support at its site, and that
-    model and guide weigh latent variables alike.
+    model and guide weight latent variables equally.
 
     Raises:
         ValueError: A value lies outside the support, or a scale, a mask or the rows of a plate
@@ -143,13 +143,13 @@ def check_program(vae: Any, split: Split) -> None:
             q = poutine.trace(vae.guide).get_trace(x, **known)
             p = poutine.trace(poutine.replay(rows(vae.model), trace=q)).get_trace(x, **known)
             guided, modelled = sample_sites(q), sample_sites(p)
-            told = [rows_differ(q, rows.rows)]
+            shown = [rows_differ(q, rows.rows)]
             for name, site in modelled.items():
                 if site["is_observed"]:
-                    told.append(_outside(name, site, start, split.source))
+                    shown.append(_outside(name, site, start, split.source))
                 elif name in guided:
-                    told.append(weights_differ(name, guided[name], site))
-            for sentence in filter(None, told):
+                    shown.append(weights_differ(name, guided[name], site))
+            for sentence in filter(None, shown):
                 raise ValueError(sentence)
             start += len(x)
 
@@ -177,5 +177,5 @@ def _outside(name: str, site: Any, start: int, source: str) -> str | None:
     row = f", row {start + place[0]}, position {tuple(place[1:])}" if place else ""
     return (
         f"Expected values in {describe_support(support)}, the support of {type(law).__name__} at "
-        f"site {name!r}; got {got} in {source}{row}. Take a likelihood for such data."
+        f"site {name!r}; got {got} in {source}{row}. Use a likelihood for such data."
     )

@@ -45,7 +45,7 @@ def opened(
     Arguments:
         vae: A VAE, or a pair of Pyro model and guide.
         x: The data, of shape `(B, *x_shape)`.
-        known: What the programs take besides.
+        known: Further inputs of the programs.
         seed: Seeds what is drawn inside.
         freeze: Whether bits that are drawn at every visit are drawn once.
         rows: Whether row numbers are needed where the posterior has parameters by row.
@@ -76,22 +76,23 @@ def take(
     Arguments:
         vae: A VAE, or a program.
         x: The data, of shape `(B, *x_shape)`.
-        known: What model and guide take besides, beside what a split knows itself: row numbers,
+        known: Further inputs of model and guide that the split does not hold: row numbers,
             conditions, values of other sites.
         skip_checks: Whether data are taken all the same. What is wrong with them then stands in
             ``Split.violation``; their metrics are no log densities, and nobody checks again.
         source: What errors call the data.
 
     Raises:
-        ValueError: A datum has another shape, is not finite or lies outside the support; what is
-            known is not what the programs take; or they do not weigh their latent variables alike.
+        ValueError: A datum has another shape, is not finite or lies outside the support; further
+            inputs are not what the programs take; or model and guide weight latent variables
+            differently.
     """
     split = as_split(x, source, getattr(vae, "columns", ())).knowing(**(known or {}))
     split = replace(split, dtype=dtype_of(vae))
     if "index" in split.known and refused(vae, ["index"]):  # row numbers for who wants them
         split = replace(split, known={n: v for n, v in split.known.items() if n != "index"})
-    if told := refused(vae, split.known):
-        raise ValueError(told)
+    if shown := refused(vae, split.known):
+        raise ValueError(shown)
     parts = ("prior", "likelihood", "posterior")
     key = " ".join(str(id(getattr(vae, part))) for part in parts) if is_vae(vae) else ""
     if not key or split.checked != key:
@@ -115,9 +116,9 @@ def _in_words(vae: Any, split: Split) -> Iterator[None]:
     except (RuntimeError, TypeError, AttributeError, IndexError, NotImplementedError) as error:
         with undisturbed(vae, 0) as device:
             x, known = first_rows(vae, split.to(device), 3)
-            told = first_mistake(vae, x, **known)
+            shown = first_mistake(vae, x, **known)
         raise ValueError(
-            told
+            shown
             or f"Expected a model and a guide that run on {split.source}; got "
             f"{type(error).__name__}: {error}"
         ) from error
@@ -147,5 +148,5 @@ def check_rows(vae: Any, known: Mapping[str, Any]) -> None:
     if known.get("index") is None and wants_rows(vae) and is_vae(vae):
         raise ValueError(
             f"Expected row numbers of training data, for which alone {guide_name(vae)} "
-            "has parameters; got none. Give index=, or evaluate the training data."
+            "has parameters; got none. Pass index=, or evaluate the training data."
         )

@@ -40,7 +40,7 @@ def unit_warning(vae: Any, split: Split) -> str | None:
         if coded := [column.name for column in split.columns if column.categories]:
             return (
                 f"{type(family).__name__} takes the codes of categories for real numbers, "
-                f"in {', '.join(coded[:5])}. Take a product of likelihoods, with bernoulli or "
+                f"in {', '.join(coded[:5])}. Use a product of likelihoods, with bernoulli or "
                 "categorical for these columns, or leave them out (data.drop)."
             )
         element = law
@@ -66,8 +66,8 @@ def unit_warning(vae: Any, split: Split) -> str | None:
     for column in range(split.x_shape[0]):
         own, there = float(sigma[column]), float(farthest[column])
         if float(off[column]) > FAR * own or 0 < there < own / FAR:
-            told = float(off[column]) if float(off[column]) > FAR * own else there
-            return _sentence(f"column {column}", told, own)
+            shown = float(off[column]) if float(off[column]) > FAR * own else there
+            return _sentence(f"column {column}", shown, own)
     return None
 
 

@@ -8,20 +8,12 @@ runs it, `svi` is Pyro's SVI on top. Nothing here imports the rest of the packag
 import warnings
 from typing import Any
 
-from .cache import Staged
-from .optimizers import optimized_parameters
-from .record import NotStatic
-from .step import FusedStep, Mismatch
-from .svi import CompiledSVI
-
-__all__ = [
-    "CompiledSVI",
-    "FusedStep",
-    "Mismatch",
-    "NotStatic",
-    "Staged",
-    "optimized_parameters",
-]
+from .cache import Staged as Staged
+from .optimizers import optimized_parameters as optimized_parameters
+from .record import NotStatic as NotStatic
+from .step import FusedStep as FusedStep
+from .step import Mismatch as Mismatch
+from .svi import CompiledSVI as CompiledSVI
 
 
 def __getattr__(name: str) -> Any:

@@ -57,7 +57,7 @@ class Call(NamedTuple):
         return [leaf for leaf in self.leaves if isinstance(leaf, Tensor | float)]
 
     def rebuild(self, inputs: Sequence[Tensor]) -> tuple[tuple, dict[str, Any]]:
-        r"""Puts other inputs in the place of these."""
+        r"""Replaces the inputs by others."""
         rest = iter(inputs)
         leaves = [next(rest) if isinstance(x, Tensor | float) else x for x in self.leaves]
         if self.spec is not None:
@@ -113,7 +113,7 @@ class Cache:
     r"""Creates a program of tensors that is recorded once for every kind of call.
 
     Arguments:
-        program: Returns tensors; what it reads and changes besides is found by running it.
+        program: Returns tensors; what else it reads and changes is found by running it.
         device: Where its floats are put.
         backend: ``"inductor"``, or ``"graph"`` for the recorded operations one by one.
         modules: Modules whose training mode the program depends on.
@@ -158,8 +158,8 @@ class Cache:
             nodes = len(entry.graph.module.graph.nodes)
             kind = ", ".join(map(_described, entry.call.leaves))
             lines.append(
-                f"({kind}): {nodes} operations, {len(entry.graph.externals)} tensors besides the "
-                f"arguments, of which {len(entry.graph.changed)} change and "
+                f"({kind}): {nodes} operations, {len(entry.graph.externals)} other tensors, "
+                f"of which {len(entry.graph.changed)} change and "
                 f"{len(entry.graph.constants)} are constants; compiled in {entry.seconds:.1f} s, "
                 f"called {entry.calls} times"
             )

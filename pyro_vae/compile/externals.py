@@ -1,4 +1,4 @@
-r"""What a program reads and writes besides its arguments."""
+r"""What a program reads and writes in addition to its arguments."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager

@@ -84,7 +84,7 @@ def clipped_adam(
 
 
 def sgd(p: Tensor, grad: Tensor, state: State, group: Group, lr: Tensor) -> tuple[Tensor, State]:
-    r"""Stochastic gradient descent, with momentum if asked for."""
+    r"""Stochastic gradient descent, with momentum if it is set."""
     grad, new = _decayed(grad, p, group), {}
     if group["momentum"]:
         buffer = state["momentum_buffer"] * group["momentum"] + grad
@@ -96,7 +96,7 @@ def sgd(p: Tensor, grad: Tensor, state: State, group: Group, lr: Tensor) -> tupl
 def rmsprop(
     p: Tensor, grad: Tensor, state: State, group: Group, lr: Tensor
 ) -> tuple[Tensor, State]:
-    r"""RMSprop, centered and with momentum if asked for.
+    r"""RMSprop, centered and with momentum if it is set.
 
     References:
         | Lecture 6.5 of Neural Networks for Machine Learning (Tieleman & Hinton, 2012)
@@ -127,8 +127,8 @@ def _rise(step: Tensor, beta: float) -> Tensor:
 def _held(number: Tensor, p: Tensor) -> Tensor:
     r"""Keeps a number in memory, in a parameter's dtype.
 
-    A compiler computes a reduction once; a mere number it would compute anew in the loop over the
-    elements of each parameter that it enters.
+    A compiler computes a reduction once; a plain number it would compute again in the loop over
+    the elements of each parameter that it enters.
     """
     return number.expand(16).amax().to(p.dtype)
 

@@ -129,7 +129,7 @@ def tidy(module: GraphModule) -> GraphModule:
     return module
 
 
-# --- What Python asks of tensors ----------------------------------------------------------------
+# --- Calls that read tensors ---------------------------------------------------------------------
 
 
 @contextmanager
@@ -145,14 +145,14 @@ def numbers_stay_tensors() -> Iterator[None]:
       can change it.
 
     Raises:
-        NotStatic: A number is asked for that data or random draws decide.
+        NotStatic: A number is needed that depends on data or random draws.
     """
     with _Items(), _Numbers():
         yield
 
 
 class _Items(TorchFunctionMode):
-    r"""What Python asks a tensor for."""
+    r"""Calls of Python that read a tensor."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is Tensor.item and recorded(args[0]) is not None:
@@ -172,7 +172,7 @@ def _one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
 
 
 class _Numbers(TorchDispatchMode):
-    r"""What is asked of a tensor in the end, whoever asks."""
+    r"""Calls that read the value of a tensor, wherever they come from."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is not aten._local_scalar_dense.default:

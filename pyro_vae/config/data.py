@@ -80,8 +80,6 @@ class HeldOut(DataKind):
 class Digits(HeldOut):
     """1797 handwritten digits of 8x8 pixels, grey levels 0..16 (comes with scikit-learn)."""
 
-    target = "pyro_vae.data.sets.digits"
-
     kind: Literal["digits"] = "digits"
     range: Literal["unit", "levels"] = "levels"
     valid: Share = 200
@@ -90,8 +88,6 @@ class Digits(HeldOut):
 
 class MNIST(DataKind):
     """70,000 handwritten digits of 28x28 grey pixels."""
-
-    target = "pyro_vae.data.sets.mnist"
 
     kind: Literal["mnist"] = "mnist"
     binarize: Literal["no", "dynamic", "fixed", "threshold"] = "dynamic"
@@ -102,8 +98,6 @@ class MNIST(DataKind):
 class FashionMNIST(DataKind):
     """70,000 images of clothes, 28x28 grey pixels."""
 
-    target = "pyro_vae.data.sets.fashion_mnist"
-
     kind: Literal["fashion-mnist"] = "fashion-mnist"
     valid: NonNegativeInt = 10_000
     """The last rows of the training set, used for validation."""
@@ -112,15 +106,11 @@ class FashionMNIST(DataKind):
 class StaticMNIST(DataKind):
     """The fixed binarization of MNIST by Larochelle: 50,000 / 10,000 / 10,000 rows of bits."""
 
-    target = "pyro_vae.data.sets.static_mnist"
-
     kind: Literal["static-mnist"] = "static-mnist"
 
 
 class Omniglot(DataKind):
     """32,460 characters of 50 alphabets, resized from 105x105 bits to 28x28 grey pixels."""
-
-    target = "pyro_vae.data.sets.omniglot"
 
     kind: Literal["omniglot"] = "omniglot"
     binarize: Literal["no", "dynamic", "fixed", "threshold"] = "dynamic"
@@ -131,8 +121,6 @@ class Omniglot(DataKind):
 class FreyFaces(HeldOut):
     """1965 frames of one face, 28x20 grey pixels."""
 
-    target = "pyro_vae.data.sets.frey_faces"
-
     kind: Literal["freyfaces"] = "freyfaces"
     valid: Share = 200
     test: Share = 200
@@ -140,8 +128,6 @@ class FreyFaces(HeldOut):
 
 class CIFAR10(DataKind):
     """60,000 photographs of 10 classes, 3x32x32 pixels."""
-
-    target = "pyro_vae.data.sets.cifar10"
 
     kind: Literal["cifar10"] = "cifar10"
     valid: NonNegativeInt = 5_000
@@ -151,15 +137,11 @@ class CIFAR10(DataKind):
 class CelebA(DataKind):
     """202,599 faces: the central 140x140 pixels, resized to 3x32x32."""
 
-    target = "pyro_vae.data.sets.celeba"
-
     kind: Literal["celeba"] = "celeba"
 
 
 class File(HeldOut):
     """Your own data: .npy, .npz, a table (CSV, parquet), IDX (.gz), or a folder of images."""
-
-    target = "pyro_vae.data.files.read_file"
 
     kind: Literal["file"] = "file"
     path: Path

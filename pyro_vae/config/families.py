@@ -10,14 +10,7 @@ from importlib import resources
 from importlib.metadata import entry_points
 from typing import Annotated, Any, Literal, Union
 
-from pydantic import (
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-)
+from pydantic import BeforeValidator, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from .kinds import Kind, LikelihoodKind, PosteriorKind, PriorKind, Settings, Sizes
 

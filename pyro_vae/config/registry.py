@@ -18,11 +18,7 @@ def kinds(choice: Any) -> dict[str, type[Kind]]:
     return {kind.model_fields["kind"].default: kind for kind in get_args(union)}
 
 
-REGISTRY = {
-    **FAMILIES,
-    "network": kinds(Network),
-    "data": kinds(Data),
-}
+REGISTRY = {**FAMILIES, "network": kinds(Network), "data": kinds(Data)}
 
 for _kinds in REGISTRY.values():  # help for `kind` names the alternatives
     for _kind in _kinds.values():

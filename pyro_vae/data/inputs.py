@@ -60,9 +60,7 @@ def with_known(dataset: Dataset, classes: int = 0) -> Dataset:
                     f"Expected columns left for x; got all of {', '.join(names)} in data.known."
                 )
             split = replace(
-                split,
-                stored=split.stored[:, rest],
-                columns=tuple(split.columns[j] for j in rest),
+                split, stored=split.stored[:, rest], columns=tuple(split.columns[j] for j in rest)
             )
         splits[name] = split.knowing(**known)
     return replace(dataset, splits=splits, moved=tuple(columns_moved.values()))

@@ -1,13 +1,13 @@
 r"""Loads data: sets by name, files by path, DataFrames."""
 
 from collections.abc import Callable, Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from ..config import REGISTRY, DataKind, File, suggestion, validate
+from . import sets
 from .dataset import Dataset, print_facts
-from .files import read_dataframe
+from .files import read_dataframe, read_file
 from .frames import is_frame
 from .inputs import with_known
 
@@ -54,9 +54,9 @@ def load(
         )
     else:
         kind = config
-    module, _, name = kind.target.rpartition(".")
     folder = None if data_dir is None else Path(data_dir)
-    return _finish(getattr(import_module(module), name)(kind, folder), quiet)
+    read = read_file if kind.kind == "file" else getattr(sets, kind.kind.replace("-", "_"))
+    return _finish(read(kind, folder), quiet)
 
 
 def from_dataframe(frame: Any, *, quiet: bool = False, **options: Any) -> Dataset:

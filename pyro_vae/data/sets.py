@@ -128,7 +128,7 @@ def _ink(paper: Tensor) -> Tensor:
     return (torch.cat(ink) * 255).round().to(torch.uint8)
 
 
-def frey_faces(config: "kinds.FreyFaces", data_dir: Path | None) -> Dataset:
+def freyfaces(config: "kinds.FreyFaces", data_dir: Path | None) -> Dataset:
     r"""Frames of Brendan Frey's face, shuffled and split."""
     folder = find(config.kind, ["freyfaces.npz"], data_dir)
     with np.load(folder / "freyfaces.npz", allow_pickle=False) as arrays:

@@ -49,12 +49,7 @@ def read_typed(frame: Any, source: str, options: Any, form: Form = None) -> Cont
 
 
 def _assemble(
-    cells: list[Cells],
-    source: str,
-    header: bool,
-    options: Any,
-    facts: list[str],
-    form: Form,
+    cells: list[Cells], source: str, header: bool, options: Any, facts: list[str], form: Form
 ) -> Content:
     r"""Columns as features and labels, by the options or by the form of another table."""
     if not form:

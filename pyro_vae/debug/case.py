@@ -31,7 +31,7 @@ class Case:
     Arguments:
         vae: A VAE, or what has a `model` and a `guide`.
         x: The data.
-        known: What both programs take besides.
+        known: Further inputs of both programs.
     """
 
     def __init__(self, vae: Any, x: Any, known: dict[str, Any]) -> None:

@@ -75,7 +75,7 @@ def explain_error(vae: Any, x: Tensor, **known: Any) -> str | None:
     Arguments:
         vae: A VAE, or a pair of Pyro model and guide.
         x: A batch of data, of shape `(B, *x_shape)`.
-        known: What both programs take besides.
+        known: Further inputs of both programs.
 
     Returns:
         A sentence, or nothing where no mistake was found.

@@ -139,8 +139,10 @@ def other_rows(case: Case) -> Iterator[str]:
 
 def other_weights(case: Case) -> Iterator[str]:
     r"""A KL weight, or a mask, around the model alone."""
-    told = (weights_differ(name, guided, modelled) for name, guided, modelled in case.latents())
-    yield from filter(None, told)
+    sentences = (
+        weights_differ(name, guided, modelled) for name, guided, modelled in case.latents()
+    )
+    yield from filter(None, sentences)
 
 
 def other_data_shape(case: Case) -> Iterator[str]:

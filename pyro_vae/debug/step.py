@@ -98,7 +98,7 @@ def inspect_step(vae: Any, x: Tensor, *, seed: int = 0, **known: Any) -> Step:
         vae: A VAE, or a pair of Pyro model and guide.
         x: A batch of data, of shape `(B, *x_shape)`.
         seed: Seeds the samples.
-        known: What both programs take besides.
+        known: Further inputs of both programs.
 
     Returns:
         The step; printed, it is a table.

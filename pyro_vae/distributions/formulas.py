@@ -70,14 +70,9 @@ DENSITIES = {
         "n times the cross-entropy of the fraction x / n, with the number of ways.",
     ),
     "Levels": Formula(
-        "pick(f, x) - logsumexp(f)",
-        {"f": "logits"},
-        "Minus the cross-entropy of classes.",
+        "pick(f, x) - logsumexp(f)", {"f": "logits"}, "Minus the cross-entropy of classes."
     ),
-    "Poisson": Formula(
-        "x * log(rate) - rate - lgamma(x + 1)",
-        {"rate": "rate"},
-    ),
+    "Poisson": Formula("x * log(rate) - rate - lgamma(x + 1)", {"rate": "rate"}),
     "NegativeBinomial": Formula(
         "lgamma(x + r) - lgamma(r) - lgamma(x + 1) + r * logsigmoid(-f) + x * logsigmoid(f)",
         {"r": "total_count", "f": "logits"},
@@ -94,8 +89,7 @@ DIVERGENCES = {
         "mu and sigma are those of the posterior, m and s those of the prior.",
     ),
     ("Bernoulli", "Bernoulli"): Formula(
-        "mu * log(mu / m) + (1 - mu) * log((1 - mu) / (1 - m))",
-        {"mu": "q.probs", "m": "p.probs"},
+        "mu * log(mu / m) + (1 - mu) * log((1 - mu) / (1 - m))", {"mu": "q.probs", "m": "p.probs"}
     ),
 }
 FUNCTIONS = {

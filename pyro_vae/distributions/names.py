@@ -11,7 +11,7 @@ from .partial import Partial
 
 
 def name_of(d: Any) -> str:
-    r"""Returns what people call a distribution.
+    r"""Returns the usual name of a distribution.
 
     Example:
         >>> import pyro.distributions as dist

@@ -54,10 +54,10 @@ class Partial(dist.TorchDistribution):
 
 class Rest(dist.TorchDistribution):
     r"""Creates the density of missing elements; those that are there have standard Normals in
-    their places, which no one looks at.
+    their places, which are ignored.
 
-    It is proper everywhere, so that chains can move, and is drawn alike by model and guide, so
-    that it cancels in every bound.
+    It is proper everywhere, so that chains can move, and model and guide draw it in the same way,
+    so that it cancels in every bound.
 
     Arguments:
         partial: The distribution of all elements.

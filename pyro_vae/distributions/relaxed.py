@@ -42,7 +42,7 @@ class RelaxedOneHots(dist.TorchDistribution):
 
     def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:
         z = self.blocks.rsample(sample_shape).flatten(-2)
-        return z.clamp(min=torch.finfo(z.dtype).tiny)  # the density is asked for log z
+        return z.clamp(min=torch.finfo(z.dtype).tiny)  # the density needs log z
 
     def log_prob(self, value: Tensor) -> Tensor:
         return self.blocks.log_prob(value.unflatten(-1, (-1, self.num_categories))).sum(-1)

@@ -24,7 +24,7 @@ def halves(outputs: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     if outputs.dim() == 0 or outputs.shape[dim] % 2:
         raise ValueError(
             f"Expected an even number of outputs, for two parameters, in dimension {dim}; got "
-            f"shape {tuple(outputs.shape)}. Give the network two outputs for each element."
+            f"shape {tuple(outputs.shape)}. Use a network with two outputs per element."
         )
     first, second = outputs.chunk(2, dim=dim)
     return first, second

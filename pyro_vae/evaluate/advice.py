@@ -66,11 +66,7 @@ def priors_for(vae: Any) -> list[str]:
     r"""Learned priors that go with the posterior, and are not the one in use."""
     if not _is_real(vae):
         return []
-    kinds = {
-        "vamp": priors.Vamp,
-        "gaussian-mixture": priors.GaussianMixture,
-        "flow": priors.Flow,
-    }
+    kinds = {"vamp": priors.Vamp, "gaussian-mixture": priors.GaussianMixture, "flow": priors.Flow}
     if vae.posterior.density != "anywhere" or vae.posterior.index:
         kinds.pop("vamp")
     return [kind for kind, cls in kinds.items() if not isinstance(vae.prior, cls)]
@@ -149,7 +145,7 @@ def _for_encoder(lost: Mean, diagnosis: Any) -> str:
     seen = lost if trained is None else trained.mean(trained.amortization)
     if Mean(lost - seen, hypot(lost.se, seen.se)).exceeds(WORTH, Z):
         return (
-            f"on training data it loses {seen:.2f}, so it overfits. Take a smaller encoder, more "
+            f"on training data it loses {seen:.2f}, so it overfits. Use a smaller encoder, more "
             "data, or stop early (train.patience)."
         )
     if diagnosis.train_gap.exceeds(WORTH, Z):
@@ -161,7 +157,7 @@ def _for_encoder(lost: Mean, diagnosis: Any) -> str:
 
 
 def _from_latents(vae: Any, diagnosis: Any) -> Advice:
-    activity, told = diagnosis.activity, diagnosis.information
+    activity, info = diagnosis.activity, diagnosis.information
     active, units = int((activity > ACTIVE).sum()), len(activity)
     if active == 0:
         cause = (
@@ -178,15 +174,15 @@ def _from_latents(vae: Any, diagnosis: Any) -> Advice:
             f"{active} of {units} latent units are active; the others cost nothing and say "
             "nothing. A latent_dim nearer to that trains as well.",
         )
-    worthy = told is not None and (told.saturated or float(told.marginal_kl) > WORTH)
-    if told is not None and float(told.holes) > HOLES and worthy:
-        gain = WORTH if told.saturated else float(told.marginal_kl)
-        worth = "" if told.saturated else f" and differs from it by {gain:.2f} nats"
+    worthy = info is not None and (info.saturated or float(info.marginal_kl) > WORTH)
+    if info is not None and float(info.holes) > HOLES and worthy:
+        gain = WORTH if info.saturated else float(info.marginal_kl)
+        worth = "" if info.saturated else f" and differs from it by {gain:.2f} nats"
         kinds = priors_for(vae)
         remedy = f": a learned prior (prior.kind {_listed(kinds)}) fits it better" if kinds else ""
         yield (
             gain,
-            f"{float(told.holes):.0%} of the prior lies where the aggregate posterior is not"
+            f"{float(info.holes):.0%} of the prior lies where the aggregate posterior is not"
             f"{worth}{remedy}.",
         )
 
@@ -198,15 +194,15 @@ def _from_calibration(diagnosis: Any) -> Advice:
     covered = float(calibration.coverage(0.5).mean())
     what = f"({calibration.p}, by {calibration.worst})"
     if float(calibration.contraction.nan_to_num().max()) < 0.05:
-        told = f"tells nothing that the prior does not {what}"
+        info = f"tells nothing that the prior does not {what}"
     elif 0.48 <= covered <= 0.52:
-        told = f"is off {what}"
+        info = f"is off {what}"
     else:
-        told = (
+        info = (
             f"is too {'narrow' if covered < 0.48 else 'wide'}: its 50 % intervals hold the truth "
             f"{covered:.0%} of the time {what}"
         )
-    yield 0.1, f"On simulated data the posterior {told}."
+    yield 0.1, f"On simulated data the posterior {info}."
 
 
 def _is_real(vae: Any) -> bool:

@@ -26,7 +26,7 @@ from .importance import log_mean
 
 ACCEPTANCE = 0.65  # the best acceptance rate of Hamiltonian moves (Neal, 2011, Sec. 5.4.4)
 ADAPTATION = 0.1  # how fast the pilot's step sizes move
-PILOT = 4  # the pilot has one of so many temperatures
+PILOT = 4  # the pilot has one of this many temperatures
 
 Batch = tuple[Tensor, dict[str, Any]]
 
@@ -99,10 +99,10 @@ def ais(
         num_temperatures: The number of steps from :math:`\beta = 0` to 1.
         num_chains: The number of chains per datum, whose weights are averaged.
         num_leapfrogs: The number of leapfrog steps in a move.
-        start: ``"prior"``, or ``"guide"`` where its density may be asked of any value.
+        start: ``"prior"``, or ``"guide"`` where its density is available for any value.
         seed: Seeds the chains.
         skip_checks: As in :func:`pyro_vae.log_marginal`.
-        known: What the programs take besides, a row for each datum: row numbers as `index`,
+        known: Further inputs of the programs, one row per datum: row numbers as `index`,
             conditions, values of other sites.
 
     Returns:

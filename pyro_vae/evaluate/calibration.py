@@ -183,13 +183,13 @@ def eubo(vae: Any, num_data: int = 500, *, seed: int = 0, **known: Any) -> tuple
         data are the bounds.
 
     Raises:
-        ValueError: The density of the guide cannot be asked of any value: that of its own draws
+        ValueError: The density of the guide is not available for any value: that of its own draws
             alone is known, or it has points of mass, or latent variables that the model has not.
     """
     vae = as_program(vae)
     if density_of(vae) != "anywhere":
         raise ValueError(
-            "Expected a posterior whose density may be asked of any value, as that of the true z "
+            "Expected a posterior whose density is available for any value, as that of the true z "
             f"is; got {guide_name(vae)}, which has it for {density_of(vae)}."
         )
     check_rows(vae, {})
@@ -229,14 +229,14 @@ def _check_sites(q: Mapping[str, Any], truth: Mapping[str, Tensor]) -> None:
             law = law.base_dist
         if isinstance(law, Delta):
             raise ValueError(
-                f"Expected a guide whose density may be asked of any value; got {name!r}, a point "
-                "where other values have none. Draw it from a density (of a transformed variable: "
-                "TransformedDistribution) in place of an auxiliary variable and a point."
+                f"Expected a guide whose density is available for any value; got {name!r}, a "
+                "point where other values have none. Draw it from a density (of a transformed "
+                "variable: TransformedDistribution) instead of an auxiliary variable and a point."
             )
     others = [name for name, site in q.items() if name not in truth]
     if others:
         raise ValueError(
-            f"Expected a guide of the model's latent variables alone; got {others[0]!r} besides, "
+            f"Expected a guide of the model's latent variables only; got {others[0]!r}, too, "
             "which would have to be integrated out of its density."
         )
 

@@ -12,15 +12,7 @@ from torch import Tensor
 from ..checks import Data, opened
 from ..counted import counted
 from ..objectives.kl import closed_sites, kl_by_feature
-from ..programs import (
-    batches,
-    check_plates,
-    density,
-    density_of,
-    guide_name,
-    sample_sites,
-    traces,
-)
+from ..programs import batches, check_plates, density, density_of, guide_name, sample_sites, traces
 from ..views.latent import drawn_moments
 
 ACTIVE = 0.01
@@ -45,7 +37,7 @@ def active_units(vae: Any, x: Data, *, seed: int = 0, **known: Any) -> Tensor:
         vae: The VAE.
         x: The data, of shape `(B, *x_shape)`.
         seed: Seeds samples, where a posterior's mean has no closed form.
-        known: What the programs take besides, a row for each datum: row numbers as `index`,
+        known: Further inputs of the programs, one row per datum: row numbers as `index`,
             conditions, values of other sites.
 
     Returns:
@@ -92,7 +84,7 @@ def rate_distortion(
         x: The data, of shape `(B, *x_shape)`.
         num_samples: The number of samples per datum.
         seed: Seeds the samples.
-        known: What the programs take besides, a row for each datum: row numbers as `index`,
+        known: Further inputs of the programs, one row per datum: row numbers as `index`,
             conditions, values of other sites.
     """
     rates, distortions, sites, features = [], [], [], []
@@ -170,11 +162,11 @@ def information(
         | ELBO Surgery (Hoffman & Johnson, 2016), Eq. 8
 
     Arguments:
-        vae: The VAE. Its posterior's density may be asked of any value.
+        vae: The VAE. Its posterior's density must be available for any value.
         x: The data, of shape `(B, *x_shape)`.
         max_data: Only the first `max_data` rows are used; the cost is quadratic in this number.
         seed: Seeds the samples.
-        known: What the programs take besides, a row for each datum: row numbers as `index`,
+        known: Further inputs of the programs, one row per datum: row numbers as `index`,
             conditions, values of other sites.
 
     Raises:
@@ -183,7 +175,7 @@ def information(
     """
     if density_of(vae) != "anywhere":
         raise ValueError(
-            "Expected a posterior whose density may be asked of any value; that of "
+            "Expected a posterior whose density is available for any value; that of "
             f"{guide_name(vae)} is known at its own samples only."
         )
     with opened(vae, x, known, seed) as (vae, split):
@@ -269,8 +261,8 @@ class CollapseWatch:
         alive = logs[-1] > log(self.threshold)
         danger = falls & alive & (left <= self.horizon)
         threatened = bool(alive.any()) and int(danger.sum()) >= int(alive.sum()) / 2
-        told, self.warned = self.warned, threatened
-        if not threatened or told:
+        shown, self.warned = self.warned, threatened
+        if not threatened or shown:
             return None
         return (
             f"{int(danger.sum())} of {int(alive.sum())} active latent units will have collapsed "

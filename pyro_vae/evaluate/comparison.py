@@ -55,7 +55,7 @@ def compare(a: Tensor, b: Tensor, data: Mapping[str, Any] | None = None) -> Comp
     Arguments:
         a: :math:`\log p_A(x)` of each datum in nats, of shape `(B,)`, by any estimator.
         b: :math:`\log p_B(x)` of the same data in the same order. Whether the two may be compared
-            at all is asked of :func:`check_comparable`.
+            at all is checked by :func:`check_comparable`.
         data: The record of the data, as in ``data.json``, with ``discrete``: bits per dimension
             mean something where `x` is.
 
@@ -107,10 +107,10 @@ def check_comparable(a: Mapping[str, Any], b: Mapping[str, Any], split: str = "t
     """
     differing = [name for name in MEASURES if a.get(name) != b.get(name)]
     if differing and not (differing == ["seed"] and a.get("binarize") == "no"):
-        told = ", ".join(f"{n} {a.get(n)} against {b.get(n)}" for n in differing)
+        shown = ", ".join(f"{n} {a.get(n)} against {b.get(n)}" for n in differing)
         raise ValueError(
-            f"Expected densities with respect to one measure; got {told}. Such numbers differ by "
-            "more than the models; train both on the same data, scaled and binarized alike."
+            f"Expected densities with respect to one measure; got {shown}. Such numbers differ by "
+            "more than the models; train both on the same data, scaled and binarized equally."
         )
     hashes = [record.get("sha256", {}).get(split) for record in (a, b)]
     if hashes[0] != hashes[1]:

@@ -33,7 +33,7 @@ ROWS_COMPARED = 2000
 
 @renamed_attributes(figures="metrics", light="verdict")
 class Diagnosis(NamedTuple):
-    r"""What :func:`diagnose` found; a part that a model does not allow is none.
+    r"""What :func:`diagnose` found; a part that a model does not allow is None.
 
     Attributes:
         metrics: ELBO and :math:`\log p(x)` of the whole test set, as :func:`evaluate` has them.
@@ -120,7 +120,7 @@ def diagnose(
         test: The test data; the bound and :math:`\log p(x)` are about all of them.
         train: The training data.
         num_samples: Importance samples per datum.
-        num_data: How many test and training data the costly questions are asked about: annealed
+        num_data: How many test and training data the costly questions use: annealed
             importance sampling and the gap ledger.
         num_temperatures: Of annealed importance sampling.
         num_steps: Optimization steps of the ledger.
@@ -137,7 +137,7 @@ def diagnose(
     bound = elbo(vae, test, min(10, num_samples), seed=seed)
     estimate = log_marginal(vae, test, num_samples, seed=seed)
 
-    def asked(name: str, question: Callable, *args: Any, **options: Any) -> Any:
+    def attempt(name: str, question: Callable, *args: Any, **options: Any) -> Any:
         r"""The answer, or nothing and a note where the model refuses the question."""
         try:
             return question(vae, *args, seed=seed, **options)
@@ -146,12 +146,12 @@ def diagnose(
                 notes.append(f"{name} was left out. {error}")
             return None
 
-    annealed = asked(
+    annealed = attempt(
         "Annealed importance sampling", ais, test.take(few), num_temperatures=num_temperatures
     )
     beside, rows = annealed if len(few) > 1 else None, few.to(estimate.ess.device)
-    on_test = asked("The gap ledger", gap_ledger, test.take(few), num_steps=num_steps)
-    on_train = asked("", gap_ledger, train.take(seen), num_steps=num_steps)
+    on_test = attempt("The gap ledger", gap_ledger, test.take(few), num_steps=num_steps)
+    on_train = attempt("", gap_ledger, train.take(seen), num_steps=num_steps)
     if on_test is not None and annealed is not None:  # both are lower bounds: the higher counts
         higher = max(on_test.log_marginal, annealed.log_marginal, key=lambda v: float(v.mean()))
         on_test = on_test._replace(log_marginal=higher)
@@ -167,10 +167,10 @@ def diagnose(
         train_ledger=on_train,
         train_gap=_train_gap(vae, train, bound, seed),
         rate=rate_distortion(vae, test, seed=seed),
-        information=asked("Mutual information", information, train),
+        information=attempt("Mutual information", information, train),
         activity=active_units(vae, test, seed=seed),
-        calibration=asked("Simulation-based calibration", sbc, **_few(vae, test, 500)),
-        simulated=asked("The bound from above", simulated, **_few(vae, test, 2000)),
+        calibration=attempt("Simulation-based calibration", sbc, **_few(vae, test, 500)),
+        simulated=attempt("The bound from above", simulated, **_few(vae, test, 2000)),
         advice=[],
         notes=notes,
     )
@@ -221,7 +221,7 @@ def simulated(vae: Any, num_data: int = 2000, *, seed: int = 0, **known: Any) ->
 
 
 def _few(vae: Any, split: Split, count: int) -> dict[str, Any]:
-    r"""Conditions for so many simulated data: those of the data, again and again."""
+    r"""Conditions for this many simulated data: those of the data, repeated."""
     rows = torch.arange(count) % len(split)
     known = split.known_at(rows)
     return {name: known[name] for name in getattr(vae, "conditions", ()) if name in known}

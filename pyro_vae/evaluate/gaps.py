@@ -128,7 +128,7 @@ def gap_ledger(
         lr: The learning rate at the start; it falls to zero along a cosine.
         seed: Seeds the samples.
         skip_checks: As in :func:`pyro_vae.log_marginal`.
-        known: What the programs take besides, a row for each datum: row numbers as `index`,
+        known: Further inputs of the programs, one row per datum: row numbers as `index`,
             conditions, values of other sites.
 
     Returns:
@@ -136,8 +136,8 @@ def gap_ledger(
         against mean-field ones.
 
     Raises:
-        ValueError: A family is unknown, ``"own"`` is asked of a program without an encoder, or
-            latent variables are discrete and another family than ``"own"`` is asked for.
+        ValueError: A family is unknown, ``"own"`` is used for a program without an encoder, or
+            latent variables are discrete and the family is not ``"own"``.
     """
     vae = as_program(vae)
     if "own" in (families or ()) and not has_own(vae):

@@ -36,12 +36,12 @@ def gradients(
 
     Arguments:
         vae: The VAE, or a pair `(model, guide)`.
-        objective: The estimator. A copy of it is asked, whose baseline learns from draw to draw.
+        objective: The estimator. A copy of it is used, whose baseline learns from draw to draw.
         x: The data, of shape `(B, *x_shape)`.
         num_draws: The number of draws.
         parameters: In what to differentiate, by default all parameters that are trained.
         seed: Seeds the samples.
-        known: What the programs take besides, a row for each datum: row numbers as `index`,
+        known: Further inputs of the programs, one row per datum: row numbers as `index`,
             conditions, values of other sites.
 
     Returns:

@@ -122,7 +122,7 @@ def log_marginal(
             call.
         skip_checks: Takes data that the likelihood's support does not hold, too. The result then
             is no log density.
-        known: What the programs take besides, a row for each datum: row numbers as `index`,
+        known: Further inputs of the programs, one row per datum: row numbers as `index`,
             conditions, values of other sites.
 
     Returns:
@@ -165,7 +165,7 @@ def elbo(
         num_samples: The number of samples :math:`K` per datum.
         seed: Seeds the samples.
         skip_checks: As in :func:`log_marginal`.
-        known: What the programs take besides, a row for each datum: row numbers as `index`,
+        known: Further inputs of the programs, one row per datum: row numbers as `index`,
             conditions, values of other sites.
 
     Returns:

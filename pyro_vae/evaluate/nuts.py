@@ -66,7 +66,7 @@ def nuts_posterior(
         num_samples: The number of draws of each chain.
         num_warmup: The number of steps before them, in which step sizes are found.
         seed: Seeds the chains.
-        known: What the programs take besides, a row for each datum: row numbers as `index`,
+        known: Further inputs of the programs, one row per datum: row numbers as `index`,
             conditions, values of other sites.
 
     Raises:

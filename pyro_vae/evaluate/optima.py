@@ -190,7 +190,7 @@ def free_program(
         x: Some of its data, of shape `(B, *x_shape)`, that show the latent variables.
         family: The name of a family; ``"own"`` is that of a VAE's posterior.
         values: Its parameters, of shape `(N, num_outputs)`.
-        known: What is known of `x` besides.
+        known: Further inputs, one row per datum.
     """
     rows, outputs = values.shape
     table = nn.Embedding(rows, outputs, device=values.device, dtype=values.dtype)
@@ -242,14 +242,14 @@ class Search:
         settled = self.settle(best)
         if settled is not None:
             best, bound = _better(best, bound, settled, self.measure(settled, choice)[1])
-        told = self.measure(best, fresh)[1]
+        shown = self.measure(best, fresh)[1]
         parts = self.every.split(rows_at_once(self.split, self.num_particles))
         before = inf
         for turn in range(ROUNDS):
             steps = num_steps if turn == 0 else max(1, num_steps // 2)
             new = torch.cat([self.optimize(best[rows], rows, steps, lr) for rows in parts])
             best, bound = _better(best, bound, new, self.measure(new, choice)[1])
-            told, gain = (now := self.measure(best, fresh)[1]), now - told
+            shown, gain = (now := self.measure(best, fresh)[1]), now - shown
             reach = inf if settled is not None else lr * steps / 2
             rise = Rise(Mean.of(gain), before, reach)
             before = float(rise.gain)

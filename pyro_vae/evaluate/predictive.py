@@ -68,7 +68,7 @@ def predictive_check(
         given: Their latent variables come from the ``"prior"``, as those of new data do, or from
             the ``"posterior"`` of each datum.
         seed: Seeds the replications.
-        known: What the programs take besides, a row for each datum: row numbers as `index`,
+        known: Further inputs of the programs, one row per datum: row numbers as `index`,
             conditions, values of other sites.
 
     Returns:
@@ -120,7 +120,7 @@ def interval_coverage(
     r"""Returns how often predictive intervals hold the elements of `x`.
 
     For each element the place of the datum among draws of :math:`p(x \mid z)` is found, with
-    ties, which discrete data have, broken by chance. Given the posterior, each datum has told its
+    ties, which discrete data have, broken by chance. Given the posterior, each datum has shown its
     `z`, so that a model that fits covers a little more than the level says, and one that is
     overconfident less.
 
@@ -131,7 +131,7 @@ def interval_coverage(
         num_draws: The number of draws for each datum.
         given: Where the latent variables come from, as in :func:`predictive_check`.
         seed: Seeds the draws.
-        known: What the programs take besides, a row for each datum: row numbers as `index`,
+        known: Further inputs of the programs, one row per datum: row numbers as `index`,
             conditions, values of other sites.
 
     Returns:

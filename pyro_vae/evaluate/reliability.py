@@ -74,10 +74,10 @@ def verdict(
     green = ((estimate.khat <= limit) | even) & (estimate.ess >= ESS)
     share = float(green.double().mean())
     rise = Mean.of(estimate.rise)
-    too_low, told = (False, "") if annealed is None else _against(estimate, annealed, rows)
+    too_low, shown = (False, "") if annealed is None else _against(estimate, annealed, rows)
     if too_low:
-        return Verdict("red", told, green, rise)
-    beside = f" {told}" if told else ""
+        return Verdict("red", shown, green, rise)
+    beside = f" {shown}" if shown else ""
     if share >= GREEN_SHARE:
         reason = f"{share:.0%} of the data have k-hat <= {limit:.2g} and ESS >= {ESS:.0f}.{beside}"
         return Verdict("green", reason, green, rise)

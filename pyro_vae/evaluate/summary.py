@@ -44,7 +44,7 @@ def evaluate(
         skip_checks: Evaluates data outside of the likelihood's support, too; ``not_a_density``
             then says what is wrong with them.
         by_datum: Gets the metrics of each datum, as arrays of shape `(N,)`.
-        known: What the programs take besides, a row for each datum: row numbers as `index`,
+        known: Further inputs of the programs, one row per datum: row numbers as `index`,
             conditions, values of other sites.
 
     Returns:

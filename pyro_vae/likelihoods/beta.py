@@ -1,5 +1,3 @@
-from typing import Any
-
 import pyro.distributions as dist
 from torch import Tensor
 from torch.nn.functional import softplus
@@ -27,11 +25,8 @@ class Beta(Likelihood):
     formula = "p(x | z) = prod_i Beta(x_i; m_i c_i, (1 - m_i) c_i)"
     advice = "for rates strictly between 0 and 1"
 
+    outputs_per_element = 2
     support = open_unit_interval
-
-    @staticmethod
-    def num_outputs(**options: Any) -> int:
-        return 2
 
     def outputs_at(self, mean: Tensor) -> Tensor:
         return logit_of(mean)

@@ -31,7 +31,7 @@ class Binomial(Likelihood):
         if not 1 <= total_count <= MOST:
             raise ValueError(
                 f"Expected 1 to {MOST} trials, which single precision holds exactly; got "
-                f"{total_count}. Take a Gaussian likelihood for larger levels, in other units."
+                f"{total_count}. Use a Gaussian likelihood for larger levels, in other units."
             )
         self.total_count = total_count
         self.support = constraints.integer_interval(0, total_count)

@@ -15,7 +15,7 @@ class DiscretizedLogistic(Likelihood):
         \left[\sigma\!\left(\tfrac{x_i + 1/2 - \mu_m}{s_m}\right)
         - \sigma\!\left(\tfrac{x_i - 1/2 - \mu_m}{s_m}\right)\right]
 
-    The first and the last bin keep the tails. Other than :class:`Categorical` it knows that
+    The first and the last bin keep the tails. Unlike :class:`Categorical`, it knows that
     levels are ordered.
 
     References:

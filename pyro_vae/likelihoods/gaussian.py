@@ -59,7 +59,7 @@ class Gaussian(LocationScale):
             if found is None:
                 raise ValueError(
                     "Expected x_shape with a sigma per column, as the decoder does not say the "
-                    "shape of its output; got none. Give x_shape=."
+                    "shape of its output; got none. Pass x_shape=."
                 )
             shape = tuple(found)
         start = torch.full(tuple(shape), log(1.0 if scale is None else scale))

@@ -1,5 +1,4 @@
 from math import log
-from typing import Any
 
 import pyro.distributions as dist
 import torch
@@ -31,6 +30,7 @@ class ZeroInflatedNegativeBinomial(Likelihood):
     formula = "p(x | z) = prod_i [g_i 1(x_i = 0) + (1 - g_i) NB(x_i; m_i, r)]"
     advice = "for counts with more zeros than that"
 
+    outputs_per_element = 2
     support = constraints.nonnegative_integer
 
     @counted
@@ -39,10 +39,6 @@ class ZeroInflatedNegativeBinomial(Likelihood):
     ) -> None:
         super().__init__(decoder, event_dim)
         self.log_count = nn.Parameter(torch.tensor(log(total_count)))
-
-    @staticmethod
-    def num_outputs(**options: Any) -> int:
-        return 2
 
     def outputs_at(self, mean: Tensor) -> Tensor:
         return log_of(mean)

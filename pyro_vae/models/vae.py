@@ -136,7 +136,7 @@ class VAE(nn.Module):
     # --- Parts ----------------------------------------------------------------------------------
 
     def _outside(self, known: Mapping[str, Tensor], needed: tuple[str, ...]) -> dict[str, Any]:
-        r"""What factors may be given besides sites: conditions and row numbers."""
+        r"""What factors may be given in addition to sites: conditions and row numbers."""
         missing = [name for name in needed if known.get(name) is None]
         if missing:
             raise ValueError(
@@ -146,9 +146,9 @@ class VAE(nn.Module):
             )
         sites = (*self.latents, *self.observed, "index")
         if strange := [name for name in known if name not in (*self.conditions, *sites)]:
-            told = ", ".join((*self.conditions, *sites))
+            shown = ", ".join((*self.conditions, *sites))
             raise ValueError(
-                f"Expected what factors are given, or sites ({told}); got {', '.join(strange)}, "
+                f"Expected what factors are given, or sites ({shown}); got {', '.join(strange)}, "
                 "which no factor is given and no site is called."
             )
         names = (*self.conditions, "index")
@@ -192,7 +192,7 @@ class VAE(nn.Module):
                     raise ValueError(
                         f"Expected {site} of shape (batch, "
                         f"{', '.join(map(str, law.event_shape))}), as the posterior has it; got "
-                        f"{tuple(value.shape)}. Give classes as one-hot rows, NaN where not known."
+                        f"{tuple(value.shape)}. Pass classes as one-hot rows, NaN where not known."
                     )
                 law = Known(law, value)
             infer = {"given": self._ancestors[site]} if known is None else {}
@@ -222,7 +222,7 @@ class VAE(nn.Module):
 
 def _wrong_shape(site: str, value: Tensor, law: Any) -> str:
     more = site == "x" and law.shape() == value.shape
-    remedy = f" Give the likelihood event_dim={value.dim() - 1}." if more else ""
+    remedy = f" Set event_dim of the likelihood to {value.dim() - 1}." if more else ""
     return (
         f"Expected {site} of shape (batch, {', '.join(map(str, law.event_shape))}), as the "
         f"likelihood's event shape says; got {tuple(value.shape)}.{remedy}"

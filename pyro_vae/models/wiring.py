@@ -93,16 +93,12 @@ def _check_sites(
     if strange := [name for name in guided if name not in latents]:
         raise ValueError(
             f"Expected a posterior of the latent sites {', '.join(latents)}; got "
-            f"{', '.join(strange)} besides."
+            f"{', '.join(strange)}, too."
         )
 
 
 def _check_given(
-    site: str,
-    factor: Any,
-    there: set[str],
-    made: set[str],
-    conditions: dict[str, None],
+    site: str, factor: Any, there: set[str], made: set[str], conditions: dict[str, None]
 ) -> None:
     if isinstance(factor, Prior) and factor.parents:
         raise ValueError(
@@ -149,7 +145,7 @@ def _check_role(role: str, part: Any) -> None:
     if isinstance(part, Distribution):
         raise ValueError(
             f"Expected a {role}: a module whose forward returns a distribution; got the "
-            f"distribution {type(part).__name__} itself. Take one of pyro_vae.{role}s, or return "
+            f"distribution {type(part).__name__} itself. Use one of pyro_vae.{role}s, or return "
             f"it from the forward of a class of your own ({role.title()} in pyro_vae.base)."
         )
     if role == "prior" and isinstance(part, Posterior) and part.parents is not None:

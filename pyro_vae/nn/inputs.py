@@ -61,7 +61,7 @@ class Batched(nn.Module):
 
     Arguments:
         net: A network of tensors of shape `(B, *in_shape)`, such as convolutions.
-        event_dim: The number of dimensions of its input besides the batch.
+        event_dim: The number of dimensions of its input without the batch.
 
     Example:
         >>> image = nn.Sequential(nn.Linear(4, 9), nn.Unflatten(1, (1, 3, 3)))
@@ -134,7 +134,7 @@ class Join(nn.Module):
             got = 1 if isinstance(inputs, Tensor) else len(inputs)
             raise ValueError(
                 f"Expected {len(self.event_dims)} inputs, as Join(net, {self.event_dims}) says; "
-                f"got {got}. Give event_dims a number for each."
+                f"got {got}. Pass one number in event_dims for each."
             )
         flat = [v.flatten(-d) if d > 1 else v for v, d in zip(inputs, self.event_dims)]
         batch = torch.broadcast_shapes(*(v.shape[:-1] for v in flat))

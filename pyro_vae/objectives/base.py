@@ -29,7 +29,7 @@ class Objective(nn.Module, ABC):
             ``"list"`` of all values of a latent variable.
         bound: ``"ELBO"``, or ``"importance weighted"``, which has no KL term to weigh.
         max_plate_nesting: How deep the programs nest their plates; several particles are in a
-            plate to the left of so many.
+            plate to the left of these.
     """
 
     name: str = ""

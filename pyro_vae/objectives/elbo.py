@@ -64,7 +64,9 @@ class ELBO(Objective):
     ) -> None:
         super().__init__(num_particles)
         if free_bits and capacity is not None:
-            raise ValueError("Expected free bits or capacity; got both. Each bends the KL term.")
+            raise ValueError(
+                "Expected free bits or capacity; got both. Each modifies the KL term."
+            )
         self.kl = kl
         self.free_bits, self.free_bits_per = free_bits, free_bits_per
         self.capacity = capacity
@@ -72,16 +74,11 @@ class ELBO(Objective):
     def forward(self, model: Callable, guide: Callable, x: Tensor, **kwargs: Any) -> Terms:
         r"""
         Raises:
-            ValueError: A site of the guide is not reparameterized; free bits are asked for and a
+            ValueError: A site of the guide is not reparameterized; free bits are used and a
                 KL has no features; or a capacity, and latent sites have different scales.
         """
         q, p = traces(
-            model,
-            guide,
-            x,
-            self.num_particles,
-            max_plate_nesting=self.max_plate_nesting,
-            **kwargs,
+            model, guide, x, self.num_particles, max_plate_nesting=self.max_plate_nesting, **kwargs
         )
         check_gradients(q, p)
         closed = closed_sites(q, p) if self.kl == "closed-form" else dict.fromkeys(p, False)

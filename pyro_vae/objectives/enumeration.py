@@ -10,13 +10,7 @@ from pyro.distributions.util import scale_and_mask
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from ..programs import (
-    Terms,
-    check_gradients,
-    check_plates,
-    density,
-    sample_sites,
-)
+from ..programs import Terms, check_gradients, check_plates, density, sample_sites
 from ..randomness import apart
 from .base import Objective
 from .kl import closed_sites, kl_divergence
@@ -109,7 +103,7 @@ def listed(guide: Callable, x: Tensor, **kwargs: Any) -> tuple[str, int]:
     r"""Returns the site of a guide whose values can be listed, and how many they are.
 
     Raises:
-        ValueError: There is none, or more than one.
+        ValueError: There is not exactly one.
     """
     with apart(x.device), torch.no_grad():
         sites = sample_sites(poutine.trace(guide).get_trace(x[:2], **_first(kwargs, len(x))))
@@ -131,7 +125,7 @@ def listed(guide: Callable, x: Tensor, **kwargs: Any) -> tuple[str, int]:
 
 
 def _first(kwargs: dict[str, Any], count: int) -> dict[str, Any]:
-    r"""What belongs to the first two of so many data."""
+    r"""The rows of the first two of `count` data."""
     return {
         name: value[:2]
         if isinstance(value, Tensor) and value.dim() and len(value) == count

@@ -43,12 +43,12 @@ class Derivation(NamedTuple):
     def evaluate(self, x: Tensor, seed: int = 0, **known: Any) -> float:
         r"""Returns the loss as the printed formulas give it, in nats per datum.
 
-        A term without a formula of its own is asked of its distribution.
+        A term without a formula is computed by the ``log_prob`` of its distribution.
 
         Arguments:
             x: The data, of shape `(B, *x_shape)`.
             seed: Seeds the samples of :math:`z`, as ``torch.manual_seed`` before a step does.
-            known: What the programs take besides.
+            known: Further inputs of the programs.
         """
         vae, count = self.vae, self.plan.objective.num_particles
         if self.plan.estimator == "enumeration":
@@ -87,7 +87,7 @@ def explain(
     Arguments:
         vae: The VAE, or another module with a Pyro model and guide.
         x: Some data, of shape `(B, *x_shape)`; without them the model draws two.
-        known: What the programs take besides, a row for each datum.
+        known: Further inputs of the programs, one row per datum.
         options: The estimator and its options, as in :func:`plan`.
 
     Returns:
@@ -200,7 +200,7 @@ def _bound(
     observed: list[str],
     symbols: dict[tuple[str, str], str],
 ) -> tuple[list[str], str]:
-    r"""The bound in words and in LaTeX, or what stands in its place where there is none."""
+    r"""The bound in words and in LaTeX, or what replaces it where there is none."""
     likelihood = " ".join(symbols["likelihood", site] for site in observed)
     prior = " ".join(symbols["prior", site] for site in latent)
     guide = " ".join(symbols["posterior", site] for site in latent)

@@ -18,7 +18,7 @@ class IWAE(Objective):
 
     The logarithm is taken datum by datum, before any subsampling scale. With `K` above 1 the
     gradient's signal-to-noise ratio for the encoder falls as :math:`1 / \sqrt{K}`; :class:`DReG`
-    mends it.
+    fixes it.
 
     References:
         | Importance Weighted Autoencoders (Burda et al., 2016), Eq. 8

@@ -13,7 +13,7 @@ class Laws(NamedTuple):
         closed: Whether its KL term may be in closed form.
         x_shape: The shape of a datum.
         reparameterized: Whether gradients flow through all latent variables.
-        density: Of which values the guide's density may be asked.
+        density: For which values the guide's ``log_prob`` is available.
         listed: The latent site that alone has no gradient, if its values can be listed.
         guide: What errors call the guide.
     """
@@ -28,11 +28,11 @@ class Laws(NamedTuple):
 
     @property
     def names(self) -> str:
-        r"""What people call the pairs; of several sites, with their names."""
-        told = {site: f"{name_of(q)} against {name_of(p)}" for site, (q, p) in self.pairs.items()}
-        if len(told) == 1:
-            return next(iter(told.values()))
-        return ", ".join(f"{site}: {pair}" for site, pair in told.items())
+        r"""The usual names of the pairs; with several sites, with their names, too."""
+        shown = {site: f"{name_of(q)} against {name_of(p)}" for site, (q, p) in self.pairs.items()}
+        if len(shown) == 1:
+            return next(iter(shown.values()))
+        return ", ".join(f"{site}: {pair}" for site, pair in shown.items())
 
     def states(self) -> int:
         r"""How many values the listed site has."""
@@ -65,7 +65,7 @@ def _foreign_density(laws: Laws, estimator: str) -> str | None:
     if laws.density == "anywhere":
         return None
     return (
-        f"Expected a posterior whose density can be asked anywhere for {estimator}; got "
+        f"Expected a posterior whose density is available anywhere for {estimator}; got "
         f"{laws.guide}, which has it for {laws.density}. Use reparameterized or iwae."
     )
 
@@ -79,9 +79,4 @@ def _list(laws: Laws, estimator: str) -> str | None:
     )
 
 
-NEEDS = {
-    "path": _path,
-    "density": _density,
-    "foreign density": _foreign_density,
-    "list": _list,
-}
+NEEDS = {"path": _path, "density": _density, "foreign density": _foreign_density, "list": _list}

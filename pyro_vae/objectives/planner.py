@@ -66,7 +66,7 @@ def plan(
         x: Some data, of shape `(B, *x_shape)`; without them the model draws two.
         estimator: ``"auto"`` or a name such as ``"iwae"``.
         kl_weight: The weight of the KL term, any but 1 if it changes.
-        known: What the programs take besides, a row for each datum.
+        known: Further inputs of the programs, one row per datum.
         options: Options of estimators by name, as their classes have them: ``num_particles``,
             ``kl``, ``free_bits``, ``free_bits_per``, ``capacity``, ``alpha``, ``baseline``,
             ``supervision``. Those that an estimator has not must be at their defaults.
@@ -87,8 +87,8 @@ def plan(
         raise ValueError(f"Expected an estimator ({', '.join(ESTIMATORS)}); got {estimator!r}.")
     kind = ESTIMATORS[estimator]
     for need in kind.needs:
-        if told := NEEDS[need](laws, estimator):
-            raise ValueError(told)
+        if shown := NEEDS[need](laws, estimator):
+            raise ValueError(shown)
     _check_options(estimator, kind, options, kl_weight)
 
     exact = estimator == "reparameterized" and options.get("kl", "closed-form") == "closed-form"
@@ -144,8 +144,8 @@ def _check_options(
         )
     if {"free_bits", "capacity"} & {*given}:
         raise ValueError(
-            "Expected the reparameterized ELBO for free bits or capacity, which bend its KL term; "
-            f"got {estimator}."
+            "Expected the reparameterized ELBO for free bits or capacity, which modify its KL "
+            f"term; got {estimator}."
         )
     if "supervision" in given:
         raise ValueError(
@@ -198,9 +198,9 @@ def _why(
         return why
     if estimator == "score-function":
         without = [name_of(q) for q, _ in laws.pairs.values() if not q.has_rsample]
-        told = ", ".join(without or [name_of(q) for q, _ in laws.pairs.values()])
+        shown = ", ".join(without or [name_of(q) for q, _ in laws.pairs.values()])
         baseline = options.get("baseline", "average")
-        return f"{told} is not reparameterized: score function by {samples}, {baseline} baseline"
+        return f"{shown} is not reparameterized: score function by {samples}, {baseline} baseline"
     if estimator == "enumeration":
         others = [n for n in laws.pairs if n != laws.listed]
         drawn = f"; {', '.join(others)} by a sample for each" if others else ": no sampling"

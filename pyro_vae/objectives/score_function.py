@@ -69,7 +69,7 @@ class ScoreFunction(Objective):
                 raise ValueError(
                     "Expected every site in one plate of data for a neural baseline, which "
                     f"guesses datum by datum; got {rest.shape[-1]} elements for {len(x)} data. "
-                    "Take the average baseline."
+                    "Use the average baseline."
                 )
             baseline = baseline + guess.detach()
             if guess.requires_grad:

@@ -26,13 +26,13 @@ def check_supports(prior: Any, posterior: Any, p: Any, q: Any) -> None:
         raise ValueError(
             f"Expected the posterior's support inside the prior's, else the ELBO is minus "
             f"infinity; got {type(posterior).__name__} on {describe_support(here)} and "
-            f"{type(prior).__name__} on {describe_support(there)}. Take {remedy}."
+            f"{type(prior).__name__} on {describe_support(there)}. Use {remedy}."
         )
     if hasattr(posterior, "temperature") and not same(here, there):
         raise ValueError(
             "Expected a relaxed prior for a relaxed posterior, which is evaluated as the discrete "
             f"variable that it relaxes; got {type(prior).__name__} on {describe_support(there)}, "
-            "a density for a probability. Take the relaxed prior of the same name."
+            "a density for a probability. Use the relaxed prior of the same name."
         )
 
 

@@ -1,4 +1,4 @@
-r"""What all pictures share: a figure without a window, one scale, images as a grid, tables."""
+r"""What all plots share: a figure without a window, one scale, images as a grid, tables."""
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -47,7 +47,7 @@ def new_figure(
 
 
 def is_image(x: Tensor) -> bool:
-    r"""Whether data are pictures, of shape `(B, C, H, W)` with one or three channels."""
+    r"""Whether data are images, of shape `(B, C, H, W)` with one or three channels."""
     return x.dim() == 4 and x.shape[1] in (1, 3)
 
 
@@ -88,11 +88,7 @@ def show_images(axis: "Axes", x: Tensor, scale: Scale, title: str, columns: int 
     if x.shape[1] == 1:  # as numbers, so that there can be a colour bar
         values = grid[..., 0] * (scale.high - scale.low) + scale.low
         shown = axis.imshow(
-            values.numpy(),
-            cmap="gray",
-            vmin=scale.low,
-            vmax=scale.high,
-            interpolation="nearest",
+            values.numpy(), cmap="gray", vmin=scale.low, vmax=scale.high, interpolation="nearest"
         )
     else:
         shown = axis.imshow(grid.numpy(), interpolation="nearest")

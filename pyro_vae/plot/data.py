@@ -40,7 +40,7 @@ def plot_samples(
 
     Arguments:
         vae: The VAE.
-        num_samples: How many pictures; of a table, 1000 rows are drawn at least.
+        num_samples: How many images; of a table, at least 1000 rows are drawn.
         seed: Seeds the draws.
         split: The data, whose scale and columns the picture then has; and, where samples have
             conditions, these.
@@ -73,7 +73,7 @@ def plot_reconstructions(
         split: The data.
         count: How many of them.
         seed: Seeds the draws.
-        known: What the programs take besides, where the split does not know it.
+        known: Further inputs of the programs that the split does not hold.
     """
     seen = split.knowing(**known).freeze(seed).take(split.spread(count))
     x = seen.rows(slice(None))
@@ -123,7 +123,7 @@ def _correlations(x: Tensor) -> Tensor:
 def _given(
     vae: Any, split: Split | None, count: int, known: dict[str, Any], most: int = 0
 ) -> dict[str, Any]:
-    r"""Conditions for so many samples: those that are told, a row for each of `most` in turn, else
+    r"""Conditions for this many samples: the given ones, one row for each of `most` in turn, else
     those of the data in turn."""
     turn = {n: v[torch.arange(count) % len(v)] for n, v in known.items() if _has_rows(v, most)}
     known = {**known, **turn}

@@ -1,4 +1,4 @@
-r"""Pictures of figures: learning curves, gaps, units, calibration."""
+r"""Plots of metrics: learning curves, gaps, units, calibration."""
 
 from typing import TYPE_CHECKING, Any
 

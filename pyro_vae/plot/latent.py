@@ -37,9 +37,9 @@ def plot_manifold(
     laws = latent_laws(vae, 10_000, {n: v.expand(10_000, *v.shape[1:]) for n, v in given.items()})
     (law, *others) = laws.values()
     if others or law.event_shape != (2,) or describe_support(law.support) != "the real numbers":
-        told = ", ".join(f"{n} {tuple(law.event_shape)}" for n, law in laws.items())
+        sizes = ", ".join(f"{n} {tuple(law.event_shape)}" for n, law in laws.items())
         raise ValueError(
-            f"Expected one latent site of two real features, a plane to decode; got {told}. Take "
+            f"Expected one latent site of two real features, a plane to decode; got {sizes}. Use "
             "plot_traversal."
         )
     with undisturbed(vae, 0):
@@ -69,7 +69,7 @@ def plot_traversal(vae: Any, split: Split, steps: int = 11, **known: Any) -> "Fi
         vae: The VAE.
         split: The data; the walks start at the first.
         steps: How many points a walk has, where that can be chosen.
-        known: What the programs take besides, where the split does not know it.
+        known: Further inputs of the programs that the split does not hold.
     """
     rows = torch.arange(min(ROWS, len(split)))
     seen = split.knowing(**known).freeze(0).take(rows)
@@ -113,7 +113,7 @@ def plot_latent(
         split: The data.
         count: How many of them.
         site: Which latent site; all of them joined by default.
-        known: What the programs take besides, where the split does not know it.
+        known: Further inputs of the programs that the split does not hold.
     """
     rows = split.spread(count)
     seen = split.knowing(**known).freeze(0).take(rows)

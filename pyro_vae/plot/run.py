@@ -1,4 +1,4 @@
-r"""All pictures of a run."""
+r"""All plots of a run."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ def plot_run(
         vae: The VAE.
         split: Data to reconstruct and to place in latent space; those of training for a posterior
             that has parameters for these alone.
-        folder: Where the pictures go.
+        folder: Where the plots go.
         metrics: A ``metrics.jsonl``, for learning curves.
         title: What stands above each picture, such as the run and its recipe.
 

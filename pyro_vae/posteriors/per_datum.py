@@ -73,6 +73,6 @@ class PerDatum(Posterior):
             got = "none" if index is None else f"{list(index.shape)} up to {int(index.max())}"
             raise ValueError(
                 f"Expected the row numbers, below {count}, of training data, for which alone "
-                f"PerDatum has parameters; got {got}. Give index=, or train these data too."
+                f"PerDatum has parameters; got {got}. Pass index=, or train on these data, too."
             )
         return self.family(index)

@@ -18,7 +18,7 @@ class Categorical(Prior):
     Arguments:
         latent_dim: The number of latent features, a multiple of `num_categories`.
         num_categories: The size of a block; by default all features are one block.
-        learned: Whether the logits are parameters; they start at zero, all categories alike.
+        learned: Whether the logits are parameters; they start at zero, all equally probable.
 
     Example:
         >>> Categorical(6, num_categories=3)().event_shape

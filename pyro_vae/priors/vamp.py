@@ -27,7 +27,7 @@ class Vamp(Prior):
         learned: Whether the pseudo-inputs are parameters, or stay what they are.
 
     Raises:
-        ValueError: The posterior's density cannot be asked at pseudo-inputs.
+        ValueError: The posterior's density is not available at pseudo-inputs.
     """
 
     formula = "p(z) = 1/K sum_k q(z | u_k), the posterior averaged over K pseudo-inputs"
@@ -38,7 +38,7 @@ class Vamp(Prior):
         super().__init__()
         if posterior.density != "anywhere" or posterior.index:
             raise ValueError(
-                "Expected a posterior whose density can be asked anywhere and at any input, as "
+                "Expected a posterior whose density is available anywhere and for any input, as "
                 f"the VampPrior sums it over pseudo-inputs; got {type(posterior).__name__}. "
                 "Choose MeanFieldNormal, FullCovarianceNormal or IAF, or another prior, such as "
                 "StandardNormal."
@@ -67,7 +67,7 @@ class Vamp(Prior):
 
         Arguments:
             posterior: The posterior, shared with the VAE.
-            training_rows: Draws so many training data without replacement.
+            training_rows: Draws this many training data without replacement.
             num_components: The number `K` of pseudo-inputs, which start at `K` training data.
             learned: Whether the pseudo-inputs are parameters, or stay training data.
         """

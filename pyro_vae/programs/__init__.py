@@ -1,6 +1,6 @@
 r"""Running any pair of model and guide: traces, weights, latents on the line.  (layer 1)
 
-Whoever trains or evaluates stands on this room, and asks programs, not their parts.
+Training and evaluation build on this: they run programs and never look at their parts.
 """
 
 from .alike import note_rows as note_rows

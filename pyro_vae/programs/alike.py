@@ -1,4 +1,4 @@
-r"""Do model and guide weigh a latent variable alike? What makes a loss no bound, in words."""
+r"""Do model and guide weight a latent variable equally? Why a loss is not a bound, in words."""
 
 from typing import Any
 

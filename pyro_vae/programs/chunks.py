@@ -13,7 +13,7 @@ r"""How many numbers p(x | z) may have in memory at a time: rows x samples x ele
 
 
 def rows_at_once(split: Split, copies: int = 1, elements: int | None = None) -> int:
-    r"""Returns how many rows may be in memory at a time, each so many times."""
+    r"""Returns how many rows may be in memory at a time, each this many times."""
     size = max(1, prod(split.x_shape) * copies)
     return max(1, (elements or ELEMENTS_AT_ONCE) // size)
 

@@ -60,13 +60,13 @@ class _Set(Messenger):
         if value.shape[1:] != msg["fn"].event_shape:
             raise ValueError(
                 f"Expected {msg['name']} of shape {tuple(msg['fn'].event_shape)}; got "
-                f"{tuple(value.shape[1:])}. Give classes as one-hot rows."
+                f"{tuple(value.shape[1:])}. Pass classes as one-hot rows."
             )
         msg["value"] = torch.where(value.isnan(), msg["value"], value)
 
 
 def rows_of(vae: Any, name: str, value: Any, count: int) -> Tensor:
-    r"""What is known of so many data: one value for all, or a row for each.
+    r"""Further inputs of `count` data: one value for all, or one row per datum.
 
     Raises:
         ValueError: It has another number of rows.
@@ -94,9 +94,9 @@ def simulate(
         sites as what is known.
     """
     dtype, latents = dtype_of(vae), getattr(vae, "latents", ())
-    if told := [name for name in known or {} if name in latents]:
+    if shown := [name for name in known or {} if name in latents]:
         raise ValueError(
-            f"Expected conditions alone, as latent variables are simulated; got {', '.join(told)}."
+            f"Expected conditions only, as latent variables are simulated; got {', '.join(shown)}."
         )
     given = {n: rows_of(vae, n, v, num_data) for n, v in (known or {}).items() if v is not None}
     with plainly():

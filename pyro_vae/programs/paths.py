@@ -24,7 +24,7 @@ class gate_samples(Messenger):
     r"""Passes each sample through a gate that can stop gradients on their way back.
 
     Later sites of the guide see the gate; densities see a view behind it (:meth:`show`), so that
-    what they send back can be told from what comes along the guide.
+    what they send back can be distinguished from what comes along the guide.
     """
 
     def __init__(self) -> None:

@@ -89,7 +89,7 @@ def prior_guide(model: Callable) -> Callable:
 
 
 def family_of(vae: Any, role: Literal["prior", "likelihood", "posterior"], site: str) -> Any:
-    r"""Returns the family behind a site of a VAE; none of another program."""
+    r"""Returns the family behind a site of a VAE; None for another program."""
     part = getattr(vae, role, None)
     if part is None:
         return None
@@ -117,7 +117,7 @@ def wants_rows(vae: Any) -> bool:
 
 
 def density_of(vae: Any) -> str:
-    r"""Of which values the guide's density may be asked, as far as a posterior says."""
+    r"""For which values the guide's ``log_prob`` is available, as far as a posterior says."""
     return getattr(getattr(vae, "posterior", None), "density", "anywhere")
 
 

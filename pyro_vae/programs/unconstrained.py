@@ -28,7 +28,7 @@ class Unconstrained:
     Arguments:
         vae: A module with a Pyro ``model`` and ``guide``.
         x: Some data, of shape `(B, *x_shape)`, that show the sites.
-        known: What both programs take besides, such as row numbers.
+        known: Further inputs of both programs, such as row numbers.
 
     Raises:
         ValueError: A latent variable is discrete, or its support has no bijection.
@@ -40,10 +40,10 @@ class Unconstrained:
         frames = [frame.name for site in sites.values() for frame in site["cond_indep_stack"]]
         self.plate = frames[0] if frames else "data"
         latent = {name: site for name, site in sites.items() if not site["is_observed"]}
-        if told := [name for name in latent if name in known]:
+        if shown := [name for name in latent if name in known]:
             raise ValueError(
                 f"Expected latent variables that nothing is known of, through which chains can "
-                f"move; got values of {', '.join(told)}. Take log_marginal."
+                f"move; got values of {', '.join(shown)}. Use log_marginal."
             )
         self.transforms = {n: bijection(n, s["fn"].support) for n, s in latent.items()}
         shapes = {n: s["value"].shape[1:] for n, s in latent.items()}
@@ -129,5 +129,5 @@ def bijection(name: str, support: Constraint) -> Any:
     except NotImplementedError:
         raise ValueError(
             "Expected a support that is a bijection of the real line; got "
-            f"{describe_support(support)} for {name!r}. Take log_marginal."
+            f"{describe_support(support)} for {name!r}. Use log_marginal."
         ) from None

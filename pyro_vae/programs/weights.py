@@ -65,10 +65,10 @@ class Weights(NamedTuple):
             ValueError: Sites have different scales, or there are no weights datum by datum.
         """
         if not all(equal(scale, self.scales[0]) for scale in self.scales):
-            told = " and ".join(dict.fromkeys(str(scale) for scale in self.scales))
+            shown = " and ".join(dict.fromkeys(str(scale) for scale in self.scales))
             raise ValueError(
                 f"Expected one scale for all sites under {estimator}, whose bound is no sum of a "
-                f"reconstruction and a KL term; got {told}. Train with a KL weight by the ELBO."
+                f"reconstruction and a KL term; got {shown}. Train with a KL weight by the ELBO."
             )
         if prod(self.layout[1:]) == 1 < self.num_data:
             raise ValueError(

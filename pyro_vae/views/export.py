@@ -47,7 +47,7 @@ def to_datatree(
         coords: The values along dimensions.
         dims: The names of dimensions of a site, after ``chain``, ``draw`` and ``datum``.
         seed: Seeds the draws.
-        known: What the programs take besides, a row for each datum: row numbers as `index`,
+        known: Further inputs of the programs, one row per datum: row numbers as `index`,
             conditions, values of other sites.
 
     Returns:

@@ -69,7 +69,7 @@ def reconstruct(vae: Any, x: Data, what: What = "mean", *, seed: int = 0, **know
         x: The data, of shape `(B, *x_shape)`.
         what: ``"mean"`` or ``"sample"``.
         seed: Seeds the draws; mean and sample of one seed share their :math:`z`.
-        known: What the programs take besides, a row for each datum: row numbers as `index`,
+        known: Further inputs of the programs, one row per datum: row numbers as `index`,
             conditions, values of other sites.
 
     Returns:
@@ -98,34 +98,34 @@ def decode(vae: Any, z: Tensor, what: What = "mean", *, seed: int = 0, **known: 
     vae = as_program(vae)
     with undisturbed(vae, seed) as device, plainly():
         given = {n: rows_of(vae, n, v, len(z)) for n, v in known.items() if v is not None}
-        told = {n: v for n, v in given.items() if n in getattr(vae, "latents", ())}
-        rest = {n: v for n, v in given.items() if n not in told}
-        values = split_sites(vae, z.to(device), rest, told)
+        fixed = {n: v for n, v in given.items() if n in getattr(vae, "latents", ())}
+        rest = {n: v for n, v in given.items() if n not in fixed}
+        values = split_sites(vae, z.to(device), rest, fixed)
         with poutine.condition(data=values):
             return _see(poutine.trace(vae.model).get_trace(batch_size=len(z), **rest), what)
 
 
 def split_sites(
-    vae: Any, z: Tensor, known: Mapping[str, Tensor], told: Mapping[str, Tensor]
+    vae: Any, z: Tensor, known: Mapping[str, Tensor], fixed: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
     r"""Returns the values of latent sites from those joined, or of the first site alone.
 
     Arguments:
         vae: The model.
-        z: The values of the sites that are not told.
+        z: The values of the sites that are not given.
         known: Conditions.
-        told: Values of other latent sites.
+        given: Values of other latent sites.
 
     Raises:
         ValueError: They are neither.
     """
     trace = poutine.trace(vae.model).get_trace(batch_size=len(z), **known)
-    names = [name for name in latent_names(vae, trace) if name not in told]
+    names = [name for name in latent_names(vae, trace) if name not in fixed]
     shapes = {n: s["fn"].event_shape for n, s in sample_sites(trace).items() if n in names}
     sizes = [shape.numel() for shape in shapes.values()]
     first = next(iter(shapes), None)
     if first is not None and z.shape[1:] == shapes[first]:
-        return {first: z, **told}
+        return {first: z, **fixed}
     if z.dim() != 2 or z.shape[1] != sum(sizes) or not sizes:
         listed = ", ".join(f"{n} {tuple(shape)}" for n, shape in shapes.items()) or "none is left"
         raise ValueError(
@@ -133,7 +133,7 @@ def split_sites(
             f"those of the first alone; got shape {tuple(z.shape)}."
         )
     parts = z.split(sizes, 1)
-    return {n: part.reshape(len(z), *shapes[n]) for n, part in zip(shapes, parts)} | {**told}
+    return {n: part.reshape(len(z), *shapes[n]) for n, part in zip(shapes, parts)} | {**fixed}
 
 
 def _see(trace: Any, what: What) -> Tensor:

@@ -57,7 +57,7 @@ def impute(
         num_samples: How many completions of each.
         num_particles: How many draws they are chosen from.
         seed: Seeds the draws.
-        known: What the programs take besides, a row for each datum: row numbers as `index`,
+        known: Further inputs of the programs, one row per datum: row numbers as `index`,
             conditions, values of other sites.
 
     Returns:

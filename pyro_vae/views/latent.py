@@ -32,7 +32,7 @@ def encode(vae: Any, x: Data, *, seed: int = 0, **known: Any) -> Encoding:
         vae: A VAE, or a pair of Pyro model and guide.
         x: The data, of shape `(B, *x_shape)`.
         seed: Seeds those samples, and the bits of data that are binarized at every visit.
-        known: What the programs take besides, a row for each datum: row numbers as `index`,
+        known: Further inputs of the programs, one row per datum: row numbers as `index`,
             conditions, values of other sites.
 
     Returns:

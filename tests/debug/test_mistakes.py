@@ -440,7 +440,7 @@ def an_overflow():
 
 
 @broken(
-    "Expected x of shape (batch, 8), as the likelihood's event shape says; got (8, 1, 8, 8). Give"
+    "Expected x of shape (batch, 8), as the likelihood's event shape says; got (8, 1, 8, 8). Set"
 )
 def images_without_event_dim():
     return vae(

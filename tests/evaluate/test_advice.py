@@ -48,7 +48,7 @@ def test_advice_does_not_contradict_itself():
     assert any("take a larger encoder" in told for told in same)
     assert not any("overfits" in told for told in same)
     over = advice_for(vae, ledger=ledger_of(3.0, 0.0), train_ledger=ledger_of(0.2, 0.0))
-    assert any("it overfits. Take a smaller encoder" in told for told in over)
+    assert any("it overfits. Use a smaller encoder" in told for told in over)
     assert not any("larger encoder" in told for told in over)
     noisy = ledger_of(3.0, 0.0, spread=100.0)
     unsure = advice_for(vae, ledger=noisy, train_ledger=ledger_of(0.2, 0.0))

@@ -14,7 +14,7 @@ from pyro_vae.evaluate.annealed import schedule
 pytestmark = pytest.mark.usefixtures("float64")
 
 
-@pytest.mark.parametrize("start", ["prior", "guide"])
+@pytest.mark.parametrize("start", ["prior", pytest.param("guide", marks=pytest.mark.slow)])
 def test_annealed_weights_average_to_the_evidence(start):
     """E[w] = p(x) with any number of temperatures, however badly chains mix."""
     vae, exact, x = exact_vae(count=100)

@@ -187,7 +187,7 @@ def test_the_bound_from_above_is_the_closed_form(kind):
 def test_the_bound_from_above_wants_a_density():
     vae, _, _ = exact_vae()
     vae.posterior = pv.posteriors.Delta(pv.nn.MLP(5, [], 2))
-    with pytest.raises(ValueError, match="whose density may be asked of any value"):
+    with pytest.raises(ValueError, match="whose density is available for any value"):
         eubo(vae, 10)
 
 

@@ -176,7 +176,7 @@ def test_a_prior_that_declares_no_support_has_that_of_its_distribution():
     questions = [pv.elbo, pv.plan, lambda v, x: pv.log_marginal(v, x, 5)]
     questions += [lambda v, x: pv.fit(v, x, epochs=1, progress=False)]
     for question in questions:
-        with pytest.raises(ValueError, match="Own on the numbers from 0. Take"):
+        with pytest.raises(ValueError, match="Own on the numbers from 0. Use"):
             question(vae, x)
     assert "Own on the numbers from 0" in pv.explain_error(vae, x)
 

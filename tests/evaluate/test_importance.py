@@ -258,7 +258,7 @@ def test_blocks_and_several_sites_are_summed():
 
 
 @pytest.mark.parametrize("posterior", ["mean-field", "full"])
-@pytest.mark.parametrize("num_samples", [2, 50])
+@pytest.mark.parametrize("num_samples", [2, pytest.param(50, marks=pytest.mark.slow)])
 def test_weights_average_to_the_evidence(posterior, num_samples):
     """E[1/K sum_k w_k] = p(x), whatever the guide and K."""
     vae, exact, x = exact_vae(posterior)

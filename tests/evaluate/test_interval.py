@@ -62,7 +62,7 @@ def symmetric_coverage(guide, count):
     return float((e.log_marginal.abs() <= NORMAL * e.mc_se)[good].double().mean())
 
 
-@pytest.mark.parametrize("count", [100, 500, 2000])
+@pytest.mark.parametrize("count", [100, 500, pytest.param(2000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("guide", GUIDES)
 def test_intervals_hold_the_truth_as_often_as_they_say(guide, count):
     held, given, _ = coverage(guide, count, seeds=(0, 1, 2))

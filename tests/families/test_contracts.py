@@ -53,7 +53,7 @@ SOME = [
 ELBOS = ("reparameterized", "stl", "score-function", "enumeration")
 allowed = pytest.mark.parametrize("triple", ALLOWED, ids=name_of)
 few, some = few_of(ALLOWED, 1), few_of(SOME, 1)
-several = few_of(ALLOWED, 4)
+several = few_of(ALLOWED, 3)
 
 
 def rows(x):
@@ -226,7 +226,7 @@ def test_sizes():
     assert len(ALLOWED) > 150 and len(PAIRS) > 250
 
 
-@few
+@few_of(ALLOWED, 1, places=(0, 2))
 def test_estimators_of_one_bound_agree(triple):
     """ELBO by reparameterization, score, path, enumeration; IWAE, DReG, VIMCO, Renyi at 0."""
     torch.set_default_dtype(torch.float64)
@@ -368,7 +368,7 @@ def test_nuts_starts_from_any_prior_with_a_bijection(prior):
 def test_a_vamp_prior_takes_any_posterior_with_a_density(posterior):
     triple = ({"kind": "vamp", "num_components": 3}, {"kind": "gaussian"}, posterior)
     if posterior["kind"] in ("delta", "per-datum"):
-        with pytest.raises(ValueError, match="density can be asked anywhere and at any input"):
+        with pytest.raises(ValueError, match="density is available anywhere and for any input"):
             build(triple)
         return
     vae, x = build(triple)

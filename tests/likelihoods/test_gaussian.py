@@ -62,7 +62,7 @@ def test_a_sigma_per_column_finds_each_columns_noise():
     pv.fit(vae, x, epochs=150, batch_size=200, lr=2e-2, schedule="cosine", progress=False)
     found = vae.likelihood.log_scale.detach().exp()
     assert (found / noise - 1).abs().max() < 0.1
-    with pytest.raises(ValueError, match="Give x_shape"):
+    with pytest.raises(ValueError, match="Pass x_shape"):
         pv.likelihoods.Gaussian(nn.Linear(2, 3), "per-column")
 
 

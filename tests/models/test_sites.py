@@ -571,7 +571,7 @@ def test_batches_gather_what_is_known():
         (lambda: pv.Sites(z=nn.Linear(2, 2)), "got Linear as 'z'"),
         (lambda: pv.Sites(index=pv.priors.StandardNormal(2)), "modules use themselves"),
         (lambda: broken(posterior=pv.Sites(z1=N(MLP(6, [], 6)))), "got none for z2"),
-        (lambda: broken(posterior=pv.Sites(a=N(MLP(6, [], 6)), z1=N(MLP(6, [], 6)), z2=N(MLP(6, [], 4)))), "got a besides"),
+        (lambda: broken(posterior=pv.Sites(a=N(MLP(6, [], 6)), z1=N(MLP(6, [], 6)), z2=N(MLP(6, [], 4)))), "got a, too"),
         (lambda: broken(prior=pv.Sites(z1=N(MLP(2, [], 6)).given("z2"), z2=pv.priors.StandardNormal(2))), "not made before it"),
         (lambda: broken(likelihood=pv.Sites(w=pv.likelihoods.Gaussian(MLP(3, [], 6)).given("z1"))), "with the site x"),
     ],
@@ -643,7 +643,7 @@ def test_free_bits_by_site():
         ("semi-supervised", {"estimator": "iwae"}, "through whose samples no gradient flows"),
         ("semi-supervised", {"estimator": "vimco", "num_particles": 1}, "at least 2 particles"),
         ("bottom-up", {"alfa": 1.0}, "got alfa"),
-        ("bottom-up", {"estimator": "stl", "capacity": 1.0}, "bend its KL term"),
+        ("bottom-up", {"estimator": "stl", "capacity": 1.0}, "modify its KL term"),
     ],
 )
 def test_what_the_planner_refuses(name, options, words):

@@ -448,7 +448,7 @@ def refusal(situation: str, estimator: str) -> str | None:
     if estimator == "enumeration" and situation not in DISCRETE:
         return "Expected (one latent site to list|a latent variable whose values can be listed)"
     if estimator == "score function, neural" and situation == "a global variable":
-        return "Take the average baseline"
+        return "Use the average baseline"
     return UNEVEN.get(situation) if estimator in BOUNDS else None
 
 

@@ -42,7 +42,7 @@ VALID = torch.randn(20, D, generator=torch.Generator().manual_seed(2))
 
 
 @pytest.mark.parametrize("at", [6, 13, 14, 28, 41])
-@pytest.mark.parametrize("optimizer", ["Adam", "RMSprop"])
+@pytest.mark.parametrize("optimizer", ["Adam", pytest.param("RMSprop", marks=pytest.mark.slow)])
 def test_resume_is_bit_for_bit(tmp_path, monkeypatch, at, optimizer):
     options = {**OPTIONS, "optimizer": optimizer}
     whole = vae()

@@ -47,12 +47,7 @@ class Evaluate(OnAnyRows):
             "data": name,
             "split": which,
             **evaluate(
-                vae,
-                split,
-                self.num_samples,
-                seed=self.seed,
-                cache=self.cache,
-                by_datum=by_datum,
+                vae, split, self.num_samples, seed=self.seed, cache=self.cache, by_datum=by_datum
             ),
             **(simulated(vae, seed=self.seed) if self.simulated else {}),
         }
