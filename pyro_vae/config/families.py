@@ -59,12 +59,12 @@ def _kind(role: str, name: str, entry: dict[str, Any], parts: Any = None) -> typ
     values: dict[str, Any] = {"kind": name}
     types: dict[str, Any] = {"kind": Literal[name]}
     for option, about in entry["options"].items():
-        said, default = about["type"], about.get("default", ...)
-        of: Any = Literal[tuple(said)] if isinstance(said, list) else TYPES.get(said, parts)
-        if said in ("sizes", "floats"):
+        rule, default = about["type"], about.get("default", ...)
+        of: Any = Literal[tuple(rule)] if isinstance(rule, list) else TYPES.get(rule, parts)
+        if rule in ("sizes", "floats"):
             default = tuple(default) if isinstance(default, list) else (default,)
         types[option] = of if default is not None else of | None
-        least = 1 if said == "parts" else None
+        least = 1 if rule == "parts" else None
         values[option] = Field(default, description=about["help"], min_length=least)
     metaclass: Any = type(Kind)
     made: type[Kind] = metaclass(

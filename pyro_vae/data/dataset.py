@@ -166,7 +166,7 @@ def rows(number: float, count: int) -> int:
     return int(number * count) if number < 1 else int(number)
 
 
-def say(facts: Iterable[str]) -> None:
+def print_facts(facts: Iterable[str]) -> None:
     r"""Prints what was decided about data."""
     for fact in facts:
         print(f"data: {fact}", file=sys.stderr)

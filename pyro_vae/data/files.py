@@ -14,7 +14,7 @@ from .archives import read_idx, read_npy, read_npz
 from .arrays import native
 from .cells import Holes
 from .content import Content
-from .dataset import Dataset, cut, say
+from .dataset import Dataset, cut, print_facts
 from .inputs import with_known
 from .levels import as_trained, find_range
 from .pictures import read_images
@@ -61,8 +61,8 @@ def _dataset(content: Content, source: str, config: File) -> Dataset:
     config = config.model_copy(update={"range": find_range(splits, config, facts)})
     if "" in splits:
         splits = cut(splits[""], config.valid, config.test, config.seed)
-        asked = {"valid": config.valid, "test": config.test}
-        if absent := [name for name, size in asked.items() if size and not len(splits[name])]:
+        requested = {"valid": config.valid, "test": config.test}
+        if absent := [name for name, size in requested.items() if size and not len(splits[name])]:
             facts.append(f"no rows for {' and '.join(absent)}")
     elif "valid" not in splits:
         rows = len(splits["train"])
@@ -89,8 +89,8 @@ def whole_file(
     Raises:
         ValueError: The file has no such columns, codes or grey levels.
     """
-    kept = {key: getattr(rules, key) for key in ("binarize", "range", "seed")}
-    options = rules if isinstance(rules, File) else File(path=path, **kept)
+    settings = {key: getattr(rules, key) for key in ("binarize", "range", "seed")}
+    options = rules if isinstance(rules, File) else File(path=path, **settings)
     wanted = form and {**form, "columns": [*form["columns"], *form.get("known_columns", ())]}
     content = read(path, options, wanted)
     splits = _splits(content, str(path))
@@ -98,7 +98,7 @@ def whole_file(
     options = options.model_copy(update={"range": found})
     if form:
         splits = {k: as_trained(s, form, options, content.facts) for k, s in splits.items()}
-    say(content.facts)
+    print_facts(content.facts)
     made = Dataset.make(options, {("test" if k == "" else k): s for k, s in splits.items()})
     made = _with_known(made, rules, form or {})
     if name == "all" or "" in splits:

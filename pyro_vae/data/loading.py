@@ -6,7 +6,7 @@ from typing import Any
 
 from ..config import REGISTRY, DataKind, File, suggestion, validate
 from . import sets
-from .dataset import Dataset, say
+from .dataset import Dataset, print_facts
 from .files import read_dataframe, read_file
 from .frames import is_frame
 from .inputs import with_known
@@ -89,7 +89,7 @@ def _finish(dataset: Dataset, quiet: bool) -> Dataset:
     if dataset.config.known:
         dataset = with_known(dataset)
     if dataset.name == "file" and not quiet:
-        say(dataset.notes.splitlines())
+        print_facts(dataset.notes.splitlines())
     return dataset
 
 

@@ -224,13 +224,13 @@ class RunFolder(Place):
 
         If the folder is not writable, nothing is stored.
         """
-        kept, samples = self.evaluations(), "num_importance_samples"
-        known, epochs = kept.get(split, {}), self.recorded.epochs
+        stored, samples = self.evaluations(), "num_importance_samples"
+        known, epochs = stored.get(split, {}), self.recorded.epochs
         if known.get("epochs") == epochs and known.get(samples, 0) > metrics[samples]:
             return
         with contextlib.suppress(OSError):
             self.write(
-                {EVALUATIONS: to_json({**kept, split: {**metrics, "epochs": epochs}}) + "\n"}
+                {EVALUATIONS: to_json({**stored, split: {**metrics, "epochs": epochs}}) + "\n"}
             )
 
     def summary(self) -> dict[str, Any]:

@@ -54,10 +54,10 @@ class Place:
         if (self.path / ".lock").exists():
             with storage.lock(self.path):
                 return
-        foreign = [name for name in OWN if (self.path / name).exists()]
-        if foreign and not self.holds_training:
+        unknown = [name for name in OWN if (self.path / name).exists()]
+        if unknown and not self.holds_training:
             raise ValueError(
-                f"Expected a folder for the run; got {self.path}, where {', '.join(foreign)} "
+                f"Expected a folder for the run; got {self.path}, where {', '.join(unknown)} "
                 "would be overwritten, which no run wrote. Choose another --out."
             )
 

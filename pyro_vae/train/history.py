@@ -59,8 +59,8 @@ class Callback(Protocol):
 
     def on_start(self, run: Any) -> None:
         r"""Called before the first step, also after resuming, with the
-        :class:`pyro_vae.train.run.Run`. The model is
-        `run.vae`; `run.stop()` ends training after the epoch."""
+        :class:`pyro_vae.train.run.Run`: its model is `run.vae`, and `run.stop()` ends training
+        after the epoch."""
 
     def on_row(self, row: Mapping[str, Any]) -> None:
         r"""Called with the metrics of an epoch: those of :class:`History`, the `elbo` of
