@@ -39,8 +39,7 @@ Some = Annotated[Names, Field(min_length=1)]
 
 
 class DataKind(Kind):
-    """`target` is a function that takes this kind and a folder, and returns a
-    `pyro_vae.data.Dataset`."""
+    """Settings of a data set; the function of its name in `pyro_vae.data.sets` reads it."""
 
     binarize: Literal["no", "dynamic", "fixed", "threshold"] = "no"
     """Grey pixels become bits: drawn at every visit (test bits once), drawn once, or x > 1/2."""
