@@ -22,8 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     args = sys.argv[1:] if argv is None else argv
     try:
         warnings.showwarning = _show_warning
-        old_flags = "pyro_vae[.]cli[.]parsing"  # Python hides such warnings otherwise
-        warnings.filterwarnings("default", category=DeprecationWarning, module=old_flags)
+        warnings.filterwarnings("default", module="pyro_vae[.]cli[.]parsing")  # of old flags
         from .parsing import parse
 
         if args == ["--version"]:
