@@ -58,7 +58,16 @@ def compiled(model, guide, optimizer, loss, **options):
     return pv.CompiledSVI(model, guide, optimizer, loss, **{"backend": "graph", **options})
 
 
-@pytest.mark.parametrize("make", PROGRAMS.values(), ids=PROGRAMS.keys())
+LONG = ("time_series", "hidden_markov", "semi_supervised", "three_particles_in_turn")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(make, id=name, marks=pytest.mark.slow if name in LONG else ())
+        for name, make in PROGRAMS.items()
+    ],
+)
 def test_programs_train_as_in_pyro(make):
     """Losses, gradients (as SGD shows them), buffers and random draws are those of SVI."""
     sgd = lambda: pyro.optim.SGD({"lr": 1e-3})  # noqa: E731
@@ -118,7 +127,16 @@ OPTIMIZERS = {
 }
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS.keys())
+USUAL = ("adam", "adamw", "sgd", "rmsprop", "clipped", "adagrad", "clip_norm", "by_name")
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        pytest.param(make, id=name, marks=() if name in USUAL else pytest.mark.slow)
+        for name, make in OPTIMIZERS.items()
+    ],
+)
 def test_optimizers_move_as_in_torch(optimizer):
     losses, parameters, _ = trained(stock, many(make_vae), optimizer)
     got, moved, _ = trained(compiled, many(make_vae), optimizer)

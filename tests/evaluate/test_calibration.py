@@ -228,7 +228,7 @@ def test_the_bound_from_above_refuses_points_and_auxiliary_variables():
             pyro.sample("z", right(x))
             pyro.sample("w", dist.Normal(torch.zeros(len(x)), 1.0))
 
-    with pytest.raises(ValueError, match="latent variables alone; got 'w'"):
+    with pytest.raises(ValueError, match="latent variables only; got 'w'"):
         eubo((plain, more), 10)
     upper, _ = eubo((plain, guide_of(lambda x: dist.HalfNormal(torch.ones(len(x))))), 100)
     assert upper.isinf().any() and not upper.isnan().any()  # no density there: KL is infinite

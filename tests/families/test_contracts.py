@@ -53,7 +53,7 @@ SOME = [
 ELBOS = ("reparameterized", "stl", "score-function", "enumeration")
 allowed = pytest.mark.parametrize("triple", ALLOWED, ids=name_of)
 few, some = few_of(ALLOWED, 1), few_of(SOME, 1)
-several = few_of(ALLOWED, 3)
+several = few_of(ALLOWED, 2)
 
 
 def rows(x):

@@ -13,7 +13,7 @@ from pyro_vae.distributions import ContinuousBernoulli
 
 pytestmark = pytest.mark.usefixtures("float64")
 
-COUNT = 4_000  # random parameters
+COUNT = 2_000  # random parameters
 likelihoods = [kind for kind in variants("likelihood") if kind["kind"] != "product"]
 real_priors = [
     kind

@@ -177,8 +177,16 @@ REFUSED = {
     ("two observed sites", "information"): "Expected a model of x alone",
 }
 # Functions that take long meet a few kinds in `make test`, and all of them in `make test-all`.
-LONG = ("CompiledSVI", "diagnose", "nuts_posterior", "plot_run", "rate_distortion_curve")
-THESE = ("plain", "sequence", "semi-supervised", "a stranger's module")
+LONG = (
+    "CompiledSVI",
+    "diagnose",
+    "nuts_posterior",
+    "plot_run",
+    "rate_distortion_curve",
+    "bdmc",
+    "gap_ledger",
+)
+THESE = ("plain", "sequence", "a stranger's module")
 CELLS = [(kind, function) for kind in KINDS for function in FUNCTIONS]
 
 

@@ -53,7 +53,9 @@ def gaussians(kind, count, size):
     return dist.MultivariateNormal(loc, factor @ factor.mT + scale.diag_embed())
 
 
-@pytest.mark.parametrize("kind", ["diagonal", "low-rank", "full"])
+@pytest.mark.parametrize(
+    "kind", ["diagonal", "low-rank", pytest.param("full", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("draws", [50_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
 def test_gaussian_divergences_against_samples(kind, draws):
     """100 random parameters; never negative, and 10^4 more by their general form."""

@@ -43,7 +43,13 @@ TRAININGS = {
 }
 
 
-@pytest.mark.parametrize("triple,options", TRAININGS.values(), ids=TRAININGS.keys())
+@pytest.mark.parametrize(
+    "triple,options",
+    [
+        pytest.param(*training, id=name, marks=pytest.mark.slow if i % 2 else ())
+        for i, (name, training) in enumerate(TRAININGS.items())
+    ],
+)
 def test_fit_compiles_every_training(triple, options, uncompiled):
     settings = {"epochs": 3, "batch_size": 12, "progress": False, **options}
 
