@@ -75,11 +75,8 @@ def check_sites(recipe: Any) -> None:
         there = [*data] + (["x"] if role == "posterior" else [])
         there += [*parts["prior"]] if role == "likelihood" else []
         for name, kind in sites.items():
-            where = (
-                role
-                if len(sites) == 1 and not isinstance(getattr(recipe, role), Mapping)
-                else (f"{role}.{name}")
-            )
+            many = isinstance(getattr(recipe, role), Mapping)
+            where = f"{role}.{name}" if many else role
             for parent in getattr(kind, "given", None) or defaults[role]:
                 if parent not in there:
                     raise ValueError(

@@ -49,6 +49,8 @@ class Flow(Posterior):
     @counted
     def __init__(self, encoder: nn.Module, latent_dim: int, layers: Sequence[Layer]) -> None:
         super().__init__(encoder)
+        if not all(isinstance(layer, Layer) for layer in layers):
+            raise ValueError(f"Expected layers of pyro_vae.flows; got {layers!r}.")
         self.latent_dim, self.layers = latent_dim, [*layers]
         self.context_features = shared_context(layers)
         self.nets = nn.ModuleList(layer.net for layer in layers if layer.net is not None)

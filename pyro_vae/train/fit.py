@@ -143,7 +143,7 @@ def fit(
         CheckpointError: A checkpoint could not be written or read.
     """
     settings = _settings(locals())
-    vae = _checked_program(vae, settings, valid)
+    vae = _checked_program(vae, settings, valid, callbacks)
     folder = _free_folder(out, resume, overwrite)
     train = _training_data(vae, data, settings, warn=not resume)
     held_out = _validation_data(vae, valid, train, settings, seed)
@@ -193,7 +193,7 @@ def _settings(given: Mapping[str, Any]) -> Train:
     return validate({name: given[name] for name in names}, Train)
 
 
-def _checked_program(vae: Any, settings: Train, valid: Any) -> Any:
+def _checked_program(vae: Any, settings: Train, valid: Any, callbacks: Any) -> Any:
     r"""The model, if it can be trained with these settings."""
     if not isinstance(vae, torch.nn.Module):
         raise ValueError(
@@ -201,6 +201,8 @@ def _checked_program(vae: Any, settings: Train, valid: Any) -> Any:
         )
     if settings.patience is not None and valid is None:
         raise ValueError("Expected validation data with patience; got none. Pass valid=.")
+    if not all(hasattr(callback, "on_row") for callback in callbacks):
+        raise ValueError(f"Expected objects of pyro_vae.train.Callback; got {callbacks!r}.")
     vae = as_program(vae)
     if is_vae(vae) and vae.posterior.index and valid is not None:
         raise ValueError(

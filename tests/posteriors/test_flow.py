@@ -92,6 +92,8 @@ def test_wrong_widths_and_contexts_are_refused():
     with pytest.raises(ValueError, match="Expected 9 outputs"):
         pv.posteriors.Flow(pv.nn.MLP(3, [], 8), 2, layers)(torch.zeros(3))
     assert flow(torch.zeros(3)).event_shape == (2,)
+    with pytest.raises(ValueError, match="Expected layers of pyro_vae.flows"):
+        pv.posteriors.Flow(pv.nn.MLP(3, [], 8), 2, [torch.nn.Tanh()])
     with pytest.raises(ValueError, match="one size of context; got 3, 4"):
         contexts = [pv.flows.Autoregressive(2, [4], size) for size in (3, 4)]
         pv.posteriors.Flow(pv.nn.MLP(3, [], 8), 2, contexts)

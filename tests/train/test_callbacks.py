@@ -121,3 +121,8 @@ def test_any_object_with_the_three_methods_is_a_callback():
     other = Other()
     pv.fit(vae(), DATA, callbacks=[other], **OPTIONS)
     assert other.rows == 5
+
+
+def test_callbacks_of_another_kind_are_refused():
+    with pytest.raises(ValueError, match="Expected objects of pyro_vae.train.Callback"):
+        pv.fit(vae(), torch.randn(8, D), epochs=1, callbacks=[print], progress=False)

@@ -75,15 +75,14 @@ class Compare(Command):
 
     def print_ranking(self, names: list[str], values: list[Any], record: Any) -> None:
         r"""Prints every run against the best one, by paired differences."""
-        from ...evaluate import compare
+        from ...evaluate import Mean, compare
 
         order = sorted(range(len(values)), key=lambda i: -float(values[i].mean()))
         best, rows = order[0], []
         for i in order:
             gap = None if i == best else compare(values[best], values[i], data=record)._asdict()
-            error = float(values[i].std()) / len(values[i]) ** 0.5
-            mean = float(values[i].mean())
-            rows.append({"run": names[i], "log_marginal": mean, "se": error, "to_best": gap})
+            value, se = Mean.of(values[i])
+            rows.append({"run": names[i], "log_marginal": value, "se": se, "to_best": gap})
         if self.json:
             print(to_json({"split": self.split, "num_data": len(values[0]), "runs": rows}))
             return
