@@ -18,7 +18,7 @@ _MODULES = sorted({m.name for m in iter_modules(__path__)} - _INSIDE - {"train",
 _NAMES = {
     "base": ("Net", "Sites"),
     "build": ("build_vae",),
-    "compile": ("CompiledSVI",),
+    "compile": ("SVI", "CompiledSVI"),
     "debug": ("explain_error", "inspect_step"),
     "evaluate": ("ais", "bdmc", "diagnose", "elbo", "gap_ledger", "log_marginal"),
     "models": ("VAE",),

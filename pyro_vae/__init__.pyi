@@ -24,6 +24,7 @@ from . import views as views
 from .base import Net as Net
 from .base import Sites as Sites
 from .build import build_vae as build_vae
+from .compile import SVI as SVI
 from .compile import CompiledSVI as CompiledSVI
 from .debug import explain_error as explain_error
 from .debug import inspect_step as inspect_step

@@ -13,6 +13,7 @@ from .optimizers import optimized_parameters as optimized_parameters
 from .record import NotStatic as NotStatic
 from .step import FusedStep as FusedStep
 from .step import Mismatch as Mismatch
+from .svi import SVI as SVI
 from .svi import CompiledSVI as CompiledSVI
 
 

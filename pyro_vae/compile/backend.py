@@ -11,8 +11,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 from torch.fx import Graph as FxGraph
+from torch.fx import GraphModule
 
 from .externals import keep, restore, undisturbed_randomness
+from .parts import Parts
 from .record import Graph
 
 aten = torch.ops.aten
@@ -34,10 +36,10 @@ def compile_graph(graph: Graph, args: Sequence[Tensor], backend: Backend) -> Fun
     """
     externals = graph.externals
     inputs = [*externals, *args]
-    run: Function = graph.module
+    run: Function = graph.module.forward  # no hook on modules is meant for it
     if backend == "inductor" and has_compiler():
         try:
-            run = inductor(graph, inputs)
+            run = Parts(graph.module, inputs, inductor)
         except Exception as error:  # an operation that it does not know, say
             reason = str(error).strip().partition("\n")[0]
             print(
@@ -45,14 +47,32 @@ def compile_graph(graph: Graph, args: Sequence[Tensor], backend: Backend) -> Fun
                 file=sys.stderr,
             )
         else:
-            if all(tensor.device.type == "cuda" for tensor in inputs):
+            obstacle = why_not_captured(graph, inputs)
+            if obstacle is None:
                 return Replay(run, graph, args)
+            if any(tensor.device.type == "cuda" for tensor in inputs):
+                print(f"Steps run without a CUDA graph: {obstacle}.", file=sys.stderr)
 
     def function(*args: Tensor) -> Sequence[Tensor]:
         with torch.no_grad():
             return run(*externals, *args)
 
     return function
+
+
+def why_not_captured(graph: Graph, inputs: Sequence[Tensor]) -> str | None:
+    r"""Says why a step cannot be one CUDA graph, as far as its operations show."""
+    if not inputs or any(tensor.device.type != "cuda" for tensor in inputs):
+        return "it reads tensors that are not on the GPU"
+    for node in graph.module.graph.nodes:
+        if node.op == "get_attr":
+            return "it draws from a generator of its own"
+        if node.op != "call_function":
+            continue
+        device = node.meta["like"][3] if "like" in node.meta else None
+        if device is not None and device.type != "cuda":
+            return f"{node.target} makes a tensor on the CPU"
+    return None
 
 
 @lru_cache
@@ -67,15 +87,12 @@ def has_compiler() -> bool:
     return found
 
 
-def inductor(graph: Graph, inputs: Sequence[Tensor]) -> Function:
-    r"""Compiles a graph for the device of its inputs."""
+def inductor(module: GraphModule, inputs: Sequence[Tensor]) -> Function:
+    r"""Compiles operations for the device of their inputs."""
     from torch._inductor.compile_fx import compile_fx, compile_fx_inner
 
     cpu = all(tensor.device.type == "cpu" for tensor in inputs)
-    options: dict[str, Any] = {
-        "fallback_random": True,  # draws and generator states are those of eager PyTorch
-        "size_asserts": False,
-    }
+    options: dict[str, Any] = {"fallback_random": True, "size_asserts": False}
     if cpu:
         options |= {
             "cpp_wrapper": True,
@@ -84,15 +101,13 @@ def inductor(graph: Graph, inputs: Sequence[Tensor]) -> Function:
         }
     inner: list[Any] = []
 
-    def remember(module: Any, examples: Sequence[Any], **kwargs: Any) -> Any:
-        inner.append((compile_fx_inner(module, examples, **kwargs), len(examples)))
+    def remember(inside: Any, examples: Sequence[Any], **kwargs: Any) -> Any:
+        inner.append((compile_fx_inner(inside, examples, **kwargs), len(examples)))
         return inner[-1][0]
 
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the compiler's about itself
-        outer = compile_fx(
-            graph.module, list(inputs), inner_compile=remember, config_patches=options
-        )
+        outer = compile_fx(module, list(inputs), inner_compile=remember, config_patches=options)
     compiled, count = inner[-1]
     if len(inner) > 1 or count != len(inputs):
         return outer  # type: ignore[return-value]
@@ -129,8 +144,8 @@ class Replay:
 
     Every tensor of the step stays where it is: the externals are the module's own, arguments are
     copied into tensors of fixed address, and results are read from such. The random generator's
-    state enters each replay. A step that cannot be captured, because it draws random numbers on
-    the CPU, say, runs compiled without a graph.
+    state enters each replay. A step that cannot be captured runs compiled without a graph, and
+    leaves the random generator as it was.
 
     Arguments:
         run: The compiled step, of externals and arguments.
@@ -151,12 +166,16 @@ class Replay:
                     run(*graph.externals, *self.args)
             torch.cuda.current_stream().wait_stream(stream)
         restore(before)
+        generator = torch.cuda.default_generators[torch.cuda.current_device()]
+        state = generator.clone_state()  # a failed capture leaves its own unusable
         try:
             with torch.no_grad(), torch.cuda.graph(self.captured):
                 self.outputs = run(*graph.externals, *self.args)
         except RuntimeError as error:
             print(f"Steps run without a CUDA graph: {error}", file=sys.stderr)
             self.captured = None
+            generator.graphsafe_set_state(state)
+            torch.cuda.synchronize()
 
     def __call__(self, *args: Tensor) -> Sequence[Tensor]:
         with torch.no_grad():

@@ -1,40 +1,30 @@
-r"""A program with its reads, writes and random draws, recorded as one flat graph of tensors.
+r"""A program with its reads, writes and random draws, recorded as one flat graph of tensors."""
 
-Pyro's objectives call ``.item()`` on the loss and ask whether it is NaN. Both end a recording, and
-on a GPU both wait for the device. While a program is recorded they are answered in another way;
-no function of Pyro is changed, and none is known by name.
-"""
-
-import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import is_
 from typing import Any
 
+import numpy as np
 import pyro
 import torch
-from torch import Tensor
-from torch.fx import GraphModule, Node, Proxy
-from torch.fx.experimental.proxy_tensor import (
-    disable_proxy_modes_tracing,
-    get_proxy_mode,
-    get_proxy_slot,
-    make_fx,
-)
+from torch import Generator, Tensor
+from torch.fx import GraphModule, Node
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.graph import CodeGen
-from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from .externals import Externals, restore, undisturbed_randomness
+from .arguments import Call, leaves_of
+from .draws import Draws
+from .externals import Externals, undisturbed_randomness
+from .guards import Guards, cut, put_back
+from .look import Look
+from .questions import Arrays, Recorder, stand_in
+from .refusals import NotStatic, PartialGradients, refusal, where
+from .watch import Watch
 
-aten = torch.ops.aten
-
-
+MANY_OPERATIONS = 20_000
 Program = Callable[..., Sequence[Tensor]]
-
-
-class NotStatic(ValueError):
-    r"""The program's structure depends on data, so that no one graph is all of it."""
 
 
 @dataclass
@@ -42,64 +32,158 @@ class Graph:
     r"""A recorded program.
 
     Attributes:
-        module: Takes the external tensors, then the arguments; returns what the program returned.
+        module: Takes the external tensors, the arguments and the tensors that the guards make;
+            returns what the program returned.
         externals: The tensors that it reads beside its arguments, some of which it changes.
         changed: Those that it changes in place.
         constants: Those that it made while it was recorded, which now stay what they are.
+        guards: Computes the numbers that it takes for granted.
+        numbers: Those numbers.
+        watch: What Python held when it was recorded.
+        generators: The random generators that it draws from and the program brought itself.
     """
 
     module: GraphModule
     externals: list[Tensor]
     changed: list[Tensor]
     constants: list[Tensor]
+    guards: Guards | None
+    numbers: Any
+    watch: Watch
+    generators: list[Generator]
 
 
-def record(program: Program, args: Sequence[Tensor]) -> Graph:
-    r"""Records a program: its operations on the tensors `args` and on all others that it meets.
+def record(
+    program: Program, call: Call, inputs: Sequence[Tensor], parameters: Collection[Tensor] = ()
+) -> Graph:
+    r"""Records a program: its operations on the inputs and on all other tensors that it meets.
 
     The program runs twice here, once to see which tensors it meets and once to be recorded;
-    random generators and tensors are put back after each. Pyro's handlers, plates and checks run
-    now and never again.
+    random generators, tensors, gradients and what Python holds are put back after each. Pyro's
+    handlers, plates and checks run now and never again.
 
     Arguments:
-        program: A function of tensors that returns tensors. It may compute gradients, and change
-            tensors in place.
-        args: Its arguments. The graph takes others of their shape, dtype, device and strides.
+        program: A function of arguments and arguments by name that returns tensors. It may compute
+            gradients, and change tensors in place.
+        call: Its arguments.
+        inputs: The tensors of these. The graph takes others of their shape, dtype, device and
+            strides.
+        parameters: The tensors that a step moves, so that no number may depend on them.
 
     Raises:
-        NotStatic: Data decide the program's structure.
+        NotStatic: Random draws or parameters decide the program's structure.
     """
-    args = [arg.detach() for arg in args]  # other objects than any that the program may hold
-    seen = Externals()
-    try:
-        with undisturbed_randomness(), seen:
-            program(*args)
-    finally:
-        restore(seen.before)
-    here = {id(arg) for arg in args}
-    externals = [tensor for tensor in seen.tensors if id(tensor) not in here]
+    inputs = [tensor.detach() for tensor in inputs]  # other objects than any that it may hold
 
-    def flat(*tensors: Tensor) -> list[Tensor]:
-        with numbers_stay_tensors():
-            return list(program(*tensors[len(externals) :]))
+    def run(values: Sequence[Any]) -> list[Tensor]:
+        args, kwargs = call.rebuild(values)
+        before = leaves_of((args, kwargs))
+        outputs = list(program(args, kwargs))
+        after = leaves_of((args, kwargs))
+        if len(before) != len(after) or not all(map(is_, before, after)):
+            raise NotStatic(refusal("puts something else into its arguments"))
+        return outputs
 
+    values = [stand_in(value, tensor, None) for value, tensor in zip(call.inputs, inputs)]
+    draws, look = Draws(), Look()
+    seen = Externals([v for v in values if isinstance(v, np.ndarray)], draws)
     try:
-        with undisturbed_randomness(), pyro.validation_enabled(False):
-            module = make_fx(flat)(*externals, *args)
-    except NotStatic:
+        with look.looking(), undisturbed_randomness(), Arrays(), seen:
+            run(values)
+            draws.check_end()
+    except (NotStatic, PartialGradients):
         raise
-    except Exception as error:  # it ran a moment ago: what fails is the recording
-        raise NotStatic(
-            "Expected control flow that does not depend on data; got a call that reads the value "
-            f"or the structure of a tensor, {where(error)}. Use torch.where or a mask, or run it "
-            "eagerly. "
-            f"({str(error).strip().splitlines()[0]})"
-        ) from error
+    except Exception as error:  # it gets tensors where it got numbers of Python
+        raise not_static(error) from error
     finally:
-        restore(seen.before)
+        exchanged = seen.replaced()
+        seen.restore()
+        look.restore()
+    if look.drawn == "inside Pyro":
+        with undisturbed_randomness():
+            look.locate(lambda: run(values))
+        seen.restore()
+        look.restore()
+    look.check(seen.tensors, exchanged)
+    if seen.operations > MANY_OPERATIONS:
+        raise NotStatic(
+            f"Expected a step of at most {MANY_OPERATIONS:,} operations; got {seen.operations:,}, "
+            "whose recording would take minutes and gain little. Run it eagerly."
+        )
+    here = {id(tensor) for tensor in inputs}
+    externals = [tensor for tensor in seen.tensors if id(tensor) not in here]
+    moving = {id(tensor) for tensor in parameters}
+    moved = [i for i, tensor in enumerate(externals) if id(tensor) in moving]
+
+    def trace(exact: bool) -> tuple[GraphModule, Recorder]:
+        recorder = Recorder(moved, draws.repeated, exact)
+
+        def flat(*tensors: Tensor) -> list[Tensor]:
+            own = tensors[len(externals) :]
+            with recorder.recording():
+                values = [stand_in(v, t, recorder) for v, t in zip(call.inputs, own)]
+                arrays = [i for i, value in enumerate(values) if isinstance(value, np.ndarray)]
+                for i in seen.shared:
+                    recorder.guard(own[arrays[i]], "contents", "the values")
+                return run(values)
+
+        try:
+            with undisturbed_randomness(), pyro.validation_enabled(False), without_onednn():
+                module = make_fx(flat)(*externals, *inputs)
+        except Exception:
+            if recorder.refused is None:
+                raise
+        finally:
+            seen.restore()
+            recorder.draws.restore()
+            look.restore()
+        if recorder.refused is not None:  # and perhaps caught by the program
+            raise recorder.refused
+        return module, recorder
+
+    try:
+        module, recorder = trace(exact=False)
+    except (NotStatic, PartialGradients):
+        raise
+    except Exception:  # perhaps it wants a number of Python where it got a tensor
+        try:
+            module, recorder = trace(exact=True)
+        except (NotStatic, PartialGradients):
+            raise
+        except Exception as error:  # it ran a moment ago: what fails is the recording
+            raise not_static(error) from error
+    put_back(module, recorder.masked)
     constants = lift_constants(module)
+    placeholders = module.graph.find_nodes(op="placeholder")
+    tensors = [*constants, *externals, *inputs]
+    for node, tensor in zip(placeholders, tensors):
+        node.meta["storage"] = _storage(tensor)
+    guards = cut(module, recorder.questions)
+    with undisturbed_randomness():
+        numbers = guards(tensors)[0] if guards is not None else ()
     changed = [tensor for tensor, _ in seen.before]
-    return Graph(tidy(module), [*constants, *externals], changed, constants)
+    generators = [generator for generator, _ in draws.before]
+    externals, watch = [*constants, *externals], look.watch(seen.tensors)
+    return Graph(tidy(module), externals, changed, constants, guards, numbers, watch, generators)
+
+
+def not_static(error: Exception) -> NotStatic:
+    r"""Says that a program failed while it was recorded."""
+    reason = (str(error).strip() or repr(error)).splitlines()[0]
+    return NotStatic(
+        f"{refusal('reads the value or the structure of a tensor', error)} ({reason})"
+    )
+
+
+@contextmanager
+def without_onednn() -> Iterator[None]:
+    r"""Lets an LSTM be plain operations: that of oneDNN has a state that no graph can hold."""
+    enabled = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(False)
+    try:
+        yield
+    finally:
+        torch._C._set_mkldnn_enabled(enabled)
 
 
 def lift_constants(module: GraphModule) -> list[Tensor]:
@@ -107,8 +191,10 @@ def lift_constants(module: GraphModule) -> list[Tensor]:
     graph, constants = module.graph, {}
     first = next(iter(graph.nodes))
     for node in graph.find_nodes(op="get_attr"):
-        users = [user for user in node.users if user.users]  # a literal nobody uses is only copied
-        if users:
+        if not isinstance(getattr(module, str(node.target)), Tensor):
+            continue  # a random generator
+        users = [user for user in node.users if user.users or user.op == "output"]
+        if users:  # a literal nobody uses is only copied
             name = str(node.target)
             if name not in constants:
                 with graph.inserting_before(first):
@@ -121,116 +207,19 @@ def lift_constants(module: GraphModule) -> list[Tensor]:
 
 
 def tidy(module: GraphModule) -> GraphModule:
-    r"""Takes off what recording left on a graph: fake values, the shape of nested arguments."""
+    r"""Takes off what recording left on a graph, but for what is known of the draws."""
     for node in module.graph.nodes:
+        value = node.meta.get("val")
         node.meta.clear()
+        if isinstance(value, Tensor) and isinstance(node, Node):
+            node.meta["like"] = value.shape, value.stride(), value.dtype, value.device
     module.graph.set_codegen(CodeGen())
     module.recompile()
     return module
 
 
-# --- Calls that read tensors ---------------------------------------------------------------------
+def _storage(tensor: Tensor) -> Any:
+    return tensor.untyped_storage()._cdata if tensor.layout == torch.strided else id(tensor)
 
 
-@contextmanager
-def numbers_stay_tensors() -> Iterator[None]:
-    r"""Lets a program be recorded that asks its tensors for numbers, or refuses it.
-
-    - ``tensor.item()`` is ``tensor.detach()``: arithmetic goes on with the tensor.
-    - ``tensor.isnan().any()`` is False: what is not finite is found when the graph runs.
-    - The checks of a distribution's arguments and values pass: they passed a moment ago.
-    - ``(tensor.exp() > 0).all()`` is True: enumeration asks it to leave out terms that underflow
-      to zero, which add zero anyhow.
-    - Any other number, such as that of ``if tensor > 0``, is given if no input and no random draw
-      can change it.
-
-    Raises:
-        NotStatic: A number is needed that depends on data or random draws.
-    """
-    with _Items(), _Numbers():
-        yield
-
-
-class _Items(TorchFunctionMode):
-    r"""Calls of Python that read a tensor."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is Tensor.item and recorded(args[0]) is not None:
-            return args[0].detach()
-        if func is torch.nn.functional.one_hot:  # its checks ask for numbers
-            return _one_hot(*args, **(kwargs or {}))
-        if func in (Tensor.tolist, Tensor.numpy, Tensor.__array__):
-            refuse_if_varying(args[0], "the values")
-        return func(*args, **(kwargs or {}))
-
-
-def _one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
-    if num_classes < 0:
-        refuse_if_varying(tensor, "the highest value")
-        return torch.nn.functional.one_hot(tensor)
-    return (tensor[..., None] == torch.arange(num_classes, device=tensor.device)).long()
-
-
-class _Numbers(TorchDispatchMode):
-    r"""Calls that read the value of a tensor, wherever they come from."""
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is not aten._local_scalar_dense.default:
-            return func(*args, **(kwargs or {}))
-        asked = operations(recorded(args[0]))
-        if asked[:2] == ["aten.any", "aten.isnan"]:
-            return False
-        if asked[:1] == ["aten._is_all_true"] or asked[:3] == ["aten.all", "aten.gt", "aten.exp"]:
-            return True
-        refuse_if_varying(args[0], "the value")
-        with disable_proxy_modes_tracing():
-            return func(*args)
-
-
-def refuse_if_varying(tensor: Tensor, what: str) -> None:
-    node = recorded(tensor)
-    if node is not None and varies(node):
-        raise NotStatic(
-            f"Expected control flow that does not depend on data; got a call that reads {what} of "
-            f"a tensor that does, {where()}. Use torch.where or a mask, or run it eagerly."
-        )
-
-
-def recorded(tensor: Tensor) -> Node | None:
-    r"""Returns the node of the graph being recorded that a tensor stands for."""
-    mode = get_proxy_mode()
-    slot = get_proxy_slot(tensor, mode.tracer, None) if mode is not None else None
-    proxy = getattr(slot, "proxy", None)
-    return proxy.node if isinstance(proxy, Proxy) else None
-
-
-def operations(node: Node | None) -> list[str]:
-    r"""Names the operations that led to a node, the last one first, while each has one input."""
-    names = []
-    while node is not None and node.op == "call_function":
-        names.append(str(node.target).rpartition(".")[0])
-        node = node.all_input_nodes[0] if len(node.all_input_nodes) == 1 else None
-    return names
-
-
-def varies(node: Node) -> bool:
-    r"""Tells whether an input or a random draw stands behind a node."""
-    ahead, seen = [node], set()
-    while ahead:
-        node = ahead.pop()
-        random = torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
-        if node.op == "placeholder" or random:
-            return True
-        seen.add(node)
-        ahead += [other for other in node.all_input_nodes if other not in seen]
-    return False
-
-
-def where(error: BaseException | None = None) -> str:
-    r"""Names the line of the user's program that is running, or where an error was raised."""
-    inside = ("/torch/", "/pyro/", "/opt_einsum/", "/pyro_vae/compile/", "<")
-    stack = traceback.extract_tb(error.__traceback__) if error else traceback.extract_stack()
-    for frame in reversed(stack):
-        if not any(part in frame.filename for part in inside):
-            return f"at {frame.filename}:{frame.lineno}: {frame.line}"
-    return "inside Pyro"
+__all__ = ["Graph", "NotStatic", "Program", "record", "where"]

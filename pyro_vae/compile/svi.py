@@ -3,46 +3,57 @@ r"""Stochastic variational inference whose step is one compiled graph."""
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from inspect import ismethod
+from operator import getitem, is_
 from typing import Any, Literal
 
 import pyro
 import torch
 from pyro import poutine
 from pyro.infer import ELBO
+from pyro.ops.provenance import detach_provenance
 from pyro.optim import PyroOptim
+from pyro.optim.lr_scheduler import PyroLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from .backend import Backend
-from .cache import Cache, Call
+from .cache import Cache
+from .conditions import Condition, Place
 from .optimizers import optimized_parameters
 from .record import NotStatic
-from .step import FusedStep, Mismatch
+from .step import FusedStep, Mismatch, checked_call
 
 
 class CompiledSVI:
     r"""Creates stochastic variational inference as :class:`pyro.infer.SVI`, one graph a step.
 
-    The first step runs eagerly: it makes the parameters, and Pyro's checks look at the programs.
-    Then loss, gradients and the optimizer's update are recorded once for every kind of arguments
-    and compiled. Parameters and optimizer state change in place, so that ``state_dict`` sees every
-    step, and random draws are those of SVI under the same seed.
+    The first step of each kind runs eagerly: it makes the parameters, and Pyro's checks look at
+    the programs. Then loss, gradients and the optimizer's update are recorded and compiled.
+    Parameters and optimizer state change in place, so that ``state_dict`` sees every step, and
+    random draws are those of SVI under the same seed.
 
-    Model and guide must be static: a Python branch on a sampled value is found and refused.
-    Floats among the arguments may change freely; other numbers, and Python attributes that the
-    programs read, are held fixed. Steps 2, 10, 100 and every thousandth are compared with the
-    eager program, and a difference stops with an error before any parameter moves.
+    Every step is the one that SVI would take, or is refused in a sentence. A Python branch on a
+    sampled value or a parameter is refused. Floats among the arguments may change freely; numbers
+    that only arguments, buffers and constants decide lead to further graphs, as do attributes,
+    globals, training flags, hooks, autocast and the optimizer's options when they change. What
+    Python can hide besides is held fixed (``docs/compiled.md`` names it); calls 1, 2, 10, 100 and
+    every thousandth of a graph are compared with the eager program, and a difference stops with an
+    error before any parameter moves. A step whose gradient is not finite moves nothing and counts
+    in :attr:`bad_steps`.
 
     Arguments:
         model: Any Pyro model.
         guide: Its guide.
-        optimizer: A :mod:`pyro.optim` optimizer, or a class or instance of :mod:`torch.optim`.
-            The update of Adam, AdamW, SGD, RMSprop and ClippedAdam is in the graph; others step
+        optim: A :mod:`pyro.optim` optimizer, or a class or instance of :mod:`torch.optim`. The
+            update of Adam, AdamW, SGD, RMSprop and ClippedAdam is in the graph; others step
             eagerly on its gradients.
         loss: A :class:`pyro.infer.ELBO`, or a function of model, guide and their arguments that
             returns the loss or has it as an attribute ``loss``, such as an objective of
-            :mod:`pyro_vae.objectives`.
+            :mod:`pyro_vae.objectives`. Of a ``Jit`` ELBO the plain one is taken.
+        loss_and_grads: If given, a function that computes gradients, too, instead of `loss`.
+        num_samples: As in SVI, for :meth:`SVI.run`.
+        num_steps: As in SVI, for :meth:`SVI.run`.
+        optimizer: Another name of `optim`.
         backend: ``"inductor"``, or ``"graph"`` for the recorded operations one by one.
         not_static: ``"raise"``, or ``"eager"`` to go on without a graph where there can be none.
 
@@ -67,55 +78,82 @@ class CompiledSVI:
         self,
         model: Callable,
         guide: Callable,
-        optimizer: PyroOptim | Optimizer | type[Optimizer],
-        loss: ELBO | Callable,
+        optim: PyroOptim | Optimizer | type[Optimizer] | None = None,
+        loss: ELBO | Callable | None = None,
+        loss_and_grads: Callable | None = None,
+        num_samples: int = 0,
+        num_steps: int = 0,
         *,
+        optimizer: PyroOptim | Optimizer | type[Optimizer] | None = None,
         backend: Backend = "inductor",
         not_static: Literal["raise", "eager"] = "raise",
     ) -> None:
-        if not isinstance(optimizer, PyroOptim | Optimizer | type):
+        optim = optimizer if optim is None else optim
+        if not isinstance(optim, PyroOptim | Optimizer | type):
             raise ValueError(
                 "Expected an optimizer of pyro.optim, or a class or instance of torch.optim; got "
-                f"{optimizer!r}."
+                f"{optim!r}."
             )
         if not callable(loss) and not isinstance(loss, ELBO):
             raise ValueError(f"Expected an ELBO or a function as loss; got {loss!r}.")
-        self.model, self.guide, self.optimizer, self.loss = model, guide, optimizer, loss
+        self.model, self.guide, self.optim = model, guide, optim
+        self.objective, self.plain = loss, plain(loss)
+        if isinstance(loss, ELBO):
+            self.loss, self.loss_and_grads = loss.loss, loss.loss_and_grads
+            self.graphed: Callable = self.plain.loss_and_grads
+        else:
+            self.loss, self.loss_and_grads = loss, loss_and_grads or self._of_function
+            self.graphed = self.loss_and_grads
+        self.given = self.loss_and_grads
+        self.num_samples, self.num_steps = num_samples, num_steps
         self.backend, self.not_static = backend, not_static
         self.fused: FusedStep | None = None
         self.losses: Cache | None = None
-        self.modules = owners(model, guide)
+        self.losses_of: tuple = ()
         self.parameters: dict[str, Tensor] = {}
         self.with_gradient: set[int] = set()
+        self.made_of: tuple = ()
+        self.held = Condition()
+        self.refusal: NotStatic | None = None
         self.eager = False
 
     # --- What SVI offers ------------------------------------------------------------------------
 
-    def step(self, *args: Any, **kwargs: Any) -> Tensor:
+    @property
+    def optimizer(self) -> Any:
+        r"""The optimizer, as ``optim``."""
+        return self.optim
+
+    def step(self, *args: Any, **kwargs: Any) -> Any:
         r"""Takes a gradient step; returns the loss, a 0-dim tensor on the device."""
-        if self.fused is None or self.eager:
-            return self._eager_step(*args, **kwargs)
-        try:
-            outputs = self.fused(*args, **kwargs)
-        except (NotStatic, Mismatch) as error:
-            self._give_up(error)
+        outputs = None
+        if self.fused is not None and not self.eager and self._is_as_made():
+            try:
+                if self.refusal is not None:
+                    raise self.refusal
+                outputs = self.fused(*args, **kwargs)
+            except (NotStatic, Mismatch) as error:
+                self._give_up(error)
+        if outputs is None:
             return self._eager_step(*args, **kwargs)
         return outputs[0] if len(outputs) == 2 else torch.stack(outputs[:-1])
 
-    def evaluate_loss(self, *args: Any, **kwargs: Any) -> Tensor:
+    def evaluate_loss(self, *args: Any, **kwargs: Any) -> Any:
         r"""Returns an estimate of the loss, a 0-dim tensor; no parameter moves."""
-        if self.losses is None:
+        parts = (self.model, self.guide, self.loss)
+        if self.losses is None or not all(map(is_, parts, self.losses_of)):
             device = self.fused.device if self.fused else torch.device("cpu")
-            self.losses = Cache(self._evaluate, device, self.backend, self.modules)
-        if self.fused is None or self.eager:
-            return self._evaluate(args, kwargs)[0]
-        call = Call.of(args, kwargs)
-        try:
-            compiled = self.losses.get(call)
-        except NotStatic as error:
-            self._give_up(error)
-            return self._evaluate(args, kwargs)[0]
-        return compiled.function(*compiled.inputs(call.inputs))[0]
+            self.losses = Cache(self._evaluate, device, self.backend, patient=True)
+            self.losses_of = parts
+        found, outputs = None, None
+        if self.fused is not None and not self.eager:
+            try:
+                found = self.losses.find(args, kwargs)
+                outputs = found and checked_call(self.losses, self._evaluate, found)
+            except (NotStatic, Mismatch) as error:
+                self._give_up(error)
+        outputs = outputs or self._evaluate(args, kwargs)
+        return outputs[0] if len(outputs) == 1 else torch.stack([*outputs])
 
     def run(
         self, num_steps: int, *args: Any, batch_size: int | None = None, **kwargs: Any
@@ -158,49 +196,117 @@ class CompiledSVI:
 
     # --- Steps ----------------------------------------------------------------------------------
 
+    def _is_as_made(self) -> bool:
+        r"""Tells whether model, guide, optimizer and loss are those of the compiled step."""
+        model, guide, optim, loss_and_grads = self.made_of
+        return (
+            self.model is model
+            and self.guide is guide
+            and self.optim is optim
+            and self.loss_and_grads is loss_and_grads
+            and self.held.holds()
+        )
+
     def _eager_step(self, *args: Any, **kwargs: Any) -> Tensor:
         r"""Takes a step as SVI does, with every check that is on."""
-        found_by = poutine.trace(param_only=True)
-        with torch.enable_grad(), found_by as capture, store_updated_in_place():
-            losses = self._losses_and_grads(*args, **kwargs)
-        self.parameters = owned(capture.trace)
-        parameters = list({id(p): p for p in self.parameters.values()}.values())
-        if isinstance(self.loss, nn.Module):
-            parameters += [p for p in self.loss.parameters() if p.requires_grad]
-        if not parameters:
-            raise ValueError(
-                "Expected parameters to train; got none from model and guide. Declare them by "
-                "pyro.param, pyro.module or PyroModule."
-            )
+        with poutine.trace(param_only=True) as capture, store_updated_in_place() as assigned:
+            losses = self._losses(self.loss_and_grads, *args, **kwargs)
+        found = owned(capture.trace)
+        for name in assigned & found.keys():
+            found.pop(name).grad = None
+        parameters = list({id(p): p for p in found.values()}.values())
+        if isinstance(self.objective, nn.Module):
+            parameters += [p for p in self.objective.parameters() if p.requires_grad]
+        known = set(self.with_gradient)
         self._zero_gradients(parameters)
-        if isinstance(self.optimizer, type):
-            self.optimizer = self.optimizer(parameters)
-        if isinstance(self.optimizer, Optimizer):
-            self.optimizer.step()
+        moved = {id(p) for p in parameters if p.grad is not None}
+        if self.fused is not None and moved != known:
+            self.fused.separate()  # some parameters are ahead of others now
+        if isinstance(self.optim, type):
+            self.optim = self.optim(parameters)
+        if isinstance(self.optim, Optimizer):
+            self.optim.step()
         else:
-            self.optimizer(parameters)
+            self.optim(parameters)
         pyro.infer.util.zero_grads(parameters)
-        if self.fused is None:
-            self.fused = FusedStep(
-                self._program,
-                optimized_parameters(self.optimizer, parameters),
-                backend=self.backend,
-                modules=self.modules,
-            )
-        losses = [torch.as_tensor(loss, device=self.fused.device) for loss in losses]
+        if self._learns_of(found, parameters, losses):
+            assert self.fused is not None
+            self.fused.cache.find(args, kwargs)  # this kind of call has come once
+        losses = [torch.as_tensor(loss) for loss in losses]
         return losses[0] if len(losses) == 1 else torch.stack(losses)
+
+    def _learns_of(self, found: dict[str, Tensor], parameters: list[Tensor], losses: list) -> bool:
+        r"""Makes the compiled step, anew if there are other parameters, and tells so."""
+        parts = (self.model, self.guide, self.optim, self.loss_and_grads)
+        known = {**self.parameters, **found}
+        new = [p for p in parameters if id(p) not in map(id, self.parameters.values())]
+        if self.fused is None or not self._is_as_made():
+            self.made_of, self.parameters = parts, found
+            self.losses = None
+        elif new and not isinstance(self.optim, Optimizer):
+            self.parameters = known
+        else:
+            return False
+        self.held = Condition(held_by(self.optim, parameters))
+        every = {id(p): p for p in (*self.parameters.values(), *parameters)}
+        self._check_optimizer(parameters)
+        members = optimized_parameters(self.optim, [*every.values()])
+        if self.fused is not None and self.fused.program == self._program:
+            self.fused.take(members)
+            return True
+        example = next((x for x in (*parameters, *losses) if isinstance(x, Tensor)), None)
+        self.fused = FusedStep(
+            self._program,
+            members,
+            backend=self.backend,
+            patient=True,
+            finite_loss=False,
+            device=torch.device("cpu") if example is None else example.device,
+            compared=self._given_program if self.not_static == "eager" else None,
+        )
+        return True
+
+    def _check_optimizer(self, parameters: Iterable[Tensor]) -> None:
+        r"""Goes on eagerly with an optimizer of Pyro that steps or clips in a way of its own."""
+        if not isinstance(self.optim, PyroOptim):
+            return
+        clips = [self.optim.grad_clip[p] for p in parameters]
+        known = "PyroOptim._get_grad_clip."
+        steps = type(self.optim).__call__ in (PyroOptim.__call__, PyroLRScheduler.__call__)
+        if not steps or any(c and not c.__qualname__.startswith(known) for c in clips):
+            self.refusal = NotStatic(
+                "Expected an optimizer that steps and clips as those of pyro.optim do; got "
+                f"{type(self.optim).__name__} with a __call__ or a clipping of its own. Run it "
+                "eagerly."
+            )
 
     def _program(self, *args: Any, **kwargs: Any) -> list[Any]:
         r"""Loss and gradients, as they are recorded."""
-        with poutine.trace(param_only=True) as capture, store_updated_in_place():
-            losses = self._losses_and_grads(*args, **kwargs)
+        as_given = self.loss_and_grads is self.given
+        return self._run(self.graphed if as_given else self.loss_and_grads, *args, **kwargs)
+
+    def _given_program(self, *args: Any, **kwargs: Any) -> list[Any]:
+        r"""The same with the loss as it was given: a ``Jit`` ELBO draws less than the plain one
+        where it finds draws without use, and then goes on as it is."""
+        return self._run(self.loss_and_grads, *args, **kwargs)
+
+    def _run(self, loss_and_grads: Callable, *args: Any, **kwargs: Any) -> list[Any]:
+        in_place = store_updated_in_place(keep_new=False)
+        with poutine.trace(param_only=True) as capture, in_place as assigned:
+            losses = self._losses(loss_and_grads, *args, **kwargs)
         found = owned(capture.trace)
+        for name in assigned & found.keys():
+            found.pop(name).grad = None
         for name, parameter in found.items():
             if self.parameters.get(name) is not parameter:
                 raise NotStatic(
-                    f"Expected the parameters of the first step; got {name!r}, which is new. Make "
-                    "all parameters in the first step, leave the param store as it is, or make a "
-                    "new CompiledSVI."
+                    f"Expected the parameters of the step before; got {name!r}, which is new. "
+                    "Make all parameters in the first step, or leave the param store as it is."
+                )
+            if parameter.grad is not None and parameter.grad.layout != torch.strided:
+                raise NotStatic(
+                    f"Expected gradients that are not sparse; got a sparse one for {name!r}, as "
+                    "nn.Embedding(sparse=True) gives. Set sparse=False, or run it eagerly."
                 )
         self._zero_gradients(found.values())
         return losses
@@ -213,25 +319,28 @@ class CompiledSVI:
             elif p.grad is not None and id(p) not in self.with_gradient:
                 self.with_gradient.add(id(p))
                 if self.fused is not None:
-                    self.fused.cache.entries.clear()
+                    self.fused.cache.clear()
+            if p.grad is not None and type(p.grad) is not Tensor:
+                p.grad = detach_provenance(p.grad)
 
-    def _losses_and_grads(self, *args: Any, **kwargs: Any) -> list[Any]:
-        if isinstance(self.loss, ELBO):
-            loss = self.loss.loss_and_grads(self.model, self.guide, *args, **kwargs)
-            return list(loss) if isinstance(loss, tuple) else [loss]
-        loss = self.loss(self.model, self.guide, *args, **kwargs)
+    def _losses(self, loss_and_grads: Callable, *args: Any, **kwargs: Any) -> list[Any]:
+        r"""Returns the losses; the gradients go into ``.grad``."""
+        loss = detach_provenance(loss_and_grads(self.model, self.guide, *args, **kwargs))
+        return list(loss) if isinstance(loss, tuple) else [loss]
+
+    def _of_function(self, *args: Any, **kwargs: Any) -> Any:
+        loss = self.loss(*args, **kwargs)
         loss = getattr(loss, "loss", loss)  # of the terms of an objective
-        loss.backward()
-        return [loss.detach()]
+        if getattr(loss, "requires_grad", False):
+            loss.backward()
+        return loss.detach() if isinstance(loss, Tensor) else loss
 
     def _evaluate(self, args: tuple, kwargs: dict[str, Any]) -> list[Tensor]:
         with torch.no_grad():
-            if isinstance(self.loss, ELBO):
-                loss = self.loss.loss(self.model, self.guide, *args, **kwargs)
-            else:
-                loss = self.loss(self.model, self.guide, *args, **kwargs)
-                loss = getattr(loss, "loss", loss)
-            return [torch.as_tensor(loss)]
+            loss = self.loss(self.model, self.guide, *args, **kwargs)
+            loss = detach_provenance(getattr(loss, "loss", loss))
+            losses = loss if isinstance(loss, tuple) else (loss,)
+            return [torch.as_tensor(value) for value in losses]
 
     def _give_up(self, error: Exception) -> None:
         r"""Goes on eagerly after a refusal, if that is wanted."""
@@ -241,10 +350,81 @@ class CompiledSVI:
         warnings.warn(f"SVI goes on eagerly: {error}", stacklevel=4)
 
 
-def owners(*programs: Callable) -> list[nn.Module]:
-    r"""Returns the modules that programs are, or are methods of."""
-    found = [program.__self__ if ismethod(program) else program for program in programs]
-    return [module for module in found if isinstance(module, nn.Module)]
+class SVI(CompiledSVI):
+    r"""Creates stochastic variational inference as :class:`pyro.infer.SVI`, in its place.
+
+    ``from pyro_vae import SVI`` in a script is all that changes: losses are floats, and a program
+    that is not static goes on eagerly. See :class:`CompiledSVI` for the arguments.
+
+    Example:
+        >>> import pyro, pyro.distributions as dist
+        >>> from pyro.infer import Trace_ELBO
+        >>> pyro.clear_param_store()
+        >>> def model(): pyro.sample("x", dist.Normal(pyro.param("loc", torch.tensor(0.0)), 1.0),
+        ...                          obs=torch.tensor(2.0))
+        >>> svi = SVI(model, lambda: None, pyro.optim.Adam({"lr": 0.1}), Trace_ELBO())
+        >>> round(svi.step(), 3)
+        2.919
+        >>> pyro.clear_param_store()
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"not_static": "eager", **kwargs})
+
+    def step(self, *args: Any, **kwargs: Any) -> float | tuple[float, ...]:
+        r"""Takes a gradient step; returns the loss."""
+        return _floats(super().step(*args, **kwargs))
+
+    def evaluate_loss(self, *args: Any, **kwargs: Any) -> float | tuple[float, ...]:
+        r"""Returns an estimate of the loss; no parameter moves."""
+        return _floats(super().evaluate_loss(*args, **kwargs))
+
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        r"""Takes ``num_steps`` steps and draws ``num_samples`` traces, as Pyro's SVI does.
+
+        Returns:
+            Pyro's own object, which holds the traces.
+        """
+        with poutine.block():
+            for _ in range(self.num_steps):
+                self.step(*args, **kwargs)
+        stock = pyro.infer.SVI(
+            self.model, self.guide, self.optim, self.objective, num_samples=self.num_samples
+        )
+        return stock.run(*args, **kwargs)
+
+
+def held_by(optim: Any, parameters: Iterable[Tensor]) -> list[tuple[Place, Any]]:
+    r"""Returns where an optimizer of Pyro keeps those of PyTorch, and how it clips."""
+    if not isinstance(optim, PyroOptim):
+        return []
+    found: list[tuple[Place, Any]] = [
+        (Place(getattr, optim, "optim_objs"), optim.optim_objs),
+        (Place(getattr, optim, "grad_clip"), optim.grad_clip),
+    ]
+    for p in parameters:
+        found.append((Place(getitem, optim.optim_objs, p), optim.optim_objs[p]))
+        found.append((Place(getitem, optim.grad_clip, p), optim.grad_clip[p]))
+    return found
+
+
+def _floats(losses: Tensor) -> float | tuple[float, ...]:
+    return losses.item() if losses.dim() == 0 else tuple(losses.tolist())
+
+
+def plain(loss: Any) -> Any:
+    r"""Returns the plain ELBO of one that PyTorch's own tracer would compile."""
+    kind = type(loss)
+    if not isinstance(loss, ELBO) or not kind.__name__.startswith("Jit"):
+        return loss
+    base = next(k for k in kind.__mro__ if not k.__name__.startswith("Jit"))
+    warnings.warn(
+        f"{kind.__name__} is taken as {base.__name__}: the step is compiled as a whole.",
+        stacklevel=4,
+    )
+    found: Any = object.__new__(base)
+    found.__dict__.update(vars(loss))
+    return found
 
 
 def shuffled(rows: int, batch_size: int, num_steps: int) -> Tensor:
@@ -272,15 +452,22 @@ def owned(trace: poutine.Trace) -> dict[str, Tensor]:
 
 
 @contextmanager
-def store_updated_in_place() -> Iterator[None]:
+def store_updated_in_place(keep_new: bool = True) -> Iterator[set[str]]:
     r"""Lets what a program assigns to the param store overwrite the tensor that is there.
 
     Pyro's decaying-average baseline assigns a new tensor in every step; a graph changes one.
+
+    Arguments:
+        keep_new: Whether parameters that the program makes stay in the store.
+
+    Yields:
+        The names of what was assigned; an optimizer does not move that.
     """
     store = pyro.get_param_store()
     before = dict(store._params)
+    assigned: set[str] = set()
     try:
-        yield
+        yield assigned
     finally:
         for name, old in before.items():
             new = store._params.get(name)
@@ -289,3 +476,6 @@ def store_updated_in_place() -> Iterator[None]:
                     old.copy_(new)
                 store._params[name] = old
                 del store._param_to_name[new]
+                assigned.add(name)
+        for name in [] if keep_new else store._params.keys() - before.keys():
+            del store[name]

@@ -133,7 +133,7 @@ def samples(site: Any) -> bool:
 @contextmanager
 def untouched(program: Any, seed: int) -> Iterator[None]:
     r"""Runs programs with gradients, without Pyro's checks, and restores all that they change."""
-    from ..compile.externals import Externals, restore
+    from ..compile.externals import Externals
 
     store, watch = pyro.get_param_store(), Externals()
     with (
@@ -146,4 +146,4 @@ def untouched(program: Any, seed: int) -> Iterator[None]:
             with watch:
                 yield
         finally:
-            restore(watch.before)
+            watch.restore()

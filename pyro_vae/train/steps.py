@@ -114,13 +114,14 @@ class Fused:
         data = self.eager.loss.data
         x = None if isinstance(data.stored, Tensor) else data.rows(rows)
         try:
-            return torch.stack(self.fused(x, rows, weight, capacity))
+            outputs = self.fused(x, rows, weight, capacity)
         except NotStatic as error:
             if self.settings.compile == "yes":
                 raise
             print(f"Training continues without compiling. {error}", file=sys.stderr)
             self.compiled = False
-            return self.eager(rows, weight, capacity)
+            outputs = None
+        return self.eager(rows, weight, capacity) if outputs is None else torch.stack(outputs)
 
     def record(self) -> "FusedStep":
         r"""Creates the step, which is recorded and compiled at its first call."""
@@ -130,7 +131,7 @@ class Fused:
             print("Compiling a step: 5 to 30 s, once.", file=sys.stderr, flush=True)
         loss = self.eager.loss
         parameters = optimized_parameters(self.eager.optimizer)
-        return FusedStep(loss, parameters, clip_norm=self.eager.clip_norm, modules=[loss.vae])
+        return FusedStep(loss, parameters, clip_norm=self.eager.clip_norm)
 
 
 def compiles(settings: Train, steps_per_epoch: int) -> bool:
