@@ -560,6 +560,32 @@ def our_vimco():
 
 # --- Programs that are not static, with a part of the refusal -----------------------------------------
 
+
+@program
+def new_parameter():
+    def model(x):
+        z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        if len(x) > 5:
+            z = z + pyro.param("late", torch.tensor(0.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    return model, ag.AutoNormal(model), Trace_ELBO(), [(normals(n),) for n in (4, 9, 9)]
+
+
+@program
+def sequential_subsample():
+    def model(x):
+        z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        for i in pyro.plate("data", len(x), subsample_size=2):
+            pyro.sample(f"x{i}", dist.Normal(z, 1.0), obs=x[i])
+
+    def guide(x):
+        pyro.sample("z", dist.Normal(pyro.param("loc", torch.tensor(0.0)), 1.0))
+
+    return model, guide, Trace_ELBO(), again(normals(4))
+
+
 REFUSED = {}
 
 
@@ -594,23 +620,10 @@ def number_from_a_sample():
 
 
 @refused("")
-def sequential_subsample():
-    def model(x):
-        z = pyro.sample("z", dist.Normal(0.0, 1.0))
-        for i in pyro.plate("data", len(x), subsample_size=2):
-            pyro.sample(f"x{i}", dist.Normal(z, 1.0), obs=x[i])
-
-    def guide(x):
-        pyro.sample("z", dist.Normal(pyro.param("loc", torch.tensor(0.0)), 1.0))
-
-    return model, guide, Trace_ELBO(), again(normals(4))
-
-
-@refused("")
 def rejection_sampler():
     def guide(x):
-        loc = pyro.param("loc", torch.tensor(0.1))
-        pyro.sample("z", dist.VonMises(loc, 2.0))
+        concentration = pyro.param("concentration", torch.tensor(2.0))
+        pyro.sample("z", dist.VonMises(0.1, concentration))
 
     def model(x):
         z = pyro.sample("z", dist.VonMises(0.0, 1.0))
@@ -631,15 +644,3 @@ def loop_to_a_tolerance():
             pyro.sample("x", dist.Normal(root, 1.0), obs=x)
 
     return model, ag.AutoNormal(model), Trace_ELBO(), again(normals(9))
-
-
-@refused("'late'")
-def new_parameter():
-    def model(x):
-        z = pyro.sample("z", dist.Normal(0.0, 1.0))
-        if len(x) > 5:
-            z = z + pyro.param("late", torch.tensor(0.0))
-        with pyro.plate("data", len(x)):
-            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
-
-    return model, ag.AutoNormal(model), Trace_ELBO(), [(normals(4),), (normals(9),)]

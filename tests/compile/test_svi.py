@@ -148,10 +148,8 @@ def test_a_planted_error_in_an_update_would_show(monkeypatch):
     from pyro_vae.compile import optimizers
 
     monkeypatch.setattr(optimizers, "_rise", lambda step, beta: torch.ones_like(step))
-    losses, parameters, _ = trained(stock, many(make_vae), OPTIMIZERS["adam"])
-    _, moved, _ = trained(compiled, many(make_vae), OPTIMIZERS["adam"])
-    with pytest.raises(AssertionError):
-        same(moved, parameters, rtol=1e-4, atol=2e-6)
+    with pytest.raises(Mismatch, match="from where the optimizer puts it"):
+        trained(compiled, many(make_vae), OPTIMIZERS["adam"])
 
 
 def test_schedules_reach_the_graph_and_record_nothing_anew():
@@ -222,13 +220,22 @@ def test_a_loaded_optimizer_state_is_taken_up():
 # --- What the graph holds fixed -----------------------------------------------------------------------
 
 
-def test_a_changed_attribute_is_found_and_moves_nothing():
+class Hidden:
+    """A value where no list of attributes shows it."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value):
+        self.value = value
+
+
+def test_what_python_hides_is_found_at_a_compared_step_and_moves_nothing():
     model, guide, loss, calls = make_vae()
-    scale = [1.0]
+    scale = Hidden(1.0)
 
     def scaled(program):
         def run(*args):
-            with pyro.poutine.scale(scale=scale[0]):
+            with pyro.poutine.scale(scale=scale.value):
                 return program(*args)
 
         return run
@@ -236,7 +243,7 @@ def test_a_changed_attribute_is_found_and_moves_nothing():
     svi = compiled(scaled(model), scaled(guide), OPTIMIZERS["adam"](), loss)
     for args in calls[:2]:
         svi.step(*args)
-    scale[0] = 0.5
+    scale.value = 0.5
     before = state()
     with pytest.raises(Mismatch, match="Python attribute"):
         svi.step(*calls[0])
@@ -280,8 +287,9 @@ def test_run_visits_every_row_once_an_epoch():
 
     x = torch.arange(12.0)
     rate = pyro.optim.SGD({"lr": 0.0})
-    svi = compiled(model, lambda x: None, rate, Trace_ELBO())
-    losses = svi.run(6, x, batch_size=4)
+    svi = compiled(model, lambda x: None, rate, Trace_ELBO(), not_static="eager")
+    with pytest.warns(UserWarning, match="list or dictionary that it keeps"):
+        losses = svi.run(6, x, batch_size=4)
     assert losses.shape == (6,)
     norm = 0.5 * torch.log(torch.tensor(2 * torch.pi)) * 4
     squares = 2 * (losses - norm)
@@ -315,20 +323,18 @@ def test_wrong_arguments_are_answered_by_sentences():
         pv.CompiledSVI(model, guide, 1e-3, loss)
     with pytest.raises(ValueError, match="Expected an ELBO"):
         pv.CompiledSVI(model, guide, OPTIMIZERS["adam"](), "elbo")
-    nothing = lambda x: None  # noqa: E731
-    with pytest.raises(ValueError, match="Expected parameters to train"):
-        compiled(nothing, nothing, OPTIMIZERS["adam"](), loss).step(torch.ones(2))
 
 
 def test_many_recordings_are_warned_of():
-    def model(x, n):
+    def model(x, name):
         loc = pyro.param("loc", torch.tensor(0.0))
-        pyro.sample("x", pyro.distributions.Normal(loc, 1.0 + n), obs=x)
+        pyro.sample("x", pyro.distributions.Normal(loc, 1.0), obs=x)
 
-    svi = compiled(model, lambda x, n: None, OPTIMIZERS["adam"](), Trace_ELBO())
+    svi = compiled(model, lambda x, name: None, OPTIMIZERS["adam"](), Trace_ELBO())
     with pytest.warns(UserWarning, match="recorded for 8 kinds of arguments"):
-        for n in range(10):
-            svi.step(torch.ones(()), n)
+        for name in "aabbccddeeffgghhii":
+            svi.step(torch.ones(()), name)
+    assert len(svi.fused.cache.entries) == 8
 
 
 def test_the_uncompiled_graph_has_the_bits_of_eager():
@@ -455,6 +461,8 @@ def test_a_replayed_step_starts_where_training_stands(monkeypatch):
         "Stream": Stream,
         "stream": lambda stream: nullcontext(),
         "current_stream": Stream,
+        "current_device": lambda: 0,
+        "default_generators": [torch.default_generator],
         "graph": capture,
     }.items():
         monkeypatch.setattr(torch.cuda, name, value)
@@ -474,8 +482,8 @@ def test_a_replayed_step_starts_where_training_stands(monkeypatch):
     at_capture = []
     record = pv.compile.cache.record
 
-    def remembering(program, args):
-        graph = record(program, args)
+    def remembering(*args):
+        graph = record(*args)
         at_capture[:] = [t.detach().clone() for t in graph.changed]
         return graph
 
