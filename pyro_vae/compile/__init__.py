@@ -9,11 +9,11 @@ import warnings
 from typing import Any
 
 from .cache import Staged as Staged
+from .drop_in import SVI as SVI
 from .optimizers import optimized_parameters as optimized_parameters
 from .record import NotStatic as NotStatic
 from .step import FusedStep as FusedStep
 from .step import Mismatch as Mismatch
-from .svi import SVI as SVI
 from .svi import CompiledSVI as CompiledSVI
 
 

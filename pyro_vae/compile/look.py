@@ -120,7 +120,7 @@ class Look:
         for name in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]:
             self.examine(local.get(name), names, 3)
         for name in code.co_freevars:
-            self.examine(local.get(name), names, 3, kept=True)
+            self.examine(local.get(name), names, 3)
 
     def note(self, spot: Place, names: frozenset[str], depth: int) -> None:
         r"""Notes the value of a place, the first time that it is met."""
@@ -137,13 +137,13 @@ class Look:
             depth: How many steps inwards to go.
             kept: Whether it is known to have been there before the program ran.
         """
-        reached, kept = kept, kept or id(value) in self.existing
+        kept = kept or id(value) in self.existing
         if isinstance(value, (*SIMPLE, Tensor)) or (id(value), id(names)) in self.seen:
             return
         self.seen.add((id(value), id(names)))
         if isinstance(value, _GENERATORS):
             self.find(value)
-        elif isinstance(value, Iterator) and reached:
+        elif isinstance(value, Iterator) and kept:
             raise NotStatic(refusal("takes from an iterator that it keeps"))
         elif isinstance(value, ModuleType):
             if is_users(getattr(value, "__file__", None) or "<frozen"):

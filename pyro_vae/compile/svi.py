@@ -1,8 +1,7 @@
 r"""Stochastic variational inference whose step is one compiled graph."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from operator import getitem, is_
 from typing import Any, Literal
 
@@ -22,6 +21,7 @@ from .conditions import Condition, Place
 from .optimizers import optimized_parameters
 from .record import NotStatic
 from .step import FusedStep, Mismatch, checked_call
+from .store import owned, store_updated_in_place
 
 
 class CompiledSVI:
@@ -350,50 +350,6 @@ class CompiledSVI:
         warnings.warn(f"SVI goes on eagerly: {error}", stacklevel=4)
 
 
-class SVI(CompiledSVI):
-    r"""Creates stochastic variational inference as :class:`pyro.infer.SVI`, in its place.
-
-    ``from pyro_vae import SVI`` in a script is all that changes: losses are floats, and a program
-    that is not static goes on eagerly. See :class:`CompiledSVI` for the arguments.
-
-    Example:
-        >>> import pyro, pyro.distributions as dist
-        >>> from pyro.infer import Trace_ELBO
-        >>> pyro.clear_param_store()
-        >>> def model(): pyro.sample("x", dist.Normal(pyro.param("loc", torch.tensor(0.0)), 1.0),
-        ...                          obs=torch.tensor(2.0))
-        >>> svi = SVI(model, lambda: None, pyro.optim.Adam({"lr": 0.1}), Trace_ELBO())
-        >>> round(svi.step(), 3)
-        2.919
-        >>> pyro.clear_param_store()
-    """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **{"not_static": "eager", **kwargs})
-
-    def step(self, *args: Any, **kwargs: Any) -> float | tuple[float, ...]:
-        r"""Takes a gradient step; returns the loss."""
-        return _floats(super().step(*args, **kwargs))
-
-    def evaluate_loss(self, *args: Any, **kwargs: Any) -> float | tuple[float, ...]:
-        r"""Returns an estimate of the loss; no parameter moves."""
-        return _floats(super().evaluate_loss(*args, **kwargs))
-
-    def run(self, *args: Any, **kwargs: Any) -> Any:
-        r"""Takes ``num_steps`` steps and draws ``num_samples`` traces, as Pyro's SVI does.
-
-        Returns:
-            Pyro's own object, which holds the traces.
-        """
-        with poutine.block():
-            for _ in range(self.num_steps):
-                self.step(*args, **kwargs)
-        stock = pyro.infer.SVI(
-            self.model, self.guide, self.optim, self.objective, num_samples=self.num_samples
-        )
-        return stock.run(*args, **kwargs)
-
-
 def held_by(optim: Any, parameters: Iterable[Tensor]) -> list[tuple[Place, Any]]:
     r"""Returns where an optimizer of Pyro keeps those of PyTorch, and how it clips."""
     if not isinstance(optim, PyroOptim):
@@ -406,10 +362,6 @@ def held_by(optim: Any, parameters: Iterable[Tensor]) -> list[tuple[Place, Any]]
         found.append((Place(getitem, optim.optim_objs, p), optim.optim_objs[p]))
         found.append((Place(getitem, optim.grad_clip, p), optim.grad_clip[p]))
     return found
-
-
-def _floats(losses: Tensor) -> float | tuple[float, ...]:
-    return losses.item() if losses.dim() == 0 else tuple(losses.tolist())
 
 
 def plain(loss: Any) -> Any:
@@ -442,40 +394,3 @@ def gather(row: Tensor, args: tuple) -> tuple:
     return tuple(
         a[row] if isinstance(a, Tensor) and a.dim() and len(a) == count else a for a in args
     )
-
-
-def owned(trace: poutine.Trace) -> dict[str, Tensor]:
-    r"""Returns the unconstrained tensor behind each ``param`` site, by name."""
-    store = pyro.get_param_store()._params
-    sites = trace.nodes.items()
-    return {name: store.get(name, site["value"].unconstrained()) for name, site in sites}
-
-
-@contextmanager
-def store_updated_in_place(keep_new: bool = True) -> Iterator[set[str]]:
-    r"""Lets what a program assigns to the param store overwrite the tensor that is there.
-
-    Pyro's decaying-average baseline assigns a new tensor in every step; a graph changes one.
-
-    Arguments:
-        keep_new: Whether parameters that the program makes stay in the store.
-
-    Yields:
-        The names of what was assigned; an optimizer does not move that.
-    """
-    store = pyro.get_param_store()
-    before = dict(store._params)
-    assigned: set[str] = set()
-    try:
-        yield assigned
-    finally:
-        for name, old in before.items():
-            new = store._params.get(name)
-            if new is not None and new is not old and new.shape == old.shape:
-                with torch.no_grad():
-                    old.copy_(new)
-                store._params[name] = old
-                del store._param_to_name[new]
-                assigned.add(name)
-        for name in [] if keep_new else store._params.keys() - before.keys():
-            del store[name]
