@@ -16,7 +16,7 @@ class SVI(CompiledSVI):
     that is not static goes on eagerly. See :class:`CompiledSVI` for the arguments.
 
     Example:
-        >>> import pyro, pyro.distributions as dist
+        >>> import torch, pyro, pyro.distributions as dist
         >>> from pyro.infer import Trace_ELBO
         >>> pyro.clear_param_store()
         >>> def model(): pyro.sample("x", dist.Normal(pyro.param("loc", torch.tensor(0.0)), 1.0),
