@@ -15,10 +15,6 @@ from torch.distributions.constraints import Constraint
 NODES = 128
 r"""Nodes of the Gauss-Legendre quadrature over the polar angle."""
 
-PROPOSALS = 20
-r"""Angles proposed for each that is drawn. One is accepted with a chance of at least 0.657 (the
-limit at high concentration in two dimensions), so that none is with one below 5e-10."""
-
 
 class HypersphereUniform(dist.TorchDistribution):
     r"""Creates the uniform distribution on the sphere of unit vectors in `d` dimensions.
@@ -60,9 +56,8 @@ class VonMisesFisher(dist.TorchDistribution):
     .. math:: p(\theta) = e^{-A(\kappa)} \sin^{d - 2} \theta \; e^{-\kappa (1 - \cos \theta)}
 
     whose normalizer `A` and distribution function `F` are found by quadrature. Angles are drawn
-    by rejection among a fixed number of proposals; their gradient is implicit,
-    :math:`d\theta / d\kappa = -(dF / d\kappa) / p(\theta)`, which a rejection sampler alone does
-    not give.
+    by rejection; their gradient is implicit, :math:`d\theta / d\kappa = -(dF / d\kappa) /
+    p(\theta)`, which a rejection sampler alone does not give.
 
     References:
         | Hyperspherical Variational Auto-Encoders (Davidson et al., 2018), Sec. 3 and App. A
@@ -162,21 +157,22 @@ class VonMisesFisher(dist.TorchDistribution):
         return last[..., None] * nodes, (last[..., None] * weights).log()
 
     def _draw_angle(self, shape: torch.Size) -> Tensor:
-        r"""Wood's rejection sampler (1994): the first accepted of :data:`PROPOSALS` proposals."""
+        r"""Wood's rejection sampler (1994), in all elements at a time."""
         with torch.no_grad():
             k, m = self.concentration.expand(shape), self.dim - 1
             b = m / (2 * k + (4 * k.square() + m**2).sqrt())
             x0, left = (1 - b) / (1 + b), 2 * b / (1 + b)  # 1 - x0
             c = (left * (1 + x0)).log()
-            u, v, w = 1 - torch.rand((3, PROPOSALS, *shape), dtype=k.dtype, device=k.device)
-            # y of Beta(m / 2, m / 2) from Student's t (Bailey, 1994), and 1 - y to all digits
-            x = (u ** (-2 / m) - 1).sqrt() * (2 * pi * v).cos()
-            far = 1 / (2 * x.square() + 2 + 2 * x.abs() * (1 + x.square()).sqrt())
-            y, rest = torch.where(x > 0, 1 - far, far), torch.where(x > 0, far, 1 - far)
-            t = 2 * b * y / (rest + b * y)  # 1 - cos
-            log_share = k * (left - t) + m * ((left + x0 * t).log() - c)
-            accepted = log_share >= w.log()
-            below = t.gather(0, accepted.int().argmax(0, keepdim=True))[0]
+            half = k.new_full((), m / 2)
+            beta = torch.distributions.Beta(half, half, validate_args=False)
+            below, waiting = torch.zeros_like(k), torch.ones_like(k, dtype=torch.bool)
+            while bool(waiting.any()):
+                y = beta.sample(shape)
+                t = 2 * b * y / (1 - (1 - b) * y)  # 1 - cos
+                log_share = k * (left - t) + m * ((left + x0 * t).log() - c)
+                accepted = log_share >= torch.rand_like(k).log()
+                below = torch.where(waiting & accepted, t, below)
+                waiting = waiting & ~accepted
             angle = 2 * torch.asin((below / 2).clamp(0, 1).sqrt())
             return angle.clamp(min=torch.finfo(k.dtype).tiny ** 0.5)
 
