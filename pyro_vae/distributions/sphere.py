@@ -11,9 +11,14 @@ from pyro.distributions import constraints
 from torch import Tensor
 from torch.distributions import register_kl
 from torch.distributions.constraints import Constraint
+from torch.nn.functional import pad
 
-NODES = 128
-r"""Nodes of the Gauss-Legendre quadrature over the polar angle."""
+PANELS, NODES = 16, 8
+r"""The quadrature over the polar angle: Gauss-Legendre with this many nodes in each panel."""
+
+STEPS = 5
+r"""Newton steps to an angle. After them the distribution function is right to 1e-11 of its smaller
+side in double precision, in up to 1000 dimensions and under every concentration."""
 
 
 class HypersphereUniform(dist.TorchDistribution):
@@ -55,11 +60,15 @@ class VonMisesFisher(dist.TorchDistribution):
 
     .. math:: p(\theta) = e^{-A(\kappa)} \sin^{d - 2} \theta \; e^{-\kappa (1 - \cos \theta)}
 
-    whose normalizer `A` and distribution function `F` are found by quadrature. Angles are drawn
-    by rejection; their gradient is implicit, :math:`d\theta / d\kappa = -(dF / d\kappa) /
-    p(\theta)`, which a rejection sampler alone does not give.
+    whose normalizer `A` and distribution function `F` are found by quadrature. An angle solves
+    :math:`F(\theta) = u` for a uniform `u`, by a fixed number of steps: there is nothing to
+    reject, and no branch depends on data. Its gradient is that of the solution,
+    :math:`d\theta / d\kappa = -(dF / d\kappa) / p(\theta)`. The direction away from
+    :math:`\mu` is uniform.
 
     References:
+        | Computer Generation of Distributions on the m-Sphere (Ulrich, 1984)
+        | https://doi.org/10.2307/2347441
         | Hyperspherical Variational Auto-Encoders (Davidson et al., 2018), Sec. 3 and App. A
         | https://arxiv.org/abs/1804.00891
         | Implicit Reparameterization Gradients (Figurnov et al., 2018), Eq. 5
@@ -80,7 +89,10 @@ class VonMisesFisher(dist.TorchDistribution):
         if self.dim < 2:
             raise ValueError("Expected a sphere in at least 2 dimensions; got 1.")
         super().__init__(concentration.shape, loc.shape[-1:], validate_args=False)
-        self.log_normalizer = self._log_normalizer()
+        self._first, self._last = self._ends()
+        angle, log_weight = self._nodes(self._last)
+        self._short, self._log_mass = _below_one(angle), self._log_kernel(angle) + log_weight
+        self.log_normalizer = self._log_mass.logsumexp(-1)
 
     @property
     def cosine(self) -> Tensor:
@@ -90,8 +102,7 @@ class VonMisesFisher(dist.TorchDistribution):
     @property
     def _shortfall(self) -> Tensor:
         r""":math:`\mathbb{E} (1 - \cos \theta) = -A'(\kappa)`."""
-        angle, log_weight = self._nodes(self._last_angle())
-        return ((self._log_kernel(angle) + log_weight).softmax(-1) * _below_one(angle)).sum(-1)
+        return (self._log_mass.softmax(-1) * self._short).sum(-1)
 
     @property
     def mean(self) -> Tensor:
@@ -99,9 +110,7 @@ class VonMisesFisher(dist.TorchDistribution):
 
     @property
     def variance(self) -> Tensor:
-        angle, log_weight = self._nodes(self._last_angle())
-        weight = (self._log_kernel(angle) + log_weight).softmax(-1)
-        second = (weight * angle.cos().square()).sum(-1)[..., None]
+        second = (self._log_mass.softmax(-1) * (1 - self._short).square()).sum(-1)[..., None]
         across = (1 - second) / (self.dim - 1)  # along each tangent direction
         return across + (second - across) * self.loc.square() - self.mean.square()
 
@@ -141,40 +150,63 @@ class VonMisesFisher(dist.TorchDistribution):
         sine = torch.log(angle.sin().clamp(min=torch.finfo(angle.dtype).tiny))
         return (self.dim - 2) * sine - self.concentration[..., None] * _below_one(angle)
 
-    def _log_normalizer(self) -> Tensor:
-        angle, log_weight = self._nodes(self._last_angle())
-        return (self._log_kernel(angle) + log_weight).logsumexp(-1)
+    @torch.no_grad()
+    def _ends(self) -> tuple[Tensor, Tensor]:
+        r"""Angles before and beyond which there is less than 1e-13, of shape `batch`.
 
-    def _last_angle(self) -> Tensor:
-        r"""An angle beyond which there is nothing to integrate, of shape `batch`."""
-        half = (self.dim - 1) / 2
-        reach = (half + 8 * half**0.5 + 40) / self.concentration.detach()
-        return 2 * torch.asin((reach / 2).clamp(max=1.0).sqrt())
+        Before its mode the density falls faster than a Normal with the curvature there. Beyond,
+        :math:`\kappa (1 - \cos \theta)` is less spread than a Gamma variable, and :math:`\theta`
+        less far out than under :math:`\kappa = 0`, whose density is symmetric about
+        :math:`\pi / 2`.
+        """
+        k, n, half = self.concentration, self.dim - 2, (self.dim - 1) / 2
+        curvature = (n**2 + 4 * k.square()).sqrt()
+        mode = torch.atan2((2 * n * (n + curvature)).sqrt(), 2 * k)
+        first = (mode - 9 / curvature.sqrt()).clamp(min=0.0)
+        reach = (half + 8 * half**0.5 + 40) / k  # of 1 - cos
+        last = 2 * torch.asin((reach / 2).clamp(max=1.0).sqrt())
+        return first, last.clamp(max=pi / 2 + 9 / max(n, 1) ** 0.5)
 
     def _nodes(self, last: Tensor) -> tuple[Tensor, Tensor]:
-        r"""Nodes between 0 and `last`, and the logarithms of their weights."""
-        nodes, weights = (t.to(last) for t in _gauss_legendre())
-        return last[..., None] * nodes, (last[..., None] * weights).log()
+        r"""Nodes between the first angle and `last`, and the logarithms of their weights."""
+        nodes, weights = _gauss_legendre(PANELS, last.dtype, last.device)
+        width = (last - self._first)[..., None]
+        return self._first[..., None] + width * nodes, (width * weights).log()
 
+    @torch.no_grad()
     def _draw_angle(self, shape: torch.Size) -> Tensor:
-        r"""Wood's rejection sampler (1994), in all elements at a time."""
-        with torch.no_grad():
-            k, m = self.concentration.expand(shape), self.dim - 1
-            b = m / (2 * k + (4 * k.square() + m**2).sqrt())
-            x0, left = (1 - b) / (1 + b), 2 * b / (1 + b)  # 1 - x0
-            c = (left * (1 + x0)).log()
-            half = k.new_full((), m / 2)
-            beta = torch.distributions.Beta(half, half, validate_args=False)
-            below, waiting = torch.zeros_like(k), torch.ones_like(k, dtype=torch.bool)
-            while bool(waiting.any()):
-                y = beta.sample(shape)
-                t = 2 * b * y / (1 - (1 - b) * y)  # 1 - cos
-                log_share = k * (left - t) + m * ((left + x0 * t).log() - c)
-                accepted = log_share >= torch.rand_like(k).log()
-                below = torch.where(waiting & accepted, t, below)
-                waiting = waiting & ~accepted
-            angle = 2 * torch.asin((below / 2).clamp(0, 1).sqrt())
-            return angle.clamp(min=torch.finfo(k.dtype).tiny ** 0.5)
+        r"""Solves :math:`F(\theta) = u`: a table has the panel, Newton's method the place in it.
+
+        Up to the median the unknown is :math:`\log \theta` and the equation that of
+        :math:`\log F`; beyond it, :math:`\log(\pi - \theta)` and :math:`\log(1 - F)`. Towards 0
+        and :math:`\pi` one is a straight line in the other, and a panel bends it little anywhere.
+        Steps start at the panel's end towards the median.
+        """
+        k, info = self.concentration, torch.finfo(self.concentration.dtype)
+        u = torch.rand(shape, dtype=k.dtype, device=k.device).clamp(min=info.eps / 4)
+        mass = self._log_mass.softmax(-1).unflatten(-1, (PANELS, NODES)).sum(-1)
+        up_to, from_on = mass.cumsum(-1), mass.flip(-1).cumsum(-1).flip(-1)
+        panel = (u[..., None] >= up_to[..., :-1]).sum(-1, keepdim=True)
+        width = (self._last - self._first) / PANELS
+        start = self._first + width * panel[..., 0]
+        stop = start + width
+
+        left = u < 0.5
+        end, wanted = pi * (~left).to(u), torch.where(left, u, 1 - u).log()
+        outer, angle = torch.where(left, start, stop), torch.where(left, stop, start)
+        outside = torch.where(left[..., None], up_to - mass, from_on - mass).gather(-1, panel)
+        nodes, weights = _gauss_legendre(1, k.dtype, k.device)
+        nodes, weights = pad(nodes, (0, 1), value=1.0), pad(weights, (0, 1))  # and the angle
+        for _ in range(STEPS):
+            inside, away = angle - outer, angle - end
+            node = outer[..., None] + inside[..., None] * nodes
+            density = (self._log_kernel(node) - self.log_normalizer[..., None]).exp()
+            found = outside[..., 0] + inside.abs() * (density * weights).sum(-1)
+            found = found.clamp(min=info.tiny)
+            slope = (away.abs() * density[..., -1]).clamp(min=info.tiny) / found
+            step = (wanted - found.log()) / slope
+            angle = (angle + away * torch.expm1(step.clamp(-9, 1))).clamp(start, stop)
+        return angle
 
 
 class _AngleGradient(torch.autograd.Function):
@@ -202,9 +234,18 @@ def log_surface(dim: int) -> float:
 
 
 @cache
-def _gauss_legendre() -> tuple[Tensor, Tensor]:
+@torch.inference_mode(False)
+def _gauss_legendre(
+    panels: int, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    r"""Nodes on the unit interval and their weights; made once, not in every step."""
     nodes, weights = np.polynomial.legendre.leggauss(NODES)
-    return torch.from_numpy((nodes + 1) / 2), torch.from_numpy(weights / 2)
+    places = (np.arange(panels)[:, None] + (nodes + 1) / 2) / panels
+    shares = np.tile(weights / 2 / panels, panels)
+    return (
+        torch.tensor(places.flatten(), dtype=dtype, device=device),
+        torch.tensor(shares, dtype=dtype, device=device),
+    )
 
 
 def _below_one(angle: Tensor) -> Tensor:
