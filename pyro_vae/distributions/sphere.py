@@ -126,8 +126,7 @@ class VonMisesFisher(dist.TorchDistribution):
         shape = self._extended_shape(sample_shape)[:-1]
         concentration = self.concentration.expand(shape)
         angle = _AngleGradient.apply(concentration, self._draw_angle(shape), self)
-        first = torch.zeros_like(self.loc)
-        first[..., 0] = 1.0
+        first = pad(torch.zeros_like(self.loc[..., 1:]), (1, 0), value=1.0)
         tangent = torch.randn_like(self.loc.expand(*shape, self.dim))
         tangent = _unit(torch.cat([torch.zeros_like(tangent[..., :1]), tangent[..., 1:]], -1))
         z = angle.cos()[..., None] * first + angle.sin()[..., None] * tangent
@@ -192,7 +191,7 @@ class VonMisesFisher(dist.TorchDistribution):
         stop = start + width
 
         left = u < 0.5
-        end, wanted = pi * (~left).to(u), torch.where(left, u, 1 - u).log()
+        end, wanted = pi * (~left).to(u.dtype), torch.where(left, u, 1 - u).log()
         outer, angle = torch.where(left, start, stop), torch.where(left, stop, start)
         outside = torch.where(left[..., None], up_to - mass, from_on - mass).gather(-1, panel)
         nodes, weights = _gauss_legendre(1, k.dtype, k.device)
