@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
-from .support import ByColumn
+from .support import ByColumn, any_value
 
 
 class Columns(dist.TorchDistribution):
@@ -23,8 +23,8 @@ class Columns(dist.TorchDistribution):
 
     def __init__(self, parts: Sequence[Any], columns: Sequence[Tensor]) -> None:
         self.parts, self.columns = parts, columns
-        self.order = torch.cat(list(columns)).argsort()
-        super().__init__(parts[0].batch_shape, self.order.shape, validate_args=False)
+        size = torch.Size([sum(len(group) for group in columns)])
+        super().__init__(parts[0].batch_shape, size, validate_args=False)
 
     @property
     def support(self) -> Constraint:
@@ -44,9 +44,9 @@ class Columns(dist.TorchDistribution):
         for part, columns in zip(self.parts, self.columns):
             x, elements = value[..., columns], part.base_dist
             there = ~x.isnan()
-            filled = torch.where(there, x, elements.sample().detach())  # any value of the support
+            filled = torch.where(there, x, any_value(elements.support, x))
             total = total + torch.where(there, elements.log_prob(filled), 0.0).sum(-1)
         return total
 
     def _join(self, values: list[Tensor]) -> Tensor:
-        return torch.cat(values, -1)[..., self.order]
+        return torch.cat(values, -1)[..., torch.cat(list(self.columns)).argsort()]

@@ -114,6 +114,17 @@ class Beta(dist.Beta):
 class StudentT(dist.StudentT):
     r"""Creates Student's t density, exact for many degrees of freedom."""
 
+    def __init__(
+        self, df: Tensor, loc: Tensor, scale: Tensor, validate_args: bool | None = None
+    ) -> None:
+        self.df, self.loc, self.scale = torch.broadcast_tensors(df, loc, scale)
+        self._chi2 = dist.Gamma(0.5 * self.df, torch.full_like(self.df, 0.5))
+        dist.TorchDistribution.__init__(self, self.df.shape, validate_args=validate_args)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "StudentT":
+        parameters = (self.df, self.loc, self.scale)
+        return StudentT(*(t.expand(torch.Size(batch_shape)) for t in parameters))
+
     def log_prob(self, value: Tensor) -> Tensor:
         y, df = (value - self.loc) / self.scale, self.df.double()
         volume = torch.lgamma((df + 1) / 2) - torch.lgamma(df / 2) - (df * pi).log() / 2

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints, register_kl
 from torch.distributions.constraints import Constraint
+from torch.nn.functional import softplus
 
 MAX_STATES = 4096
 
@@ -43,6 +44,12 @@ class IndependentBernoulli(dist.Independent):
         codes = torch.arange(2**size, device=logits.device)
         bits = (codes[:, None] >> places & 1).to(logits.dtype)
         return _table(bits, self.batch_shape, expand)
+
+
+@register_kl(IndependentBernoulli, IndependentBernoulli)
+def _kl_of_bits(q: IndependentBernoulli, p: IndependentBernoulli) -> Tensor:
+    a, b = q.base_dist.logits, p.base_dist.logits
+    return (a.sigmoid() * (a - b) - softplus(a) + softplus(b)).sum(-1)
 
 
 class OneHotsConstraint(Constraint):

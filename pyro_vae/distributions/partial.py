@@ -5,9 +5,9 @@ from typing import Any
 import pyro.distributions as dist
 import torch
 from torch import Tensor
-from torch.distributions import constraints, transform_to
+from torch.distributions import constraints
 
-from .support import elementwise
+from .support import any_value
 
 
 class Partial(dist.TorchDistribution):
@@ -43,7 +43,7 @@ class Partial(dist.TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         there, law = ~value.isnan(), elements(self.base)
-        filled = torch.where(there, value, _any_value(self.base.support))
+        filled = torch.where(there, value, any_value(self.base.support, value))
         parts = torch.where(there, law.log_prob(filled), 0.0)
         return parts.flatten(-len(self.event_shape)).sum(-1)
 
@@ -105,11 +105,3 @@ def elements(law: Any) -> Any:
             f"{type(law).__name__}."
         )
     return law.base_dist
-
-
-def _any_value(support: Any) -> float:
-    r"""Some value of the support, whose density nobody uses."""
-    support = elementwise(support)
-    if support.is_discrete:
-        return float(getattr(support, "lower_bound", 0.0))
-    return float(transform_to(support)(torch.zeros((), device="cpu")))

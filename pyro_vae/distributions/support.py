@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import constraints
+from torch.distributions import constraints, transform_to
 from torch.distributions.constraints import Constraint
 
 from ..deprecation import renamed
@@ -88,6 +88,15 @@ def elementwise(support: Any) -> Any:
     while hasattr(support, "base_constraint"):
         support = support.base_constraint
     return support
+
+
+def any_value(support: Any, like: Tensor) -> Tensor:
+    r"""Some value of the support of single elements, of the type and on the device of `like`: for
+    places whose density nobody uses."""
+    support = elementwise(support)
+    if support.is_discrete:
+        return like.new_full((), float(getattr(support, "lower_bound", 0.0)))
+    return transform_to(support)(like.new_zeros(()))
 
 
 def support_of(family: Any, law: Any) -> Constraint:

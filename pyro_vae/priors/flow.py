@@ -53,4 +53,5 @@ class Flow(Prior):
 
     def forward(self) -> dist.Distribution:
         bijections = [layer.bijection([], None).inv for layer in self.layers]
-        return distributions.Flow(dist.Normal(self.loc, 1.0).to_event(1), bijections)
+        base = dist.Normal(self.loc, torch.ones_like(self.loc)).to_event(1)
+        return distributions.Flow(base, bijections)

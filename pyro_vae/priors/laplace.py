@@ -31,4 +31,4 @@ class Laplace(Prior):
         self.scale = scale
 
     def forward(self) -> dist.Distribution:
-        return dist.Laplace(self.loc, self.scale).to_event(1)
+        return dist.Laplace(self.loc, torch.full_like(self.loc, self.scale)).to_event(1)

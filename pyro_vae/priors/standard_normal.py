@@ -30,4 +30,4 @@ class StandardNormal(Prior):
         self.register_buffer("loc", torch.zeros(latent_dim), persistent=False)
 
     def forward(self) -> dist.Distribution:
-        return dist.Normal(self.loc, 1.0).to_event(1)
+        return dist.Normal(self.loc, torch.ones_like(self.loc)).to_event(1)
