@@ -2,6 +2,7 @@ r"""A look at a program while it runs: what it reads from Python, draws and chan
 
 import dis
 import gc
+import logging
 import random
 import sys
 from collections import deque
@@ -117,7 +118,10 @@ class Look:
                 elif not isinstance(value, FunctionType):
                     self.examine(value, names, 3, kept=True)
         local = frame.f_locals
-        for name in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]:
+        parameters = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        if parameters and isinstance(local.get(parameters[0]), logging.Filterer):
+            return  # a handler of messages, which no step waits for
+        for name in parameters:
             self.examine(local.get(name), names, 3)
         for name in code.co_freevars:
             self.examine(local.get(name), names, 3)
@@ -153,7 +157,7 @@ class Look:
         elif isinstance(value, type):
             if is_users(getattr(sys.modules.get(value.__module__), "__file__", None) or "<s"):
                 for name in names:
-                    if is_plain(getattr_static(value, name, MISSING)):
+                    if name[:2] != "__" and is_plain(getattr_static(value, name, MISSING)):
                         self.note(Place(getattr, value, name), names, depth - 1)
         elif isinstance(value, dict | list | tuple | deque):
             if depth and len(value) <= MANY:
@@ -170,7 +174,10 @@ class Look:
                 self.note(Place(getitem, value, key), names, depth - 1)
 
     def attributes(self, value: Any, names: frozenset[str], depth: int, kept: bool) -> None:
-        own = getattr(value, "__dict__", {})
+        try:  # not getattr, which an unfinished object may answer by itself
+            own = object.__getattribute__(value, "__dict__")
+        except AttributeError:
+            own = {}
         if not kept:
             for name in names & own.keys():
                 self.examine(own[name], names, depth - 1)

@@ -73,6 +73,8 @@ def record(
     Raises:
         NotStatic: Random draws or parameters decide the program's structure.
     """
+    import torch._dynamo  # noqa: F401, here, or PyTorch does it while the program is watched
+
     inputs = [tensor.detach() for tensor in inputs]  # other objects than any that it may hold
 
     def run(values: Sequence[Any]) -> list[Tensor]:

@@ -7,6 +7,7 @@ from typing import Any
 import pyro
 import torch
 from torch import Tensor, nn
+from torch.utils._device import DeviceContext
 from torch.utils.hooks import RemovableHandle
 
 from .conditions import SIMPLE, Condition, Place
@@ -38,6 +39,8 @@ class State(Condition):
     def add_surroundings(self) -> None:
         r"""Adds what is switched on around a step."""
         self.terms += [f"{self.name(ask)}() == {ask()!r}" for ask in _AROUND]
+        if devices := _devices():
+            self.terms.append(f"{self.name(_devices)}() == {self.name(devices)}")
         self.terms.append(f"{self.name(torch.get_default_dtype)}() is {torch.get_default_dtype()}")
         self.names["torch"] = torch
         self.terms.append(f"len({self.name(pyro.poutine.runtime._PYRO_STACK)}) == 0")
@@ -122,13 +125,20 @@ _AROUND = (
 
 
 def is_alone() -> bool:
-    r"""Tells whether no handler of Pyro, autocast or mode of PyTorch is at work around a step."""
+    r"""Tells whether no handler of Pyro, autocast or mode of PyTorch is at work around a step, but
+    for default devices."""
     return not (
         pyro.poutine.runtime._PYRO_STACK
         or torch._C._is_any_autocast_enabled()  # it keeps copies of weights while it is on
-        or torch._C._len_torch_function_stack()
+        or None in _devices()
         or torch._C._len_torch_dispatch_stack()
     )
+
+
+def _devices() -> tuple[torch.device | None, ...]:
+    r"""The devices that are defaults, one within the other; None for a mode of another kind."""
+    modes = map(torch._C._get_function_stack_at, range(torch._C._len_torch_function_stack()))
+    return tuple(m.device if type(m) is DeviceContext else None for m in modes)
 
 
 def _params() -> dict[str, Tensor]:

@@ -279,6 +279,11 @@ def test_a_graph_that_fits_again_is_used_again():
     assert len(same_as_stock(GlobalBack).fused.cache.entries) == 2
 
 
+def test_steps_under_a_default_device_are_recorded():
+    with torch.device("cpu"):
+        assert len(same_as_stock(Case).fused.cache.entries) == 1
+
+
 # --- What a program asks ------------------------------------------------------------------------------
 
 
