@@ -7,8 +7,9 @@ eagerly.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from math import inf, log
-from operator import call, getitem, itemgetter
+from operator import getitem, itemgetter
 from typing import Any, NamedTuple
 
 import torch
@@ -206,7 +207,6 @@ class OptimizedParameter(NamedTuple):
             (Place(getitem, optimizer.param_groups, number), self.group),
             (Place(getattr, optimizer, "state"), optimizer.state),
             *kept,
-            *((Place(getitem, state, name), value) for name, value in (state or {}).items()),
         ]
 
     @property
@@ -249,18 +249,31 @@ class Options:
             tuple(n for n in item.optimizer.defaults if n in item.group and n not in HOW)
             for item in found.values()
         ]
-        self.getters = [itemgetter(*names) for names in self.names]
-        self.last = [*map(call, self.getters, self.groups)]
+        self.last = self.now()
         self.changing: list[str] = ["lr"]
         self.device = device
         self.make_table()
 
     def bind(self) -> None:
         r"""Takes the options that the optimizers have now."""
+        self.__dict__.pop("unchanged", None)
         self.members = [member.now() for member in self.members]
         self.groups = [member.group for member in self.members]
         self.row = {id(group): i for i, group in enumerate(self.groups)}
         self.decaying = [group for group in self.groups if "lrd" in group]
+
+    def now(self) -> list[tuple]:
+        r"""Returns the options of each group."""
+        return [itemgetter(*names)(group) for names, group in zip(self.names, self.groups)]
+
+    @cached_property
+    def unchanged(self) -> Callable[[list[tuple]], bool]:
+        r"""Compares the options with those that they were, in one expression."""
+        names: dict[str, Any] = {}
+        for i, (options, group) in enumerate(zip(self.names, self.groups)):
+            names |= {f"read{i}": itemgetter(*options), f"group{i}": group}
+        terms = [f"read{i}(group{i}) == last[{i}]" for i in range(len(self.groups))]
+        return eval(f"lambda last: {' and '.join(terms) or True}", names)
 
     def make_table(self) -> None:
         self.table = torch.zeros(
@@ -287,9 +300,9 @@ class Options:
 
     def changed(self, parameter_groups: Sequence["ParameterGroup"]) -> bool:
         r"""Takes up what has changed; tells whether parameters are to be grouped anew."""
-        now = [*map(call, self.getters, self.groups)]
-        if now == self.last:
+        if self.last and self.unchanged(self.last):
             return False
+        now = self.now()
         if not self.last:  # parameters are to be grouped anew for another reason
             self.last = now
             self.fill()
@@ -324,7 +337,7 @@ class Options:
         for group, rate in zip(self.decaying, rates):
             group["lr"] = rate
         if self.decaying:
-            self.last = [*map(call, self.getters, self.groups)]
+            self.last = self.now()
             self.fill()
 
 
