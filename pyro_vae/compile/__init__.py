@@ -2,7 +2,8 @@ r"""Compilation: a Pyro program recorded once as a graph of tensors, and compile
 
 `externals` finds what a program reads and writes, `record` makes the graph, `backend` compiles it,
 `cache` keeps one for every kind of call, `optimizers` puts the update into it, `step` checks and
-runs it, `svi` is Pyro's SVI on top. Nothing here imports the rest of the package.
+runs it, `many` maps it over several models, `svi` is Pyro's SVI on top. Nothing here imports the
+rest of the package.
 """
 
 import warnings
@@ -10,6 +11,8 @@ from typing import Any
 
 from .cache import Staged as Staged
 from .drop_in import SVI as SVI
+from .many import ManySteps as ManySteps
+from .many import drawing_from as drawing_from
 from .optimizers import optimized_parameters as optimized_parameters
 from .record import NotStatic as NotStatic
 from .step import FusedStep as FusedStep

@@ -381,9 +381,15 @@ class ParameterGroup:
                     (torch.zeros_like(member.parameter) if value is None else value).flatten()
                     for value, member in zip(old, members)
                 ]
-            whole = self.state[name] = torch.cat(parts)
-            sizes = [1] * len(members) if name == "step" else self.sizes
-            for member, view in zip(members, whole.split(sizes)):
+            self.state[name] = torch.cat(parts)
+        self.place()
+
+    def place(self) -> None:
+        r"""Makes the views that the optimizers keep, of the memory that the state has now."""
+        self.views = []
+        for name, whole in self.state.items():
+            sizes = [1] * len(self.members) if name == "step" else self.sizes
+            for member, view in zip(self.members, whole.split(sizes)):
                 shape = () if name == "step" else member.parameter.shape
                 self.views.append((member, name, view.view(shape)))
         self.adopt()

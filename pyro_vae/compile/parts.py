@@ -65,12 +65,12 @@ class Parts:
     """
 
     def __init__(self, module: GraphModule, inputs: Sequence[Tensor], make: Compile) -> None:
-        nodes, self.module = list(module.graph.nodes), module
+        nodes, self.module, self.make = list(module.graph.nodes), module, make
         stage, self.draws = stages(nodes)
         self.blank = {n: draw for draw in self.draws for n in changed_by(draw) if is_empty(n)}
         self.number: dict[Node, int] = {}
         self.examples = dict(zip(module.graph.find_nodes(op="placeholder"), inputs))
-        self.parts: list[Draw | Fixed | Segment] = []
+        self.parts: list[Any] = []
         for node in self.examples:
             self.number[node] = len(self.number)
         self.count = len(self.number)
@@ -80,7 +80,7 @@ class Parts:
                 if node in self.draws:
                     self.add_draw(node)
             if inside := [node for node in here if node not in self.draws]:
-                self.add_segment(inside, make)
+                self.add_segment(inside)
         [output] = module.graph.find_nodes(op="output")
         self.results = picker([self.number[node] for node in output.args[0]])
 
@@ -96,7 +96,7 @@ class Parts:
             self.number[made] = self.count
         self.count += 1
 
-    def add_segment(self, inside: Sequence[Node], make: Compile) -> None:
+    def add_segment(self, inside: Sequence[Node]) -> None:
         here = set(inside)
         inputs = [n for node in inside for n in node.all_input_nodes if n not in here]
         taken = {self.number[n]: self.draw_of(n) for n in inputs}
@@ -110,14 +110,19 @@ class Parts:
                 node, lambda n: made[n] if n in made else copies[self.number[n]]
             )
         graph.output(tuple(made[node] for node in given))
-        examples = [
-            self.examples[n] if n in self.examples else new_like(n) for n in taken.values()
-        ]
-        function = make(GraphModule(torch.nn.Module(), graph), examples)
+        function = self.compiled(GraphModule(torch.nn.Module(), graph), list(taken.values()))
         self.parts.append(Segment(function, picker(list(taken))))
         for node in given:
             self.number[node] = self.count
             self.count += 1
+
+    def compiled(self, segment: GraphModule, inputs: Sequence[Node]) -> Any:
+        r"""Returns a fast function of a segment that takes the values of some nodes."""
+        return self.make(segment, [self.example(node) for node in inputs])
+
+    def example(self, node: Node) -> Tensor:
+        r"""Returns a tensor of the form of a node's."""
+        return self.examples[node] if node in self.examples else new_like(node)
 
     def own(self, node: Node) -> Any:
         r"""Returns what the graph holds itself, a random generator."""

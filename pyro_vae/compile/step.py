@@ -130,6 +130,16 @@ class FusedStep:
             self.step_eagerly()
         return list(outputs)
 
+    def tensors(self) -> list[Tensor]:
+        r"""Returns parameters, and what belongs to their update."""
+        state = [t for group in self.parameter_groups for t in group.state.values()]
+        return [
+            *(p.parameter for p in self.parameters),
+            *state,
+            self.options.table,
+            self.bad_steps,
+        ]
+
     def separate(self) -> None:
         r"""Lets each parameter move by itself from the next step on."""
         if self.together:
@@ -295,7 +305,11 @@ class Moved(NamedTuple):
 def is_checked(compiled: Compiled) -> bool:
     r"""Counts a call, and tells whether it is compared with the program."""
     compiled.calls += 1
-    return compiled.calls in CHECKED or compiled.calls % 1000 == 0
+    return is_checked_at(compiled.calls)
+
+
+def is_checked_at(calls: int) -> bool:
+    return calls in CHECKED or calls % 1000 == 0
 
 
 def compare(

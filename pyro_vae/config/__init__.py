@@ -20,6 +20,8 @@ from .families import Likelihood as Likelihood
 from .families import Part as Part
 from .families import Posterior as Posterior
 from .families import Prior as Prior
+from .grid import Point as Point
+from .grid import grid_points as grid_points
 from .kinds import MLP as MLP
 from .kinds import Conv as Conv
 from .kinds import Kind as Kind

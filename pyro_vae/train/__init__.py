@@ -4,6 +4,8 @@ from .curve import rate_distortion_curve as rate_distortion_curve
 from .fit import fit as fit
 from .history import Callback as Callback
 from .history import History as History
+from .many import Trained as Trained
+from .many import fit_many as fit_many
 from .optimizer import make_optimizer as make_optimizer
 from .run import NumericsError as NumericsError
 from .schedule import cyclical as cyclical

@@ -143,9 +143,29 @@ def fit(
         CheckpointError: A checkpoint could not be written or read.
     """
     settings = _settings(locals())
-    vae = _checked_program(vae, settings, valid, callbacks)
     folder = _free_folder(out, resume, overwrite)
-    train = _training_data(vae, data, settings, warn=not resume)
+    run = make_run(
+        vae, data, valid, settings, seed, folder, record, callbacks, progress, warn=not resume
+    )
+    with surroundings(run.vae, settings, seed):
+        return _carried_out(run, resume, overwrite, files or {})
+
+
+def make_run(
+    vae: Any,
+    data: Any,
+    valid: Any,
+    settings: Train,
+    seed: int,
+    folder: RunFolder | None,
+    record: Mapping[str, Any] | None = None,
+    callbacks: Sequence[Callback] = (),
+    progress: bool = False,
+    warn: bool = False,
+) -> Run:
+    r"""Checks a model, its data and the settings, and returns the training that they make."""
+    vae = _checked_program(vae, settings, valid, callbacks)
+    train = _training_data(vae, data, settings, warn=warn)
     held_out = _validation_data(vae, valid, train, settings, seed)
     chosen = _planned(vae, train, settings, seed)
     vae.columns = train.columns
@@ -153,9 +173,8 @@ def fit(
     programs = (vae, objective, make_optimizer(settings, vae, objective), settings)
     if progress:
         print(chosen.why, file=sys.stderr)
-    with _surroundings(vae, settings, seed):
-        run = Run(*programs, train, held_out, seed, folder, record, callbacks, progress)
-        return _carried_out(run, resume, overwrite, files or {})
+    with surroundings(vae, settings, seed):
+        return Run(*programs, train, held_out, seed, folder, record, callbacks, progress)
 
 
 def _carried_out(run: Run, resume: bool, overwrite: bool, files: Mapping[str, str]) -> History:
@@ -233,7 +252,7 @@ def _training_data(vae: Any, data: Any, settings: Train, warn: bool) -> Split:
     if not train.violation:
         check_start(vae, train)
         if warn and (warning := unit_warning(vae, train)):
-            warnings.warn(warning, stacklevel=3)
+            warnings.warn(warning, stacklevel=4)
     return train
 
 
@@ -254,7 +273,7 @@ def _planned(vae: Any, train: Split, settings: Train, seed: int) -> Plan:
 
 
 @contextlib.contextmanager
-def _surroundings(vae: Any, settings: Train, seed: int) -> Iterator[None]:
+def surroundings(vae: Any, settings: Train, seed: int) -> Iterator[None]:
     r"""Sets random numbers, checks and precision for a training, and restores them after it."""
     device, own = device_of(vae), default_dtype(dtype_of(vae))
     tf32 = settings.precision == "tf32" and device.type == "cuda"

@@ -2,7 +2,7 @@ r"""One training: data, batches, steps, metrics, checkpoints."""
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,27 +81,33 @@ class Run:
 
     def train(self) -> History:
         r"""Trains until the last epoch, or until the validation ELBO stops rising."""
-        at = self.position
         with stop_signals(self.display.stop, self.folder is not None), self.display:
-            if self.data.violation and at.step == 0:
-                self.log(warning=f"Not a density. {self.data.violation}")
-            self.notify("on_start", self)
-            while not at.finished and at.epoch < self.settings.epochs:
-                self.clock = time.perf_counter()
-                for rows in self.batches(self.order(at.epoch))[at.batch :]:
+            for batches in self.epochs():
+                for rows in batches:
                     self.step(rows)
                     self.between_steps()
-                row = self.measure()
-                if time.monotonic() - self.saved > SECONDS_BETWEEN_CHECKPOINTS:
-                    self.save()
-                self.notify("on_row", row)
-            at.finished = True
-            self.warn_of_rise()
-            self.save()
-            if self.best:
-                self.vae.load_state_dict(self.best)
-            self.notify("on_end", self.history)
         return self.history
+
+    def epochs(self) -> Iterator[list[Tensor]]:
+        r"""Yields the batches of each epoch, whose steps the caller takes; measures and saves
+        between epochs."""
+        at = self.position
+        if self.data.violation and at.step == 0:
+            self.log(warning=f"Not a density. {self.data.violation}")
+        self.notify("on_start", self)
+        while not at.finished and at.epoch < self.settings.epochs:
+            self.clock = time.perf_counter()
+            yield self.batches(self.order(at.epoch))[at.batch :]
+            row = self.measure()
+            if time.monotonic() - self.saved > SECONDS_BETWEEN_CHECKPOINTS:
+                self.save()
+            self.notify("on_row", row)
+        at.finished = True
+        self.warn_of_rise()
+        self.save()
+        if self.best:
+            self.vae.load_state_dict(self.best)
+        self.notify("on_end", self.history)
 
     def stop(self) -> None:
         r"""Ends training after this epoch."""
@@ -122,6 +128,14 @@ class Run:
 
     def step(self, rows: Tensor) -> None:
         r"""Takes one gradient step on the loss of the rows, unless it would not be finite."""
+        metrics = self.take_step(rows, *self.prepare())
+        self.unread.append((metrics, len(rows)))
+        waits = self.take_step.compiled and metrics.device.type != "cpu"
+        if not waits or len(self.unread) == STEPS_UNREAD:
+            self.read_metrics()
+
+    def prepare(self) -> tuple[float, float | None]:
+        r"""Sets what changes with every step; returns weight and capacity of the KL term."""
         at = self.position
         lr, weight = self.schedule.lr(at.step), self.schedule.kl_weight(at.step)
         for group in self.optimizer.param_groups:
@@ -130,13 +144,10 @@ class Run:
             at.temperatures = at.temperatures or [float(m.temperature) for m in self.relaxed]
             for module, start in zip(self.relaxed, at.temperatures):
                 module.temperature.fill_(self.schedule.temperature(at.step, start))
-        metrics = self.take_step(rows, weight, self.schedule.capacity(at.step))
+        capacity = self.schedule.capacity(at.step)
         at.step += 1
         at.sums["kl_weight"], at.sums["lr"] = weight, lr
-        self.unread.append((metrics, len(rows)))
-        waits = self.take_step.compiled and metrics.device.type != "cpu"
-        if not waits or len(self.unread) == STEPS_UNREAD:
-            self.read_metrics()
+        return weight, capacity
 
     def between_steps(self) -> None:
         r"""Shows progress, saves if it is due, and stops on a signal."""
@@ -169,19 +180,23 @@ class Run:
     # --- Measuring ------------------------------------------------------------------------------
 
     def read_metrics(self) -> None:
-        r"""Reads the metrics of steps from the device, and adds them to those of the epoch."""
-        at, names = self.position, ("loss", "reconstruction", "kl", "grad_norm")
+        r"""Reads the metrics of steps from the device."""
         counts = [count for _, count in self.unread]
         steps = torch.stack([metrics for metrics, _ in self.unread]).tolist() if counts else []
         self.unread.clear()
         for metrics, count in zip(steps, counts):
-            if not all(map(math.isfinite, metrics)):
-                self.count_bad_step(metrics)
-                continue
-            at.bad_steps = 0
-            for name, value in zip(names, metrics):
-                at.sums[name] = at.sums.get(name, 0.0) + value * count
-            at.sums["count"] = at.sums.get("count", 0.0) + count
+            self.add_metrics(metrics, count)
+
+    def add_metrics(self, metrics: Sequence[float], count: int) -> None:
+        r"""Adds the metrics of a step to those of the epoch."""
+        at, names = self.position, ("loss", "reconstruction", "kl", "grad_norm")
+        if not all(map(math.isfinite, metrics)):
+            self.count_bad_step(metrics)
+            return
+        at.bad_steps = 0
+        for name, value in zip(names, metrics):
+            at.sums[name] = at.sums.get(name, 0.0) + value * count
+        at.sums["count"] = at.sums.get("count", 0.0) + count
 
     def count_bad_step(self, metrics: Sequence[float]) -> None:
         r"""Counts a step that was not taken, and raises an error after too many in a row."""

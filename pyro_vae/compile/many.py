@@ -1,0 +1,294 @@
+r"""Steps of many models of one shape, as one: the recorded step of one, over stacked tensors."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from operator import getitem
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+from torch.fx import GraphModule, Node
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from .arguments import Call, Inputs
+from .backend import Backend, has_compiler, inductor
+from .externals import keep, restore
+from .parts import Compile, Draw, Fixed, Parts, Values, new_like
+from .record import Graph, NotStatic, record, tidy
+from .refusals import PartialGradients
+from .step import FusedStep, Mismatch, compare, is_checked_at
+
+
+class ManySteps:
+    r"""Creates a step of several models, which moves each as its own step would.
+
+    The programs differ in tensors only: parameters, buffers, the optimizers' state and options,
+    and their arguments. These are stacked, so that each model's are views, and the step of the
+    first model, once recorded, is mapped over them (:func:`torch.func.vmap`). Each model draws
+    from a generator of its own, in the order of its own step: its draws are those that it makes
+    alone. At calls 1, 2, 10, 100 and every thousandth, every model is compared with its program.
+
+    Arguments:
+        steps: The step of each model.
+        buffers: The other tensors of each that its program reads or changes and that belong to
+            the model, in the same order for all.
+        args: Arguments of one step, of the forms to come.
+        generators: A random generator for each model.
+        backend: As in :class:`~.step.FusedStep`.
+
+    Raises:
+        NotStatic: There is no one graph for all calls.
+    """
+
+    def __init__(
+        self,
+        steps: Sequence[FusedStep],
+        buffers: Sequence[Sequence[Tensor]],
+        args: tuple,
+        generators: Sequence[Generator],
+        backend: Backend = "inductor",
+    ) -> None:
+        self.steps, self.buffers, self.generators = steps, buffers, generators
+        self.backend: Backend = backend
+        self.calls = 0
+        self.theirs = {*range(len(steps))}
+        self.call = Call.of(args, {})
+        self.example = Inputs(self.call.inputs, steps[0].device)(self.call.inputs)
+        try:
+            self.make()
+        except PartialGradients:
+            for step in steps:
+                step.separate()
+                step.regroup()
+            self.make()
+
+    def make(self) -> None:
+        r"""Stacks the models' tensors, records the step of one, and maps it over all."""
+        first, count = self.steps[0], len(self.steps)
+        self.own = [[*step.tensors(), *more] for step, more in zip(self.steps, self.buffers)]
+        self.wholes = [stack(tensors) for tensors in zip(*self.own)]
+        for i in range(count):
+            self.put(i, [whole[i] for whole in self.wholes])
+        graph = record(first.step, self.call, self.example, first.cache.parameters)
+        places = {id(tensor): whole for tensor, whole in zip(self.own[0], self.wholes)}
+        check_alike(graph, {*places})
+        self.table = places[id(first.options.table)]
+        self.externals = [places.get(id(tensor), tensor) for tensor in graph.externals]
+        batched = [id(tensor) in places for tensor in graph.externals]
+        batched += [True] * len(self.example)
+        inputs = [*self.externals, *(stack([tensor] * count) for tensor in self.example)]
+        make: Compile = _as_it_is
+        if self.backend == "inductor" and has_compiler():
+            make = inductor
+        self.run = Lanes(graph.module, inputs, make, batched, self.generators)
+
+    def put(self, i: int, tensors: Sequence[Tensor]) -> None:
+        r"""Moves a model's tensors to other memory, which has their values."""
+        for tensor, memory in zip(self.own[i], tensors):
+            tensor.data = memory
+        for group in self.steps[i].parameter_groups:
+            group.place()
+
+    def release(self, i: int) -> None:
+        r"""Gives a model memory of its own; what goes on in its place is nobody's."""
+        if i in self.theirs:
+            self.theirs.remove(i)
+            self.put(i, [tensor.detach().clone() for tensor in self.own[i]])
+
+    def set_rates(self, rates: Sequence[float]) -> None:
+        r"""Sets the learning rate of each model."""
+        self.table[:, :, 0] = torch.tensor(rates, dtype=self.table.dtype)[:, None]
+
+    @torch.no_grad()
+    def __call__(self, *inputs: Tensor, held: Sequence[int] = ()) -> list[Tensor]:
+        r"""Takes a step of every model.
+
+        Arguments:
+            inputs: The inputs among the arguments, those of all models stacked.
+            held: Models that stay as they are.
+
+        Returns:
+            What the steps return, stacked.
+
+        Raises:
+            Mismatch: A model does not do what its program does; none has moved.
+        """
+        self.calls += 1
+        checked = is_checked_at(self.calls)
+        moving = self.theirs - {*held}
+        before = keep(self.wholes) if checked or held else []
+        states = [g.get_state() for g in self.generators] if checked or held else []
+        expected = [(i, *self.expect(i, inputs)) for i in sorted(moving) if checked]
+        self.back(states)
+        outputs = list(self.run(*self.externals, *inputs))
+        try:
+            for i, values, moved in expected:
+                compare(values, [output[i] for output in outputs], moved)
+        except Mismatch:
+            restore(before)
+            self.back(states)
+            raise
+        for i in held:
+            restore((whole[i], kept[i]) for whole, kept in before)
+            self.generators[i].set_state(states[i])
+        return outputs
+
+    def back(self, states: Sequence[Tensor]) -> None:
+        for generator, state in zip(self.generators, states):
+            generator.set_state(state)
+
+    def expect(self, i: int, inputs: Sequence[Tensor]) -> tuple[list[Tensor], Sequence[Any]]:
+        r"""Returns what a model's own step would return, and where it would move."""
+        step, before = self.steps[i], keep(self.own[i])
+        args, kwargs = self.call.rebuild([tensor[i] for tensor in inputs])
+        with drawing_from(self.generators[i]):
+            expected, gradients = step.evaluate(args, kwargs)
+            moved = step.moved(expected, gradients, before)
+        restore(before)
+        return expected, moved
+
+
+def check_alike(graph: Graph, own: set[int]) -> None:
+    r"""Refuses a step that reads numbers, or changes what is not each model's own."""
+    if graph.guards is not None or graph.generators:
+        raise NotStatic("Expected one graph for all calls; got a program that reads numbers.")
+    if any(id(tensor) not in own for tensor in graph.changed):
+        raise NotStatic(
+            "Expected a step that changes parameters, buffers and optimizer state only; got one "
+            "that changes another tensor."
+        )
+
+
+def _as_it_is(module: GraphModule, inputs: Sequence[Tensor]) -> Callable:
+    return module.forward
+
+
+class Lanes(Parts):
+    r"""Creates a function that runs a graph in parts, for many models at a time.
+
+    Arguments:
+        module: The graph of one model.
+        inputs: The stacked inputs of all.
+        make: Makes a function of a segment.
+        batched: Which inputs are stacked; the others are the same for all models.
+        generators: The random generator of each model.
+    """
+
+    def __init__(
+        self,
+        module: GraphModule,
+        inputs: Sequence[Tensor],
+        make: Compile,
+        batched: Sequence[bool],
+        generators: Sequence[Generator],
+    ) -> None:
+        placeholders = module.graph.find_nodes(op="placeholder")
+        self.generators = generators
+        self.shared = {node for node, stacked in zip(placeholders, batched) if not stacked}
+        super().__init__(module, inputs, make)
+
+    def add_draw(self, node: Node) -> None:
+        super().add_draw(node)
+        if node.target is getitem:  # one of several results
+            return
+        shared = {self.number[n] for n in self.shared}
+        part: Any = self.parts[-1]
+        self.parts[-1] = EachDraw(part, shared, self.generators)
+
+    def compiled(self, segment: GraphModule, inputs: Sequence[Node]) -> Any:
+        where = tuple(None if node in self.shared else 0 for node in inputs)
+        mapped = torch.vmap(segment.forward, in_dims=where)
+        examples = [self.example(node) for node in inputs]
+        module = make_fx(lambda *tensors: list(mapped(*tensors)), tracing_mode="fake")(*examples)
+        return self.make(tidy(module), examples)
+
+    def example(self, node: Node) -> Tensor:
+        if node in self.examples:
+            return self.examples[node]
+        return stack([new_like(node)] * len(self.generators))
+
+
+class EachDraw:
+    r"""Creates a part that draws for each model from its own generator.
+
+    Arguments:
+        part: The draw of one model.
+        shared: The values that are the same for all models, by number.
+        generators: The generators.
+    """
+
+    def __init__(
+        self, part: Draw | Fixed, shared: set[int], generators: Sequence[Generator]
+    ) -> None:
+        function: Any = part.function
+        self.args = [*function.args, *(part.args if isinstance(part, Draw) else ())]
+        numbers = part.numbers if isinstance(part, Draw) else {}
+        self.batched = [(i, n) for i, n in numbers.items() if n not in shared]
+        self.same = [(i, n) for i, n in numbers.items() if n in shared]
+        self.draws = [from_generator(function.func, g, function.keywords) for g in generators]
+        self.whole: Tensor | None = None
+        blank = self.args[0] if self.args else None
+        if isinstance(blank, Tensor):  # memory to draw into
+            self.whole, rest = stack([blank] * len(generators)), self.args[1:]
+            self.draws = [partial(d, row, *rest) for d, row in zip(self.draws, self.whole)]
+
+    def __call__(self, values: Values) -> None:
+        if self.whole is not None:
+            for draw in self.draws:
+                draw()
+            values.append(self.whole)
+            return
+        args, drawn = list(self.args), []
+        for place, number in self.same:
+            args[place] = values[number]
+        rows = [(place, values[number].unbind()) for place, number in self.batched]
+        for i, draw in enumerate(self.draws):
+            for place, parts in rows:
+                args[place] = parts[i]
+            drawn.append(draw(*args))
+        if isinstance(drawn[0], Tensor):
+            values.append(torch.stack(drawn))
+        else:
+            values.append(tuple(map(torch.stack, zip(*drawn))))
+
+
+def from_generator(operation: Any, generator: Generator, options: dict[str, Any]) -> Callable:
+    r"""Returns a random operation that draws from a generator."""
+    packet, name = operation.overloadpacket, operation._overloadname
+    for overload in (name, "generator", f"{name}_generator"):
+        own = getattr(packet, overload, None)
+        if own is not None and any(a.name == "generator" for a in own._schema.arguments):
+            return partial(own, **{**options, "generator": generator})
+
+    def draw(*args: Any) -> Any:
+        with drawing_from(generator):
+            return operation(*args, **options)
+
+    return draw
+
+
+@contextmanager
+def drawing_from(generator: Generator) -> Iterator[None]:
+    r"""Lets what draws inside draw from a generator."""
+    default = torch.default_generator
+    before = default.get_state()
+    default.set_state(generator.get_state())
+    try:
+        yield
+    finally:
+        generator.set_state(default.get_state())
+        default.set_state(before)
+
+
+def stack(tensors: Sequence[Tensor]) -> Tensor:
+    r"""Stacks tensors, each with the strides that it has, unless they let elements overlap."""
+    first = tensors[0]
+    if torch._debug_has_internal_overlap(first) == 1:
+        return torch.stack(list(tensors))
+    extent = 1 + sum((n - 1) * s for n, s in zip(first.shape, first.stride()))
+    shape, strides = (len(tensors), *first.shape), (max(1, extent), *first.stride())
+    whole = torch.empty_strided(shape, strides, dtype=first.dtype, device=first.device)
+    for part, tensor in zip(whole, tensors):
+        part.copy_(tensor.detach())
+    return whole

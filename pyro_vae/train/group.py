@@ -1,0 +1,270 @@
+r"""Training of several models of one shape: one step moves all of them."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Generator, Tensor
+
+from ..programs import device_of
+from .history import History
+from .progress import LINES, leave, stop_signals
+from .resume import restore
+from .run import Run
+from .steps import compiles
+
+if TYPE_CHECKING:
+    from ..compile import ManySteps
+    from ..compile.backend import Backend
+
+WORTH = 2000  # steps to come; with fewer, a smaller graph for the models that are left is not
+SMALL = 60_000  # parameters; on a CPU, a larger model fills the cores by itself
+TOGETHER = 8  # small models in one step on a CPU: more of them leave the cache
+
+
+@dataclass(eq=False)
+class Member:
+    r"""One of the models: its run, the generator that it draws from, and where it stands."""
+
+    name: str
+    run: Run
+    generator: Generator = field(default_factory=Generator)
+    epochs: Iterator[list[Tensor]] | None = None
+    batches: list[Tensor] = field(default_factory=list)
+    error: Exception | None = None
+
+    def drawing(self) -> AbstractContextManager[None]:
+        r"""Lets what draws inside draw from this model's generator."""
+        from ..compile import drawing_from
+
+        return drawing_from(self.generator)
+
+    def begin(self, resume: bool) -> None:
+        r"""Brings the model to where its training begins, or goes on."""
+        with self.drawing():
+            if resume:
+                restore(self.run)
+            else:
+                self.run.try_out()
+        if not resume:
+            self.generator.manual_seed(self.run.seed)
+        self.epochs = self.run.epochs()
+
+    def advance(self) -> None:
+        r"""Measures and saves at the end of an epoch, and begins the next, if there is one."""
+        assert self.epochs is not None
+        with self.drawing():
+            self.batches = next(self.epochs, [])
+
+    def step_alone(self) -> None:
+        r"""Takes the next step by itself."""
+        with self.drawing():
+            self.run.step(self.batches[0])
+
+    def save(self) -> None:
+        with self.drawing():
+            self.run.add_time()
+            self.run.save()
+
+
+class Group:
+    r"""Creates the training of models of one shape, on data of one size.
+
+    Each has its own order of the data, draws, learning rate, weight of the KL term, temperature
+    and end, as if it was alone. One that fails stops alone.
+
+    Arguments:
+        runs: The training of each model.
+        names: Their names.
+        progress: Whether lines show how far they are.
+        together: Whether one step moves all; else they take turns.
+    """
+
+    def __init__(
+        self, runs: Sequence[Run], names: Sequence[str], progress: bool, together: bool
+    ) -> None:
+        self.members = [Member(name, run) for name, run in zip(names, runs)]
+        self.progress, self.together = progress, together
+        self.settings, count = runs[0].settings, len(runs[0].data)
+        self.size = min(self.settings.batch_size, count)
+        self.compiled = compiles(self.settings, runs[0].steps_per_epoch)
+        self.epochs = max(run.settings.epochs for run in runs)
+        self.shown = 0
+        self.stop: list[int] = []
+        self.lanes: list[Member] = []
+        self.many: ManySteps | None = None
+        self.rates: list[float] = []
+        weighs = any(run.loss.weighs_kl for run in runs)
+        for run in runs:
+            run.loss.weighs_kl = weighs
+            run.use_steps(compiled=self.compiled and not together)
+
+    @property
+    def active(self) -> list[Member]:
+        r"""The models that have steps to take."""
+        return [member for member in self.members if member.batches]
+
+    def train(self, resumed: Sequence[bool]) -> list[History | Exception]:
+        r"""Trains all models; returns the history of each, or why it stopped.
+
+        Arguments:
+            resumed: Which of them go on from their newest checkpoint.
+        """
+        saves = any(member.run.folder is not None for member in self.members)
+        with stop_signals(self.stop, saves):
+            for member, resume in zip(self.members, resumed):
+                member.begin(resume)
+                self.attempt(member, member.advance)
+            if self.together:
+                self.step_in_one()
+            self.take_turns()
+        return [member.error or member.run.history for member in self.members]
+
+    def step_in_one(self) -> None:
+        r"""Trains all models together, as far as one graph can be made of their steps."""
+        from ..compile import Mismatch, NotStatic
+
+        try:
+            while active := self.active:
+                least = min(member.run.position.batch for member in active)
+                ready = [m for m in active if m.run.position.batch == least]
+                if len(ready[0].batches[0]) == self.size:
+                    self.step(ready, active)
+                else:
+                    for member in ready:
+                        self.attempt(member, member.step_alone)
+                for member in ready:
+                    self.between_steps(member)
+                self.leave_if_told()
+        except (NotStatic, Mismatch) as error:
+            if self.settings.compile == "yes":
+                raise
+            print(f"The models are trained one by one. {error}", file=sys.stderr)
+            for member in self.active:
+                self.release(member)
+                member.run.use_steps(compiled=self.compiled)
+
+    def take_turns(self) -> None:
+        r"""Trains one model after the other."""
+        for member in self.members:
+            while member.batches:
+                self.attempt(member, member.step_alone)
+                self.between_steps(member)
+                self.leave_if_told()
+
+    def between_steps(self, member: Member) -> None:
+        r"""Saves if it is due, and goes on to the next epoch where one ends."""
+        if member.error is not None:
+            return
+        at, every = member.run.position, member.run.settings.checkpoint_steps
+        at.batch += 1
+        member.batches = member.batches[1:]
+        if every and at.step % every == 0:
+            member.save()
+        if not member.batches:
+            self.attempt(member, member.advance)
+            if not member.batches:
+                self.release(member)
+            self.show()
+
+    def attempt(self, member: Member, action: Any) -> None:
+        r"""Lets a model act; if that fails, it stops with the parameters that it has."""
+        try:
+            action()
+        except Exception as error:
+            if not isinstance(error, ArithmeticError | ValueError | RuntimeError | OSError):
+                raise
+            member.error, member.batches = error, []
+            self.release(member)
+            print(f"{member.name} stopped: {error}", file=sys.stderr)
+
+    # --- One step for all -----------------------------------------------------------------------
+
+    def step(self, ready: Sequence[Member], active: Sequence[Member]) -> None:
+        r"""Takes a step of the models that are ready; the other active ones stay."""
+        left = max(m.run.settings.epochs - m.run.position.epoch for m in active)
+        worth = left * active[0].run.steps_per_epoch > WORTH
+        fewer = 2 * len(active) <= len(self.lanes) and worth
+        if self.many is None or fewer:
+            self.lanes, self.many = list(active), None
+        args = [self.arguments(m if m in ready else ready[0], m in ready) for m in self.lanes]
+        device = args[0][1].device
+        stacked = [
+            torch.stack(values) if isinstance(values[0], Tensor) else torch.tensor(values)
+            for values in zip(*args)
+            if values[0] is not None
+        ]
+        many = self.many = self.many or self.record(args[0])
+        rates = [member.run.optimizer.param_groups[0]["lr"] for member in self.lanes]
+        if rates != self.rates:
+            many.set_rates(rates)
+            self.rates = rates
+        held = [i for i, m in enumerate(self.lanes) if m in active and m not in ready]
+        outputs = many(*(tensor.to(device) for tensor in stacked), held=held)
+        metrics = torch.stack(outputs).T.tolist()
+        for member, values in zip(self.lanes, metrics):
+            if member in ready:
+                self.attempt(member, lambda m=member, v=values: m.run.add_metrics(v, self.size))
+
+    def arguments(self, member: Member, moves: bool) -> tuple[Any, ...]:
+        r"""The arguments of a model's step; for one that does not move, of another's."""
+        run, rows = member.run, member.batches[0]
+        at = run.position.step
+        weight, capacity = run.schedule.kl_weight(at), run.schedule.capacity(at)
+        if moves:
+            weight, capacity = run.prepare()
+        x = None
+        if not isinstance(run.data.stored, Tensor):
+            with member.drawing():
+                x = run.data.rows(rows)
+        return x, rows, weight, capacity
+
+    def record(self, args: tuple[Any, ...]) -> "ManySteps":
+        r"""Makes the step of all models."""
+        from ..compile import FusedStep, ManySteps, optimized_parameters
+
+        runs, clip = [member.run for member in self.lanes], self.settings.clip_norm
+        parameters = [optimized_parameters(run.optimizer) for run in runs]
+        steps = [FusedStep(r.loss, p, clip_norm=clip) for r, p in zip(runs, parameters)]
+        buffers = [[*run.vae.buffers(), *run.objective.buffers()] for run in runs]
+        generators = [member.generator for member in self.lanes]
+        self.rates = []
+        backend: Backend = "inductor" if self.compiled else "graph"
+        return ManySteps(steps, buffers, args, generators, backend)
+
+    def release(self, member: Member) -> None:
+        r"""Gives a model memory of its own."""
+        if self.many is not None and member in self.lanes:
+            self.many.release(self.lanes.index(member))
+
+    # --- Between steps --------------------------------------------------------------------------
+
+    def leave_if_told(self) -> None:
+        if self.stop:
+            for member in self.active:
+                member.save()
+            leave(self.stop[0])
+
+    def show(self) -> None:
+        r"""Shows a line now and then."""
+        runs = [member.run for member in self.members if member.error is None]
+        epoch = min((run.position.epoch for run in runs if not run.position.finished), default=0)
+        if not self.progress or epoch <= self.shown or epoch % max(1, self.epochs // LINES):
+            return
+        self.shown = epoch
+        losses = [run.history["loss"][-1] for run in runs]
+        print(
+            f"epoch {epoch}/{self.epochs}  {len(runs)} models: loss {min(losses):.2f} to "
+            f"{max(losses):.2f} nats per datum",
+            flush=True,
+        )
+
+
+def group_size(run: Run) -> int:
+    r"""Tells how many models like this one a step moves at best: on a CPU, few and small ones."""
+    if device_of(run.vae).type != "cpu":
+        return 1000
+    return TOGETHER if sum(p.numel() for p in run.vae.parameters()) <= SMALL else 1
