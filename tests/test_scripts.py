@@ -29,11 +29,7 @@ def restored():
     dtype, threads, rng = torch.get_default_dtype(), torch.get_num_threads(), torch.get_rng_state()
     of_numpy, of_random, modules = np.random.get_state(), random.getstate(), {*sys.modules}
     try:
-        with (
-            pyro.get_param_store().scope(),
-            matplotlib.rc_context(),
-            warnings.catch_warnings(),
-        ):
+        with pyro.get_param_store().scope(), matplotlib.rc_context(), warnings.catch_warnings():
             warnings.simplefilter("default")  # as in a separate process
             yield
     finally:

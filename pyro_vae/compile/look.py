@@ -24,6 +24,8 @@ MANY = 64  # items of a container that is looked into; one with more is data
 _GENERATORS = (random.Random, np.random.RandomState, np.random.Generator, Generator)
 _OBJECTIVE = ("loss", "loss_and_grads", "differentiable_loss")
 _CALL_MODULE = nn.Module._call_impl.__code__
+_PYRO_PARTS = {"_pyro_samples", "_pyro_params"}
+_FILLS = {"append", "extend", "insert", "add", "update", "setdefault", "pop", "remove", "clear"}
 
 
 class Look:
@@ -200,6 +202,8 @@ class Look:
         for part in (own["_parameters"], own["_buffers"], own["_modules"]):
             for name, value in part.items():
                 self.found.setdefault((id(part), name), (Place(getitem, part, name), value))
+        for name in _PYRO_PARTS & own.keys():
+            self.items(own[name], frozenset(), 1, kept=True)
 
     def add_simple(self, own: dict[str, Any]) -> None:
         for name, value in own.items():
@@ -260,7 +264,8 @@ class Look:
                 f"generator, {self.drawn}. Draw with torch, or pass the numbers as an argument."
             )
         if self.filled:
-            raise NotStatic(refusal("puts something into a list or dictionary that it keeps"))
+            what = "puts something into a list or dictionary that it keeps"
+            raise NotStatic(refusal(what, at=self.filling()))
         tensors = {id(tensor) for tensor in met}
         loaded, stored = _names(self.codes)
         for spot, old in self.changed:
@@ -271,7 +276,8 @@ class Look:
                 isinstance(spot.holder, list | dict | deque) and id(spot.holder) in self.existing
             )
             if kept and spot.name not in loaded and not isinstance(old, Tensor):
-                raise NotStatic(refusal(f"changes the item {name!r} of a container it keeps"))
+                what = f"changes the item {name!r} of a container it keeps"
+                raise NotStatic(refusal(what, at=self.filling()))
             if name in loaded and name in stored and old is not MISSING:
                 raise NotStatic(
                     f"Expected a program that leaves Python's attributes alone; got one that "
@@ -280,6 +286,18 @@ class Look:
                 )
         if exchanged:
             raise NotStatic(refusal("assigns to the .data of a tensor"))
+
+    def filling(self) -> str | None:
+        r"""Names the first line of the user's that puts something into a container, if any."""
+        for code in self.codes:
+            line = code.co_firstlineno
+            for step in dis.get_instructions(code):
+                line = getattr(step, "line_number", step.starts_line) or line
+                if step.opname == "STORE_SUBSCR" or (
+                    step.opname in ("LOAD_METHOD", "LOAD_ATTR") and step.argval in _FILLS
+                ):
+                    return place(code.co_filename, line)
+        return None
 
     def watch(self, met: Sequence[Tensor]) -> Watch:
         r"""Returns a watch over what was seen, but for what the program changes itself."""
@@ -294,11 +312,13 @@ class Look:
         return Watch(places, list(self.modules.values()), met)
 
     def note_closures(self) -> None:
-        r"""Notes the closure variables of the functions that ran."""
-        codes = [code for code in self.codes if code.co_freevars]
-        functions = gc.get_referrers(*codes) if codes else ()
+        r"""Notes the closure variables and the default arguments of the functions that ran."""
+        functions = gc.get_referrers(*self.codes) if self.codes else ()
         for function in functions:
             if isinstance(function, FunctionType) and function.__code__ in self.codes:
+                for name in ("__defaults__", "__kwdefaults__"):
+                    if getattr(function, name):
+                        self.note(Place(getattr, function, name), frozenset(), 2)
                 for cell in function.__closure__ or ():
                     self.note(Place(getattr, cell, "cell_contents"), frozenset(), 2)
 

@@ -207,6 +207,7 @@ class OptimizedParameter(NamedTuple):
             (Place(getitem, optimizer.param_groups, number), self.group),
             (Place(getattr, optimizer, "state"), optimizer.state),
             *kept,
+            *((Place(getitem, state, name), value) for name, value in (state or {}).items()),
         ]
 
     @property

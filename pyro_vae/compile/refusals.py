@@ -21,7 +21,7 @@ class PartialGradients(Exception):
     r"""A program has gradients for some parameters of a group only."""
 
 
-def refusal(reads: str, error: BaseException | None = None) -> str:
+def refusal(reads: str, error: BaseException | None = None, at: str | None = None) -> str:
     r"""Says what a program does that no graph can hold, and where.
 
     Example:
@@ -30,7 +30,7 @@ def refusal(reads: str, error: BaseException | None = None) -> str:
     """
     return (
         "Expected a program whose structure no random draw and no parameter decides; got one "
-        f"that {reads}, {where(error)}. Use torch.where or a mask, or run it eagerly."
+        f"that {reads}, {at or where(error)}. Use torch.where or a mask, or run it eagerly."
     )
 
 

@@ -39,6 +39,9 @@ from .diagnosis import diagnose as diagnose
 from .gaps import Ledger as Ledger
 from .gaps import gap_ledger as gap_ledger
 from .gradient_noise import gradients as gradients
+from .groups import GroupComparison as GroupComparison
+from .groups import compare_groups as compare_groups
+from .groups import rank as rank
 from .importance import LogMarginal as LogMarginal
 from .importance import elbo as elbo
 from .importance import log_marginal as log_marginal

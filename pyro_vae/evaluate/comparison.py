@@ -83,7 +83,7 @@ def compare(a: Tensor, b: Tensor, data: Mapping[str, Any] | None = None) -> Comp
     return Comparison(mean, _two_sided(t, len(a) - 1), len(a), bits)
 
 
-def _two_sided(t: float, freedom: int) -> float:
+def _two_sided(t: float, freedom: float) -> float:
     r"""Returns how often Student's t is as far from zero, or farther."""
     from scipy.special import stdtr
 

@@ -42,6 +42,7 @@ class Trained:
         history: Its metrics.
         error: Why it stopped before its end, if it did.
         folder: The folder of its run, if there is one.
+        valid_elbo: The validation ELBO of the parameters that it has, in nats per datum.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Trained:
     history: History
     error: Exception | None = None
     folder: Path | None = None
+    valid_elbo: float | None = None
 
 
 @dataclass
@@ -228,7 +230,9 @@ def _train(
         for i, run, outcome in zip(chosen, runs, outcomes):
             point, path = plans[i].point, None if run.folder is None else run.folder.path
             error = outcome if isinstance(outcome, Exception) else None
-            done[i] = Trained(*point, run.vae, run.history, error, path)
+            bounds = run.history["elbo"]
+            bound = run.position.best_elbo or (bounds[-1] if bounds else None)
+            done[i] = Trained(*point, run.vae, run.history, error, path, bound)
     return done
 
 

@@ -2,14 +2,7 @@
 
 import pytest
 import torch
-from checks import (
-    D,
-    L,
-    data_for,
-    name_of,
-    recipe_for,
-    variants,
-)
+from checks import D, L, data_for, name_of, recipe_for, variants
 
 import pyro_vae as pv
 from pyro_vae.data import as_split

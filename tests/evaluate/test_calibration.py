@@ -10,10 +10,7 @@ import torch
 from checks import bound, exact_vae, gamma_poisson, shifted, z_scores
 
 import pyro_vae as pv
-from pyro_vae.evaluate import (
-    eubo,
-    sbc,
-)
+from pyro_vae.evaluate import eubo, sbc
 from pyro_vae.statistics import band, uniformity
 
 pytestmark = pytest.mark.usefixtures("float64")

@@ -5,12 +5,7 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
-from pyro_vae.evaluate import (
-    bernoulli_mixture,
-    factor_analysis,
-    independent_pixels,
-    ppca,
-)
+from pyro_vae.evaluate import bernoulli_mixture, factor_analysis, independent_pixels, ppca
 
 pytestmark = pytest.mark.usefixtures("float64")
 

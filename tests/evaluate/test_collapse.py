@@ -10,12 +10,7 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
 import pyro_vae as pv
-from pyro_vae.evaluate import (
-    CollapseWatch,
-    active_units,
-    information,
-    rate_distortion,
-)
+from pyro_vae.evaluate import CollapseWatch, active_units, information, rate_distortion
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -4,16 +4,10 @@ import math
 
 import pytest
 import torch
-from checks import (
-    bound,
-    z_scores,
-)
+from checks import bound, z_scores
 from scipy import stats
 
-from pyro_vae.evaluate import (
-    check_comparable,
-    compare,
-)
+from pyro_vae.evaluate import check_comparable, compare
 
 
 def test_z_scores_find_a_wrong_mean():

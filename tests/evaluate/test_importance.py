@@ -49,11 +49,7 @@ def test_evidence_under_a_mixture_prior_is_its_quadrature():
 
 
 def test_relaxed_families_are_evaluated_on_their_discrete_twin():
-    triple = (
-        {"kind": "relaxed-bernoulli"},
-        {"kind": "gaussian"},
-        {"kind": "relaxed-bernoulli"},
-    )
+    triple = ({"kind": "relaxed-bernoulli"}, {"kind": "gaussian"}, {"kind": "relaxed-bernoulli"})
     vae, x = build(triple)
     twin = pv.VAE(
         pv.priors.Bernoulli(L), vae.likelihood, pv.posteriors.Bernoulli(vae.posterior.encoder)

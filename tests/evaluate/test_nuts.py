@@ -8,9 +8,7 @@ from checks import bound, exact_vae, gamma_poisson, shifted
 from pyro.infer import MCMC, NUTS
 
 import pyro_vae as pv
-from pyro_vae.evaluate import (
-    nuts_posterior,
-)
+from pyro_vae.evaluate import nuts_posterior
 
 pytestmark = pytest.mark.usefixtures("float64")
 

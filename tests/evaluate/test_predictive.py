@@ -6,11 +6,7 @@ import pytest
 import torch
 from checks import bound, exact_vae
 
-from pyro_vae.evaluate import (
-    c2st,
-    interval_coverage,
-    predictive_check,
-)
+from pyro_vae.evaluate import c2st, interval_coverage, predictive_check
 
 
 @pytest.mark.usefixtures("float64")

@@ -285,8 +285,7 @@ def test_pyros_own_objectives_agree(triple):
     if vae.posterior.enumerable:
         exact = pv.objectives.Enumeration()(vae.model, vae.guide, x).loss.detach()
         guide = poutine.infer_config(
-            vae.guide,
-            lambda site: {"enumerate": "parallel"} if site["type"] == "sample" else {},
+            vae.guide, lambda site: {"enumerate": "parallel"} if site["type"] == "sample" else {}
         )
         with torch.no_grad():
             loss = TraceEnum_ELBO(max_plate_nesting=1).loss(vae.model, guide, x)

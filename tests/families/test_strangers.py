@@ -35,11 +35,7 @@ class Logistic(Posterior):
 @pytest.mark.parametrize("estimator", ["auto", "stl", "iwae", "dreg", "renyi", "score-function"])
 def test_a_strangers_triple_trains(estimator, tmp_path):
     x = torch.poisson(torch.full((64, 5), 1.5))
-    vae = pv.VAE(
-        Cauchy(2),
-        Geometric(pv.nn.MLP(2, [16], 5)),
-        Logistic(pv.nn.MLP(5, [16], 2 * 2)),
-    )
+    vae = pv.VAE(Cauchy(2), Geometric(pv.nn.MLP(2, [16], 5)), Logistic(pv.nn.MLP(5, [16], 2 * 2)))
     before = pv.log_marginal(vae, x, 50).log_marginal.mean()
     particles = 1 if estimator == "auto" else 4
     pv.fit(

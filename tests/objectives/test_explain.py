@@ -2,13 +2,7 @@
 
 import pytest
 import torch
-from checks import (
-    ALLOWED,
-    B,
-    build,
-    few_of,
-    gaussian_vae,
-)
+from checks import ALLOWED, B, build, few_of, gaussian_vae
 
 import pyro_vae as pv
 

@@ -20,16 +20,7 @@ from checks import (
 )
 
 import pyro_vae as pv
-from pyro_vae.objectives import (
-    ELBO,
-    IWAE,
-    STL,
-    VIMCO,
-    DReG,
-    Enumeration,
-    Renyi,
-    ScoreFunction,
-)
+from pyro_vae.objectives import ELBO, IWAE, STL, VIMCO, DReG, Enumeration, Renyi, ScoreFunction
 from pyro_vae.programs import weigh
 
 pytestmark = pytest.mark.usefixtures("float64")

@@ -6,21 +6,11 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from checks import (
-    Exact,
-    bound,
-    build,
-    gaussian_vae,
-    linear_gaussian,
-    z_scores,
-)
+from checks import Exact, bound, build, gaussian_vae, linear_gaussian, z_scores
 from torch.nn.functional import normalize
 
 import pyro_vae as pv
-from pyro_vae.objectives import (
-    ELBO,
-    kl_divergence,
-)
+from pyro_vae.objectives import ELBO, kl_divergence
 from pyro_vae.objectives.kl import closed_sites
 from pyro_vae.programs import traces
 

@@ -2,10 +2,7 @@
 
 import pytest
 import torch
-from checks import (
-    build,
-    data_for,
-)
+from checks import build, data_for
 
 import pyro_vae as pv
 

@@ -20,16 +20,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 import pyro_vae as pv
-from pyro_vae.objectives import (
-    ELBO,
-    IWAE,
-    STL,
-    VIMCO,
-    DReG,
-    Enumeration,
-    Renyi,
-    ScoreFunction,
-)
+from pyro_vae.objectives import ELBO, IWAE, STL, VIMCO, DReG, Enumeration, Renyi, ScoreFunction
 from pyro_vae.programs import Terms, density, sample_sites, traces
 
 pytestmark = pytest.mark.usefixtures("float64")

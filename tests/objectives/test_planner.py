@@ -1,9 +1,7 @@
 """Unsound choices are refused in a sentence."""
 
 import pytest
-from checks import (
-    build,
-)
+from checks import build
 
 import pyro_vae as pv
 

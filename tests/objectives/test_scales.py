@@ -6,20 +6,10 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from checks import (
-    gaussian_vae,
-)
+from checks import gaussian_vae
 from pyro import poutine
 
-from pyro_vae.objectives import (
-    IWAE,
-    STL,
-    VIMCO,
-    DReG,
-    Renyi,
-    ScoreFunction,
-    scale_kl,
-)
+from pyro_vae.objectives import IWAE, STL, VIMCO, DReG, Renyi, ScoreFunction, scale_kl
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -2,12 +2,7 @@
 
 import pytest
 import torch
-from checks import (
-    B,
-    Exact,
-    build,
-    linear_gaussian,
-)
+from checks import B, Exact, build, linear_gaussian
 from torch import nn
 
 import pyro_vae as pv

@@ -178,11 +178,7 @@ def test_gpu(tmp_path):
         optimizer = make(net.parameters())
         steps(net, optimizer)
         packed, numbers = pack_optimizer(optimizer, ["weight", "bias"])
-        groups = {
-            "model": net.state_dict(),
-            "optimizer": packed,
-            "rng": get_rng_state(device),
-        }
+        groups = {"model": net.state_dict(), "optimizer": packed, "rng": get_rng_state(device)}
         path = storage.save(tmp_path, 1, groups, {"optimizer": numbers})
         steps(net, optimizer)
         fresh = nn.Linear(3, 1).to(device)

@@ -2,10 +2,7 @@
 
 import pytest
 import torch
-from checks import (
-    build,
-    data_for,
-)
+from checks import build, data_for
 
 import pyro_vae as pv
 
@@ -14,11 +11,7 @@ pytestmark = pytest.mark.usefixtures("float64")
 
 def test_schedules_reach_the_training():
     torch.set_default_dtype(torch.float32)
-    triple = (
-        {"kind": "relaxed-bernoulli"},
-        {"kind": "gaussian"},
-        {"kind": "relaxed-bernoulli"},
-    )
+    triple = ({"kind": "relaxed-bernoulli"}, {"kind": "gaussian"}, {"kind": "relaxed-bernoulli"})
     vae, _ = build(triple)
     x = data_for("gaussian", 40)
     history = pv.fit(

@@ -4,18 +4,21 @@ from typing import Any
 
 from tyro.conf import Positional
 
-from ...runs import RunFolder
 from ...runs.records import to_json
-from ..output import announce, at_least_one
+from ..groups import Measured, measured, print_ranking, ranking, runs_in
+from ..output import at_least_one
 from ..shared import Command, DataDir, Device, SplitName
 
 
 @dataclass(kw_only=True)
 class Compare(Command):
-    r"""Reports by how many nats one run beats others on the same test data, with errors."""
+    r"""Reports by how many nats one run beats others on the same test data, with errors.
+
+    Runs that differ in their seed only are one setting: errors are then of seeds and data.
+    """
 
     runs: Positional[tuple[Path, ...]]
-    """The folders of two or more runs."""
+    """The folders of two or more runs, or folders of runs, such as that of a sweep."""
     split: SplitName = "test"
     """The split to use."""
     num_samples: int = 500
@@ -31,47 +34,46 @@ class Compare(Command):
         from ...evaluate import compare
 
         at_least_one(self.num_samples, "--num-samples")
-        if len(self.runs) < 2:
-            raise ValueError(f"Expected two or more runs to compare; got {len(self.runs)}.")
-        values, record = self.measured()
-        names = [str(path) for path in self.runs]
-        if len(values) > 2:
-            self.print_ranking(names, values, record)
+        paths = runs_in(self.runs)
+        if len(paths) < 2:
+            raise ValueError(f"Expected two or more runs to compare; got {len(paths)}.")
+        found = measured(
+            paths,
+            self.num_samples,
+            self.data_dir,
+            split=self.split,
+            seed=self.seed,
+            device=self.device,
+        )
+        groups = found.groups()
+        if len(groups) < len(paths):
+            self.report_groups(found, groups)
             return
-        found = compare(values[0], values[1], data=record)
+        names = [str(path) for path in paths]
+        if len(names) > 2:
+            self.print_ranking(names, found.values, found.record)
+            return
+        result = compare(found.values[0], found.values[1], data=found.record)
         if self.json:
-            print(to_json({"a": names[0], "b": names[1], **found._asdict()}))
+            print(to_json({"a": names[0], "b": names[1], **result._asdict()}))
             return
-        print(found.sentence(*names))
-        if found.bits_per_dim is not None:
-            bits, few = abs(found.bits_per_dim), "fewer" if found.bits_per_dim > 0 else "more"
+        print(result.sentence(*names))
+        if result.bits_per_dim is not None:
+            bits, few = abs(result.bits_per_dim), "fewer" if result.bits_per_dim > 0 else "more"
             print(f"{names[1]} needs {bits:.5f} bits per dimension {few} than {names[0]}.")
 
-    def measured(self) -> tuple[list[Any], dict[str, Any]]:
-        r"""log p(x) of every datum under every run, and the record of the data."""
-        from ...checks import take
-        from ...data import fingerprint
-        from ...evaluate import check_comparable, log_marginal
-        from ...runs.data import split_of
+    def report_groups(self, found: Measured, groups: "dict[str, tuple[Any, list[Path]]]") -> None:
+        r"""Reports settings, each of which was trained with several seeds."""
+        from ...evaluate import compare_groups
 
-        sides = []
-        for path in self.runs:
-            run = RunFolder.open(path)
-            dataset = run.dataset(self.data_dir, self.split)
-            vae = run.model(self.device)
-            rows = split_of(dataset, self.split).forgetting(vae.latents)
-            record = {**dataset.record(), "discrete": vae.likelihood.support.is_discrete}
-            record["sha256"] = {**record["sha256"], self.split: fingerprint(rows)}
-            sides.append((vae, rows, record))
-        for _, _, record in sides[1:]:
-            check_comparable(sides[0][2], record, self.split)
-        announce(f"Comparing {len(sides)} runs with {self.num_samples} samples per datum.")
-        values = []
-        for vae, rows, _ in sides:
-            split = take(vae, rows.freeze(self.seed))
-            estimate = log_marginal(vae, split, self.num_samples, seed=self.seed)
-            values.append(estimate.log_marginal)
-        return values, sides[0][2]
+        record = ranking(found)
+        if self.json:
+            print(to_json(record))
+            return
+        print_ranking(record)
+        if len(groups) > 1:
+            best, second = (row["setting"] for row in record["settings"][:2])
+            print(compare_groups(groups[second][0], groups[best][0]).sentence(second, best))
 
     def print_ranking(self, names: list[str], values: list[Any], record: Any) -> None:
         r"""Prints every run against the best one, by paired differences."""

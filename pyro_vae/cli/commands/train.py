@@ -31,12 +31,17 @@ class Train(Command):
     """Continue the run in this folder; without a folder, the newest run of the recipe."""
     overwrite: bool = False
     """Replace the run in --out, once the new one has a checkpoint."""
+    seeds: int | None = None
+    """Train with that many seeds, small models in one step, and compare them."""
     data_dir: DataDir = None
 
     def __call__(self, flags: dict[str, Any]) -> None:
         from ...build import build_vae, find_device
         from ...train import fit
 
+        if self.seeds is not None:
+            self.sweep(self.seeds, flags)
+            return
         if not self.recipe and self.resume is None:
             known = ", ".join(recipes())
             raise ValueError(f"Expected a recipe ({known}) or a TOML file; got none.")
@@ -58,6 +63,22 @@ class Train(Command):
             f"Trained {history['epoch'][-1]} epochs in {history['seconds'][-1]:.0f} s. "
             f"Next: {', '.join(next_commands(vae, dataset.splits, run.path))}"
         )
+
+    def sweep(self, seeds: int, flags: dict[str, Any]) -> None:
+        r"""Trains the recipe with several seeds."""
+        from .sweep import Sweep
+
+        if self.resume is not None:
+            raise ValueError(
+                "Expected --seeds without --resume: called again, it goes on where it was."
+            )
+        Sweep(
+            recipe=self.recipe,
+            seeds=seeds,
+            out=self.out,
+            overwrite=self.overwrite,
+            data_dir=self.data_dir,
+        )(flags)
 
     def started(self, flags: dict[str, Any]) -> tuple[RunFolder, Recipe]:
         r"""A new run, and its recipe."""

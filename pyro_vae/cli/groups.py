@@ -1,0 +1,165 @@
+r"""Runs of one setting and several seeds, measured on the same data and ranked."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..runs import RunFolder
+from ..runs.records import settings_of, to_json
+from .output import announce
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+RANKING, PICTURE = "sweep.json", "sweep.png"
+
+
+@dataclass
+class Measured:
+    r"""log p(x) of every datum under every run.
+
+    Attributes:
+        paths: The folders of the runs.
+        values: log p(x) of each, of shape `(N,)`.
+        record: The record of the data.
+        split: Their split.
+    """
+
+    paths: list[Path]
+    values: "list[Tensor]"
+    record: dict[str, Any]
+    split: str
+
+    def groups(self) -> "dict[str, tuple[Tensor, list[Path]]]":
+        r"""The runs by what they have in common: all settings but the seed."""
+        import torch
+
+        found: dict[str, list[int]] = {}
+        for i, path in enumerate(self.paths):
+            values = settings_of(RunFolder.open(path).recipe)
+            rest = {k: v for k, v in values.items() if k not in ("seed", "name", "device")}
+            found.setdefault(json.dumps(rest, sort_keys=True), []).append(i)
+        return {
+            self.name_of([self.paths[i] for i in members]): (
+                torch.stack([self.values[i] for i in members]),
+                [self.paths[i] for i in members],
+            )
+            for members in found.values()
+        }
+
+    def name_of(self, paths: Sequence[Path]) -> str:
+        r"""What the names of folders have in common, without the seed."""
+        if len(paths) == 1 and "seed=" not in paths[0].name:
+            return str(paths[0])
+        setting = paths[0].name.rpartition("seed=")[0].rstrip(",")
+        if setting or "seed=" in paths[0].name:
+            return setting or RunFolder.open(paths[0]).recipe.name
+        return f"{RunFolder.open(paths[0]).recipe.name} ({len(paths)} seeds)"
+
+
+def runs_in(paths: Sequence[Path]) -> list[Path]:
+    r"""The runs: those in a folder of runs for the folder itself."""
+    found: list[Path] = []
+    for path in paths:
+        inside = [run.path for run in RunFolder.below(path)]
+        found += inside or [path]
+    return found
+
+
+def measured(
+    paths: Sequence[Path],
+    num_samples: int,
+    data_dir: Path | None,
+    *,
+    split: Any = "test",
+    seed: int = 0,
+    device: str = "auto",
+) -> Measured:
+    r"""log p(x) of every datum under every run, which must be about the same data."""
+    from ..checks import take
+    from ..data import fingerprint
+    from ..evaluate import check_comparable, log_marginal
+    from ..runs.data import split_of
+
+    first: dict[str, Any] | None = None
+    values = []
+    announce(f"Measuring {len(paths)} runs with {num_samples} samples per datum.")
+    for path in paths:
+        run = RunFolder.open(path)
+        dataset = run.dataset(data_dir, split)
+        vae = run.model(device)
+        rows = split_of(dataset, split).forgetting(vae.latents)
+        record = {**dataset.record(), "discrete": vae.likelihood.support.is_discrete}
+        record["sha256"] = {**record["sha256"], split: fingerprint(rows)}
+        first = first or record
+        check_comparable(first, record, split)
+        frozen = take(vae, rows.freeze(seed))
+        values.append(log_marginal(vae, frozen, num_samples, seed=seed).log_marginal)
+    assert first is not None
+    return Measured([*paths], values, first, split)
+
+
+def save_ranking(
+    out: Path, found: Measured, valid: Mapping[str, float], failed: Mapping[str, str]
+) -> dict[str, Any]:
+    r"""Writes a ranking and its picture into the folder of a sweep, and returns the ranking."""
+    from ..plot.sweep import plot_ranking
+
+    record = ranking(found, valid) | {"stopped": dict(failed)}
+    (out / RANKING).write_text(to_json(record) + "\n", encoding="utf-8")
+    plot_ranking(record, out / PICTURE)
+    return record | {"picture": str(out / PICTURE)}
+
+
+def ranking(found: Measured, valid: Mapping[str, float] | None = None) -> dict[str, Any]:
+    r"""Ranks settings on the test data, with what validation says beside them."""
+    from ..evaluate import rank
+
+    groups = found.groups()
+    rows = rank({name: values for name, (values, _) in groups.items()})
+    for row in rows:
+        paths = groups[row["setting"]][1]
+        bounds = (
+            [valid[path.name] for path in paths if path.name in (valid or {})] if valid else []
+        )
+        row["runs"] = [str(path) for path in paths]
+        row["valid_elbo"] = sum(bounds) / len(bounds) if bounds else None
+    measured_rows = [row for row in rows if row["valid_elbo"] is not None]
+    best = max(measured_rows, key=lambda row: row["valid_elbo"], default=None)
+    return {
+        "split": found.split,
+        "num_data": len(found.values[0]),
+        "settings": rows,
+        "best_by_validation": None if best is None else best["setting"],
+    }
+
+
+def print_ranking(record: Mapping[str, Any]) -> None:
+    r"""Prints every setting, and how far it is from the best."""
+    rows = record["settings"]
+    width = max(len(row["setting"]) for row in rows)
+    print(
+        f"log p(x) of {record['num_data']} {record['split']} data in nats per datum; errors are "
+        "of seeds and data together:"
+    )
+    for row in rows:
+        gap = row.get("to_best")
+        note = "best"
+        if gap is not None:
+            note = f"{gap['difference']:+.3f} +- {gap['difference_se']:.3f} to the best"
+            note += " (no significant difference)" if gap["p_value"] > 0.01 else ""
+        bound = row["valid_elbo"]
+        shown = "" if bound is None else f"  validation ELBO {bound:.3f}"
+        seeds = f"{row['num_seeds']} seed{'s' if row['num_seeds'] > 1 else ''}"
+        print(
+            f"  {row['setting']:{width}s}  {row['log_marginal']:10.3f} +- "
+            f"{row['log_marginal_se']:.3f}  {seeds}{shown}  {note}"
+        )
+    for name, why in record.get("stopped", {}).items():
+        print(f"  {name} stopped: {why}")
+    if record.get("best_by_validation") and len(rows) > 1:
+        print(f"Best by validation: {record['best_by_validation']}.")
+    if record.get("picture"):
+        print(f"Plot: {record['picture']}")
