@@ -39,6 +39,7 @@ from .objectives import explain as explain
 from .objectives import plan as plan
 from .runs import load as load
 from .train import fit as fit
+from .train import fit_many as fit_many
 from .train import rate_distortion_curve as rate_distortion_curve
 from .views import encode as encode
 from .views import impute as impute

@@ -37,17 +37,23 @@ class Measured:
         import torch
 
         found: dict[str, list[int]] = {}
+        seeds: dict[str, set[int]] = {}
         for i, path in enumerate(self.paths):
             values = settings_of(RunFolder.open(path).recipe)
             rest = {k: v for k, v in values.items() if k not in ("seed", "name", "device")}
-            found.setdefault(json.dumps(rest, sort_keys=True), []).append(i)
-        return {
-            self.name_of([self.paths[i] for i in members]): (
-                torch.stack([self.values[i] for i in members]),
-                [self.paths[i] for i in members],
-            )
-            for members in found.values()
-        }
+            key = json.dumps(rest, sort_keys=True)
+            if values["seed"] in seeds.setdefault(key, set()):  # the same model again
+                key = f"{key} {i}"
+            seeds.setdefault(key, set()).add(values["seed"])
+            found.setdefault(key, []).append(i)
+        groups: dict[str, tuple[Tensor, list[Path]]] = {}
+        for members in found.values():
+            paths = [self.paths[i] for i in members]
+            name = self.name_of(paths)
+            while name in groups:
+                name += ", again"
+            groups[name] = torch.stack([self.values[i] for i in members]), paths
+        return groups
 
     def name_of(self, paths: Sequence[Path]) -> str:
         r"""What the names of folders have in common, without the seed."""

@@ -7,9 +7,8 @@ eagerly.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from math import inf, log
-from operator import getitem, itemgetter
+from operator import getitem
 from typing import Any, NamedTuple
 
 import torch
@@ -20,8 +19,6 @@ from torch.optim import Optimizer
 
 from .conditions import Place
 
-SMALL = 100_000  # elements; below, one loop over all of them is faster than many, copies included
-HOW = ("foreach", "fused", "capturable", "differentiable")  # options that change no number
 Group = Mapping[str, Any]
 State = dict[str, Tensor]
 
@@ -231,208 +228,6 @@ class OptimizedParameter(NamedTuple):
         return gradient
 
 
-class Options:
-    r"""Keeps the optimizers' options as tensors: the learning rate, and what is seen to change.
-
-    An option is a number in the graph until it changes; from then on it is a tensor, so that a
-    cycle of learning rate and momentum needs no further graph.
-
-    Arguments:
-        parameters: The parameters.
-        device: Where the tensors are.
-    """
-
-    def __init__(self, parameters: Sequence[OptimizedParameter], device: torch.device) -> None:
-        found = {id(item.group): item for item in parameters if item.update is not None}
-        self.members = list(found.values())
-        self.bind()
-        self.names = [
-            tuple(n for n in item.optimizer.defaults if n in item.group and n not in HOW)
-            for item in found.values()
-        ]
-        self.last = self.now()
-        self.changing: list[str] = ["lr"]
-        self.device = device
-        self.make_table()
-
-    def bind(self) -> None:
-        r"""Takes the options that the optimizers have now."""
-        self.__dict__.pop("unchanged", None)
-        self.members = [member.now() for member in self.members]
-        self.groups = [member.group for member in self.members]
-        self.row = {id(group): i for i, group in enumerate(self.groups)}
-        self.decaying = [group for group in self.groups if "lrd" in group]
-
-    def now(self) -> list[tuple]:
-        r"""Returns the options of each group."""
-        return [itemgetter(*names)(group) for names, group in zip(self.names, self.groups)]
-
-    @cached_property
-    def unchanged(self) -> Callable[[list[tuple]], bool]:
-        r"""Compares the options with those that they were, in one expression."""
-        names: dict[str, Any] = {}
-        for i, (options, group) in enumerate(zip(self.names, self.groups)):
-            names |= {f"read{i}": itemgetter(*options), f"group{i}": group}
-        terms = [f"read{i}(group{i}) == last[{i}]" for i in range(len(self.groups))]
-        return eval(f"lambda last: {' and '.join(terms) or True}", names)
-
-    def make_table(self) -> None:
-        self.table = torch.zeros(
-            len(self.groups), 2 * len(self.changing), dtype=torch.float64, device=self.device
-        )
-        self.fill()
-
-    def fill(self) -> None:
-        r"""Writes the options into the table."""
-        rows = [[x for n in self.changing for x in _pair(g.get(n, 0.0))] for g in self.groups]
-        if rows:
-            self.table.copy_(torch.tensor(rows, dtype=torch.float64))
-
-    def of(self, group: dict[str, Any]) -> Group:
-        r"""Returns a group's options, those that change as tensors."""
-        row = self.row.get(id(group))
-        if row is None:
-            return group
-        now = {}
-        for i, name in enumerate(self.changing):
-            first, second = self.table[row, 2 * i], self.table[row, 2 * i + 1]
-            now[name] = (first, second) if isinstance(group.get(name), tuple | list) else first
-        return {**group, **now}
-
-    def changed(self, parameter_groups: Sequence["ParameterGroup"]) -> bool:
-        r"""Takes up what has changed; tells whether parameters are to be grouped anew."""
-        if self.last and self.unchanged(self.last):
-            return False
-        now = self.now()
-        if not self.last:  # parameters are to be grouped anew for another reason
-            self.last = now
-            self.fill()
-            return bool(now)
-        changed = {
-            name
-            for names, old, new in zip(self.names, self.last, now)
-            for name, a, b in zip(names, old, new)
-            if a != b
-        }
-        self.last = now
-        new = [name for name in sorted(changed) if name not in self.changing]
-        self.changing += [n for n in new if all(map(_is_number, (g.get(n) for g in self.groups)))]
-        if new:
-            self.make_table()
-            return True
-        self.fill()
-        rows = {id(group): row for group, row in zip(self.groups, now)}
-        return any(len({str(rows[id(m.group)]) for m in b.members}) > 1 for b in parameter_groups)
-
-    def decay(self) -> list[float]:
-        r"""Lowers the learning rates that lower themselves, as Pyro's ClippedAdam does."""
-        before = self.rates()
-        self.set_rates([group["lr"] * group["lrd"] for group in self.decaying])
-        return before
-
-    def rates(self) -> list[float]:
-        return [group["lr"] for group in self.decaying]
-
-    def set_rates(self, rates: Sequence[float]) -> None:
-        r"""Sets the learning rates that lower themselves."""
-        for group, rate in zip(self.decaying, rates):
-            group["lr"] = rate
-        if self.decaying:
-            self.last = self.now()
-            self.fill()
-
-
-def _pair(option: Any) -> tuple[float, float]:
-    if isinstance(option, tuple | list):
-        return float(option[0]), float(option[1])
-    return (float(option), 0.0) if _is_number(option) else (0.0, 0.0)
-
-
-def _is_number(option: Any) -> bool:
-    if isinstance(option, tuple | list):
-        return len(option) == 2 and all(map(_is_number, option))
-    return isinstance(option, int | float | Tensor) and not isinstance(option, bool)
-
-
-class ParameterGroup:
-    r"""Creates a group of parameters of one kind, which are updated together.
-
-    Their optimizer's state lies in one tensor for each of its names, and in the optimizer's
-    ``state`` as views of it; a group of one keeps the optimizer's own tensors.
-
-    Arguments:
-        members: The parameters.
-        update: Their update.
-        options: The optimizers' options.
-    """
-
-    def __init__(
-        self, members: Sequence[OptimizedParameter], update: Update, options: Options
-    ) -> None:
-        self.members, self.update, self.group = members, update, members[0].group
-        self.sizes = [member.parameter.numel() for member in members]
-        self.state: State = {}
-        self.views: list[tuple[OptimizedParameter, str, Tensor]] = []
-        for name in update.buffers(options.of(self.group)):
-            old = [member.optimizer.state[member.parameter].get(name) for member in members]
-            if name == "step":
-                parts = [_scalar(value, member.parameter) for value, member in zip(old, members)]
-            else:
-                parts = [
-                    (torch.zeros_like(member.parameter) if value is None else value).flatten()
-                    for value, member in zip(old, members)
-                ]
-            self.state[name] = torch.cat(parts)
-        self.place()
-
-    def place(self) -> None:
-        r"""Makes the views that the optimizers keep, of the memory that the state has now."""
-        self.views = []
-        for name, whole in self.state.items():
-            sizes = [1] * len(self.members) if name == "step" else self.sizes
-            for member, view in zip(self.members, whole.split(sizes)):
-                shape = () if name == "step" else member.parameter.shape
-                self.views.append((member, name, view.view(shape)))
-        self.adopt()
-
-    def adopt(self) -> None:
-        r"""Makes the optimizers' state views of this one, with the values that they have."""
-        for member, name, view in self.views:
-            state = member.optimizer.state[member.parameter]
-            value = state.get(name)
-            if value is not view:
-                view.copy_(torch.zeros_like(view) if value is None else torch.as_tensor(value))
-                state[name] = view
-
-    def bind(self) -> None:
-        r"""Takes options and state that the optimizers have now."""
-        self.members = [member.now() for member in self.members]
-        self.views = [(member.now(), name, view) for member, name, view in self.views]
-        self.group = self.members[0].group
-        self.adopt()
-
-    def release(self) -> None:
-        r"""Gives each optimizer a state of its own."""
-        for member, name, view in self.views:
-            member.optimizer.state[member.parameter][name] = view.clone()
-
-    def update_parameters(
-        self, gradients: Sequence[Tensor], options: Group, finite: Tensor
-    ) -> None:
-        r"""Moves the parameters along their gradients, if all is finite."""
-        old = dict(self.state)
-        if "step" in old:
-            old["step"] = old["step"][0]
-        p = torch.cat([member.parameter.flatten() for member in self.members])
-        gradient = torch.cat([g.flatten() for g in gradients])
-        value, new = self.update.apply(p, gradient, old, options)
-        value = torch.where(finite, value, p)
-        for member, part in zip(self.members, value.split(self.sizes)):
-            member.parameter.copy_(part.view(member.parameter.shape))
-        for name, state in new.items():
-            self.state[name].copy_(torch.where(finite, state, old[name]))
-
-
 def optimized_parameters(
     optimizer: PyroOptim | Optimizer, parameters: Sequence[Tensor] = ()
 ) -> list[OptimizedParameter]:
@@ -459,26 +254,6 @@ def optimized_parameters(
     return members
 
 
-def group_parameters(
-    members: Sequence[OptimizedParameter], options: Options, *, together: bool
-) -> list[ParameterGroup]:
-    r"""Sorts the parameters whose update can be in a graph into groups."""
-    kinds: dict[Any, list[OptimizedParameter]] = {}
-    small = together and sum(member.parameter.numel() for member in members) < SMALL
-    for member in members:
-        if member.update is not None:
-            kinds.setdefault(member.kind if small else id(member.parameter), []).append(member)
-    return [
-        ParameterGroup(same, same[0].update, options) for same in kinds.values() if same[0].update
-    ]
-
-
 def clip_factor(norm: Tensor, limit: float) -> Tensor:
     r"""Returns the factor that shortens a gradient of a norm to a limit."""
     return (limit / (norm + 1e-6)).clamp(max=1)
-
-
-def _scalar(value: Any, p: Tensor) -> Tensor:
-    r"""Returns a count as a tensor; as exact as the number that an optimizer counts in."""
-    dtype = value.dtype if isinstance(value, Tensor) else torch.float64
-    return torch.as_tensor(value or 0, dtype=dtype, device=p.device).reshape(1)

@@ -12,7 +12,9 @@ from .backend import Backend
 from .cache import Cache, Compiled, Taken
 from .conditions import Condition
 from .externals import keep, restore
-from .optimizers import OptimizedParameter, Options, clip_factor, group_parameters
+from .optimizers import OptimizedParameter, clip_factor
+from .options import Options
+from .parameter_groups import group_parameters
 from .refusals import PartialGradients
 
 CHECKED = (1, 2, 10, 100)  # calls whose graph is compared with the program; and every thousandth
