@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from ..compile.backend import Backend
 
 WORTH = 2000  # steps to come; with fewer, a smaller graph for the models that are left is not
-SMALL = 60_000  # parameters; on a CPU, a larger model fills the cores by itself
-TOGETHER = 8  # small models in one step on a CPU: more of them leave the cache
+SMALL = {True: 60_000, False: 240_000}  # parameters of models that share a step, compiled or not
+TOGETHER = 8  # of them in one step on a CPU: more leave the cache
 
 
 @dataclass(eq=False)
@@ -267,4 +267,5 @@ def group_size(run: Run) -> int:
     r"""Tells how many models like this one a step moves at best: on a CPU, few and small ones."""
     if device_of(run.vae).type != "cpu":
         return 1000
-    return TOGETHER if sum(p.numel() for p in run.vae.parameters()) <= SMALL else 1
+    limit = SMALL[compiles(run.settings, run.steps_per_epoch)]
+    return TOGETHER if sum(p.numel() for p in run.vae.parameters()) <= limit else 1
