@@ -532,11 +532,7 @@ def evaluate(args) -> dict:
 def scaling(args) -> dict:
     """The cost of our compiled step by batch size, latent size and particles."""
     base, results = WORKLOADS["mnist"], {}
-    sweeps = {
-        "batch_size": (32, 128, 512),
-        "latent_dim": (10, 50, 200),
-        "particles": (1, 5, 50),
-    }
+    sweeps = {"batch_size": (32, 128, 512), "latent_dim": (10, 50, 200), "particles": (1, 5, 50)}
     for field, values in sweeps.items():
         for value in values:
             w = replace(base, **{field: value}, steps=10)
