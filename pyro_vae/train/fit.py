@@ -272,6 +272,15 @@ def _planned(vae: Any, train: Split, settings: Train, seed: int) -> Plan:
         return plan(vae, x, known=known, **planned(settings))
 
 
+def why_no_validation(vae: Any, valid: Any) -> str:
+    r"""Says why there is no validation; empty if there is."""
+    if vae.posterior.index:
+        return "this posterior has parameters only for its training data"
+    if vae.posterior.density == "none":
+        return "a point instead of q(z | x) has no ELBO"
+    return "there are no rows for it" if valid is None else ""
+
+
 @contextlib.contextmanager
 def surroundings(vae: Any, settings: Train, seed: int) -> Iterator[None]:
     r"""Sets random numbers, checks and precision for a training, and restores them after it."""

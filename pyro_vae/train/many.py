@@ -17,7 +17,7 @@ from ..data import Dataset, Split, load
 from ..randomness import apart
 from ..runs import RunFolder
 from ..runs.records import declaration
-from .fit import make_run, surroundings
+from .fit import make_run, surroundings, why_no_validation
 from .group import Group, group_size
 from .history import History
 from .run import Run
@@ -198,7 +198,8 @@ def _alike(plans: Sequence[_Plan]) -> list[list[int]]:
     for i, plan in enumerate(plans):
         settings, values = plan.settings, plan.point.values
         rest = settings.model_dump(mode="json", exclude=set(FREE))
-        fixed = {k: v for k, v in values.items() if k.removeprefix("train.") not in FREE}
+        free = {f"train.{name}" for name in FREE}
+        fixed = {key: value for key, value in values.items() if key not in free}
         kinds = [settings.capacity is None, settings.final_temperature is None]
         key = json.dumps([rest, fixed, kinds], default=str, sort_keys=True)
         groups.setdefault((id(plan.train), key), []).append(i)
@@ -238,9 +239,13 @@ def _train(
 
 def _run_of(plan: _Plan, folder: RunFolder | None, other: Run | None) -> Run:
     r"""The training of a model; its rows are those of another, if there is one."""
-    data, valid = (plan.train, plan.valid) if other is None else (other.data, other.valid)
-    record = plan.declared.get("record")
-    return make_run(plan.build(), data, valid, plan.settings, plan.point.seed, folder, record)
+    vae, settings, seed = plan.build(), plan.settings, plan.point.seed
+    data, valid = plan.train if other is None else other.data, plan.valid
+    if plan.declared and (valid is None or why_no_validation(vae, valid)):
+        valid, settings = None, settings.model_copy(update={"patience": None})
+    elif plan.declared:
+        valid = valid.forgetting(vae.latents)  # latent variables are not given
+    return make_run(vae, data, valid, settings, seed, folder, plan.declared.get("record"))
 
 
 def _carried_out(

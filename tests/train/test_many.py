@@ -1,5 +1,6 @@
 """Models that are trained together become what each becomes alone."""
 
+import gc
 import math
 
 import pytest
@@ -8,7 +9,9 @@ from checks import D, L
 from training import QUIET, equal
 
 import pyro_vae as pv
+from pyro_vae.cli import main
 from pyro_vae.compile import FusedStep, ManySteps, optimized_parameters
+from pyro_vae.config import to_toml, validate
 
 OPTIONS = {"epochs": 4, "batch_size": 8, "lr": 1e-2, "clip_norm": 5.0}
 DATA = torch.randn(50, D, generator=torch.Generator().manual_seed(1))
@@ -215,6 +218,43 @@ def test_a_recipe_and_its_grid(tmp_path):
     for trained in found:
         assert equal(pv.load(trained.folder), trained.vae)
         assert math.isfinite(trained.history["elbo"][-1])
+
+
+def test_a_model_of_a_recipe_is_what_the_command_trains(tmp_path):
+    """Also the bits of its validation data, which are drawn once, by its seed."""
+    [trained] = pv.fit_many(TINY, seeds=[3], out=tmp_path / "many", **QUIET)
+    path = tmp_path / "tiny.toml"
+    path.write_text(to_toml(validate(TINY)))
+    assert main(["train", str(path), "--seed", "3", "--out", str(tmp_path / "one")]) == 0
+    one = pv.runs.RunFolder.open(tmp_path / "one")
+    assert equal(trained.vae, one.model())
+    assert trained.history["elbo"] == [row["elbo"] for row in one.metrics() if "elbo" in row]
+
+
+@pytest.mark.parametrize("posterior", ["per-datum", "delta"])
+def test_posteriors_without_validation_are_trained(posterior, tmp_path):
+    values = {**TINY, "posterior": {"kind": posterior}, "train": {"epochs": 1, "patience": 3}}
+    if posterior == "delta":
+        values["posterior"]["encoder"] = TINY["posterior"]["encoder"]
+    found = pv.fit_many(values, seeds=[0, 1], **QUIET)
+    assert all(t.error is None and t.valid_elbo is None and t.history["loss"] for t in found)
+
+
+@pytest.mark.slow
+def test_memory_stays_flat_over_many_groups():
+    resource = pytest.importorskip("resource")
+
+    def peak():
+        gc.collect()
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+    options = {**OPTIONS, "epochs": 1, **QUIET}
+    for _ in range(4):
+        pv.fit_many(make, DATA, seeds=[0, 1], **options)
+    before = peak()
+    for _ in range(8):
+        pv.fit_many(make, DATA, seeds=[0, 1], **options)
+    assert peak() - before < 30  # MiB
 
 
 @pytest.mark.parametrize(

@@ -141,21 +141,14 @@ def validation(
     vae: Any, recipe: Recipe, dataset: "Dataset"
 ) -> "tuple[Split | None, dict[str, Any]]":
     r"""The rows for validation, if any, and the settings of training."""
+    from ...train.fit import why_no_validation
+
     valid, settings = dataset.valid, recipe.train.model_dump()
     if (why := why_no_validation(vae, valid)) or valid is None:
         early = "" if recipe.train.patience is None else ", so that training does not stop early"
         print(f"No validation: {why}{early}.")
         return None, settings | {"patience": None}
     return valid.forgetting(vae.latents), settings  # latent variables are not given
-
-
-def why_no_validation(vae: Any, valid: Any) -> str:
-    r"""Why there is no validation; empty if there is."""
-    if vae.posterior.index:
-        return "this posterior has parameters only for its training data"
-    if vae.posterior.density == "none":
-        return "a point instead of q(z | x) has no ELBO"
-    return "there are no rows for it" if valid is None else ""
 
 
 def next_commands(vae: Any, splits: Any, out: Path) -> list[str]:
