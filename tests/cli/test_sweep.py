@@ -53,6 +53,7 @@ def test_compare_takes_the_folder_of_a_sweep(swept, capsys):
     assert "2 seeds" in out and "over 2 seeds and 297 data" in out
 
 
+@pytest.mark.slow
 def test_train_takes_seeds(tmp_path, capsys):
     flags = [flag for flag in SMALL if flag not in ("--num-samples", "5")]
     out = tmp_path / "seeds"

@@ -299,6 +299,7 @@ def test_run_visits_every_row_once_an_epoch():
         svi.run(3, x, batch_size=13)
 
 
+@pytest.mark.slow
 def test_a_run_takes_the_same_steps():
     x = PROGRAMS["our_elbo"]()[3][0][0]
 
@@ -325,6 +326,7 @@ def test_wrong_arguments_are_answered_by_sentences():
         pv.CompiledSVI(model, guide, OPTIMIZERS["adam"](), "elbo")
 
 
+@pytest.mark.slow
 def test_many_recordings_are_warned_of():
     def model(x, name):
         loc = pyro.param("loc", torch.tensor(0.0))

@@ -67,9 +67,9 @@ def steps_of(seeds):
 @pytest.mark.parametrize("backend", ["graph", pytest.param("inductor", marks=pytest.mark.slow)])
 def test_many_steps_are_those_of_each_alone(backend):
     """To 2e-6 after 20 steps: a product of many small matrices may round as none of them does."""
-    rows = torch.stack([torch.randperm(50)[:8] for _ in range(20 * 3)]).view(20, 3, 8)
-    together, lone = steps_of(range(3)), steps_of(range(3))
-    generators = [torch.Generator().manual_seed(seed) for seed in range(3)]
+    rows = torch.stack([torch.randperm(50)[:8] for _ in range(20 * 2)]).view(20, 2, 8)
+    together, lone = steps_of(range(2)), steps_of(range(2))
+    generators = [torch.Generator().manual_seed(seed) for seed in range(2)]
     steps, buffers = [step for _, step in together], [[*m.buffers()] for m, _ in together]
     many = ManySteps(steps, buffers, (rows[0, 0],), generators, backend)
     outputs = [many(batch) for batch in rows]
@@ -105,7 +105,11 @@ def test_a_model_that_is_held_or_released_stays():
 def test_models_are_what_fit_makes_of_each_alone():
     """Losses, validation and parameters; 50 rows in batches of 8 leave a smaller last one."""
     grid = {"train.lr": [1e-2, 3e-2]}
+    torch.manual_seed(4)
     found = pv.fit_many(make, DATA, valid=VALID, seeds=[0, 5], grid=grid, **OPTIONS, **QUIET)
+    after = torch.rand(3)
+    torch.manual_seed(4)
+    assert torch.equal(after, torch.rand(3))  # global randomness is left alone
     assert [trained.seed for trained in found] == [0, 5, 0, 5]
     for trained in found:
         model, history = alone(trained, valid=VALID, **OPTIONS)
@@ -126,7 +130,8 @@ FREE = {
 }
 
 
-@pytest.mark.parametrize("name", [n if n == "kl_weight" else pytest.param(n, marks=pytest.mark.slow) for n in FREE])  # fmt: skip
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FREE)
 def test_free_settings_are_each_models_own(name):
     grid = {f"train.{name}": FREE[name]}
     found = pv.fit_many(make, DATA, seeds=[3], grid=grid, **OPTIONS, **QUIET)
@@ -159,6 +164,7 @@ def test_a_model_that_diverges_stops_alone_and_is_named(capsys):
         torch.testing.assert_close(p, q, rtol=2e-4, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_other_shapes_form_other_groups():
     grid = {"width": [4, 6]}
     found = pv.fit_many(make, DATA, seeds=[0, 1], grid=grid, **{**OPTIONS, "epochs": 1}, **QUIET)
@@ -186,8 +192,8 @@ def test_what_cannot_be_one_graph_is_trained_one_by_one(capsys):
 
 
 def test_a_group_resumes_bit_for_bit(tmp_path, monkeypatch):
-    options = {**OPTIONS, "checkpoint_steps": 5, **QUIET}
-    whole = pv.fit_many(make, DATA, seeds=[0, 1, 2], out=tmp_path / "whole", **options)
+    options = {**OPTIONS, "epochs": 3, "checkpoint_steps": 5, **QUIET}
+    whole = pv.fit_many(make, DATA, seeds=[0, 1], out=tmp_path / "whole", **options)
     from pyro_vae.train.group import Group
 
     leave, count = Group.leave_if_told, []
@@ -200,16 +206,17 @@ def test_a_group_resumes_bit_for_bit(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch, pytest.raises(MemoryError):
         patch.setattr(Group, "leave_if_told", dying)
-        pv.fit_many(make, DATA, seeds=[0, 1, 2], out=tmp_path / "cut", **options)
+        pv.fit_many(make, DATA, seeds=[0, 1], out=tmp_path / "cut", **options)
     torch.manual_seed(9)
-    again = pv.fit_many(make, DATA, seeds=[0, 1, 2], out=tmp_path / "cut", **options)
+    again = pv.fit_many(make, DATA, seeds=[0, 1], out=tmp_path / "cut", **options)
     for a, b in zip(whole, again):
         assert equal(a.vae, b.vae)
         assert figures(a.history, "loss") == figures(b.history, "loss")
-    third = pv.fit_many(make, DATA, seeds=[0, 1, 2], out=tmp_path / "cut", **options)
+    third = pv.fit_many(make, DATA, seeds=[0, 1], out=tmp_path / "cut", **options)
     assert all(equal(a.vae, b.vae) for a, b in zip(whole, third))  # nothing was left to do
 
 
+@pytest.mark.slow
 def test_a_recipe_and_its_grid(tmp_path):
     grid = {"prior.kind": ["standard-normal", "normal"]}
     found = pv.fit_many(TINY, seeds=[0, 1], grid=grid, out=tmp_path, **QUIET)
@@ -231,6 +238,7 @@ def test_a_model_of_a_recipe_is_what_the_command_trains(tmp_path):
     assert trained.history["elbo"] == [row["elbo"] for row in one.metrics() if "elbo" in row]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("posterior", ["per-datum", "delta"])
 def test_posteriors_without_validation_are_trained(posterior, tmp_path):
     values = {**TINY, "posterior": {"kind": posterior}, "train": {"epochs": 1, "patience": 3}}
@@ -272,11 +280,3 @@ def test_memory_stays_flat_over_many_groups():
 def test_wrong_grids_get_a_sentence(options, sentence):
     with pytest.raises(ValueError, match=sentence):
         pv.fit_many(make, DATA, **options, **OPTIONS, **QUIET)
-
-
-def test_global_randomness_is_left_alone():
-    torch.manual_seed(4)
-    expected = torch.rand(3)
-    torch.manual_seed(4)
-    pv.fit_many(make, DATA, seeds=[0, 1], **{**OPTIONS, "epochs": 1}, **QUIET)
-    assert torch.equal(torch.rand(3), expected)
