@@ -34,6 +34,7 @@ class Member:
     generator: Generator = field(default_factory=Generator)
     epochs: Iterator[list[Tensor]] | None = None
     batches: list[Tensor] = field(default_factory=list)
+    weights: tuple[float, float | None] = (1.0, None)  # of the KL term, and its capacity
     error: Exception | None = None
 
     def drawing(self) -> AbstractContextManager[None]:
@@ -190,40 +191,43 @@ class Group:
         fewer = 2 * len(active) <= len(self.lanes) and worth
         if self.many is None or fewer:
             self.lanes, self.many = list(active), None
-        args = [self.arguments(m if m in ready else ready[0], m in ready) for m in self.lanes]
+            self.many = self.record(ready[0])
+        many = self.many
+        for member in ready:
+            member.weights = member.run.prepare()
+        args = [self.arguments(m if m in ready else ready[0]) for m in self.lanes]
         device = args[0][1].device
         stacked = [
             torch.stack(values) if isinstance(values[0], Tensor) else torch.tensor(values)
             for values in zip(*args)
             if values[0] is not None
         ]
-        many = self.many = self.many or self.record(args[0])
         rates = [member.run.optimizer.param_groups[0]["lr"] for member in self.lanes]
         if rates != self.rates:
             many.set_rates(rates)
             self.rates = rates
         held = [i for i, m in enumerate(self.lanes) if m in active and m not in ready]
-        outputs = many(*(tensor.to(device) for tensor in stacked), held=held)
+        try:
+            outputs = many(*(tensor.to(device) for tensor in stacked), held=held)
+        except (ValueError, RuntimeError):
+            for member in ready:  # the step is to be taken in another way
+                member.run.position.step -= 1
+            raise
         metrics = torch.stack(outputs).T.tolist()
         for member, values in zip(self.lanes, metrics):
             if member in ready:
                 self.attempt(member, lambda m=member, v=values: m.run.add_metrics(v, self.size))
 
-    def arguments(self, member: Member, moves: bool) -> tuple[Any, ...]:
-        r"""The arguments of a model's step; for one that does not move, of another's."""
-        run, rows = member.run, member.batches[0]
-        at = run.position.step
-        weight, capacity = run.schedule.kl_weight(at), run.schedule.capacity(at)
-        if moves:
-            weight, capacity = run.prepare()
-        x = None
-        if not isinstance(run.data.stored, Tensor):
+    def arguments(self, member: Member) -> tuple[Any, ...]:
+        r"""The arguments of a model's step."""
+        x, rows, data = None, member.batches[0], member.run.data
+        if not isinstance(data.stored, Tensor):
             with member.drawing():
-                x = run.data.rows(rows)
-        return x, rows, weight, capacity
+                x = data.rows(rows)
+        return x, rows, *member.weights
 
-    def record(self, args: tuple[Any, ...]) -> "ManySteps":
-        r"""Makes the step of all models."""
+    def record(self, member: Member) -> "ManySteps":
+        r"""Makes the step of all models, with the arguments of one as an example."""
         from ..compile import FusedStep, ManySteps, optimized_parameters
 
         runs, clip = [member.run for member in self.lanes], self.settings.clip_norm
@@ -232,6 +236,11 @@ class Group:
         buffers = [[*run.vae.buffers(), *run.objective.buffers()] for run in runs]
         generators = [member.generator for member in self.lanes]
         self.rates = []
+        at, state = member.run.position.step, member.generator.get_state()
+        schedule = member.run.schedule
+        member.weights = schedule.kl_weight(at), schedule.capacity(at)
+        args = self.arguments(member)
+        member.generator.set_state(state)
         backend: Backend = "inductor" if self.compiled else "graph"
         return ManySteps(steps, buffers, args, generators, backend)
 

@@ -130,7 +130,10 @@ def fit_many(
         plans = _of_recipe(model, points, data, valid, settings, data_dir)
     folders = [RunFolder(Path(out) / p.point.name) if out is not None else None for p in plans]
     found: dict[int, Trained] = {}
-    for group in _alike(plans):
+    groups = _alike(plans)
+    for group in groups[1:]:
+        _run_of(plans[group[0]], None, None)  # what is wrong is said before training begins
+    for group in groups:
         found |= _train(group, plans, folders, overwrite, together, progress)
     return [found[i] for i in range(len(plans))]
 

@@ -184,11 +184,17 @@ def test_what_cannot_be_one_graph_is_trained_one_by_one(capsys):
         model.likelihood.__class__ = Branching
         return model
 
-    options = {**OPTIONS, "epochs": 1}
+    options = {**OPTIONS, "epochs": 2, "schedule": "cosine"}
     found = pv.fit_many(branching, DATA, seeds=[0, 1], **options, **QUIET)
     assert "one by one" in capsys.readouterr().err
     for trained in found:
         assert equal(trained.vae, alone(trained, **options)[0])
+
+
+def test_a_later_group_that_is_wrong_is_said_before_training(capsys):
+    with pytest.raises(ValueError, match="prior"):
+        pv.fit_many(TINY, seeds=[0], grid={"prior.kind": ["standard-normal", "bernoulli"]})
+    assert "epoch" not in capsys.readouterr().out
 
 
 def test_a_group_resumes_bit_for_bit(tmp_path, monkeypatch):
