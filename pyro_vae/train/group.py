@@ -265,11 +265,9 @@ class Group:
             return
         self.shown = epoch
         losses = [run.history["loss"][-1] for run in runs]
-        print(
-            f"epoch {epoch}/{self.epochs}  {len(runs)} models: loss {min(losses):.2f} to "
-            f"{max(losses):.2f} nats per datum",
-            flush=True,
-        )
+        least, most = f"{min(losses):.2f}", f"{max(losses):.2f}"
+        shown = least if len(losses) == 1 else f"{least} to {most}, {len(losses)} models"
+        print(f"epoch {epoch}/{self.epochs}  loss {shown}, nats per datum", flush=True)
 
 
 def group_size(run: Run) -> int:
