@@ -7,7 +7,7 @@ import random
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from inspect import getattr_static
 from operator import getitem
 from types import CodeType, FrameType, FunctionType, ModuleType
@@ -246,7 +246,8 @@ class Look:
             else:
                 self.changed.append((spot, old))
             if old is not MISSING:
-                spot.put(old)
+                with suppress(LookupError):  # of a list that is shorter again
+                    spot.put(old)
         for generator, state in self.generators.values():
             if not isinstance(generator, Generator) and not _same(_state(generator), state):
                 self.drawn = self.drawn or "inside Pyro"

@@ -67,6 +67,7 @@ class ManySteps:
         r"""Stacks the models' tensors, records the step of one, and maps it over all."""
         first, count = self.steps[0], len(self.steps)
         self.own = [[*step.tensors(), *more] for step, more in zip(self.steps, self.buffers)]
+        check_apart(self.own[0])
         self.wholes = [stack(tensors) for tensors in zip(*self.own)]
         for i in range(count):
             self.put(i, [whole[i] for whole in self.wholes])
@@ -81,7 +82,10 @@ class ManySteps:
         make: Compile = _as_it_is
         if self.backend == "inductor" and has_compiler():
             make = inductor
-        self.run = Lanes(graph.module, inputs, make, batched, self.generators)
+        try:
+            self.run = Lanes(graph.module, inputs, make, batched, self.generators)
+        except Exception as error:  # an operation that has no form for many
+            raise not_together(error) from error
 
     def put(self, i: int, tensors: Sequence[Tensor]) -> None:
         r"""Moves a model's tensors to other memory, which has their values."""
@@ -121,7 +125,14 @@ class ManySteps:
         states = [g.get_state() for g in self.generators] if checked or held else []
         expected = [(i, *self.expect(i, inputs)) for i in sorted(moving) if checked]
         self.back(states)
-        outputs = list(self.run(*self.externals, *inputs))
+        try:
+            outputs = list(self.run(*self.externals, *inputs))
+        except RuntimeError as error:
+            if not checked:
+                raise
+            restore(before)
+            self.back(states)
+            raise not_together(error) from error
         try:
             for i, values, moved in expected:
                 compare(values, [output[i] for output in outputs], moved)
@@ -158,6 +169,22 @@ def check_alike(graph: Graph, own: set[int]) -> None:
             "Expected a step that changes parameters, buffers and optimizer state only; got one "
             "that changes another tensor."
         )
+
+
+def check_apart(tensors: Sequence[Tensor]) -> None:
+    r"""Refuses tensors that share memory, which stacking would part."""
+    storages = [t.untyped_storage()._cdata for t in tensors if t.numel()]
+    if len({*storages}) < len(storages):
+        raise NotStatic(
+            "Expected parameters and buffers with memory of their own; got two that share it, as "
+            "b.weight = nn.Parameter(a.weight.data) does."
+        )
+
+
+def not_together(error: Exception) -> NotStatic:
+    r"""Says that a step has no form for many models."""
+    reason = (str(error).strip() or repr(error)).splitlines()[0]
+    return NotStatic(f"Expected operations that several models can share; got {reason}.")
 
 
 def _as_it_is(module: GraphModule, inputs: Sequence[Tensor]) -> Callable:

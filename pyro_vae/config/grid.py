@@ -39,6 +39,8 @@ def grid_points(grid: Mapping[str, Sequence[Any]], seeds: Iterable[int]) -> list
         >>> [point.name for point in grid_points({"prior.kind": ["vamp"]}, [0, 1])]
         ['prior=vamp,seed=0', 'prior=vamp,seed=1']
     """
+    if isinstance(seeds, int):
+        raise ValueError(f"Expected several seeds, as in seeds=range({seeds}); got {seeds}.")
     seeds = [int(seed) for seed in seeds]
     if not seeds or len({*seeds}) < len(seeds) or min(seeds) < 0:
         raise ValueError(f"Expected one or more seeds, each once, not negative; got {seeds}.")

@@ -32,7 +32,10 @@ class track_sigma(Messenger):
         super().__init__()
         self.likelihoods = {} if likelihood is None else dict(factors_of(likelihood, "x"))
         self.decay = decay
+
+    def __enter__(self) -> Any:
         self.pending: list[tuple[torch.Tensor, torch.Tensor]] = []
+        return super().__enter__()
 
     def _pyro_post_sample(self, msg: Any) -> None:
         if msg["name"] not in self.likelihoods or not msg["is_observed"]:
@@ -51,10 +54,9 @@ class track_sigma(Messenger):
 
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
-        pending, self.pending = self.pending, []
         if error[0] is None:
             with torch.no_grad():
-                for log_scale, value in pending:
+                for log_scale, value in self.pending:
                     log_scale.copy_(torch.where(value.isfinite(), value, log_scale))
 
 

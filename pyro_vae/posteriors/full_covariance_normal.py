@@ -1,6 +1,7 @@
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from ..base import Posterior
 from ..counted import counted
@@ -29,8 +30,11 @@ class FullCovarianceNormal(Posterior):
     def __init__(self, encoder: nn.Module, latent_dim: int) -> None:
         super().__init__(encoder)
         self.latent_dim = latent_dim
-        self.rows: Tensor
-        self.register_buffer("rows", torch.tril_indices(latent_dim, latent_dim), persistent=False)
+        rows, columns = torch.tril_indices(latent_dim, latent_dim)
+        places = torch.zeros(latent_dim, latent_dim, dtype=torch.int64)
+        places[rows, columns] = torch.arange(1, len(rows) + 1)  # above the diagonal stands a zero
+        self.places: Tensor
+        self.register_buffer("places", places.flatten(), persistent=False)
 
     @staticmethod
     def num_outputs(latent_dim: int) -> int:
@@ -39,8 +43,8 @@ class FullCovarianceNormal(Posterior):
     def forward(self, x: Tensor) -> dist.Distribution:
         outputs = self.encoder(x)
         loc, entries = outputs[..., : self.latent_dim], outputs[..., self.latent_dim :]
-        tril = entries.new_zeros(*loc.shape, self.latent_dim)
-        tril[..., self.rows[0], self.rows[1]] = entries
+        tril = pad(entries, (1, 0)).index_select(-1, self.places)
+        tril = tril.unflatten(-1, (self.latent_dim, self.latent_dim))
         scale = scale_of(tril.diagonal(dim1=-2, dim2=-1))
         scale_tril = tril.tril(-1) + scale.diag_embed()
         return dist.MultivariateNormal(loc, scale_tril=scale_tril)

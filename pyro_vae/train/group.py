@@ -141,8 +141,6 @@ class Group:
                     self.between_steps(member)
                 self.leave_if_told()
         except (NotStatic, Mismatch) as error:
-            if self.settings.compile == "yes":
-                raise
             print(f"The models are trained one by one. {error}", file=sys.stderr)
             for member in self.active:
                 self.release(member)
@@ -193,9 +191,11 @@ class Group:
             self.lanes, self.many = list(active), None
             self.many = self.record(ready[0])
         many = self.many
+        states = [member.generator.get_state() for member in ready]
         for member in ready:
             member.weights = member.run.prepare()
-        args = [self.arguments(m if m in ready else ready[0]) for m in self.lanes]
+        own = {id(member): self.arguments(member) for member in ready}
+        args = [own.get(id(member), own[id(ready[0])]) for member in self.lanes]
         device = args[0][1].device
         stacked = [
             torch.stack(values) if isinstance(values[0], Tensor) else torch.tensor(values)
@@ -210,8 +210,9 @@ class Group:
         try:
             outputs = many(*(tensor.to(device) for tensor in stacked), held=held)
         except (ValueError, RuntimeError):
-            for member in ready:  # the step is to be taken in another way
+            for member, state in zip(ready, states):  # the step is to be taken in another way
                 member.run.position.step -= 1
+                member.generator.set_state(state)
             raise
         metrics = torch.stack(outputs).T.tolist()
         for member, values in zip(self.lanes, metrics):
@@ -233,7 +234,7 @@ class Group:
         runs, clip = [member.run for member in self.lanes], self.settings.clip_norm
         parameters = [optimized_parameters(run.optimizer) for run in runs]
         steps = [FusedStep(r.loss, p, clip_norm=clip) for r, p in zip(runs, parameters)]
-        buffers = [[*run.vae.buffers(), *run.objective.buffers()] for run in runs]
+        buffers = [fixed(run) for run in runs]
         generators = [member.generator for member in self.lanes]
         self.rates = []
         at, state = member.run.position.step, member.generator.get_state()
@@ -268,6 +269,14 @@ class Group:
         least, most = f"{min(losses):.2f}", f"{max(losses):.2f}"
         shown = least if len(losses) == 1 else f"{least} to {most}, {len(losses)} models"
         print(f"epoch {epoch}/{self.epochs}  loss {shown}, nats per datum", flush=True)
+
+
+def fixed(run: Run) -> list[Tensor]:
+    r"""Returns the tensors of a model that are not trained: its buffers and what is frozen."""
+    modules = (run.vae, run.objective)
+    found = [b for module in modules for b in module.buffers()]
+    found += [p for module in modules for p in module.parameters() if not p.requires_grad]
+    return list({id(tensor): tensor for tensor in found}.values())
 
 
 def group_size(run: Run) -> int:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 
 from ..build import build_vae, find_device, resolve_columns
 from ..config import Point, Recipe, Train, grid_points, override, read_recipe, validate
-from ..data import Dataset, Split, load
+from ..data import Dataset, Split, as_split, load
 from ..randomness import apart
 from ..runs import RunFolder
 from ..runs.records import declaration
@@ -124,6 +125,10 @@ def fit_many(
         ['lr=0.001,seed=0', 'lr=0.001,seed=1']
     """
     points = grid_points(grid or {}, seeds)
+    if together is not None and together < 1:
+        raise ValueError(f"Expected together of at least 1; got {together}.")
+    if isinstance(model, torch.nn.Module):
+        raise ValueError("Expected a recipe, or a function that makes a VAE; got a VAE itself.")
     if callable(model):
         plans = _of_function(model, points, data, valid, settings)
     else:
@@ -154,6 +159,14 @@ def _of_function(
             with apart(cpu, point.seed):
                 return make(**own)
 
+        try:
+            signature(make).bind(**own)
+        except TypeError as error:
+            raise ValueError(
+                f"Expected settings that the function takes ({error}); got {', '.join(own)}. "
+                "Settings of training are written train.lr."
+            ) from None
+
         chosen = validate({**settings, **ours}, Train)
         plans.append(_Plan(point, build, data, valid, chosen, {}))
     return plans
@@ -174,6 +187,8 @@ def _of_recipe(
         values = dict(model) if isinstance(model, Mapping) else read_recipe(model)
     flags = {f"train.{name}": value for name, value in settings.items()}
     loaded: dict[str, Dataset] = {}
+    if data is not None and not isinstance(data, Dataset):
+        data = as_split(data, "training data")
     plans = []
     for point in points:
         recipe = validate(override(values, {**flags, **point.values, "seed": point.seed}))
@@ -226,6 +241,7 @@ def _train(
             i = waiting[len(runs)]
             runs.append(_run_of(plans[i], folders[i], runs[0] if runs else None))
             size = size or group_size(runs[0])
+        check_apart(runs)
         chosen, waiting = waiting[: len(runs)], waiting[len(runs) :]
         names = [plans[i].point.name for i in chosen]
         if progress:
@@ -234,8 +250,9 @@ def _train(
         for i, run, outcome in zip(chosen, runs, outcomes):
             point, path = plans[i].point, None if run.folder is None else run.folder.path
             error = outcome if isinstance(outcome, Exception) else None
-            bounds = run.history["elbo"]
-            bound = run.position.best_elbo or (bounds[-1] if bounds else None)
+            bounds, bound = run.history["elbo"], run.position.best_elbo
+            if bound is None or error is not None:
+                bound = bounds[-1] if bounds and error is None else None
             done[i] = Trained(*point, run.vae, run.history, error, path, bound)
     return done
 
@@ -249,6 +266,15 @@ def _run_of(plan: _Plan, folder: RunFolder | None, other: Run | None) -> Run:
     elif plan.declared:
         valid = valid.forgetting(vae.latents)  # latent variables are not given
     return make_run(vae, data, valid, settings, seed, folder, plan.declared.get("record"))
+
+
+def check_apart(runs: Sequence[Run]) -> None:
+    r"""Refuses models that share parameters."""
+    own = [{id(p) for p in run.vae.parameters() if p.requires_grad} for run in runs]
+    if len(set().union(*own)) < sum(map(len, own)):
+        raise ValueError(
+            "Expected a function that makes all of a model anew; got models that share parameters."
+        )
 
 
 def _carried_out(

@@ -154,12 +154,12 @@ def test_early_stopping_is_each_models_own():
 
 
 def test_a_model_that_diverges_stops_alone_and_is_named(capsys):
-    grid = {"train.lr": [1e-2, 1e29]}
-    found = pv.fit_many(make, DATA, seeds=[0], grid=grid, **OPTIONS, **QUIET)
+    grid, options = {"train.lr": [1e-2, 1e29]}, {**OPTIONS, "schedule": "cosine"}
+    found = pv.fit_many(make, DATA, seeds=[0], grid=grid, **options, **QUIET)
     good, bad = found
     assert good.error is None and isinstance(bad.error, ArithmeticError)
     assert "lr=1e+29,seed=0 stopped: Expected finite losses" in capsys.readouterr().err
-    model, _ = alone(good, **OPTIONS)
+    model, _ = alone(good, **options)
     for p, q in zip(good.vae.parameters(), model.parameters()):
         torch.testing.assert_close(p, q, rtol=2e-4, atol=2e-5)
 
@@ -254,6 +254,73 @@ def test_posteriors_without_validation_are_trained(posterior, tmp_path):
     assert all(t.error is None and t.valid_elbo is None and t.history["loss"] for t in found)
 
 
+class Skipping(torch.nn.Module):
+    """A network with weights of its own that are not trained."""
+
+    def __init__(self):
+        super().__init__()
+        self.net, self.skip = pv.nn.MLP(L, [8], D), torch.nn.Linear(L, D).requires_grad_(False)
+
+    def forward(self, z):
+        return self.net(z) + self.skip(z)
+
+
+class Tied(torch.nn.Module):
+    """A network two of whose parameters share memory."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = torch.nn.Linear(L, D), torch.nn.Linear(D, L)
+        self.b.weight = torch.nn.Parameter(self.a.weight.data.T)
+
+    def forward(self, z):
+        return self.a(self.b(self.a(z)))
+
+
+def gaussian(decoder=None, posterior=None, **options):
+    likelihood = pv.likelihoods.Gaussian(decoder or pv.nn.MLP(L, [8], D), **options)
+    posterior = posterior or pv.posteriors.MeanFieldNormal(pv.nn.MLP(D, [8], 2 * L))
+    return pv.VAE(pv.priors.StandardNormal(L), likelihood, posterior)
+
+
+def full_covariance():
+    encoder = pv.nn.MLP(D, [8], pv.posteriors.FullCovarianceNormal.num_outputs(L))
+    return gaussian(posterior=pv.posteriors.FullCovarianceNormal(encoder, L))
+
+
+MODELS = {
+    "frozen": (lambda: gaussian(Skipping()), {}, True),
+    "tied": (lambda: gaussian(Tied()), {}, False),
+    "optimal sigma": (lambda: gaussian(sigma="optimal"), {}, True),
+    "full covariance": (full_covariance, {}, True),
+    "spectral": (lambda: gaussian(torch.nn.utils.spectral_norm(torch.nn.Linear(L, D))), {}, False),
+    "Adagrad": (gaussian, {"optimizer": "Adagrad"}, False),
+    "SGD": (gaussian, {"optimizer": "SGD", "optimizer_options": {"momentum": 0.9}}, True),
+    "free bits": (gaussian, {"free_bits": 0.5}, True),
+    "IWAE": (gaussian, {"estimator": "iwae", "num_particles": 3}, True),
+}
+
+
+@pytest.mark.parametrize("name", [n if n in ("frozen", "tied", "full covariance") else pytest.param(n, marks=pytest.mark.slow) for n in MODELS])  # fmt: skip
+def test_models_of_many_kinds(name, capsys):
+    """Those that cannot share a step take turns, from the same step of every schedule on."""
+    build, options, shares = MODELS[name]
+    options = {**OPTIONS, "epochs": 2, "schedule": "cosine", **options}
+    found = pv.fit_many(build, DATA, seeds=[0, 3], **options, **QUIET)
+    assert ("one by one" in capsys.readouterr().err) is not shares
+    for trained in found:
+        model, _ = alone(trained, build=build, **options)
+        for p, q in zip(trained.vae.parameters(), model.parameters()):
+            torch.testing.assert_close(p, q, rtol=2e-4, atol=2e-5)
+
+
+def test_models_that_share_parameters_are_refused():
+    shared = pv.nn.MLP(D, [8], 2 * L)
+    build = lambda: gaussian(posterior=pv.posteriors.MeanFieldNormal(shared))  # noqa: E731
+    with pytest.raises(ValueError, match="makes all of a model anew"):
+        pv.fit_many(build, DATA, seeds=[0, 1], **OPTIONS, **QUIET)
+
+
 @pytest.mark.slow
 def test_memory_stays_flat_over_many_groups():
     resource = pytest.importorskip("resource")
@@ -276,6 +343,9 @@ def test_memory_stays_flat_over_many_groups():
     [
         ({"seeds": []}, "one or more seeds"),
         ({"seeds": [0, 0]}, "each once"),
+        ({"seeds": 3}, r"seeds=range\(3\)"),
+        ({"together": -1}, "at least 1"),
+        ({"grid": {"lr": [0.1]}}, "train.lr"),
         ({"grid": {"train.lr": 0.1}}, "list of values for train.lr"),
         ({"grid": {"train.lr": []}}, "list of values"),
         ({"grid": {"seed": [1, 2]}}, "Use seeds"),

@@ -8,7 +8,7 @@ from tyro.conf import Positional, UseAppendAction
 
 from ...config import override, read_recipe, validate
 from ...runs.records import to_json
-from ..groups import measured, print_ranking, save_ranking
+from ..groups import Measured, measured, print_ranking, save_ranking
 from ..output import at_least_one
 from ..shared import Command, DataDir
 
@@ -50,6 +50,7 @@ class Sweep(Command):
 
         at_least_one(self.seeds, "--seeds")
         at_least_one(self.num_samples, "--num-samples")
+        at_least_one(self.together or 1, "--together")
         grid = read_grid(self.grid)
         values = override(read_recipe(self.recipe), flags)
         recipe = validate(values)
@@ -76,10 +77,19 @@ class Sweep(Command):
         if not whole:
             why = next(iter(failed.values()))
             raise ValueError(f"Expected models to compare; all of them stopped. {why}")
-        found = measured([t.folder for t in whole if t.folder], self.num_samples, self.data_dir)
+        try:
+            found = self.measured(whole)
+        except ValueError as error:  # a posterior that says nothing of unseen data, say
+            print(f"Not ranked. {error}")
+            return
         valid = {t.name: t.valid_elbo for t in whole if t.valid_elbo is not None}
         record = save_ranking(out, found, valid, failed)
         print(to_json(record)) if self.json else print_ranking(record)
+
+    def measured(self, whole: "Sequence[Trained]") -> Measured:
+        r"""log p(x) of the test data under the models."""
+        folders = [trained.folder for trained in whole if trained.folder is not None]
+        return measured(folders, self.num_samples, self.data_dir)
 
 
 def read_grid(texts: Sequence[str]) -> dict[str, list[Any]]:
