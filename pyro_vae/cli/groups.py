@@ -56,13 +56,15 @@ class Measured:
         return groups
 
     def name_of(self, paths: Sequence[Path]) -> str:
-        r"""What the names of folders have in common, without the seed."""
-        if len(paths) == 1 and "seed=" not in paths[0].name:
-            return str(paths[0])
+        r"""What the names of runs have in common: their setting, with the folder if there are
+        several."""
+        recipe = RunFolder.open(paths[0]).recipe.name
+        if "seed=" not in paths[0].name:
+            return str(paths[0]) if len(paths) == 1 else f"{recipe} ({len(paths)} seeds)"
         setting = paths[0].name.rpartition("seed=")[0].rstrip(",")
-        if setting or "seed=" in paths[0].name:
-            return setting or RunFolder.open(paths[0]).recipe.name
-        return f"{RunFolder.open(paths[0]).recipe.name} ({len(paths)} seeds)"
+        if len({path.parent for path in self.paths}) > 1:
+            return str(paths[0].parent / setting)
+        return setting or recipe
 
 
 def runs_in(paths: Sequence[Path]) -> list[Path]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from operator import getitem, is_
 from typing import Any, Literal
 
+import pyro
 import torch
 from pyro import poutine
 from pyro.infer import ELBO
@@ -112,7 +113,7 @@ class CompiledSVI:
         self.parameters: dict[str, Tensor] = {}
         self.with_gradient: set[int] = set()
         self.made_of: tuple = ()
-        self.held = self.blank = Condition()
+        self.held = Condition()
         self.refusal: NotStatic | None = None
         self.eager = False
 
@@ -126,9 +127,7 @@ class CompiledSVI:
     def step(self, *args: Any, **kwargs: Any) -> Any:
         r"""Takes a gradient step; returns the loss, a 0-dim tensor on the device."""
         outputs = None
-        ready = self.fused is not None and not self.eager and self._is_as_made()
-        if ready and self.blank.holds():
-            assert self.fused is not None
+        if self.fused is not None and not self.eager and self._is_as_made():
             try:
                 if self.refusal is not None:
                     raise self.refusal
@@ -229,8 +228,7 @@ class CompiledSVI:
             self.optim.step()
         else:
             self.optim(parameters)
-        for p in parameters:  # as SVI's zeros are to what comes next
-            p.grad = None
+        pyro.infer.util.zero_grads(parameters)
         if self._learns_of(found, parameters, losses):
             assert self.fused is not None
             self.fused.cache.find(args, kwargs)  # this kind of call has come once
@@ -251,7 +249,6 @@ class CompiledSVI:
             return False
         self.held = Condition(held_by(self.optim, parameters))
         every = {id(p): p for p in (*self.parameters.values(), *parameters)}
-        self.blank = Condition((Place(getattr, p, "grad"), None) for p in every.values())
         self._check_optimizer(parameters)
         members = optimized_parameters(self.optim, [*every.values()])
         if self.fused is not None and self.fused.program == self._program:
