@@ -93,6 +93,7 @@ def test_discrete_latents_against_their_exact_evidence(run):
     assert exact - 2 < estimate < exact + 0.1
 
 
+@pytest.mark.slow
 def test_swapping_priors_and_posteriors(run):
     out = run(
         "scripts/swap_priors.py",
