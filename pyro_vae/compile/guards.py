@@ -53,7 +53,7 @@ class Guards:
     Attributes:
         module: Takes the graph's inputs; returns what was asked, then what the graph takes as
             further inputs: tensors of unknown shape, and draws.
-        kinds: What was asked of each.
+        kinds: What each question asks: a value, a shape or contents.
         places: Where it was asked.
         draws: Whether random numbers are drawn.
     """
@@ -72,7 +72,7 @@ class Guards:
 
 
 def answer(tensor: Tensor, kind: Kind) -> Hashable:
-    r"""Returns what was asked of a tensor, as something to compare."""
+    r"""Returns the answer to a question about a tensor, in a form that can be compared."""
     if kind == "shape":
         return tuple(tensor.shape)
     if kind == "value":

@@ -291,9 +291,7 @@ class Look:
     def filling(self) -> str | None:
         r"""Names the first line of the user's that puts something into a container, if any."""
         for code in self.codes:
-            line = code.co_firstlineno
-            for step in dis.get_instructions(code):
-                line = getattr(step, "line_number", step.starts_line) or line
+            for line, step in _steps(code):
                 if step.opname == "STORE_SUBSCR" or (
                     step.opname in ("LOAD_METHOD", "LOAD_ATTR") and step.argval in _FILLS
                 ):
@@ -344,14 +342,20 @@ def _names(codes: Iterable[CodeType]) -> tuple[set[str], dict[str, str]]:
     loaded: set[str] = set()
     stored: dict[str, str] = {}
     for code in codes:
-        line = code.co_firstlineno
-        for step in dis.get_instructions(code):
-            line = getattr(step, "line_number", step.starts_line) or line
+        for line, step in _steps(code):
             if step.opname.startswith(("LOAD_ATTR", "LOAD_METHOD", "LOAD_GLOBAL", "LOAD_DEREF")):
                 loaded.add(str(step.argval))
             elif step.opname in ("STORE_ATTR", "STORE_GLOBAL", "STORE_DEREF"):
                 stored.setdefault(str(step.argval), place(code.co_filename, line))
     return loaded, stored
+
+
+def _steps(code: CodeType) -> Iterator[tuple[int, dis.Instruction]]:
+    r"""Yields a function's instructions with their lines."""
+    line = code.co_firstlineno
+    for step in dis.get_instructions(code):
+        line = getattr(step, "line_number", step.starts_line) or line
+        yield line, step
 
 
 def _state(generator: Any) -> Any:

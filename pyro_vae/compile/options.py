@@ -82,7 +82,7 @@ class Options:
         return {**group, **now}
 
     def changed(self, parameter_groups: Sequence[Any]) -> bool:
-        r"""Takes up what has changed; tells whether parameters are to be grouped anew."""
+        r"""Notes options that have changed; returns whether parameters must be grouped anew."""
         if self.last and self.unchanged(self.last):
             return False
         now = self.now()

@@ -19,11 +19,6 @@ class Point(NamedTuple):
     values: dict[str, Any]
     seed: int
 
-    @property
-    def setting(self) -> str:
-        r"""The settings without the seed, as a name; empty if there is one setting only."""
-        return self.name.rpartition("seed=")[0].rstrip(",")
-
 
 def grid_points(grid: Mapping[str, Sequence[Any]], seeds: Iterable[int]) -> list[Point]:
     r"""Returns the models of a sweep, the seeds of one setting after one another.

@@ -10,6 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from ..programs import device_of
+from ..randomness import reseed
 from .history import History
 from .progress import LINES, leave, stop_signals
 from .resume import restore
@@ -50,8 +51,7 @@ class Member:
                 restore(self.run)
             else:
                 self.run.try_out()
-        if not resume:
-            self.generator.manual_seed(self.run.seed)
+                reseed(device_of(self.run.vae), self.run.seed)
         self.epochs = self.run.epochs()
 
     def advance(self) -> None:
@@ -280,8 +280,11 @@ def fixed(run: Run) -> list[Tensor]:
 
 
 def group_size(run: Run) -> int:
-    r"""Tells how many models like this one a step moves at best: on a CPU, few and small ones."""
+    r"""Tells how many models like this one a step moves at best: on a CPU, few and small ones.
+
+    On a GPU they take turns: its generator is one for all.
+    """
     if device_of(run.vae).type != "cpu":
-        return 1000
+        return 1
     limit = SMALL[compiles(run.settings, run.steps_per_epoch)]
     return TOGETHER if sum(p.numel() for p in run.vae.parameters()) <= limit else 1

@@ -15,6 +15,7 @@ import torch
 from ..build import build_vae, find_device, resolve_columns
 from ..config import Point, Recipe, Train, grid_points, override, read_recipe, validate
 from ..data import Dataset, Split, as_split, load
+from ..programs import device_of
 from ..randomness import apart
 from ..runs import RunFolder
 from ..runs.records import declaration
@@ -110,7 +111,8 @@ def fit_many(
         The models, the seeds of one setting after one another.
 
     Raises:
-        ValueError: A setting or the data are wrong; nothing has been trained.
+        ValueError: A setting or the data are wrong. The first model of every group is made and
+            checked before any is trained.
 
     Example:
         >>> import pyro_vae as pv
@@ -234,14 +236,15 @@ def _train(
 ) -> dict[int, Trained]:
     r"""Trains models that can share a step, as many at a time as it is best."""
     done: dict[int, Trained] = {}
-    size, waiting = together, list(group)
+    size, waiting = 0, list(group)
     while waiting:
         runs: list[Run] = []
         while waiting[len(runs) :] and len(runs) < (size or 1):
             i = waiting[len(runs)]
             runs.append(_run_of(plans[i], folders[i], runs[0] if runs else None))
-            size = size or group_size(runs[0])
-        check_apart(runs)
+            on_cpu = device_of(runs[0].vae).type == "cpu"
+            size = together if together and on_cpu else group_size(runs[0])
+        check_own_parameters(runs)
         chosen, waiting = waiting[: len(runs)], waiting[len(runs) :]
         names = [plans[i].point.name for i in chosen]
         if progress:
@@ -268,7 +271,7 @@ def _run_of(plan: _Plan, folder: RunFolder | None, other: Run | None) -> Run:
     return make_run(vae, data, valid, settings, seed, folder, plan.declared.get("record"))
 
 
-def check_apart(runs: Sequence[Run]) -> None:
+def check_own_parameters(runs: Sequence[Run]) -> None:
     r"""Refuses models that share parameters."""
     own = [{id(p) for p in run.vae.parameters() if p.requires_grad} for run in runs]
     if len(set().union(*own)) < sum(map(len, own)):

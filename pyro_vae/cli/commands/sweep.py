@@ -36,7 +36,7 @@ class Sweep(Command):
     out: Path | None = None
     """The folder of the runs (default: runs/RECIPE-sweep)."""
     overwrite: bool = False
-    """Train anew what is already there."""
+    """Replace the runs that are already there."""
     together: int | None = None
     """At most how many models share a step (default: by a rule)."""
     num_samples: int = 100
