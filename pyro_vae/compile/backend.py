@@ -89,7 +89,11 @@ def has_compiler() -> bool:
 
 def inductor(module: GraphModule, inputs: Sequence[Tensor]) -> Function:
     r"""Compiles operations for the device of their inputs."""
+    from torch._functorch import config as functorch
+    from torch._guards import TracingContext, tracing
     from torch._inductor.compile_fx import compile_fx, compile_fx_inner
+    from torch._subclasses import FakeTensorMode
+    from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
     cpu = all(tensor.device.type == "cpu" for tensor in inputs)
     options: dict[str, Any] = {"fallback_random": True, "size_asserts": False}
@@ -105,9 +109,13 @@ def inductor(module: GraphModule, inputs: Sequence[Tensor]) -> Function:
         inner.append((compile_fx_inner(inside, examples, **kwargs), len(examples)))
         return inner[-1][0]
 
-    with torch.no_grad(), warnings.catch_warnings():
+    forms = FakeTensorMode(shape_env=ShapeEnv())  # without shapes there is no cache on disk
+    examples = [forms.from_tensor(tensor, static_shapes=True) for tensor in inputs]
+    unwrapped = functorch.patch(enable_autograd_cache=False)  # that cache is of whole wrappers
+    context = tracing(TracingContext(forms))
+    with torch.no_grad(), warnings.catch_warnings(), context, unwrapped:
         warnings.simplefilter("ignore")  # the compiler's about itself
-        outer = compile_fx(module, list(inputs), inner_compile=remember, config_patches=options)
+        outer = compile_fx(module, examples, inner_compile=remember, config_patches=options)
     compiled, count = inner[-1]
     if len(inner) > 1 or count != len(inputs):
         return outer  # type: ignore[return-value]

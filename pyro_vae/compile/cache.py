@@ -13,6 +13,7 @@ import pyro
 import torch
 from torch import Generator, Tensor, nn
 
+from .ahead import Ahead
 from .arguments import Call, Inputs
 from .backend import Backend, Function, compile_graph
 from .externals import keep, restore, undisturbed_randomness
@@ -257,18 +258,28 @@ class Cache:
     def compile(self, call: Call) -> Compiled:
         r"""Records and compiles the program for a kind of call."""
         start = time.perf_counter()
-        inputs = Inputs(call.inputs, self.device)
-        tensors = inputs(call.inputs)
-        graph = record(self.program, call, tensors, self.parameters)
-        with undisturbed_randomness():
-            made = graph.guards([*graph.externals, *tensors])[1] if graph.guards else []
-        function = compile_graph(graph, [*tensors, *made], self.backend)
+        inputs, graph, tensors = self.record(call)
+        function = compile_graph(graph, tensors, self.backend)
         seconds = time.perf_counter() - start
         if seconds > SECONDS_TO_MENTION:
             print(f"Compiled a step in {seconds:.1f} s.", file=sys.stderr)
         entry = Compiled(call, graph, function, inputs, seconds, last=self.time)
         self.kinds.setdefault(call.key, []).insert(0, entry)
         return entry
+
+    def compile_ahead(self, args: tuple) -> Ahead:
+        r"""Begins to compile the program for such arguments in another process."""
+        _, graph, tensors = self.record(Call.of(args, {}, self.counters))
+        return Ahead(graph, tensors)
+
+    def record(self, call: Call) -> tuple[Inputs, Graph, list[Tensor]]:
+        r"""Records the program; returns its graph with what takes and gives the arguments."""
+        inputs = Inputs(call.inputs, self.device)
+        tensors = inputs(call.inputs)
+        graph = record(self.program, call, tensors, self.parameters)
+        with undisturbed_randomness():
+            made = graph.guards([*graph.externals, *tensors])[1] if graph.guards else []
+        return inputs, graph, [*tensors, *made]
 
     def drop(self, entry: Compiled) -> None:
         r"""Forgets a program that is no longer what was recorded."""

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
+from .ahead import Ahead
 from .backend import Backend
 from .cache import Cache, Compiled, Taken
 from .conditions import Condition
@@ -132,6 +133,19 @@ class FusedStep:
         if self.unfused and int(self.bad_steps) == bad:
             self.step_eagerly()
         return list(outputs)
+
+    def compile_ahead(self, *args: Any) -> Ahead:
+        r"""Begins to compile the step for such arguments in another process; nothing moves.
+
+        Raises:
+            NotStatic: Random draws or parameters decide the program's structure.
+        """
+        try:
+            return self.cache.compile_ahead(args)
+        except PartialGradients:
+            self.together = False
+            self.regroup()
+            return self.cache.compile_ahead(args)
 
     def tensors(self) -> list[Tensor]:
         r"""Returns parameters, and what belongs to their update."""

@@ -42,6 +42,7 @@ def save(run: Any) -> None:
             "data": run.fingerprint,
             "families": families(run.vae),
             "compiled": run.take_step.compiled,
+            "uncompiled_steps": run.take_step.first,
             "environment": environment(device),
             "record": run.record,
             "columns": [[name, list(codes)] for name, codes in run.data.columns],
@@ -72,9 +73,9 @@ def _take_up(run: Any, source: Path, tensors: Any, state: Mapping[str, Any]) -> 
     if tensors["objective"]:
         load_parameters(run.objective, tensors["objective"], source)
     unpack_optimizer(run.optimizer, tensors["optimizer"], state["optimizer"])
-    run.use_steps(compiled=state.get("compiled", False))
     run.best = {name: value.to(device) for name, value in tensors["best"].items()}
     run.position = Position(**state["position"])
+    run.use_steps(state.get("compiled", False), state.get("uncompiled_steps", 0))
     stopped_early = run.position.epoch < state["settings"]["epochs"]
     run.position.finished &= stopped_early  # else there may be more epochs now
     set_rng_state(tensors["rng"], device)

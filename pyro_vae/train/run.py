@@ -24,7 +24,7 @@ from . import resume
 from .history import Callback, History, Position
 from .progress import Progress, leave, stop_signals
 from .schedule import Schedule
-from .steps import Eager, Fused, Loss, Step, compiles
+from .steps import Eager, Fused, Loss, Step, compiles, uncompiled_steps
 
 STEPS_UNREAD = 100  # on a GPU: reading the metrics of a step synchronizes
 FAR = 10  # times the first loss: training has diverged
@@ -70,12 +70,14 @@ class Run:
         self.unread: list[tuple[Tensor, int]] = []
         self.display = Progress(self.progress, settings.epochs, self.steps_per_epoch)
 
-    def use_steps(self, compiled: bool) -> None:
-        r"""Sets whether steps are compiled from now on."""
+    def use_steps(self, compiled: bool, first: int | None = None) -> None:
+        r"""Sets whether steps are compiled from now on, at the earliest after the `first`."""
         eager = Eager(self.loss, self.optimizer, self.settings)
         self.take_step: Step = eager
         if compiled:
-            self.take_step = Fused(eager, self.settings, self.progress)
+            first = uncompiled_steps(self.settings) if first is None else first
+            taken = self.position.step
+            self.take_step = Fused(eager, self.settings, self.progress, first, taken)
 
     # --- The loop -------------------------------------------------------------------------------
 

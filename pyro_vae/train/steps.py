@@ -13,11 +13,14 @@ from ..config import Train
 from ..data import Split
 from ..objectives import ELBO, Objective, scale_kl, track_sigma
 from ..programs import wants_rows
+from ..randomness import apart
 
 if TYPE_CHECKING:
     from ..compile import FusedStep
+    from ..compile.ahead import Ahead
 
-STEPS_TO_COMPILE = 10_000  # fewer finish before compilation does
+STEPS_TO_COMPILE = 10_000  # fewer are not worth a compilation
+STEPS_MEANWHILE = 1000  # taken in PyTorch while a step is compiled
 
 
 class Step(Protocol):
@@ -25,9 +28,11 @@ class Step(Protocol):
 
     Attributes:
         compiled: Whether it runs as a compiled graph, which checkpoints record.
+        first: How many steps are taken before, in PyTorch.
     """
 
     compiled: bool
+    first: int
 
     def __call__(self, rows: Tensor, weight: float, capacity: float | None) -> Tensor:
         r"""Takes the step.
@@ -73,7 +78,7 @@ class Loss:
 class Eager:
     r"""Computes loss and gradients in PyTorch, and lets the optimizer step."""
 
-    compiled = False
+    compiled, first = False, 0
 
     def __init__(self, loss: Loss, optimizer: Optimizer, settings: Train) -> None:
         self.loss, self.optimizer, self.clip_norm = loss, optimizer, settings.clip_norm
@@ -94,44 +99,78 @@ class Eager:
 class Fused:
     r"""Does the same in one compiled graph.
 
-    A smaller last batch steps eagerly: one step per epoch is not worth its own graph. With
-    ``compile="auto"``, a program that cannot be recorded continues eagerly.
+    The first steps are taken in PyTorch while another process compiles. How many these are
+    depends on the settings, not on a clock, so that one seed gives one training. A smaller last
+    batch steps eagerly: one step per epoch is not worth its own graph. With ``compile="auto"``, a
+    program that cannot be recorded continues eagerly.
+
+    Arguments:
+        eager: The step in PyTorch.
+        settings: The settings of training.
+        progress: Whether a line says that steps are compiled.
+        first: How many steps are taken in PyTorch first.
+        taken: How many steps have been taken.
     """
 
     compiled = True
 
-    def __init__(self, eager: Eager, settings: Train, progress: bool) -> None:
+    def __init__(
+        self, eager: Eager, settings: Train, progress: bool, first: int = 0, taken: int = 0
+    ) -> None:
         self.eager, self.settings, self.progress = eager, settings, progress
         self.size = min(settings.batch_size, len(eager.loss.data))
+        self.first, self.taken = first, taken
         self.fused: FusedStep | None = None
+        self.ahead: Ahead | None = None
 
     def __call__(self, rows: Tensor, weight: float, capacity: float | None) -> Tensor:
         from ..compile import NotStatic  # imported here, as it takes a second
 
-        if not self.compiled or len(rows) != self.size:
-            return self.eager(rows, weight, capacity)
-        self.fused = self.fused or self.record()
-        data = self.eager.loss.data
-        x = None if isinstance(data.stored, Tensor) else data.rows(rows)
-        try:
-            outputs = self.fused(x, rows, weight, capacity)
-        except NotStatic as error:
-            if self.settings.compile == "yes":
-                raise
-            print(f"Training continues without compiling. {error}", file=sys.stderr)
-            self.compiled = False
-            outputs = None
+        self.taken += 1
+        outputs = None
+        if self.compiled and len(rows) == self.size:
+            try:
+                if self.taken > self.first:
+                    outputs = self.take(rows, weight, capacity)
+                elif self.fused is None:
+                    self.begin(rows, weight, capacity)
+            except NotStatic as error:
+                if self.settings.compile == "yes":
+                    raise
+                print(f"Training continues without compiling. {error}", file=sys.stderr)
+                self.compiled = False
         return self.eager(rows, weight, capacity) if outputs is None else torch.stack(outputs)
 
-    def record(self) -> "FusedStep":
+    def begin(self, *args: Any) -> None:
+        r"""Begins to compile the step, of such arguments."""
+        if self.progress:
+            print("Steps are compiled meanwhile.", file=sys.stderr, flush=True)
+        self.fused = self.made()
+        with apart(self.fused.device):
+            self.ahead = self.fused.compile_ahead(self.rows(args[0]), *args)
+
+    def take(self, *args: Any) -> list[Tensor] | None:
+        r"""Takes a compiled step; the first one waits for the compiler."""
+        if self.ahead is not None:
+            self.ahead.wait()
+            self.ahead = None
+        if self.fused is None:
+            if self.progress:
+                print("Compiling a step: 5 to 30 s, once.", file=sys.stderr, flush=True)
+            self.fused = self.made()
+        return self.fused(self.rows(args[0]), *args)
+
+    def rows(self, rows: Tensor) -> Tensor | None:
+        r"""Returns the data of these rows, unless the step reads them itself."""
+        data = self.eager.loss.data
+        return None if isinstance(data.stored, Tensor) else data.rows(rows)
+
+    def made(self) -> "FusedStep":
         r"""Creates the step, which is recorded and compiled at its first call."""
         from ..compile import FusedStep, optimized_parameters
 
-        if self.progress:
-            print("Compiling a step: 5 to 30 s, once.", file=sys.stderr, flush=True)
-        loss = self.eager.loss
         parameters = optimized_parameters(self.eager.optimizer)
-        return FusedStep(loss, parameters, clip_norm=self.eager.clip_norm)
+        return FusedStep(self.eager.loss, parameters, clip_norm=self.eager.clip_norm)
 
 
 def compiles(settings: Train, steps_per_epoch: int) -> bool:
@@ -139,3 +178,8 @@ def compiles(settings: Train, steps_per_epoch: int) -> bool:
     if settings.compile == "auto":
         return settings.epochs * steps_per_epoch >= STEPS_TO_COMPILE
     return settings.compile == "yes"
+
+
+def uncompiled_steps(settings: Train) -> int:
+    r"""How many first steps are taken in PyTorch, where steps are compiled."""
+    return STEPS_MEANWHILE if settings.compile == "auto" else 0

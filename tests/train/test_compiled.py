@@ -81,6 +81,78 @@ def test_resume_is_bit_for_bit_when_compiled(tmp_path, uncompiled):
     assert again == losses
 
 
+@pytest.fixture
+def swapped_at_five(monkeypatch):
+    """A training is compiled from its sixth step on, however short it is."""
+    monkeypatch.setattr("pyro_vae.train.steps.STEPS_TO_COMPILE", 1)
+    monkeypatch.setattr("pyro_vae.train.steps.STEPS_MEANWHILE", 5)
+
+
+@pytest.mark.parametrize(
+    "epochs,options",
+    [
+        pytest.param(1, {}, id="before-the-swap"),
+        pytest.param(4, {}, id="after-it", marks=pytest.mark.slow),
+        pytest.param(1, {"optimizer": "SGD"}, id="SGD", marks=pytest.mark.slow),
+    ],
+)
+def test_a_training_that_is_compiled_meanwhile_resumes_bit_for_bit(
+    tmp_path, uncompiled, swapped_at_five, epochs, options
+):
+    settings = {"batch_size": 12, "progress": False, "kl_warmup_epochs": 2, **options}
+    if options:
+        settings["optimizer_options"] = {"momentum": 0.9}
+
+    def train(epochs, out, resume=False):
+        torch.manual_seed(0)
+        vae, x = build(MEAN_FIELD)
+        pv.fit(vae, x, epochs=epochs, out=tmp_path / out, resume=resume, **settings)
+        return vae.state_dict()
+
+    whole = train(6, "whole")
+    same(train(6, "again"), whole, 0, 0)
+    train(epochs, "parts")
+    same(train(6, "parts", resume=True), whole, 0, 0)
+
+
+def test_the_swap_is_where_the_settings_put_it(uncompiled, swapped_at_five, monkeypatch):
+    from pyro_vae.compile import FusedStep
+
+    vae, x = build(MEAN_FIELD)
+    taken, begun = [], []
+    whole, ahead = FusedStep.__call__, FusedStep.compile_ahead
+    monkeypatch.setattr(FusedStep, "__call__", lambda s, *a: taken.append(1) or whole(s, *a))
+    monkeypatch.setattr(FusedStep, "compile_ahead", lambda s, *a: begun.append(1) or ahead(s, *a))
+    pv.fit(vae, x, batch_size=len(x), epochs=8, progress=False)
+    assert (len(begun), len(taken)) == (1, 3)
+
+
+@pytest.mark.slow
+def test_what_is_compiled_ahead_is_found_on_disk(tmp_path, monkeypatch):
+    """And where the other process fails, a step is compiled when it is wanted."""
+    from torch._dynamo.utils import counters
+
+    from pyro_vae.compile import ahead
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr("pyro_vae.train.steps.STEPS_TO_COMPILE", 1)
+    monkeypatch.setattr("pyro_vae.train.steps.STEPS_MEANWHILE", 5)
+    found = []
+    for broken in (False, True):
+        if broken:
+            monkeypatch.setattr(ahead.pickle, "dumps", lambda message: b"nothing")
+            monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "other"))
+        counters.clear()
+        torch.manual_seed(0)
+        vae, x = build(MEAN_FIELD)
+        pv.fit(vae, x, epochs=8, batch_size=len(x), progress=False)
+        hits, misses = (counters["inductor"][f"fxgraph_cache_{n}"] for n in ("hit", "miss"))
+        found.append((hits > 0, misses > 0, vae.state_dict()))
+    (hit, missed, first), (late_hit, late_miss, second) = found
+    assert hit and not missed and late_miss and not late_hit
+    same(first, second, 0, 0)
+
+
 def test_the_recipe_decides_what_is_compiled():
     from pyro_vae.config import Train
     from pyro_vae.train.steps import compiles
