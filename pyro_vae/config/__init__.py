@@ -21,7 +21,12 @@ from .families import Part as Part
 from .families import Posterior as Posterior
 from .families import Prior as Prior
 from .grid import Point as Point
+from .grid import checked_seeds as checked_seeds
 from .grid import grid_points as grid_points
+from .grid import points_of as points_of
+from .grid import read_settings as read_settings
+from .grid import read_values as read_values
+from .grid import short_names as short_names
 from .kinds import MLP as MLP
 from .kinds import Conv as Conv
 from .kinds import Kind as Kind
@@ -40,4 +45,8 @@ from .registry import REGISTRY as REGISTRY
 from .registry import kinds as kinds
 from .sites import is_plain as is_plain
 from .sites import sites_of as sites_of
+from .space import Range as Range
+from .space import Space as Space
+from .space import probes as probes
+from .space import read_space as read_space
 from .toml import to_toml as to_toml

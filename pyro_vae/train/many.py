@@ -127,6 +127,34 @@ def fit_many(
         ['lr=0.001,seed=0', 'lr=0.001,seed=1']
     """
     points = grid_points(grid or {}, seeds)
+    return train_points(
+        model,
+        data,
+        points,
+        settings,
+        valid=valid,
+        out=out,
+        overwrite=overwrite,
+        data_dir=data_dir,
+        together=together,
+        progress=progress,
+    )
+
+
+def train_points(
+    model: Any,
+    data: Any,
+    points: Sequence[Point],
+    settings: Mapping[str, Any],
+    *,
+    valid: Any = None,
+    out: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    data_dir: Path | None = None,
+    together: int | None = None,
+    progress: bool = True,
+) -> list[Trained]:
+    r"""Trains the model of each point; the arguments are those of :func:`fit_many`."""
     if together is not None and together < 1:
         raise ValueError(f"Expected together of at least 1; got {together}.")
     if isinstance(model, torch.nn.Module):
@@ -153,25 +181,46 @@ def _of_function(
         raise ValueError("Expected data with a function that makes a VAE; got none.")
     plans = []
     for point in points:
-        own = {k: v for k, v in point.values.items() if not k.startswith("train.")}
-        ours = {k.removeprefix("train."): v for k, v in point.values.items() if k not in own}
+        own, chosen = own_settings(make, point.values, settings)
 
         def build(point: Point = point, own: dict[str, Any] = own) -> Any:
             cpu = torch.device("cpu")
             with apart(cpu, point.seed):
                 return make(**own)
 
-        try:
-            signature(make).bind(**own)
-        except TypeError as error:
-            raise ValueError(
-                f"Expected settings that the function takes ({error}); got {', '.join(own)}. "
-                "Settings of training are written train.lr."
-            ) from None
-
-        chosen = validate({**settings, **ours}, Train)
         plans.append(_Plan(point, build, data, valid, chosen, {}))
     return plans
+
+
+def own_settings(
+    make: Callable[..., Any], values: Mapping[str, Any], settings: Mapping[str, Any]
+) -> tuple[dict[str, Any], Train]:
+    r"""The values that a function takes, and the settings of training with the others.
+
+    Raises:
+        ValueError: The function does not take them, or a setting of training is wrong.
+    """
+    own = {k: v for k, v in values.items() if not k.startswith("train.")}
+    ours = {k.removeprefix("train."): v for k, v in values.items() if k not in own}
+    try:
+        signature(make).bind(**own)
+    except TypeError as error:
+        raise ValueError(
+            f"Expected settings that the function takes ({error}); got {', '.join(own)}. "
+            "Settings of training are written train.lr."
+        ) from None
+    return own, validate({**settings, **ours}, Train)
+
+
+def own_recipe(
+    model: Any, settings: Mapping[str, Any], values: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    r"""The values of a recipe, with settings of training and dotted keys in their place."""
+    if isinstance(model, Recipe):
+        model = model.model_dump(mode="json")
+    elif not isinstance(model, Mapping):
+        model = read_recipe(model)
+    return override(model, {**{f"train.{n}": v for n, v in settings.items()}, **(values or {})})
 
 
 def _of_recipe(
@@ -183,17 +232,13 @@ def _of_recipe(
     data_dir: Path | None,
 ) -> list[_Plan]:
     r"""What to train, of a recipe."""
-    if isinstance(model, Recipe):
-        values = model.model_dump(mode="json")
-    else:
-        values = dict(model) if isinstance(model, Mapping) else read_recipe(model)
-    flags = {f"train.{name}": value for name, value in settings.items()}
+    values = own_recipe(model, {})
     loaded: dict[str, Dataset] = {}
     if data is not None and not isinstance(data, Dataset):
         data = as_split(data, "training data")
     plans = []
     for point in points:
-        recipe = validate(override(values, {**flags, **point.values, "seed": point.seed}))
+        recipe = validate(own_recipe(values, settings, {**point.values, "seed": point.seed}))
         dataset = data
         if data is None:
             key = recipe.data.model_dump_json()
@@ -295,4 +340,4 @@ def _carried_out(
         return together.train(resumed)
 
 
-__all__ = ["FREE", "Trained", "fit_many"]
+__all__ = ["FREE", "Trained", "fit_many", "own_recipe", "own_settings", "train_points"]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tyro.conf import Positional, UseAppendAction
 
-from ...config import override, read_recipe, validate
+from ...config import override, read_recipe, read_settings, read_values, validate
 from ...runs.records import to_json
 from ..groups import Measured, measured, print_ranking, save_ranking
 from ..output import at_least_one
@@ -102,27 +102,5 @@ def read_grid(texts: Sequence[str]) -> dict[str, list[Any]]:
         >>> read_grid(["train.lr=1e-3,3e-3", "likelihood.decoder.hidden_features=[9,9],[9]"])
         {'train.lr': [0.001, 0.003], 'likelihood.decoder.hidden_features': [[9, 9], [9]]}
     """
-    import tomllib
-
-    grid: dict[str, list[Any]] = {}
-    for text in texts:
-        key, equals, values = text.partition("=")
-        key = key.strip().removeprefix("--").replace("-", "_")
-        if not equals or not key or not values.strip():
-            raise ValueError(f'Expected --grid "train.lr=1e-3,3e-3"; got {text!r}.')
-        if key in grid:
-            raise ValueError(f"Expected each setting once in --grid; got {key} twice.")
-        words, depth = [""], 0
-        for letter in values:
-            depth += (letter in "[{") - (letter in "]}")
-            if letter == "," and depth == 0:
-                words.append("")
-            else:
-                words[-1] += letter
-        grid[key] = []
-        for word in map(str.strip, words):
-            try:
-                grid[key].append(tomllib.loads(f"value = {word}")["value"])
-            except tomllib.TOMLDecodeError:
-                grid[key].append(None if word.lower() == "none" else word)
-    return grid
+    settings = read_settings(texts, "--grid", "train.lr=1e-3,3e-3")
+    return {key: read_values(values) for key, values in settings.items()}
