@@ -24,7 +24,7 @@ _NAMES = {
     "models": ("VAE",),
     "objectives": ("explain", "plan"),
     "runs": ("load",),
-    "train": ("fit", "fit_many", "rate_distortion_curve"),
+    "train": ("fit", "fit_many", "rate_distortion_curve", "tune"),
     "views": ("encode", "impute", "reconstruct", "sample"),
 }
 _HOMES = {name: home for home, names in _NAMES.items() for name in names}

@@ -11,3 +11,5 @@ from .run import NumericsError as NumericsError
 from .schedule import cyclical as cyclical
 from .schedule import geometric_decay as geometric_decay
 from .schedule import linear_warmup as linear_warmup
+from .tune import Trial as Trial
+from .tune import tune as tune
