@@ -160,7 +160,7 @@ class Search:
         r"""The trials that are complete, have failed or are under way, by their numbers."""
         order = [self.states.COMPLETE, self.states.FAIL, self.states.RUNNING]
         found: dict[int, Any] = {}
-        for row in sorted(rows, key=lambda row: (row.state not in order, row.state.value)):
+        for row in rows:
             left = row.state == self.states.FAIL and "error" not in row.user_attrs
             if "trial" in row.user_attrs and row.state in order and not left:
                 number = row.user_attrs["trial"]
@@ -231,12 +231,13 @@ class Search:
         if len(standing) >= self.total:
             return None
         begun = {row.user_attrs["trial"] for row in earlier if "trial" in row.user_attrs}
-        number = min(begun - {*standing}, default=trial.number)
+        left = begun - {*standing}
+        number = min(left, default=len(begun))  # numbers have no gaps
         try:
             trial.set_user_attr("trial", number)
         except self.optuna.exceptions.UpdateFinishedTrialError:
             return None
-        if number != trial.number:
+        if left:
             print(f"Trial {number} was left, and goes on.", file=sys.stderr)
         return number
 
