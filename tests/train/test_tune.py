@@ -188,6 +188,7 @@ def start(me, out, trials):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_trials_of_one_file(tmp_path):
     workers = [start(me, tmp_path, 7) for me in "ab"]
     told = []
@@ -203,6 +204,7 @@ def test_two_processes_share_the_trials_of_one_file(tmp_path):
     assert len([*tmp_path.glob("trial=*")]) == 14
 
 
+@pytest.mark.slow
 def test_a_trial_of_a_killed_process_is_taken_up(tmp_path, monkeypatch, capsys):
     study = sys.modules["pyro_vae.train.study"]
     worker = start("killed", tmp_path, 3)
@@ -223,6 +225,7 @@ def test_a_trial_of_a_killed_process_is_taken_up(tmp_path, monkeypatch, capsys):
     assert names == {path.name for trial in found for path in trial.folders}
 
 
+@pytest.mark.slow
 def test_a_trial_that_is_stopped_is_taken_up_at_once(tmp_path, monkeypatch):
     module, count = sys.modules["pyro_vae.train.tune"], []
     original = module.train_points
