@@ -1,7 +1,7 @@
 r"""Steps of many models of one shape, as one: the recorded step of one, over stacked tensors."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from operator import getitem
 from typing import Any
@@ -33,9 +33,11 @@ class ManySteps:
         steps: The step of each model.
         buffers: The other tensors of each that its program reads or changes and that belong to
             the model, in the same order for all.
-        args: Arguments of one step, of the forms to come.
+        args: Arguments of one step, of the forms to come; or their :class:`~.arguments.Call`.
         generators: A random generator for each model.
         backend: As in :class:`~.step.FusedStep`.
+        values: The values of each model's tensors, if several models have tensors in common.
+        around: Surrounds a run of a model's own program: draws, and what else is its own.
 
     Raises:
         NotStatic: There is no one graph for all calls.
@@ -45,15 +47,19 @@ class ManySteps:
         self,
         steps: Sequence[FusedStep],
         buffers: Sequence[Sequence[Tensor]],
-        args: tuple,
+        args: tuple | Call,
         generators: Sequence[Generator],
         backend: Backend = "inductor",
+        values: Sequence[Sequence[Tensor]] | None = None,
+        around: Callable[[int], AbstractContextManager[None]] | None = None,
     ) -> None:
         self.steps, self.buffers, self.generators = steps, buffers, generators
+        self.values = values
+        self.around = around or (lambda i: drawing_from(generators[i]))
         self.backend: Backend = backend
         self.calls = 0
         self.theirs = {*range(len(steps))}
-        self.call = Call.of(args, {})
+        self.call = args if isinstance(args, Call) else Call.of(args, {})
         self.example = Inputs(self.call.inputs, steps[0].device)(self.call.inputs)
         try:
             self.make()
@@ -68,12 +74,13 @@ class ManySteps:
         first, count = self.steps[0], len(self.steps)
         self.own = [[*step.tensors(), *more] for step, more in zip(self.steps, self.buffers)]
         check_apart(self.own[0])
-        self.wholes = [stack(tensors) for tensors in zip(*self.own)]
-        for i in range(count):
-            self.put(i, [whole[i] for whole in self.wholes])
+        self.wholes = [stack(tensors) for tensors in zip(*(self.values or self.own))]
+        for i in reversed(range(count)):
+            self.put(i, self.memory(i))
         graph = record(first.step, self.call, self.example, first.cache.parameters)
         places = {id(tensor): whole for tensor, whole in zip(self.own[0], self.wholes)}
         check_alike(graph, {*places})
+        self.watch = graph.watch
         self.table = places[id(first.options.table)]
         self.externals = [places.get(id(tensor), tensor) for tensor in graph.externals]
         batched = [id(tensor) in places for tensor in graph.externals]
@@ -86,6 +93,10 @@ class ManySteps:
             self.run = Lanes(graph.module, inputs, make, batched, self.generators)
         except Exception as error:  # an operation that has no form for many
             raise not_together(error) from error
+
+    def memory(self, i: int) -> list[Tensor]:
+        r"""Where the tensors of a model are."""
+        return [whole[i] for whole in self.wholes]
 
     def put(self, i: int, tensors: Sequence[Tensor]) -> None:
         r"""Moves a model's tensors to other memory, which has their values."""
@@ -151,13 +162,15 @@ class ManySteps:
 
     def expect(self, i: int, inputs: Sequence[Tensor]) -> tuple[list[Tensor], Sequence[Any]]:
         r"""Returns what a model's own step would return, and where it would move."""
-        step, before = self.steps[i], keep(self.own[i])
+        step = self.steps[i]
         args, kwargs = self.call.rebuild([tensor[i] for tensor in inputs])
-        with drawing_from(self.generators[i]):
+        with self.around(i):
+            before = keep(self.own[i])
             expected, gradients = step.evaluate(args, kwargs)
             moved = step.moved(expected, gradients, before)
-        restore(before)
-        return expected, moved
+            restore(before)
+        places = {id(tensor): memory for tensor, memory in zip(self.own[i], self.memory(i))}
+        return expected, [m._replace(tensor=places.get(id(m.tensor), m.tensor)) for m in moved]
 
 
 def check_alike(graph: Graph, own: set[int]) -> None:

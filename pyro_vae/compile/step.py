@@ -5,6 +5,7 @@ from math import isfinite, isinf, isnan
 from typing import Any, NamedTuple
 
 import torch
+from pyro.ops.provenance import detach_provenance
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
@@ -151,7 +152,7 @@ class FusedStep:
         r"""Returns parameters, and what belongs to their update."""
         state = [t for group in self.parameter_groups for t in group.state.values()]
         return [
-            *(p.parameter for p in self.parameters),
+            *(detach_provenance(item.parameter) for item in self.parameters),
             *state,
             self.options.table,
             self.bad_steps,

@@ -2,6 +2,7 @@ r"""Pyro's parameter store around a step."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pyro
 import torch
@@ -44,3 +45,33 @@ def store_updated_in_place(keep_new: bool = True) -> Iterator[set[str]]:
                 assigned.add(name)
         for name in [] if keep_new else store._params.keys() - before.keys():
             del store[name]
+
+
+_PARTS = ("_params", "_param_to_name", "_constraints")
+Contents = dict[str, dict[Any, Any]]
+
+
+def contents() -> Contents:
+    r"""Returns what the parameter store holds."""
+    store = pyro.get_param_store()
+    return {name: dict(getattr(store, name)) for name in _PARTS}
+
+
+def fill(held: Contents) -> None:
+    r"""Lets the parameter store hold something else, in the dictionaries that it has."""
+    store = pyro.get_param_store()
+    for name in _PARTS:
+        getattr(store, name).clear()
+        getattr(store, name).update(held[name])
+
+
+@contextmanager
+def store_of(held: Contents) -> Iterator[None]:
+    r"""Lets the parameter store hold something else inside, and keeps what it then holds."""
+    before = contents()
+    fill(held)
+    try:
+        yield
+    finally:
+        held.update(contents())
+        fill(before)

@@ -1,7 +1,9 @@
 r"""Stochastic variational inference whose step is one compiled graph."""
 
+import copy
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from operator import getitem, is_
 from typing import Any, Literal
 
@@ -20,6 +22,7 @@ from .cache import Cache
 from .conditions import Condition, Place
 from .optimizers import optimized_parameters
 from .record import NotStatic
+from .several import Several
 from .step import FusedStep, Mismatch, checked_call
 from .store import owned, store_updated_in_place
 
@@ -56,6 +59,12 @@ class CompiledSVI:
         optimizer: Another name of `optim`.
         backend: ``"inductor"``, or ``"graph"`` for the recorded operations one by one.
         not_static: ``"raise"``, or ``"eager"`` to go on without a graph where there can be none.
+        num_models: If given, so many models of this program are trained by one step, each with
+            parameters, optimizer and draws of its own; losses are of shape `(num_models,)`. All
+            start from the values that modules and the parameter store have at the first step, and
+            :meth:`using` makes the program that of one of them.
+        seeds: The seed of each model's draws, 0, 1, ... by default: a model is what it would be
+            alone after :func:`pyro.set_rng_seed`.
 
     Example:
         >>> import pyro, pyro.distributions as dist
@@ -87,6 +96,8 @@ class CompiledSVI:
         optimizer: PyroOptim | Optimizer | type[Optimizer] | None = None,
         backend: Backend = "inductor",
         not_static: Literal["raise", "eager"] = "raise",
+        num_models: int | None = None,
+        seeds: Sequence[int] | None = None,
     ) -> None:
         optim = optimizer if optim is None else optim
         if not isinstance(optim, PyroOptim | Optimizer | type):
@@ -116,6 +127,10 @@ class CompiledSVI:
         self.held = Condition()
         self.refusal: NotStatic | None = None
         self.eager = False
+        self.several = None
+        if num_models is not None or seeds is not None:
+            seeds = range(num_models or 0) if seeds is None else seeds
+            self.several = self._several(seeds, num_models)
 
     # --- What SVI offers ------------------------------------------------------------------------
 
@@ -127,6 +142,8 @@ class CompiledSVI:
     def step(self, *args: Any, **kwargs: Any) -> Any:
         r"""Takes a gradient step; returns the loss, a 0-dim tensor on the device."""
         outputs = None
+        if self.several is not None:
+            return self._step_all(args, kwargs)
         if self.fused is not None and not self.eager and self._is_as_made():
             try:
                 if self.refusal is not None:
@@ -140,6 +157,8 @@ class CompiledSVI:
 
     def evaluate_loss(self, *args: Any, **kwargs: Any) -> Any:
         r"""Returns an estimate of the loss, a 0-dim tensor; no parameter moves."""
+        if self.several is not None:
+            return self.several.each(lambda model: model.evaluate_loss(*args, **kwargs))
         parts = (self.model, self.guide, self.loss)
         if self.losses is None or not all(map(is_, parts, self.losses_of)):
             device = self.fused.device if self.fused else torch.device("cpu")
@@ -169,7 +188,7 @@ class CompiledSVI:
             kwargs: Arguments by name, of which rows are taken in the same way.
 
         Returns:
-            The losses, of shape `(num_steps,)`.
+            The losses, of shape `(num_steps,)`, or `(num_steps, num_models)`.
         """
         every, names = (*args, *kwargs.values()), (*kwargs,)
         order = None
@@ -185,7 +204,22 @@ class CompiledSVI:
     @property
     def bad_steps(self) -> int:
         r"""How many steps were not finite and moved nothing; asking waits for the device."""
+        if self.several is not None:
+            return sum(self.several.bad_steps())
         return int(self.fused.bad_steps) if self.fused else 0
+
+    @contextmanager
+    def using(self, i: int) -> Iterator[None]:
+        r"""Makes the program that of one of several models inside the context.
+
+        Parameters, what modules hold and the parameter store are that model's; draws are of its
+        generator. Outside, they are the first model's.
+        """
+        if self.several is None or not 0 <= i < len(self.several.models):
+            count = 0 if self.several is None else len(self.several.models)
+            raise ValueError(f"Expected the number of a model below {count}; got {i}.")
+        with self.several.using(i):
+            yield
 
     def explain_graph(self) -> str:
         r"""Tells what was recorded, and for which kinds of arguments."""
@@ -195,6 +229,36 @@ class CompiledSVI:
         return "\n".join(lines) or "No step was recorded yet."
 
     # --- Steps ----------------------------------------------------------------------------------
+
+    def _several(self, seeds: Sequence[int], num_models: int | None) -> Several:
+        r"""Several models of this program."""
+        if len(seeds) != (num_models or len(seeds)) or len({*seeds}) < len(seeds) or not seeds:
+            raise ValueError(
+                "Expected one or more seeds, as many as num_models, each once; got "
+                f"{[*seeds]} and num_models={num_models}."
+            )
+        if isinstance(self.optim, Optimizer):
+            raise ValueError(
+                "Expected an optimizer of pyro.optim or a class of torch.optim for several "
+                "models; got an instance, which has the parameters of one."
+            )
+
+        def make() -> CompiledSVI:
+            optim, grads = copy.deepcopy(self.optim), self.given
+            given = None if isinstance(self.objective, ELBO) else grads
+            return CompiledSVI(self.model, self.guide, optim, self.objective, given)
+
+        return Several(make, seeds, self.backend)
+
+    def _step_all(self, args: tuple, kwargs: dict[str, Any]) -> Tensor:
+        r"""Takes a step of several models."""
+        assert self.several is not None
+        try:
+            return self.several(args, kwargs)
+        except (NotStatic, Mismatch) as error:
+            self._give_up(error)
+            self.several.refused = True
+            return self.several(args, kwargs)
 
     def _is_as_made(self) -> bool:
         r"""Tells whether model, guide, optimizer and loss are those of the compiled step."""
