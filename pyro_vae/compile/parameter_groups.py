@@ -9,7 +9,8 @@ from torch import Tensor
 from .optimizers import Group, OptimizedParameter, State, Update
 from .options import Options
 
-SMALL = 100_000  # elements; below, one loop over all of them is faster than many, copies included
+SMALL = 100_000  # elements; below, one loop over all of them is faster than many, copies included,
+# as it is for any number of them on a GPU, where each loop is a kernel
 
 
 class ParameterGroup:
@@ -96,7 +97,8 @@ def group_parameters(
 ) -> list[ParameterGroup]:
     r"""Sorts the parameters whose update can be in a graph into groups."""
     kinds: dict[Any, list[OptimizedParameter]] = {}
-    small = together and sum(member.parameter.numel() for member in members) < SMALL
+    elements = sum(member.parameter.numel() for member in members)
+    small = together and (elements < SMALL or members[0].parameter.is_cuda)
     for member in members:
         if member.update is not None:
             kinds.setdefault(member.kind if small else id(member.parameter), []).append(member)

@@ -109,7 +109,8 @@ class Train(Settings):
     skip_checks: bool = False
     """Trains on data outside the likelihood's support, too: metrics are then not densities."""
     compile: Literal["auto", "yes", "no"] = "auto"
-    """Whether steps run as one compiled graph; auto does so for 10,000 steps or more."""
+    """Whether steps run as one compiled graph; auto does so for 10,000 steps or more,
+    from the 1001st on."""
     precision: Literal["float32", "float64", "tf32", "bfloat16"] = "float32"
     """float64: model and data in double precision. Only for matrix products: tf32 on a GPU,
     bfloat16 by autocast; evaluation then is float32."""

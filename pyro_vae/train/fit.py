@@ -128,7 +128,7 @@ def fit(
         skip_checks: Trains on data outside the likelihood's support, too; metrics are then not
             densities.
         compile: Whether steps run as one compiled graph; ``"auto"`` does so for 10,000 steps or
-            more.
+            more, from the 1001st on: the compiler works while the first ones are taken.
         precision: ``"float64"`` is for a model in double precision. Only for matrix products:
             ``"tf32"`` on a GPU, ``"bfloat16"`` by autocast; evaluation then is float32.
         checkpoint_steps: Steps between checkpoints within an epoch, at most one per second.
