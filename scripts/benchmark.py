@@ -1,553 +1,316 @@
-"""What a training step costs: ours against stock Pyro, hand-written PyTorch, NumPyro and pythae.
+"""What training and evaluation cost: ours against stock Pyro, PyTorch, NumPyro and pythae.
 
     pip install -e '.[bench]'                         # the other contenders
     python scripts/benchmark.py steps                 # all workloads, ten minutes on two cores
     python scripts/benchmark.py steps --workloads digits mnist --rounds 9
-    python scripts/benchmark.py epochs                # with data loading, and time to a target
-    python scripts/benchmark.py evaluate              # log p(x) at 5000 samples, and its floor
-    python scripts/benchmark.py scaling               # by batch size, latent size, particles
+    python scripts/benchmark.py many --plot many.png  # several models in one step
+    python scripts/benchmark.py race                  # from imports to a test ELBO on MNIST
+    python scripts/benchmark.py evaluate              # log p(x), and its floor
+    python scripts/benchmark.py scaling               # by batch size, latent size, models, rows
 
-All contenders of a workload run in one process, in turns, on the same random bits, with the same
-architecture, batch, Adam and float32. Each number is the median over the rounds, with the lowest
-and the highest; ratios are ratios of medians. The floor is the step's matrix products, by the
-faster of two libraries, and PyTorch's fused Adam. Run nothing else on the machine meanwhile.
+Every contender has a process of its own. They take turns, so that only one computes at a time,
+with the same architecture, first parameters, data, batch, Adam and float32. Each number is the
+median over the rounds, with the lowest and the highest; ratios are ratios of medians. The floor is
+the matrix products of a step, each in the fastest way of several, and the memory traffic of Adam:
+`scripts/floors.py` says how both are measured. Run nothing else on the machine meanwhile.
 """
 
 import argparse
-import contextlib
-import io
 import json
 import math
 import platform
-import resource
 import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
-import pyro
-import pyro.distributions as dist
 import torch
-import torch.nn.functional as F
-from pyro.infer import SVI, JitTrace_ELBO, Trace_ELBO, TraceGraph_ELBO
-from torch import nn
+from contenders import CONTENDERS, OF_MANY, WORKLOADS
+from races import RUNNERS
+from workers import Job, Stopped, Worker, in_turns
 
 import pyro_vae as pv
 
-LR = 1e-3
+PRODUCTS, TRAFFIC = "matrix products", "traffic of Adam"
 
 
-@dataclass(frozen=True)
-class Workload:
-    """A VAE and the size of its step."""
+def job(name, w, steps=0, **more) -> Job:
+    """A contender; before the first turn it takes as many steps as in one."""
+    steps = steps or w.steps
+    arguments = {"contender": name, "workload": asdict(w), "warm": steps, **more}
+    return Job("contenders:prepare", arguments, steps)
 
-    name: str
-    x_shape: tuple = (784,)
-    hidden: int = 400
-    latent_dim: int = 50
-    batch_size: int = 128
-    kind: str = "mlp"
-    particles: int = 1
-    steps: int = 40
 
-    def data(self, rows: int = 0) -> torch.Tensor:
-        generator = torch.Generator().manual_seed(0)
-        return (
-            torch.rand(rows or self.batch_size, *self.x_shape, generator=generator) < 0.4
-        ).float()
+def chosen(args) -> list:
+    return [replace(WORKLOADS[n], device=args.device, tf32=args.tf32) for n in args.workloads]
 
-    def vae(self) -> pv.VAE:
-        """The VAE, with the same parameters every time."""
-        torch.manual_seed(0)
-        x, h, z = self.x_shape, self.hidden, self.latent_dim
-        bits, outputs = self.kind == "bits", z if self.kind == "bits" else 2 * z
-        if self.kind == "conv":
-            encoder, decoder = pv.nn.ConvEncoder(x, outputs), pv.nn.ConvDecoder(z, x)
-        else:
-            outputs = outputs + 32 if self.kind == "iaf" else outputs
-            network = gated if self.kind == "vamp" else pv.nn.MLP
-            sizes = [300, 300] if self.kind == "vamp" else [h]
-            encoder, decoder = network(x, sizes, outputs), network(z, sizes, x)
-        if bits:
-            posterior, prior = pv.posteriors.Bernoulli(encoder), pv.priors.Bernoulli(z)
-        elif self.kind == "iaf":
-            posterior, prior = pv.posteriors.IAF(encoder, z), pv.priors.StandardNormal(z)
-        else:
-            posterior, prior = pv.posteriors.MeanFieldNormal(encoder), pv.priors.StandardNormal(z)
-        if self.kind == "vamp":
-            prior = pv.priors.Vamp(posterior, self.data(500))
-        return pv.VAE(prior, pv.likelihoods.Bernoulli(decoder, event_dim=len(x)), posterior)
 
-    def loss(self):
-        """Pyro's loss, or ours where Pyro has no correct one."""
-        if self.kind == "bits":
-            return TraceGraph_ELBO()
-        return pv.objectives.IWAE(self.particles) if self.particles > 1 else Trace_ELBO()
-
-
-class Gated(nn.Module):
-    """A layer whose outputs are multiplied by gates, as in the VampPrior's paper."""
-
-    def __init__(self, inputs: int, outputs: int):
-        super().__init__()
-        self.values, self.gates = nn.Linear(inputs, outputs), nn.Linear(inputs, outputs)
-
-    def forward(self, x):
-        return self.values(x) * self.gates(x).sigmoid()
-
-
-def gated(x, sizes, y):
-    first, last = (math.prod(s) if isinstance(s, tuple) else s for s in (x, y))
-    widths = [first, *sizes]
-    return nn.Sequential(*map(Gated, widths, sizes), nn.Linear(sizes[-1], last))
-
-
-WORKLOADS = {
-    w.name: w
-    for w in (
-        Workload("digits", (64,), 64, 8, 32, steps=400),
-        Workload("mnist"),
-        Workload("vamp500", latent_dim=40, batch_size=100, kind="vamp", steps=10),
-        Workload("iaf", latent_dim=32, kind="iaf", steps=20),
-        Workload("bits", (64,), 64, 8, 32, kind="bits", steps=200),
-        Workload("conv", (1, 28, 28), 0, 32, 100, kind="conv", steps=5),
-        Workload("iwae50", batch_size=20, particles=50, steps=10),
-    )
-}
-
-
-# --- Contenders: each makes a function that takes n steps ----------------------------------------
-
-
-def with_baseline(w: Workload, vae: pv.VAE):
-    """For Bernoulli latents: a guide with a neural baseline, in the form that Pyro expects."""
-    if w.kind != "bits":
-        return vae.guide
-    net = nn.Sequential(nn.Linear(w.x_shape[0], w.hidden), nn.Tanh(), nn.Linear(w.hidden, 1))
-    net.append(nn.Flatten(0))
-
-    def guide(x, **kwargs):
-        pyro.module(f"baseline{id(vae)}", net)
-        baseline = {"nn_baseline": net, "nn_baseline_input": x}
-        with pyro.poutine.infer_config(config_fn=lambda site: {"baseline": baseline}):
-            return vae.guide(x, **kwargs)
-
-    return guide
-
-
-def programs(w: Workload, vae: pv.VAE):
-    """Model and guide: as in Pyro's own example if the VAE is a plain one, else ours."""
-    if w.kind not in ("mlp", "conv") or w.particles > 1:
-        return vae.model, with_baseline(w, vae)
-    encoder, decoder = vae.posterior.encoder, vae.likelihood.decoder
-
-    def model(x):
-        pyro.module(f"decoder{id(vae)}", decoder)
-        with pyro.plate("data", len(x)):
-            loc = x.new_zeros(len(x), w.latent_dim)
-            z = pyro.sample("z", dist.Normal(loc, 1.0).to_event(1))
-            pyro.sample("x", dist.Bernoulli(logits=decoder(z)).to_event(len(w.x_shape)), obs=x)
-
-    def guide(x):
-        pyro.module(f"encoder{id(vae)}", encoder)
-        with pyro.plate("data", len(x)):
-            loc, log_scale = encoder(x).chunk(2, -1)
-            pyro.sample("z", dist.Normal(loc, log_scale.exp()).to_event(1))
-
-    return model, guide
-
-
-def stock(w: Workload):
-    vae, x, loss = w.vae(), w.data(), w.loss()
-    model, guide = programs(w, vae)
-    if isinstance(loss, pv.objectives.Objective):
-        objective = loss
-        loss = lambda *args: objective(*args).loss  # noqa: E731
-    svi = SVI(model, guide, pyro.optim.Adam({"lr": LR}), loss)
-
-    def advance(n):
-        for _ in range(n):
-            svi.step(x)
-
-    return advance
-
-
-def jit(w: Workload):
-    if w.kind not in ("mlp", "conv") or w.particles > 1:
-        return None
-    model, guide = programs(w, w.vae())
-    x, loss = w.data(), JitTrace_ELBO(ignore_jit_warnings=True)
-    svi = SVI(model, guide, pyro.optim.Adam({"lr": LR}), loss)
-
-    def advance(n):
-        for _ in range(n):
-            svi.step(x)
-
-    return advance
-
-
-def by_hand(w: Workload, compiled: bool = False):
-    """What you would write without Pyro: two networks, two formulas, fused Adam."""
-    if w.kind not in ("mlp", "conv") or w.particles > 1:
-        return None
-    vae, x = w.vae(), w.data()
-    optimizer = torch.optim.Adam(vae.parameters(), lr=LR, fused=True)
-
-    def loss_of(x):
-        loc, log_scale = vae.posterior.encoder(x).chunk(2, -1)
-        z = loc + log_scale.exp() * torch.randn_like(loc)
-        logits = vae.likelihood.decoder(z)
-        kl = (loc.square() + (2 * log_scale).exp() - 2 * log_scale - 1).sum() / 2
-        return F.binary_cross_entropy_with_logits(logits, x, reduction="sum") + kl
-
-    loss_of = torch.compile(loss_of) if compiled else loss_of
-
-    def advance(n):
-        for _ in range(n):
-            optimizer.zero_grad()
-            loss_of(x).backward()
-            optimizer.step()
-
-    return advance
-
-
-def ours_eager(w: Workload):
-    """Our objective and PyTorch's Adam, as in `pv.fit(compile="no")`."""
-    if w.kind == "bits":
-        return None
-    vae, x = w.vae(), w.data()
-    objective = pv.objectives.IWAE(w.particles) if w.particles > 1 else pv.objectives.ELBO()
-    optimizer = torch.optim.Adam(vae.parameters(), lr=LR)
-
-    def advance(n):
-        for _ in range(n):
-            optimizer.zero_grad()
-            objective(vae.model, vae.guide, x).loss.backward()
-            optimizer.step()
-
-    return advance
-
-
-def ours(w: Workload):
-    model, guide = programs(w, w.vae())
-    x = w.data()
-    svi = pv.CompiledSVI(model, guide, pyro.optim.Adam({"lr": LR}), w.loss())
-
-    def advance(n):
-        for _ in range(n):
-            svi.step(x)
-
-    advance(2)
-    return advance
-
-
-def numpyro_step(w: Workload, scan: bool = False):
-    """The same VAE in NumPyro: a jitted step, or an epoch of them in one scan."""
-    if w.kind != "mlp" or w.particles > 1:
-        return None
-    import jax
-    import jax.numpy as jnp
-    import numpyro
-    import numpyro.distributions as dist
-    from numpyro.infer import SVI, Trace_ELBO
-
-    def weights(net):
-        return [
-            (jnp.asarray(m.weight.detach().T.numpy()), jnp.asarray(m.bias.detach().numpy()))
-            for m in net.modules()
-            if isinstance(m, nn.Linear)
-        ]
-
-    def apply(layers, x):
-        (a, b), (c, d) = layers
-        return jnp.tanh(x @ a + b) @ c + d
-
-    vae = w.vae()
-    decoder0, encoder0 = weights(vae.likelihood.decoder), weights(vae.posterior.encoder)
-
-    def model(x):
-        decoder = numpyro.param("decoder", decoder0)
-        with numpyro.plate("data", len(x)):
-            z = numpyro.sample("z", dist.Normal(jnp.zeros(w.latent_dim), 1).to_event(1))
-            numpyro.sample("x", dist.Bernoulli(logits=apply(decoder, z)).to_event(1), obs=x)
-
-    def guide(x):
-        encoder = numpyro.param("encoder", encoder0)
-        with numpyro.plate("data", len(x)):
-            loc, log_scale = jnp.split(apply(encoder, x), 2, -1)
-            numpyro.sample("z", dist.Normal(loc, jnp.exp(log_scale)).to_event(1))
-
-    x = jnp.asarray(w.data().numpy())
-    svi = SVI(model, guide, numpyro.optim.Adam(LR), Trace_ELBO())
-    state = [svi.init(jax.random.PRNGKey(0), x)]
-    update = jax.jit(svi.update)
-    epoch = jax.jit(
-        lambda state: jax.lax.scan(lambda s, _: svi.update(s, x), state, length=w.steps)
-    )
-
-    def advance(n):
-        if scan and n % w.steps == 0:
-            for _ in range(n // w.steps):
-                state[0], losses = epoch(state[0])
-        else:
-            for _ in range(n):
-                state[0], losses = update(state[0], x)
-        losses.block_until_ready()
-
-    return advance
-
-
-def pythae(w: Workload):
-    """pythae's trainer over batches of the same size, including its data loader."""
-    if w.kind != "mlp" or w.particles > 1:
-        return None
-    import logging
-
-    logging.disable(logging.INFO)
-    from pythae.data.datasets import BaseDataset
-    from pythae.models import VAE, VAEConfig
-    from pythae.models.base.base_utils import ModelOutput
-    from pythae.models.nn import BaseDecoder, BaseEncoder
-    from pythae.trainers import BaseTrainer, BaseTrainerConfig
-
-    vae = w.vae()
-
-    class Encoder(BaseEncoder):
-        def __init__(self):
-            super().__init__()
-            self.net = vae.posterior.encoder
-
-        def forward(self, x):
-            loc, log_variance = self.net(x).chunk(2, -1)
-            return ModelOutput(embedding=loc, log_covariance=log_variance)
-
-    class Decoder(BaseDecoder):
-        def __init__(self):
-            super().__init__()
-            self.net = vae.likelihood.decoder
-
-        def forward(self, z):
-            return ModelOutput(reconstruction=self.net(z).sigmoid())
-
-    config = VAEConfig(input_dim=w.x_shape, latent_dim=w.latent_dim, reconstruction_loss="bce")
-    rows = w.batch_size * w.steps
-    trainer = BaseTrainer(
-        VAE(config, Encoder(), Decoder()),
-        BaseDataset(w.data(rows), torch.zeros(rows)),
-        training_config=BaseTrainerConfig(
-            output_dir=tempfile.mkdtemp(),
-            per_device_train_batch_size=w.batch_size,
-            learning_rate=LR,
-            optimizer_cls="Adam",
-        ),
-    )
-    trainer.prepare_training()
-
-    def advance(n):
-        with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
-            for epoch in range(max(1, n // w.steps)):
-                trainer.train_step(epoch)
-
-    return advance
-
-
-def products(w: Workload):
-    """The matrix products of a step: forward, and two of each backward."""
-    if w.kind != "mlp" or w.particles > 1:
-        return None
-    d, h, z, b = w.x_shape[0], w.hidden, w.latent_dim, w.batch_size
-    pairs = []
-    for i, o, first in ((d, h, True), (h, 2 * z, False), (z, h, False), (h, d, False)):
-        x, weight, grad = torch.ones(b, i), torch.ones(o, i), torch.ones(b, o)
-        pairs += [(x, weight.t()), (grad.t(), x)] + ([] if first else [(grad, weight)])
-
-    def advance(n):
-        for _ in range(n):
-            for a, c in pairs:
-                torch.mm(a, c)
-
-    return advance
-
-
-def products_and_adam(w: Workload):
-    """The same, plus one pass over parameters, gradients and moments."""
-    multiply = products(w)
-    if multiply is None:
-        return None
-    vae = w.vae()
-    for p in vae.parameters():
-        p.grad = torch.ones_like(p)
-    optimizer = torch.optim.Adam(vae.parameters(), lr=LR, fused=True)
-
-    def advance(n):
-        for _ in range(n):
-            multiply(1)
-            optimizer.step()
-
-    return advance
-
-
-CONTENDERS: dict[str, Callable] = {
-    "stock SVI": stock,
-    "JitTrace_ELBO": jit,
-    "PyTorch by hand": by_hand,
-    "by hand, torch.compile": lambda w: by_hand(w, compiled=True),
-    "NumPyro, jit step": numpyro_step,
-    "NumPyro, scan": lambda w: numpyro_step(w, scan=True),
-    "pythae": pythae,
-    "ours, eager": ours_eager,
-    "ours, compiled": ours,
-    "matrix products": products,
-    "floor: products and Adam": products_and_adam,
-}
-
-
-# --- Measuring -----------------------------------------------------------------------------------
-
-
-def prepare(w: Workload, names: list[str]) -> tuple[dict, dict]:
-    """Makes the contenders of a workload, and the seconds until each is at full speed."""
-    ready, seconds = {}, {}
-    for name in names:
-        start = time.perf_counter()
-        try:
-            advance = CONTENDERS[name](w)
-            if advance is None:
-                continue
-            advance(3)
-            advance(w.steps)
-        except ImportError as error:
-            print(f"  {name}: not installed ({error.name})")
-            continue
-        ready[name], seconds[name] = advance, time.perf_counter() - start
-    return ready, seconds
-
-
-def in_turns(ready: dict, steps: int, rounds: int) -> dict[str, list[float]]:
-    """Milliseconds per step, in rounds in which every contender takes its turn."""
-    times = {name: [] for name in ready}
-    for _ in range(rounds):
-        for name, advance in ready.items():
-            n = max(steps // 10, 5) if name == "stock SVI" else steps
-            start = time.perf_counter()
-            advance(n)
-            times[name].append((time.perf_counter() - start) / n * 1e3)
-    return times
-
-
-def table(times: dict, seconds: dict) -> list[dict]:
-    """Prints and returns a row for each contender."""
-    median = {name: statistics.median(row) for name, row in times.items()}
-    stock_time, floor = median.get("stock SVI"), median.get("floor: products and Adam")
-    print(
-        f"  {'':28s}{'ms/step':>10s}{'lowest':>9s}{'highest':>9s}{'x stock':>9s}"
-        f"{'/ floor':>9s}{'start s':>9s}"
-    )
-    rows = []
-    for name, row in times.items():
-        faster = stock_time / median[name] if stock_time else None
-        above = median[name] / floor if floor else None
-        cells = [f"{v:9.2f}" if v else " " * 9 for v in (faster, above)]
-        print(
-            f"  {name:28s}{median[name]:10.4f}{min(row):9.4f}{max(row):9.4f}{''.join(cells)}"
-            f"{seconds.get(name, 0):9.1f}",
-            flush=True,
-        )
-        rows.append(
-            {"contender": name, "median_ms": median[name], "ms": row, "times_stock": faster}
-            | {"over_floor": above, "seconds_to_start": seconds.get(name)}
-        )
-    return rows
+# --- Steps ---------------------------------------------------------------------------------------
 
 
 def steps(args) -> dict:
+    """The milliseconds of a step."""
     results = {}
-    for name in args.workloads:
-        w = WORKLOADS[name]
-        print(f"{name}: x {w.x_shape}, hidden {w.hidden}, z {w.latent_dim}, batch {w.batch_size}")
-        ready, seconds = prepare(w, args.contenders)
-        results[name] = table(in_turns(ready, w.steps, args.rounds), seconds)
+    for w in chosen(args):
+        print(
+            f"{w.name}: x {w.x_shape}, hidden {w.hidden}, z {w.latent_dim}, batch {w.batch_size}"
+        )
+        few = {"stock SVI": max(w.steps // 10, 5)}
+        jobs = {name: job(name, w, few.get(name, 0)) for name in args.contenders}
+        results[w.name] = table(in_turns(jobs, args.rounds))
     return results
 
 
-def epochs(args) -> dict:
-    """Epochs of MNIST end to end, and the seconds to a test ELBO, compiled and not."""
-    recipe = pv.config.validate(
-        pv.config.override(pv.config.read_recipe("mnist-mean-field"), {"train.batch_size": 128})
+def sum_of_parts(times) -> tuple[str, list]:
+    """Products and traffic together, by what they may be called: a floor if all are above it."""
+    if PRODUCTS not in times or TRAFFIC not in times:
+        return "", []
+    both = [sum(pair) for pair in zip(times[PRODUCTS].ms, times[TRAFFIC].ms)]
+    others = [t.median for name, t in times.items() if name not in (PRODUCTS, TRAFFIC)]
+    is_floor = statistics.median(both) < min(others, default=math.inf)
+    return "floor: products, traffic" if is_floor else "products and traffic", both
+
+
+def table(times) -> list[dict]:
+    """Prints and returns a row for each contender."""
+    rows = {name: t.ms for name, t in times.items()}
+    parts, both = sum_of_parts(times)
+    if both:
+        rows[parts] = both
+    median = {name: statistics.median(row) for name, row in rows.items()}
+    over = "/ floor" if parts.startswith("floor") else "/ both" if both else ""
+    heads = ("ms/step", "lowest", "highest", "x stock", over, "start s")
+    print(" " * 28 + "".join(f"{head:>10s}" for head in heads))
+    found = []
+    for name, row in rows.items():
+        stock, of = median.get("stock SVI"), times.get(name)
+        faster = stock / median[name] if stock else None
+        above = median[name] / median[parts] if both else None
+        cells = [f"{median[name]:10.4f}{min(row):10.4f}{max(row):10.4f}"]
+        cells += [f"{value:10.2f}" if value else " " * 10 for value in (faster, above)]
+        cells += [f"{of.start:10.1f}"] if of else []
+        print(f"  {name:26s}{''.join(cells)}", flush=True)
+        values = {"contender": name, "median_ms": median[name], "ms": row, "times_stock": faster}
+        values |= {"over_floor": above, "seconds_to_start": of and of.start}
+        found.append(values | {"idle": of and of.idle, "peak_mib": of and of.peak})
+    return found
+
+
+# --- Several models ------------------------------------------------------------------------------
+
+MODELS = (1, 2, 4, 8, 16)
+MOST = {"digits": 16, "mnist": 4}  # of the models in one step
+
+
+def many(args) -> dict:
+    """Microseconds of a step of one model, where several share it."""
+    results = {}
+    for w in chosen(args):
+        if w.name not in MOST:
+            continue
+        w = replace(w, steps=max(w.steps, 100))
+        print(f"{w.name}: microseconds a model-step, median (lowest to highest)")
+        print(f"  {'models':>8s}" + "".join(f"{name:>32s}" for name in OF_MANY))
+        results[w.name] = rows = []
+        for count in (n for n in MODELS if n <= MOST[w.name]):
+            jobs = {name: job(name, w, count=count) for name in OF_MANY}
+            times = in_turns(jobs, args.rounds)
+            us = {name: [ms / count * 1e3 for ms in t.ms] for name, t in times.items()}
+            cells = [f"{spread(us[name]) if name in us else '':>32s}" for name in OF_MANY]
+            print(f"  {count:8d}{''.join(cells)}", flush=True)
+            rows.append({"models": count, "us": us})
+    if args.plot:
+        plot_many(results, args.plot)
+    return results
+
+
+def spread(values, digits=1) -> str:
+    low, mid, high = min(values), statistics.median(values), max(values)
+    return f"{mid:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def plot_many(results, path) -> None:
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, len(results), figsize=(5 * len(results), 4), squeeze=False)
+    for (name, rows), ax in zip(results.items(), axes[0]):
+        for contender in OF_MANY:
+            those = [row for row in rows if contender in row["us"]]
+            counts = [row["models"] for row in those]
+            us = np.array([np.quantile(row["us"][contender], (0, 0.5, 1)) for row in those])
+            if len(us):
+                (line,) = ax.plot(counts, us[:, 1], "o-", label=contender)
+                ax.fill_between(counts, us[:, 0], us[:, 2], color=line.get_color(), alpha=0.2)
+        ax.set(title=name, xlabel="models in one step", ylabel="us a model-step", ylim=(0, None))
+        ax.set_xscale("log", base=2)
+    axes[0, 0].legend()
+    figure.tight_layout()
+    figure.savefig(path)
+
+
+# --- The race ------------------------------------------------------------------------------------
+
+
+def race(args) -> dict:
+    """Seconds from a fresh process to a test ELBO on static MNIST, one contender at a time."""
+    print(f"784-400-50, batch 128, to a test ELBO of {args.target} in {args.max_epochs} epochs")
+    print(
+        f"  {'':22s}{'to target s':>12s}{'evaluating':>12s}{'epochs':>8s}{'last ELBO':>11s}"
+        f"{'first epoch':>13s}{'later, median s':>17s}"
     )
-    data = pv.data.load(recipe.data)
     rows = []
-    for compile_steps in ("no", "yes"):
-        vae = pv.build_vae(recipe, data.train.x_shape, data.train.scale, data.train)
-        start, reached, marks = time.perf_counter(), None, []
-        settings = {**recipe.train.model_dump(), "compile": compile_steps, "epochs": args.epochs}
-        history = pv.fit(vae, data.train, valid=data.test, progress=False, **settings)
-        elbos = history["elbo"]
-        marks = history["seconds"]
-        reached = next((s for s, e in zip(marks, elbos) if e >= args.target), None)
-        each = np.diff(marks).tolist()
-        row = {
-            "compile": compile_steps,
-            "median_epoch_seconds": statistics.median(each),
-            "first_epoch_seconds": marks[0],
-            "seconds_to_target": reached,
-            "target_elbo": args.target,
-            "last_elbo": elbos[-1],
-            "total_seconds": time.perf_counter() - start,
-        }
-        print(json.dumps(row), flush=True)
-        rows.append(row)
-    return {"epochs": rows}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "race.npz"
+        write_race(file)
+        for name in args.runners:
+            row = run_race(name, file, args)
+            if row is None:
+                continue
+            reached = f"{row['seconds']:.1f}" if row["reached"] else f"not in {row['seconds']:.0f}"
+            later = f"{row['later']:17.2f}" if row["later"] else ""
+            print(
+                f"  {name:22s}{reached:>12s}{row['evaluating']:12.1f}{row['epochs']:8d}"
+                f"{row['elbos'][-1]:11.2f}{row['first']:13.1f}{later}",
+                flush=True,
+            )
+            rows.append(row)
+    return {"target": args.target, "race": rows}
+
+
+def write_race(file) -> None:
+    """The bits of static MNIST and the first parameters of both networks."""
+    data, vae = pv.data.load("static-mnist", quiet=True), WORKLOADS["mnist"].vae()
+    arrays = {"train": data.train.stored, "test": data.test.stored}
+    arrays = {name: x.reshape(len(x), -1).numpy() for name, x in arrays.items()}
+    for name, net in (("encoder", vae.posterior.encoder), ("decoder", vae.likelihood.decoder)):
+        linears = [m for m in net.modules() if isinstance(m, torch.nn.Linear)]
+        for i, linear in enumerate(linears):
+            arrays[f"{name}{i}.w"] = linear.weight.detach().numpy()
+            arrays[f"{name}{i}.b"] = linear.bias.detach().numpy()
+    np.savez(file, **arrays)
+
+
+def run_race(name, file, args) -> dict | None:
+    """Follows a training, with the times at which its epochs are reported."""
+    script, limits = str(Path(__file__).resolve().with_name("races.py")), []
+    limits += ["--target", str(args.target), "--max-epochs", str(args.max_epochs)]
+    worker, elbos, marks, evaluating = Worker(script, name, str(file), *limits), [], [], 0.0
+    try:
+        while not elbos or (elbos[-1] < args.target and len(elbos) < args.max_epochs):
+            said = worker.answer()
+            marks.append(time.perf_counter() - worker.started)
+            elbos.append(said["elbo"])
+            evaluating += said["evaluating"]
+    except Stopped as reason:
+        print(f"  {name} stopped: {reason}", flush=True)
+        return None
+    finally:
+        worker.close()
+    row = {"contender": name, "seconds": marks[-1], "reached": elbos[-1] >= args.target}
+    row |= {"evaluating": evaluating, "epochs": len(elbos), "elbos": elbos, "marks": marks}
+    later = statistics.median(np.diff(marks).tolist()) if len(marks) > 1 else None
+    return row | {"first": marks[0], "later": later}
+
+
+# --- Evaluation ----------------------------------------------------------------------------------
 
 
 def evaluate(args) -> dict:
-    """Importance samples per second, against the decoder alone on as many."""
-    w = WORKLOADS["mnist"]
-    vae, x, samples = w.vae().eval(), w.data(20), 5000
-    z = torch.randn(samples, w.latent_dim)
-
-    def ours(n):
-        for _ in range(n):
-            pv.log_marginal(vae, x, samples)
-
-    def floor(n):
-        with torch.no_grad():
-            for _ in range(n * len(x)):
-                vae.likelihood.decoder(z)
-
-    times = in_turns({"log_marginal": ours, "floor: the decoder": floor}, 1, args.rounds)
+    """The seconds of `log_marginal`, beside the arithmetic that it cannot do without."""
+    w, total = WORKLOADS["mnist"], args.data * args.samples
+    names = ("log_marginal", "decoder's products", "density, element by element")
+    sizes = [{"rows": args.data, "samples": args.samples}, {"total": total}, {"total": total}]
+    jobs = {n: job(n, w, 1, warm=0, **size) for n, size in zip(names, sizes)}
+    times = in_turns(jobs, args.rounds)
+    print(f"784-400-50: {args.data} data, {args.samples} samples each; seconds")
+    print(f"  {'':30s}{'median (lowest to highest)':>32s}{'million/s':>12s}{'peak MiB':>10s}")
     rows = []
-    for name, row in times.items():
-        rate = len(x) * samples / statistics.median(row) * 1e3
-        rows.append({"contender": name, "samples_per_second": rate, "ms": row})
-        print(f"  {name:24s}{rate / 1e6:8.3f} million samples per second")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"  peak memory of the process {peak:.0f} MiB")
-    return {"evaluate": rows, "peak_mib": peak}
+    for name, t in times.items():
+        seconds = [ms / 1e3 for ms in t.ms]
+        rate = total / statistics.median(seconds) / 1e6
+        print(f"  {name:30s}{spread(seconds, 3):>32s}{rate:12.3f}{t.peak:10.0f}", flush=True)
+        rows.append({"contender": name, "seconds": seconds, "million_samples_per_second": rate})
+        rows[-1] |= {"peak_mib": t.peak, "mib_before": t.before}
+    if len(times) == len(names):
+        ours, *parts = (times[name].median for name in names)
+        print(f"  log_marginal / products {ours / parts[0]:.2f}, / both {ours / sum(parts):.2f}")
+        before = times[names[0]].before
+        print(
+            f"  memory of log_marginal {times[names[0]].peak - before:.0f} above {before:.0f} MiB"
+        )
+    return {"data": args.data, "samples": args.samples, "evaluate": rows}
+
+
+# --- Scaling -------------------------------------------------------------------------------------
+
+SWEEPS = {
+    "batch_size": (32, 64, 128, 256, 512, 1024, 2048),
+    "latent_dim": (10, 25, 50, 100, 200, 400),
+    "particles": (1, 2, 5, 10, 20, 50),
+    "models": MODELS,
+    "rows": (5_000, 10_000, 20_000, 40_000, 80_000),
+}
+
+
+def at_size(sweep, size, args) -> dict[str, Job]:
+    """The contenders, where one thing has this size."""
+    mnist, digits = (
+        replace(WORKLOADS[name], steps=steps, device=args.device, tf32=args.tf32)
+        for name, steps in (("mnist", 10), ("digits", 100))
+    )
+    if sweep == "models":
+        return {"ours, one step": job("ours, one step", digits, count=size)}
+    if sweep == "rows":
+        return {"pv.fit": job("pv.fit", digits, 1, warm=0, rows=size)}
+    w = replace(mnist, **{sweep: size})
+    return {name: job(name, w) for name in ("stock SVI", "ours, compiled")}
 
 
 def scaling(args) -> dict:
-    """The cost of our compiled step by batch size, latent size and particles."""
-    base, results = WORKLOADS["mnist"], {}
-    sweeps = {"batch_size": (32, 128, 512), "latent_dim": (10, 50, 200), "particles": (1, 5, 50)}
-    for field, values in sweeps.items():
-        for value in values:
-            w = replace(base, **{field: value}, steps=10)
-            ready, seconds = prepare(w, ["stock SVI", "ours, compiled"])
-            print(f"{field} {value}")
-            results[f"{field}={value}"] = table(in_turns(ready, w.steps, args.rounds), seconds)
+    """How costs grow: times by size, and the exponent over the upper half of the sizes."""
+    results = {}
+    for sweep in args.sweeps:
+        small, unit = sweep in ("models", "rows"), "epoch" if sweep == "rows" else "step"
+        print(f"{sweep}, {'64-64-8' if small else '784-400-50'}: ms a {unit}", flush=True)
+        medians: dict[str, dict] = {}
+        for size in SWEEPS[sweep]:
+            for name, t in in_turns(at_size(sweep, size, args), args.rounds).items():
+                medians.setdefault(name, {})[size] = t.median
+        for name, row in medians.items():
+            slope = exponent(row)
+            cells = "".join(f"{size}: {ms:.4g}  " for size, ms in row.items())
+            print(f"  {name:16s}{cells}exponent {slope:.2f}", flush=True)
+            results[f"{sweep}: {name}"] = {"ms": row, "exponent": slope}
     return results
 
 
+def exponent(row) -> float:
+    """The slope of log time against log size over the upper half of the sizes."""
+    upper = sorted(row)[len(row) // 2 - (len(row) < 4) :]
+    if len(upper) < 2:
+        return math.nan
+    x, y = np.log(upper), np.log([row[size] for size in upper])
+    return float(np.polyfit(x, y, 1)[0])
+
+
+# --- Where, and with what ------------------------------------------------------------------------
+
+
 def machine() -> dict:
+    versions = {}
+    for package in ("torch", "pyro-ppl", "jax", "numpyro", "pythae"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = None
     return {
         "processor": processor(),
         "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "pyro": pyro.__version__,
+        **versions,
         "python": platform.python_version(),
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
@@ -561,24 +324,30 @@ def processor() -> str:
 
 
 def main() -> None:
-    description = __doc__.split("\n\n")[0]
-    parser = argparse.ArgumentParser(description=description)
-    modes = {f.__name__: f for f in (steps, epochs, evaluate, scaling)}
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    modes = {f.__name__: f for f in (steps, many, race, evaluate, scaling)}
     parser.add_argument("mode", nargs="?", default="steps", choices=modes)
-    parser.add_argument("--workloads", nargs="+", default=list(WORKLOADS), choices=WORKLOADS)
-    parser.add_argument("--contenders", nargs="+", default=list(CONTENDERS), choices=CONTENDERS)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--epochs", type=int, default=10, help="of the mode epochs")
-    parser.add_argument("--target", type=float, default=-110.0, help="test ELBO, nats per datum")
-    parser.add_argument("--json", type=Path, help="also write the results to this file")
+    add = parser.add_argument
+    add("--workloads", nargs="+", default=list(WORKLOADS), choices=WORKLOADS)
+    add("--contenders", nargs="+", default=list(CONTENDERS), choices=CONTENDERS, help="of steps")
+    add("--runners", nargs="+", default=list(RUNNERS), choices=RUNNERS, help="of the race")
+    add("--sweeps", nargs="+", default=list(SWEEPS), choices=SWEEPS, help="of scaling")
+    add("--rounds", type=int, default=7)
+    add("--target", type=float, default=-100.0, help="test ELBO of the race, nats per datum")
+    add("--max-epochs", type=int, default=30, help="of the race")
+    add("--data", type=int, default=200, help="test data of evaluate")
+    add("--samples", type=int, default=5000, help="of each, in evaluate")
+    add("--device", default="cpu", help="of steps, many and scaling: cpu or cuda")
+    add("--tf32", action="store_true", help="TF32 products for all on a GPU, else float32")
+    add("--plot", type=Path, help="also draw the mode many to this file")
+    add("--json", type=Path, help="also write the results to this file")
     args = parser.parse_args()
-    pyro.enable_validation(False)
-    np.random.seed(0)
-    print(json.dumps(machine()))
-    results = {"machine": machine(), **modes[args.mode](args)}
+    where = {**machine(), "device": args.device, "products": "TF32" if args.tf32 else "float32"}
+    print(json.dumps(where), flush=True)
+    results = {"machine": where, **modes[args.mode](args)}
     if args.json:
         args.json.write_text(json.dumps(results, indent=2) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
