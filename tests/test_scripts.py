@@ -190,3 +190,25 @@ def test_benchmark(run, tmp_path):
     rows = json.loads((tmp_path / "times.json").read_text())["digits"]
     assert [row["contender"] for row in rows] == contenders[1:]
     assert all(row["median_ms"] > 0 for row in rows)
+
+
+@pytest.mark.slow
+def test_benchmark_has_a_floor(run, tmp_path):
+    contenders = ["ours, eager", "matrix products", "traffic of Adam"]
+    arguments = ["steps", "--workloads", "digits", "--rounds", "1", "--json", "times.json"]
+    out = run("scripts/benchmark.py", *arguments, "--contenders", *contenders)
+    rows = json.loads((tmp_path / "times.json").read_text())["digits"]
+    assert [row["contender"] for row in rows] == [*contenders, "floor: products, traffic"]
+    assert rows[-1]["median_ms"] == pytest.approx(rows[1]["median_ms"] + rows[2]["median_ms"])
+    assert rows[0]["over_floor"] > 1 and "/ floor" in out
+
+
+@pytest.mark.slow
+def test_a_contender_that_cannot_start_is_named(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    with restored():
+        import workers
+
+        jobs = {"nobody": workers.Job("contenders:prepare", {"contender": "nobody"})}
+        assert workers.in_turns(jobs, rounds=1) == {}
+    assert "nobody cannot start: TypeError" in capsys.readouterr().out
