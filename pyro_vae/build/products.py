@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from ..base import Factor, Net, Sites
+from ..base import Factor, Net, Sites, factors_of
 from ..config import PosteriorKind, Recipe, sites_of
 from ..data import Split, moments
 from ..models import VAE
@@ -41,14 +41,18 @@ def build_sites(
     if scaling is None and scale != 1:
         scaling = Divide(scale)
     parts: dict[str, Any] = {}
-    for role, default in (("likelihood", latent), ("posterior", ["x"]), ("prior", [])):
+    for role, default in (("likelihood", latent), ("prior", []), ("posterior", ["x"])):
         nets: dict[str, tuple[int, ...]] = dict(known)
         factors: dict[str, Factor] = {}
         for name, kind in sites_of(getattr(recipe, role), role).items():
             given = list(getattr(kind, "given", None) or default)
             if kind.kind == "net":
                 nets[name] = (kind.latent_dim,)
-            factor = _factor(name, kind, given, nets, scaling, train, units)
+            if kind.kind == "corrected":
+                above = dict(factors_of(parts["prior"], "z"))[name]
+                factor = _corrected(kind, given, nets, scaling, prod(nets[name]), above)
+            else:
+                factor = _factor(name, kind, given, nets, scaling, train, units)
             factors[name] = factor if given == default else factor.given(*given)
         one = not isinstance(getattr(recipe, role), Mapping)
         parts[role] = next(iter(factors.values())) if one else Sites(factors)
@@ -88,6 +92,20 @@ def _factor(
     decoder = _joined(build_decoder(kind, prod(size), shapes[name]), event_dims)
     start = moments(train) if train is not None and name == "x" else None
     return start_likelihood(kind, decoder, shapes[name], start, units if name == "x" else None)
+
+
+def _corrected(
+    kind: Any,
+    given: Sequence[str],
+    shapes: Shapes,
+    scaling: nn.Module | None,
+    latent_dim: int,
+    prior: Factor,
+) -> Factor:
+    r"""The posterior that corrects the prior of its site by a network of its first input."""
+    known = {"in_features": shapes[given[0]], "out_features": num_outputs(kind, latent_dim)}
+    net = construct(kind.encoder, known, target=kind.encoder.encoder)
+    return construct(kind, {"encoder": _on_x(net, given[:1], scaling), "prior": prior})
 
 
 def _joined(net: nn.Module, event_dims: Sequence[int]) -> nn.Module:

@@ -109,6 +109,16 @@ class PosteriorKind(FactorKind):
     """Number of latent features if this is a conditional prior; by default that of the recipe."""
 
 
+class Corrected(PosteriorKind):
+    """The prior of the same site, corrected by Normal evidence: the posterior of a ladder."""
+
+    target = "pyro_vae.posteriors.Corrected"
+    support = "the real numbers"
+    advice = "for a site whose prior is a diagonal Normal given the sites above it"
+
+    kind: Literal["corrected"] = "corrected"
+
+
 class Net(FactorKind):
     """A deterministic node: a network whose output is an input of other factors."""
 

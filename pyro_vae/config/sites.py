@@ -6,14 +6,14 @@ from typing import Annotated, Any, Literal, Union, get_args
 from pydantic import Discriminator, Field, Tag
 
 from .families import Likelihood, Posterior, Prior
-from .kinds import Kind, Net
+from .kinds import Corrected, Kind, Net
 
 ROLES = {"prior": "z", "likelihood": "x", "posterior": "z"}
 r"""The parts of a model, and the site of a single factor."""
 
 
-def _with_nets(choice: Any) -> Any:
-    every = (*get_args(get_args(choice)[0]), Net)
+def _with(choice: Any, *more: type[Kind]) -> Any:
+    every = (*get_args(get_args(choice)[0]), *more)
     return Annotated[Union[every], Field(discriminator="kind")]  # noqa: UP007
 
 
@@ -35,14 +35,14 @@ def _part(site: Any) -> Any:
     return Annotated[Union[one, many], Discriminator(_one_or_many)]  # noqa: UP007
 
 
-_CONDITIONAL = _with_nets(Posterior)
+_CONDITIONAL = _with(Posterior, Net)
 _PRIOR: Any = Annotated[
     Union[Annotated[Prior, Tag("plain")], Annotated[_CONDITIONAL, Tag("conditional")]],  # noqa: UP007
     Discriminator(_conditional),
 ]
 PriorPart: Any = _part(_PRIOR)
-LikelihoodPart: Any = _part(_with_nets(Likelihood))
-PosteriorPart: Any = _part(_CONDITIONAL)
+LikelihoodPart: Any = _part(_with(Likelihood, Net))
+PosteriorPart: Any = _part(_with(Posterior, Net, Corrected))
 TAGS = ("one", "sites", "plain", "conditional")
 
 
@@ -54,7 +54,9 @@ def sites_of(part: Any, role: str) -> dict[str, Any]:
 def is_plain(recipe: Any) -> bool:
     r"""Whether a recipe declares one factor for each role, with the default dependencies."""
     parts = [getattr(recipe, role) for role in ROLES]
-    return not any(isinstance(p, Mapping) or getattr(p, "given", None) for p in parts)
+    return not any(
+        isinstance(p, Mapping) or getattr(p, "given", None) or p.kind == "corrected" for p in parts
+    )
 
 
 def check_sites(recipe: Any) -> None:
@@ -83,6 +85,8 @@ def check_sites(recipe: Any) -> None:
                         f"{where}.given: expected earlier sites or data "
                         f"({', '.join(dict.fromkeys(there)) or 'none'}); got {parent!r}"
                     )
+            if kind.kind == "corrected":
+                _check_corrected(where, kind, parts["prior"].get(name))
             there.append(name)
     if recipe.train.supervision and not [name for name in latent if name in data]:
         raise ValueError(
@@ -98,4 +102,16 @@ def check_sites(recipe: Any) -> None:
         raise ValueError(
             f"posterior: expected factors of the latent sites {', '.join(latent)}; also got "
             f"{', '.join(strange)}"
+        )
+
+
+def _check_corrected(where: str, kind: Any, prior: Any) -> None:
+    r"""Checks that a corrected prior is given what it corrects it by, and what the prior is."""
+    above = tuple(getattr(prior, "given", None) or ())
+    given = tuple(kind.given or ("x",))
+    if prior is None or given[1:] != above:
+        wanted = ", ".join(("x", *above))
+        raise ValueError(
+            f"{where}.given: expected x or a net, and then what the prior of this site is given, "
+            f"as in {wanted}; got {', '.join(given)}"
         )
