@@ -50,10 +50,10 @@ def given_values(
                 raise ValueError(
                     f"Expected --given {name} from 0 to {shape[0] - 1}; got {float(value):g}."
                 )
-            values[name] = torch.eye(shape[0])[int(value)]
-        elif value.dim() == 0 and shape == (1,):
-            values[name] = value[None]
-        elif tuple(value.shape) != shape and tuple(value.shape[1:]) != shape:
+            values[name] = torch.eye(shape[0])[int(value)][None]
+        elif tuple(value.shape) == shape or (value.dim() == 0 and shape == (1,)):
+            values[name] = value.reshape(1, *shape)  # one row for all
+        elif tuple(value.shape[1:]) != shape:
             raise ValueError(
                 f"Expected --given {name} of shape {shape}, or rows of this shape; got "
                 f"{tuple(value.shape)}."

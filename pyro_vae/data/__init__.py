@@ -21,6 +21,7 @@ from .loading import load as load
 from .loading import mnist as mnist
 from .loading import omniglot as omniglot
 from .loading import static_mnist as static_mnist
+from .regions import Picture as Picture
 from .split import Split as Split
 from .split import as_split as as_split
 from .split import fingerprint as fingerprint

@@ -11,6 +11,7 @@ import torch
 from ..config import DataKind
 from ..randomness import stream
 from .content import Column
+from .regions import give_regions
 from .split import Split, fingerprint
 
 
@@ -34,11 +35,13 @@ class Dataset:
         notes: str = "",
         label: str | None = None,
     ) -> "Dataset":
-        r"""Sets binarization and range, and draws the bits of validation and test data once."""
+        r"""Sets binarization and range, and draws the bits of validation and test data once.
+        Regions of images that are given leave `x` first."""
         ready = {}
         for name, split in splits.items():
             if split is None or len(split) == 0:
                 continue
+            split = give_regions(split, config.known)
             once = config.binarize == "fixed" or (config.binarize == "dynamic" and name != "train")
             binarize = "dynamic" if once else config.binarize
             if split.levels == 1:  # bits already
@@ -104,6 +107,7 @@ class Dataset:
             "label": self.label,
             "classes": list(self.train.classes),
             "known": {name: list(v.shape[1:]) for name, v in self.train.known.items()},
+            "picture": self.train.picture and list(self.train.picture.shape),
             "known_columns": [[column.name, list(column.categories)] for column in self.moved],
         }
 

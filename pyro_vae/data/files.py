@@ -89,7 +89,7 @@ def whole_file(
     Raises:
         ValueError: The file has no such columns, codes or grey levels.
     """
-    settings = {key: getattr(rules, key) for key in ("binarize", "range", "seed")}
+    settings = {key: getattr(rules, key) for key in ("binarize", "range", "seed", "known")}
     options = rules if isinstance(rules, File) else File(path=path, **settings)
     wanted = form and {**form, "columns": [*form["columns"], *form.get("known_columns", ())]}
     content = read(path, options, wanted)

@@ -37,6 +37,8 @@ def with_known(dataset: Dataset, classes: int = 0) -> Dataset:
         known: dict[str, Any] = {}
         moved: list[int] = []
         for word, columns in config.known.items():
+            if word in split.known:  # a region of images
+                continue
             if columns == ("label",):
                 chosen = _labels_of(split, count)
                 if config.num_labels is not None and name == "train":

@@ -44,6 +44,8 @@ class Split:
         classes: The names of the labels 0, 1, ...
         known: Additional inputs of model and guide, by name: conditions, values of other sites
             (NaN where unknown), row numbers; each has one row per datum.
+        picture: Where `x` and conditions lie in an image, if they are parts of one
+            (:class:`pyro_vae.data.Picture`).
         checked: The model for which the data were last checked.
         violation: What that check found, if the data are used nevertheless.
     """
@@ -60,6 +62,7 @@ class Split:
     columns: tuple[Column, ...] = ()
     classes: tuple[str, ...] = ()
     known: dict[str, Tensor] = field(default_factory=dict)
+    picture: Any = None
     checked: str = ""
     violation: str = ""
 

@@ -31,6 +31,7 @@ from .collapse import Rate as Rate
 from .collapse import active_units as active_units
 from .collapse import information as information
 from .collapse import rate_distortion as rate_distortion
+from .collapse import site_activities as site_activities
 from .comparison import Comparison as Comparison
 from .comparison import check_comparable as check_comparable
 from .comparison import compare as compare

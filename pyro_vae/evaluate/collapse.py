@@ -21,6 +21,10 @@ r"""The variance of the posterior mean over data above which a unit is active.""
 ROWS_AT_ONCE = 1000
 PAIRS_AT_ONCE = 2_000_000
 OUTSIDE = 0.01
+REMEDY = (
+    "Lengthen the KL warm-up (train.kl_warmup_epochs), set free bits (train.free_bits) or lower "
+    "train.kl_weight."
+)
 
 
 def active_units(vae: Any, x: Data, *, seed: int = 0, **known: Any) -> Tensor:
@@ -43,8 +47,20 @@ def active_units(vae: Any, x: Data, *, seed: int = 0, **known: Any) -> Tensor:
     Returns:
         The activities, of shape `(latent_dim,)`.
     """
-    sites = drawn_moments(vae, x, seed, known).values()  # less what draws of other sites add
-    return torch.cat([(m.loc.var(0) - m.noise.mean(0)).clamp(min=0).flatten() for m in sites])
+    return torch.cat([*site_activities(vae, x, seed=seed, **known).values()])
+
+
+def site_activities(vae: Any, x: Data, *, seed: int = 0, **known: Any) -> dict[str, Tensor]:
+    r"""Returns the activity of each unit of each latent site, as :func:`active_units` defines it.
+
+    Arguments:
+        vae: As in :func:`active_units`, as the arguments that follow.
+
+    Returns:
+        For each site, in the model's order, its activities of shape `(num_features,)`.
+    """
+    sites = drawn_moments(vae, x, seed, known)  # less what draws of other sites add
+    return {n: (m.loc.var(0) - m.noise.mean(0)).clamp(min=0).flatten() for n, m in sites.items()}
 
 
 class Rate(NamedTuple):
@@ -229,9 +245,11 @@ class CollapseWatch:
     A unit is in danger when its activity fell in each of the last `patience` epochs, and will be
     below the threshold within `horizon` epochs if it goes on at that rate (a straight line in
     the logarithm). That some units die is how a VAE finds its number of them; the watch warns
-    when half of those alive, or more, are in danger, and again only after fewer were.
+    when half of those alive, or more, are in danger, and again only after fewer were. Of a site
+    with a name it also warns, once, when no unit is active in `patience` epochs in a row.
 
     Arguments:
+        site: The latent site that the units belong to, where there are several.
         horizon: How many epochs ahead the watch looks.
         patience: For how many epochs a unit must have fallen.
         threshold: The activity of a dead unit.
@@ -244,16 +262,26 @@ class CollapseWatch:
         '1 of 2 active latent units will have collapsed in about 5 epochs: ...'
     """
 
-    def __init__(self, horizon: int = 10, patience: int = 3, threshold: float = ACTIVE) -> None:
+    def __init__(
+        self, horizon: int = 10, patience: int = 3, threshold: float = ACTIVE, site: str = ""
+    ) -> None:
         self.horizon, self.patience, self.threshold = horizon, patience, threshold
+        self.site = site
         self.past: list[Tensor] = []
-        self.warned = False
+        self.warned = self.dead = False
 
     def update(self, activity: Tensor) -> str | None:
         r"""Takes the activities after an epoch; returns a warning, if it is time for one."""
         self.past = [*self.past[-self.patience :], activity.detach().cpu().double()]
         if len(self.past) <= self.patience:
             return None
+        unused = all(bool((units <= self.threshold).all()) for units in self.past[1:])
+        if self.site and unused and not self.dead:
+            self.dead = True
+            return (
+                f"No latent unit of {self.site} has been active for {self.patience} epochs: the "
+                f"model does not use this site. {REMEDY}"
+            )
         logs = torch.stack(self.past).clamp(min=1e-12).log()
         falls = (logs.diff(dim=0) < 0).all(0)
         rate = (logs[0] - logs[-1]) / self.patience
@@ -265,10 +293,10 @@ class CollapseWatch:
         if not threatened or shown:
             return None
         return (
-            f"{int(danger.sum())} of {int(alive.sum())} active latent units will have collapsed "
+            f"{int(danger.sum())} of {int(alive.sum())} active latent units"
+            f"{f' of {self.site}' if self.site else ''} will have collapsed "
             f"in about {int(left[danger].max().ceil())} epochs: the variance of their posterior "
-            f"means falls towards {self.threshold:g}. Lengthen the KL warm-up "
-            "(train.kl_warmup_epochs), set free bits (train.free_bits) or lower train.kl_weight."
+            f"means falls towards {self.threshold:g}. {REMEDY}"
         )
 
 

@@ -7,7 +7,7 @@ from torch.distributions import Distribution
 
 from ..base import Factor, Likelihood, Net, Posterior, Prior, Sites, factors_of
 
-RESERVED = ("batch_size", "cache", "kept", "seed", "skip_checks", "source", "what", "x_missing")
+RESERVED = "batch_size cache given kept seed skip_checks source what x_missing".split()
 ROLES = {"prior": Prior, "likelihood": Likelihood, "posterior": Posterior}
 
 

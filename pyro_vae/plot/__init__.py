@@ -1,5 +1,8 @@
 r"""Pictures of a trained VAE. Matplotlib is imported only when one is drawn.  (layer 6)"""
 
+from .conditions import plot_classes as plot_classes
+from .conditions import plot_completions as plot_completions
+from .conditions import plot_held as plot_held
 from .data import plot_correlations as plot_correlations
 from .data import plot_reconstructions as plot_reconstructions
 from .data import plot_samples as plot_samples

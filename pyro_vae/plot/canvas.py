@@ -1,5 +1,6 @@
 r"""What all plots share: a figure without a window, one scale, images as a grid, tables."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+UNKNOWN = "lightsteelblue"
 MANY_NAMES = 40  # columns whose names can still be read
 
 
@@ -51,6 +53,13 @@ def is_image(x: Tensor) -> bool:
     return x.dim() == 4 and x.shape[1] in (1, 3)
 
 
+def as_pictures(x: Tensor, split: Split | None, known: Mapping[str, Any]) -> Tensor:
+    r"""Data with what is given of them, where both are parts of one image; else the data."""
+    if split is None or split.picture is None:
+        return x
+    return split.picture.whole(x, known, split.scale)
+
+
 def scale_of(x: Tensor, split: Split | None) -> Scale:
     r"""The scale of data: [0, 1] where they lie there, 0..n for levels, else their extremes."""
     if split is not None and split.levels and split.binarize == "no" and split.range == "levels":
@@ -78,7 +87,9 @@ def table_of(split: Split | None, x: Tensor) -> Table:
 
 
 def show_images(axis: "Axes", x: Tensor, scale: Scale, title: str, columns: int = 8) -> Any:
-    r"""Shows images as a grid, on a scale that other parts of the figure share."""
+    r"""Shows images as a grid, on a scale that other parts of the figure share; NaN is blue."""
+    import matplotlib
+
     x = (x.detach().double().cpu() - scale.low) / (scale.high - scale.low)
     grid = (
         torchvision()
@@ -87,11 +98,12 @@ def show_images(axis: "Axes", x: Tensor, scale: Scale, title: str, columns: int 
     )
     if x.shape[1] == 1:  # as numbers, so that there can be a colour bar
         values = grid[..., 0] * (scale.high - scale.low) + scale.low
+        cmap = matplotlib.colormaps["gray"].with_extremes(bad=UNKNOWN)
         shown = axis.imshow(
-            values.numpy(), cmap="gray", vmin=scale.low, vmax=scale.high, interpolation="nearest"
+            values.numpy(), cmap=cmap, vmin=scale.low, vmax=scale.high, interpolation="nearest"
         )
     else:
-        shown = axis.imshow(grid.numpy(), interpolation="nearest")
+        shown = axis.imshow(grid.nan_to_num(nan=0.5).numpy(), interpolation="nearest")
     axis.set_axis_off()
     axis.set_title(title, fontsize=10)
     return shown
@@ -133,3 +145,14 @@ def name_columns(axis: "Axes", columns: tuple[Column, ...], vertical: bool = Fal
 
 def short(name: str, room: int = 18) -> str:
     return name if len(name) <= room else f"{name[: room - 1]}…"
+
+
+def name_rows(axis: "Axes", names: list[str], height: float, middle: float) -> None:
+    r"""Writes the names of rows, each of some height, beside a grid."""
+    if not axis.axison:  # a grid of images, which has no use for the other axis
+        axis.set_axis_on()
+        axis.set_xticks([])
+    for side in axis.spines.values():
+        side.set_visible(False)
+    axis.set_yticks([middle + row * height for row in range(len(names))], names, fontsize=7)
+    axis.tick_params(axis="y", length=0)

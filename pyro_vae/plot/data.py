@@ -1,5 +1,6 @@
 r"""Pictures of data and of what the model says data look like."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from ..evaluate import reconstruct, sample
 from .canvas import (
     Table,
     add_bar,
+    as_pictures,
     is_image,
     name_columns,
     new_figure,
@@ -46,25 +48,32 @@ def plot_samples(
             conditions, these.
         known: Conditions and values of latent sites, as in :func:`pyro_vae.sample`.
     """
-    means = sample(vae, num_samples, "mean", seed=seed, **_given(vae, split, num_samples, known))
+    given = _given(vae, split, num_samples, known)
+    means = as_pictures(sample(vae, num_samples, "mean", seed=seed, **given), split, given)
     if means.dim() == 2:
         count = max(DRAWS, num_samples)
         given = _given(vae, split, count, known, num_samples)
         draws = sample(vae, count, "sample", seed=seed, **given)
         return _marginals(draws, split)
-    given = _given(vae, split, num_samples, known)
-    draws = sample(vae, num_samples, "sample", seed=seed, **given)
+    draws = as_pictures(sample(vae, num_samples, "sample", seed=seed, **given), split, given)
     figure, axes = new_figure(1, 2, (10, 5.4))
     parts = [
         (means, "means E[x | z], z from the prior"),
         (draws, "samples x from p(x | z), same z"),
     ]
-    _show_parts(figure, axes, parts, means if split is None else _some(split), split, 8)
+    seen = means if split is None or split.picture is not None else _some(split)
+    _show_parts(figure, axes, parts, seen, split, 8)
     return figure
 
 
 def plot_reconstructions(
-    vae: Any, split: Split, count: int = 10, *, seed: int = 0, **known: Any
+    vae: Any,
+    split: Split,
+    count: int = 10,
+    *,
+    given: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    **known: Any,
 ) -> "Figure":
     r"""Shows data, the mean of :math:`p(x \mid z)` at :math:`z \sim q(z \mid x)`, and a sample.
 
@@ -72,18 +81,28 @@ def plot_reconstructions(
         vae: The VAE.
         split: The data.
         count: How many of them.
+        given: Conditions, or values of latent sites, that take the place of those of the data
+            once z is drawn, as in :func:`pyro_vae.reconstruct`: the sample is that of the same z
+            under these, shown by its mean.
         seed: Seeds the draws.
         known: Further inputs of the programs that the split does not hold.
     """
     seen = split.knowing(**known).freeze(seed).take(split.spread(count))
-    x = seen.rows(slice(None))
+    x, rows = seen.batch(slice(None))
     parts = [
-        (x, "data x"),
-        (reconstruct(vae, seen, "mean", seed=seed), "means E[x | z], z from q(z | x)"),
-        (reconstruct(vae, seen, "sample", seed=seed), "samples x from p(x | z), same z"),
+        (x, rows, "data x"),
+        (reconstruct(vae, seen, "mean", seed=seed), rows, "means E[x | z], z from q(z | x)"),
     ]
-    figure, axes = new_figure(3, 1, (10, 4.2 if is_image(x) else 6.4))
-    _show_parts(figure, axes, parts, x, split, count)
+    if given:
+        other = reconstruct(vae, seen, "mean", given=given, seed=seed)
+        title = f"means of the same z, but given another {' and '.join(given)}"
+        parts.append((other, {**rows, **given}, title))
+    else:
+        draws = reconstruct(vae, seen, "sample", seed=seed)
+        parts.append((draws, rows, "samples x from p(x | z), same z"))
+    shown = [(as_pictures(values, seen, at), title) for values, at, title in parts]
+    figure, axes = new_figure(3, 1, (10, 4.2 if is_image(shown[0][0]) else 6.4))
+    _show_parts(figure, axes, shown, shown[0][0], split, count)
     return figure
 
 

@@ -1,5 +1,6 @@
 r"""Plots of metrics: learning curves, gaps, units, calibration."""
 
+from math import nan
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -34,8 +35,15 @@ def plot_curves(rows: list[dict[str, Any]]) -> "Figure":
         left.set_ylim(min(seen) - margin, max(seen) + margin)
     left.set(xlabel="epoch", ylabel="nats per datum", title="evidence lower bound")
     left.legend(frameon=False)
-    right.plot(epochs, [row["kl"] for row in train], color="tab:green")
+    right.plot(epochs, [row["kl"] for row in train], color="tab:green", label="all sites")
     right.set(xlabel="epoch", ylabel="nats per datum", title="KL(q(z | x) || p(z))")
+    sites = [name for name in (train[-1] if train else ()) if name.startswith("kl_")]
+    sites = [name for name in sites if name != "kl_weight"]
+    for name in sites:
+        right.plot(epochs, [row.get(name, nan) for row in train], label=name.removeprefix("kl_"))
+    if sites:
+        right.set(title="KL term, and of each latent site", ylim=(0, None))
+        right.legend(frameon=False, fontsize=7, ncols=1 + len(sites) // 6)
     return figure
 
 

@@ -9,7 +9,17 @@ from ..data import Split
 from ..distributions import describe_support
 from ..evaluate import decode, encode, encode_sites, rate_distortion
 from ..programs import undisturbed
-from .canvas import add_bar, is_image, new_figure, scale_of, show_images, show_table, table_of
+from .canvas import (
+    add_bar,
+    as_pictures,
+    is_image,
+    name_rows,
+    new_figure,
+    scale_of,
+    show_images,
+    show_table,
+    table_of,
+)
 from .walks import QUANTILES, Walk, latent_laws, walk_from
 
 if TYPE_CHECKING:
@@ -78,7 +88,7 @@ def plot_traversal(vae: Any, split: Split, steps: int = 11, **known: Any) -> "Fi
     conditions = [n for n in getattr(vae, "conditions", ()) if n in seen.known]
     first = torch.zeros(len(walk.z), dtype=torch.long)
     of_start = {n: v for n, v in seen.known_at(first).items() if n in conditions}
-    x = decode(vae, walk.z, **of_start)
+    x = as_pictures(decode(vae, walk.z, **of_start), seen, of_start)
     names = _with_rates(vae, seen, walk)
     start = f"row {int(split.row_numbers[0])}"
     if split.labels is not None:
@@ -91,12 +101,12 @@ def plot_traversal(vae: Any, split: Split, steps: int = 11, **known: Any) -> "Fi
         scale = scale_of(_some(split), split)
         drawn = show_images(axes[0], x, scale, "", walk.steps)
         add_bar(figure, drawn, axes, scale, x.shape[1] == 1)
-        _name_rows(axes[0], names, x.shape[2] + 1, 0.5 * (x.shape[2] + 1))
+        name_rows(axes[0], names, x.shape[2] + 1, 0.5 * (x.shape[2] + 1))
     else:
         table = table_of(split if len(split.x_shape) == 1 else None, x.flatten(1))
         drawn = show_table(axes[0], x, table, "", rows="latent step, by feature")
         figure.colorbar(drawn, ax=axes, label="standard deviations from the mean")
-        _name_rows(axes[0], names, walk.steps, 0.5 * (walk.steps - 1))
+        name_rows(axes[0], names, walk.steps, 0.5 * (walk.steps - 1))
         for row in range(1, len(names)):
             axes[0].axhline(row * walk.steps - 0.5, color="black", linewidth=0.5)
     figure.suptitle(title, fontsize=9)
@@ -184,16 +194,6 @@ def _label(split: Split, row: int) -> str:
     if isinstance(label, int) and 0 <= label < len(split.classes):
         return split.classes[label]
     return f"{label:g}"
-
-
-def _name_rows(axis: "Axes", names: list[str], height: float, middle: float) -> None:
-    if not axis.axison:  # a grid of images, which has no use for the other axis
-        axis.set_axis_on()
-        axis.set_xticks([])
-    for side in axis.spines.values():
-        side.set_visible(False)
-    axis.set_yticks([middle + row * height for row in range(len(names))], names, fontsize=7)
-    axis.tick_params(axis="y", length=0)
 
 
 def _some(split: Split) -> Tensor:

@@ -10,6 +10,7 @@ from ..distributions import describe_support
 from ..programs import is_vae
 from ..runs.records import read_metrics
 from .canvas import is_image
+from .conditions import class_condition, plot_classes, plot_completions, plot_held
 from .data import plot_correlations, plot_reconstructions, plot_samples
 from .diagnosis import plot_curves
 from .latent import plot_latent, plot_manifold, plot_traversal
@@ -61,8 +62,17 @@ def draw_run(vae: Any, split: Split, metrics: Path | None = None) -> "dict[str, 
         "reconstructions": plot_reconstructions(vae, split),
         "latent": plot_latent(vae, split),
     }
-    if len(split.x_shape) == 1:
+    if split.picture is not None:
+        figures["samples"] = plot_completions(vae, split)
+    elif len(split.x_shape) == 1:
         figures["correlations"] = plot_correlations(vae, split)
+    if name := class_condition(vae, split):
+        count = split.known[name].shape[1]
+        names = split.classes or [str(i) for i in range(count)]
+        figures["classes"] = plot_classes(vae, name, names[:count], split=split)
+    latents = getattr(vae, "latents", ())
+    if len(latents) > 1 and not getattr(vae, "drawn_under", ()):
+        figures["layers"] = plot_held(vae, latents[: len(latents) // 2], split=split)
     image = is_image(split.rows(slice(0, 1))) and not getattr(vae, "conditions", ())
     laws = [*latent_laws(vae, 2, {}).values()] if image else []
     if [law.event_shape for law in laws] == [(2,)] and (

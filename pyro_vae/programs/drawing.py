@@ -32,9 +32,16 @@ def latent_names(vae: Any, trace: Any) -> tuple[str, ...]:
     return tuple(n for n, s in sites.items() if s["value"] is not seen and n != "x")
 
 
-def replicated(vae: Any, x: Tensor, known: Mapping[str, Any], given: str) -> poutine.Trace:
+def replicated(
+    vae: Any,
+    x: Tensor,
+    known: Mapping[str, Any],
+    given: str,
+    instead: Mapping[str, Tensor] | None = None,
+) -> poutine.Trace:
     r"""The trace of a model that draws data like `x` again, with latent variables from the
-    ``"prior"``, or from the ``"posterior"`` of each datum."""
+    ``"prior"``, or from the ``"posterior"`` of each datum; then with conditions and latent sites
+    that are `instead` of those of the data."""
     if given not in ("prior", "posterior"):
         raise ValueError(f"Expected 'prior' or 'posterior'; got {given!r}.")
     observed = getattr(vae, "observed", ("x",))
@@ -42,8 +49,10 @@ def replicated(vae: Any, x: Tensor, known: Mapping[str, Any], given: str) -> pou
     if given == "prior":
         return drawn(vae, len(x), outside)
     q = poutine.trace(vae.guide).get_trace(x, **known)
-    model = poutine.replay(vae.model, trace=q)
-    return poutine.trace(model).get_trace(batch_size=len(x), **outside)
+    model, changed = poutine.replay(vae.model, trace=q), dict(instead or {})
+    fixed = {n: changed.pop(n) for n in getattr(vae, "latents", ()) if n in changed}
+    with _Set(fixed):
+        return poutine.trace(model).get_trace(batch_size=len(x), **{**outside, **changed})
 
 
 class _Set(Messenger):

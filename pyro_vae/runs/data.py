@@ -45,8 +45,8 @@ def rows_of(
     rules: dict[str, Any] = {"binarize": kind.binarize, "seed": kind.seed}
     if kind.range != "auto":
         rules["range"] = kind.range
-    labels = {name: columns for name, columns in kind.known.items() if columns == ("label",)}
-    rules["known"] = labels  # a known set has labels, too
+    moved = {name for name, _ in run.recorded.data.get("form", {}).get("known_columns", ())}
+    rules["known"] = {n: c for n, c in kind.known.items() if not moved & {*c}}  # no table
     dataset = sets.load(validate(rules, known), data_dir, quiet=True)
     return split_of(dataset, split), dataset.name, split
 

@@ -10,7 +10,9 @@ class History:
     r"""The metrics of a training: the rows of ``metrics.jsonl``.
 
     One row per epoch has `step`, `epoch`, `loss`, `reconstruction`, `kl` (nats per datum, every
-    datum weighing the same), `kl_weight`, `grad_norm`, `lr`, `active_units` and `seconds`; one
+    datum weighing the same), `kl_weight`, `grad_norm`, `lr`, `active_units` and `seconds`; with
+    several latent sites also `kl_z1`, `active_z1` and the like, the KL term of each site in nats
+    per datum and the number of its active units, both on up to 1000 training data; one
     row per validation has `step`, `epoch`, `elbo` and `elbo_se`; a row with a `warning` says, for
     example, that latent units are about to collapse.
     """

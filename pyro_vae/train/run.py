@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from ..config import Train
 from ..data import Split, fingerprint
-from ..evaluate import CollapseWatch, active_units, elbo
+from ..evaluate import CollapseWatch, elbo, rate_distortion, site_activities
 from ..evaluate.collapse import ACTIVE
 from ..objectives import Objective
 from ..programs import device_of, wants_rows
@@ -66,7 +66,7 @@ class Run:
         self.relaxed = [m for m in vae.modules() if "temperature" in dict(m.named_buffers())]
         self.loss = Loss(vae, self.objective, self.data, settings)
         self.use_steps(compiled=compiles(settings, self.steps_per_epoch))
-        self.watch = CollapseWatch()
+        self.watches: dict[str, CollapseWatch] = {}
         self.unread: list[tuple[Tensor, int]] = []
         self.display = Progress(self.progress, settings.epochs, self.steps_per_epoch)
 
@@ -227,12 +227,26 @@ class Run:
         rows = self.data.spread(ROWS_WATCHED)
         seen = self.data.take(rows)
         seen = seen.knowing(index=rows) if wants_rows(self.vae) else seen
-        activity = active_units(self.vae, seen, seed=self.seed)
-        alive = int((activity > ACTIVE).sum())
-        row = self.log(**means, active_units=alive, seconds=round(at.seconds, 3))
-        if warning := self.watch.update(activity):
-            row |= self.log(warning=warning)
+        activity = site_activities(self.vae, seen, seed=self.seed)
+        alive = {f"active_{n}": int((units > ACTIVE).sum()) for n, units in activity.items()}
+        several = {**self.site_rates(seen), **alive} if len(alive) > 1 else {}
+        total = {"active_units": sum(alive.values()), **several}
+        row = self.log(**means, **total, seconds=round(at.seconds, 3))
+        for name, units in activity.items():
+            site = name if len(activity) > 1 else ""
+            watch = self.watches.setdefault(name, CollapseWatch(site=site))
+            if warning := watch.update(units):
+                row |= self.log(warning=warning)
         return row | self.validate()
+
+    def site_rates(self, seen: Split) -> dict[str, float]:
+        r"""The KL term of each of several latent sites, in nats per datum, from one sample; none
+        of programs whose terms are not those of single data."""
+        try:
+            rates = rate_distortion(self.vae, seen, 1, seed=self.seed).by_site
+        except (ValueError, NotImplementedError):
+            return {}
+        return {f"kl_{name}": float(rate) for name, rate in rates.items()}
 
     def validate(self) -> dict[str, Any]:
         r"""Measures the ELBO of the validation data; with patience, keeps the best parameters."""

@@ -4,6 +4,9 @@ from .export import to_datatree as to_datatree
 from .generated import decode as decode
 from .generated import reconstruct as reconstruct
 from .generated import sample as sample
+from .held import Held as Held
+from .held import sample_held as sample_held
+from .held import sample_under as sample_under
 from .imputation import Imputed as Imputed
 from .imputation import impute as impute
 from .latent import Encoding as Encoding

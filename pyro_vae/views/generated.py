@@ -49,25 +49,45 @@ def sample(
         ValueError: A condition is missing, or has another number of rows.
     """
     vae = as_program(vae)
+    given = conditions_in(vae, known)
+    with undisturbed(vae, seed), plainly():
+        every = {n: rows_of(vae, n, v, num_samples) for n, v in given.items()}
+        return see(drawn(vae, num_samples, every), what)
+
+
+def conditions_in(vae: Any, known: Mapping[str, Any]) -> dict[str, Any]:
+    r"""Returns what is known, if every condition of the model is.
+
+    Raises:
+        ValueError: One is missing.
+    """
     given = {n: v for n, v in known.items() if v is not None}
-    needed = getattr(vae, "drawn_under", ())
-    if missing := [name for name in needed if name not in given]:
+    if missing := [name for name in getattr(vae, "drawn_under", ()) if name not in given]:
         raise ValueError(
             f"Expected {', '.join(f'{name}=' for name in missing)}, under which data are drawn; "
             "got none (on the command line, --given NAME=VALUE)."
         )
-    with undisturbed(vae, seed), plainly():
-        every = {n: rows_of(vae, n, v, num_samples) for n, v in given.items()}
-        return _see(drawn(vae, num_samples, every), what)
+    return given
 
 
-def reconstruct(vae: Any, x: Data, what: What = "mean", *, seed: int = 0, **known: Any) -> Tensor:
+def reconstruct(
+    vae: Any,
+    x: Data,
+    what: What = "mean",
+    *,
+    given: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    **known: Any,
+) -> Tensor:
     r"""Draws :math:`z \sim q(z \mid x)`, then returns the mean or a sample of :math:`p(x \mid z)`.
 
     Arguments:
         vae: A VAE, or a pair of Pyro model and guide.
         x: The data, of shape `(B, *x_shape)`.
         what: ``"mean"`` or ``"sample"``.
+        given: Conditions, or values of latent sites, that take the place of those of the data
+            once :math:`z` is drawn: the same :math:`z` under another `c`. One value for all data,
+            or a row for each.
         seed: Seeds the draws; mean and sample of one seed share their :math:`z`.
         known: Further inputs of the programs, one row per datum: row numbers as `index`,
             conditions, values of other sites.
@@ -77,7 +97,13 @@ def reconstruct(vae: Any, x: Data, what: What = "mean", *, seed: int = 0, **know
     """
     with opened(vae, x, known, seed, freeze=True) as (program, split):
         data, more = split.batch(slice(None))
-        return _see(replicated(program, data, more, "posterior"), what)
+        names = (*getattr(program, "conditions", ()), *getattr(program, "latents", ()))
+        if strange := [name for name in given or {} if name not in names]:
+            raise ValueError(
+                f"Expected conditions or latent sites ({', '.join(names)}); got {strange[0]}."
+            )
+        rows = {n: rows_of(program, n, v, len(data)) for n, v in (given or {}).items()}
+        return see(replicated(program, data, more, "posterior", rows), what)
 
 
 def decode(vae: Any, z: Tensor, what: What = "mean", *, seed: int = 0, **known: Any) -> Tensor:
@@ -102,7 +128,7 @@ def decode(vae: Any, z: Tensor, what: What = "mean", *, seed: int = 0, **known: 
         rest = {n: v for n, v in given.items() if n not in fixed}
         values = split_sites(vae, z.to(device), rest, fixed)
         with poutine.condition(data=values):
-            return _see(poutine.trace(vae.model).get_trace(batch_size=len(z), **rest), what)
+            return see(poutine.trace(vae.model).get_trace(batch_size=len(z), **rest), what)
 
 
 def split_sites(
@@ -136,7 +162,8 @@ def split_sites(
     return {n: part.reshape(len(z), *shapes[n]) for n, part in zip(shapes, parts)} | {**fixed}
 
 
-def _see(trace: Any, what: What) -> Tensor:
+def see(trace: Any, what: What) -> Tensor:
+    r"""The mean or the sample of `x` in the trace of a model."""
     if what not in ("mean", "sample"):
         raise ValueError(f"Expected 'mean' or 'sample'; got {what!r}.")
     sites = sample_sites(trace)

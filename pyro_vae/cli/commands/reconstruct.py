@@ -2,16 +2,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ..given import given_values
 from ..output import at_least_one, check_out, save_plot, write_data
 from ..shared import OnAnyRows, keys_of
 
 
 @dataclass(kw_only=True)
 class Reconstruct(OnAnyRows):
-    r"""Plots data and their reconstructions; --out also writes the numbers."""
+    r"""Plots data and their reconstructions; --out also writes the numbers.
+
+    With --given y=7 they are those of the same z under another condition.
+    """
 
     num_data: int = 10
     """Number of data."""
+    given: tuple[str, ...] = ()
+    """Conditions and latent sites to change after z is drawn, as in y=7 or c=@c.npy."""
     what: Literal["mean", "sample"] = "mean"
     """The numbers to write: means of p(x | z), or draws from it."""
     out: Path | None = None
@@ -28,10 +34,11 @@ class Reconstruct(OnAnyRows):
         vae = run.model(self.device)
         split, *_ = self.rows(run, vae)
         count = at_least_one(self.num_data)
-        figure = plot_reconstructions(vae, split, count, seed=self.seed)
+        form = run.recorded.data.get("form", {})
+        given = given_values(vae, self.given, form, run.recipe.data.known)
+        figure = plot_reconstructions(vae, split, count, given=given, seed=self.seed)
         save_plot(figure, run.path, "reconstructions", run.title)
         if self.out is not None:
             seen = split.freeze(self.seed).take(split.spread(count))
-            x = reconstruct(vae, seen, self.what, seed=self.seed).cpu().numpy()
-            form = run.recorded.data.get("form", {})
+            x = reconstruct(vae, seen, self.what, given=given, seed=self.seed).cpu().numpy()
             write_data(self.out, x, form, keys_of(seen), self.what)

@@ -1,20 +1,28 @@
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from ...runs import RunFolder
 from ..given import given_values
 from ..output import at_least_one, check_out, save_plot, write_data
-from ..shared import OnRun
+from ..shared import OnRows
 
 
 @dataclass(kw_only=True)
-class Sample(OnRun):
-    r"""Draws and plots new data from the model; --out also writes the numbers."""
+class Sample(OnRows):
+    r"""Draws and plots new data from the model; --out also writes the numbers.
+
+    Without a value of its condition, it draws under every class, or, of images with given
+    regions, completions of data.
+    """
 
     num_samples: int = 64
     """Number of data."""
     given: tuple[str, ...] = ()
     """Conditions and values of latent sites, as in y=3, c=0.5,1 or c=@c.npy."""
+    hold: tuple[str, ...] = ()
+    """Latent sites to draw once a row, as in z2, while the others are drawn for each sample."""
     what: Literal["sample", "mean"] = "sample"
     """The numbers to write: draws from p(x | z), or its means."""
     out: Path | None = None
@@ -23,8 +31,8 @@ class Sample(OnRun):
     """Seeds the draws."""
 
     def __call__(self) -> None:
-        from ...evaluate import sample
         from ...plot import plot_samples
+        from ...views import sample
 
         check_out(self.out)
         run = self.opened()
@@ -32,8 +40,84 @@ class Sample(OnRun):
         count = at_least_one(self.num_samples, "--num-samples")
         form = run.recorded.data.get("form", {})
         given = given_values(vae, self.given, form, run.recipe.data.known)
-        figure = plot_samples(vae, count, seed=self.seed, **given)
-        save_plot(figure, run.path, "samples", run.title)
+        lacking = [name for name in vae.drawn_under if name not in given]
+        if self.hold:
+            self.held(run, vae, given)
+        elif lacking == class_conditions(vae, run.recipe.data.known):
+            self.classes(run, vae, lacking[0], form, given)
+        elif lacking and form.get("picture"):
+            self.completions(run, vae)
+        else:
+            split = self.rows(run, vae)[0] if form.get("picture") else None
+            figure = plot_samples(vae, count, seed=self.seed, split=split, **given)
+            save_plot(figure, run.path, "samples", run.title)
+            if self.out is not None:
+                self.write(run, sample(vae, count, self.what, seed=self.seed, **given), {})
+
+    def held(self, run: RunFolder, vae: Any, given: Mapping[str, Any]) -> None:
+        r"""Rows that share some latent sites."""
+        from ...plot import plot_held
+        from ...views import sample_held
+
+        draws = self.columns(8)
+        figure = plot_held(vae, self.hold, 8, draws, seed=self.seed, **given)
+        save_plot(figure, run.path, "held", run.title)
         if self.out is not None:
-            x = sample(vae, count, self.what, seed=self.seed, **given).cpu().numpy()
-            write_data(self.out, x, form, {}, self.what)
+            found = sample_held(vae, self.hold, 8, draws, self.what, seed=self.seed, **given)
+            self.write(run, found.x.flatten(0, 1), {"held": in_rows(range(8), draws)})
+
+    def classes(
+        self, run: RunFolder, vae: Any, name: str, form: Mapping[str, Any], given: Any
+    ) -> None:
+        r"""Rows of one class each."""
+        import torch
+
+        from ...plot import plot_classes
+        from ...views import sample_under
+
+        count = int(form["known"][name][0])
+        names = [*form["classes"]][:count] or [str(i) for i in range(count)]
+        draws = self.columns(count)
+        figure = plot_classes(vae, name, names, draws, seed=self.seed, **given)
+        save_plot(figure, run.path, "classes", run.title)
+        if self.out is not None:
+            rows = {name: torch.eye(count)}
+            x = sample_under(vae, rows, draws, self.what, seed=self.seed, **given)
+            self.write(run, x.flatten(0, 1), {name: in_rows(names, draws)})
+
+    def completions(self, run: RunFolder, vae: Any) -> None:
+        r"""Rows of one datum each, given what is known of it."""
+        from ...plot import plot_completions
+        from ...views import sample_under
+
+        split, *_ = self.rows(run, vae)
+        draws = self.columns(8)
+        figure = plot_completions(vae, split, 8, draws, seed=self.seed)
+        save_plot(figure, run.path, "completions", run.title)
+        if self.out is not None:
+            seen = split.take(split.spread(8))
+            known = {n: seen.known[n] for n in vae.conditions}
+            x = sample_under(vae, known, draws, self.what, seed=self.seed)
+            self.write(run, x.flatten(0, 1), {"rows": in_rows(seen.row_numbers.tolist(), draws)})
+
+    def columns(self, rows: int) -> int:
+        r"""How many draws each row has, so that there are enough in all."""
+        return -(-self.num_samples // rows)
+
+    def write(self, run: RunFolder, x: Any, keys: Mapping[str, Any]) -> None:
+        assert self.out is not None
+        form = run.recorded.data.get("form", {})
+        write_data(self.out, x.cpu().numpy(), form, keys, self.what)
+
+
+def class_conditions(vae: Any, known_as: Mapping[str, Sequence[str]]) -> list[str]:
+    r"""The conditions that are labels, of which a model that is drawn by class has one."""
+    names = [n for n in vae.drawn_under if tuple(known_as.get(n, ())) == ("label",)]
+    return names if len(names) == 1 else ["no class"]
+
+
+def in_rows(names: Any, draws: int) -> Any:
+    r"""The name of the row of each draw."""
+    import numpy as np
+
+    return np.repeat(np.array([*names]), draws)
