@@ -78,6 +78,20 @@ def test_svi(run):
     assert numbers(out, r"log p\(x\)")[0] > last
 
 
+def test_svi_of_two_layers(run):
+    out = run("scripts/svi_hierarchical.py", "--data", "digits", "--epochs", "2")
+    first, last = (float(v) for v in re.findall(rf"test ELBO ({NUMBER})", out))
+    assert last > first
+    assert all(value > 0 for value in numbers(out, "z1", "z2", "values of z2,"))
+
+
+def test_svi_under_labels(run):
+    out = run("scripts/svi_conditional.py", "--data", "digits", "--epochs", "3")
+    bounds = [float(v) for v in re.findall(rf"p\(x \| y\) ({NUMBER})", out)]
+    assert bounds == sorted(bounds)
+    assert numbers(out, "other images")[0] < bounds[-1]
+
+
 @needs_data
 @pytest.mark.slow
 def test_svi_on_mnist(run):

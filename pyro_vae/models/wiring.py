@@ -7,7 +7,8 @@ from torch.distributions import Distribution
 
 from ..base import Factor, Likelihood, Net, Posterior, Prior, Sites, factors_of
 
-RESERVED = "batch_size cache given kept seed skip_checks source what x_missing".split()
+OPTIONS = ("batch_size", "cache", "given", "kept", "seed", "skip_checks", "source", "what")
+RESERVED = (*OPTIONS, "x_missing")
 ROLES = {"prior": Prior, "likelihood": Likelihood, "posterior": Posterior}
 
 

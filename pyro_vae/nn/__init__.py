@@ -13,4 +13,5 @@ from .made import MADE as MADE
 from .networks import MLP as MLP
 from .networks import ConvDecoder as ConvDecoder
 from .networks import ConvEncoder as ConvEncoder
+from .offset import Offset as Offset
 from .sequences import Backward as Backward

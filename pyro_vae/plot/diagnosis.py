@@ -35,10 +35,11 @@ def plot_curves(rows: list[dict[str, Any]]) -> "Figure":
         left.set_ylim(min(seen) - margin, max(seen) + margin)
     left.set(xlabel="epoch", ylabel="nats per datum", title="evidence lower bound")
     left.legend(frameon=False)
-    right.plot(epochs, [row["kl"] for row in train], color="tab:green", label="all sites")
-    right.set(xlabel="epoch", ylabel="nats per datum", title="KL(q(z | x) || p(z))")
     sites = [name for name in (train[-1] if train else ()) if name.startswith("kl_")]
     sites = [name for name in sites if name != "kl_weight"]
+    colour = "black" if sites else "tab:green"
+    right.plot(epochs, [row["kl"] for row in train], color=colour, label="all sites")
+    right.set(xlabel="epoch", ylabel="nats per datum", title="KL(q(z | x) || p(z))")
     for name in sites:
         right.plot(epochs, [row.get(name, nan) for row in train], label=name.removeprefix("kl_"))
     if sites:

@@ -87,6 +87,43 @@ epochs = 2
 """
 
 
+LADDER = """
+[data]
+kind = "digits"
+[prior]
+z2 = { kind = "standard-normal", latent_dim = 2 }
+z1 = { kind = "mean-field-normal", latent_dim = 3, given = "z2" }
+[likelihood]
+kind = "binomial"
+total_count = 16
+given = "z1"
+[posterior]
+h = { kind = "net", latent_dim = 8 }
+z2 = { kind = "mean-field-normal", given = "h" }
+z1 = { kind = "corrected", given = ["h", "z2"] }
+[train]
+epochs = 1
+free_bits = 0.5
+free_bits_per = "site"
+"""
+LABELS = """
+latent_dim = 2
+[data]
+kind = "digits"
+known = { y = "label" }
+[likelihood]
+kind = "binomial"
+total_count = 16
+given = ["z", "y"]
+[posterior]
+kind = "mean-field-normal"
+given = ["x", "y"]
+[train]
+epochs = 1
+"""
+REGIONS = LABELS.replace('y = "label"', 'c = ["left", "top"]').replace('"y"', '"c"')
+
+
 def written(name, text):
     Path(name).write_text(text)
     return name
@@ -135,6 +172,61 @@ def test_layers_from_a_recipe(workdir, capsys):
     assert main(["explain", "l.toml"]) == 0
     assert "p(z1 | h)" in capsys.readouterr().out
     assert main(["inspect", "l.toml"]) == 0 and main(["plot", "r"]) == 0
+
+
+def test_a_ladder_from_a_recipe(workdir, capsys):
+    assert main(["train", written("l.toml", LADDER), "--out", "r"]) == 0
+    lines = map(json.loads, Path("r/metrics.jsonl").read_text().splitlines())
+    (row,) = (r for r in lines if "kl_z2" in r)
+    assert row["active_units"] == row["active_z1"] + row["active_z2"]
+    vae = pv.load("r")
+    assert vae.posterior["z1"].prior is vae.prior["z1"]
+    assert figures(capsys, "r")["kl_z1"] > 0
+    assert main(["sample", "r", "--hold", "z2", "--num-samples", "16", "--out", "h.npz"]) == 0
+    with np.load("h.npz") as arrays:
+        assert arrays["x"].shape == (16, 1, 8, 8) and arrays["held"].tolist()[:3] == [0, 0, 1]
+    assert main(["sample", "r", "--hold", "z3"]) == 2
+    assert "Expected latent sites to hold (z2, z1); got z3" in capsys.readouterr().err
+    assert main(["plot", "r"]) == 0 and Path("r/pictures/layers.png").is_file()
+    for given, words in (('["z2"]', "as in x, z2; got z2"), ('["x"]', "got x")):
+        wrong = LADDER.replace('["h", "z2"]', given)
+        with pytest.raises(ValueError, match=f"posterior.z1.given: .*{words}"):
+            validate(read_recipe(written("w.toml", wrong)))
+
+
+def test_labels_as_a_condition(workdir, capsys):
+    assert main(["train", written("c.toml", LABELS), "--out", "r"]) == 0
+    assert figures(capsys, "r")["evidence"] == "p(x | y)"
+    assert main(["sample", "r", "--num-samples", "20", "--out", "s.npz"]) == 0
+    with np.load("s.npz") as arrays:
+        assert arrays["x"].shape == (20, 1, 8, 8)
+        assert arrays["y"].tolist() == [str(i // 2) for i in range(20)]
+    for count in ("10", "3"):  # ten are as many as there are classes
+        args = ["--given", "y=3", "--num-samples", count, "--out", "s.npy"]
+        assert main(["sample", "r", *args]) == 0 and len(np.load("s.npy")) == int(count)
+    assert main(["reconstruct", "r", "--out", "own.npy"]) == 0
+    assert main(["reconstruct", "r", "--given", "y=7", "--out", "seven.npy"]) == 0
+    own, sevens = np.load("own.npy"), np.load("seven.npy")
+    y = pv.runs.RunFolder.open("r").dataset().test
+    rows = y.spread(10)
+    same = y.known["y"][rows].argmax(1).numpy() == 7
+    assert np.array_equal(own[same], sevens[same]) and not np.array_equal(own, sevens)
+    assert main(["plot", "r"]) == 0 and Path("r/pictures/classes.png").is_file()
+
+
+def test_regions_as_a_condition(workdir, capsys):
+    assert main(["train", written("c.toml", REGIONS), "--out", "r"]) == 0
+    found = figures(capsys, "r")
+    assert found["evidence"] == "p(x | c)" and np.isfinite(found["bits_per_dim"])
+    assert main(["sample", "r", "--num-samples", "16", "--out", "s.npz"]) == 0
+    with np.load("s.npz") as arrays:
+        assert arrays["x"].shape == (16, 16) and len({*arrays["rows"].tolist()}) == 8
+    np.save("c.npy", np.zeros((64, 48)))
+    assert main(["sample", "r", "--given", "c=@c.npy"]) == 0
+    for command in ("reconstruct", "plot"):
+        assert main([command, "r"]) == 0
+    assert not Path("r/pictures/correlations.png").exists()
+    assert main(["evaluate", "r", "--data", "digits", "--num-samples", "10"]) == 0
 
 
 def test_conditions_from_the_columns_of_a_table(workdir, capsys):
