@@ -51,8 +51,8 @@ class DataKind(Kind):
     seed: NonNegativeInt = 0
     """Seeds random splits and bits that are drawn once."""
     known: dict[Known, Some] = {}  # noqa: RUF012
-    """Additional inputs of model and guide, by name: the label ("label"), or columns of a table,
-    which are then not in x."""
+    """Additional inputs of model and guide, by name: the label ("label"), columns of a table, or
+    regions of an image such as left or top-left; columns and pixels are then not in x."""
     num_labels: PositiveInt | None = None
     """Number of training data that keep their label, evenly over classes; by default all."""
 
