@@ -123,7 +123,7 @@ def plot_held(
             "is none to draw."
         )
     second = sample_held(vae, others, num_rows, num_draws, seed=seed, **known)
-    figure, axes = new_figure(1, 2, (11, 6))
+    figure, axes = new_figure(1, 2, (11, 6.8))
     for axis, x, kept, free in zip(axes, (first.x, second.x), (held, others), (others, held)):
         title = f"in each row held: {', '.join(kept)}\ndrawn: {', '.join(free)}"
         pictures = as_pictures(x.flatten(0, 1), split, known)
