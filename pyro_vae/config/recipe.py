@@ -93,7 +93,7 @@ class Train(Settings):
     baseline: Literal["average", "neural", "none"] = "average"
     """The baseline of the score function: a running mean, a network, or none."""
     supervision: NonNegativeFloat = 0.0
-    """The weight of log q(y | x) where y is known, for enumeration."""
+    """The weight of log q(y | x) where a latent y is known, for estimators of the ELBO."""
     final_temperature: PositiveFloat | None = None
     """Final temperature of relaxed families."""
     temperature_epochs: NonNegativeFloat = 0.0

@@ -73,12 +73,20 @@ class Known(dist.TorchDistribution):
 
     def evidence(self) -> Tensor:
         r"""How likely `base` finds what is known: 0 where nothing is, of shape ``batch_shape``."""
-        there = self.there.reshape(self.there.shape + (1,) * len(self.event_shape))
-        inside = (
-            self.base.sample() if not self.support.is_discrete else torch.nan_to_num(self.value)
-        )
-        asked = torch.where(there, self.value, inside.detach())
-        return torch.where(self.there, self.base.log_prob(asked), 0.0)
+        return self.under(self.base)
+
+    def under(self, law: Any) -> Tensor:
+        r"""The log density of what is known under another law of the same support.
+
+        Arguments:
+            law: The law, such as the prior.
+
+        Returns:
+            The log density in nats, 0 where nothing is known, of shape ``batch_shape``.
+        """
+        with torch.no_grad():  # stands for the holes, with gradients that are finite
+            inside = torch.nan_to_num(self.value) if law.support.is_discrete else law.sample()
+        return torch.where(self.there, law.log_prob(self._pick(self.value, inside)), 0.0)
 
     def _pick(self, known: Tensor, other: Tensor) -> Tensor:
         r"""What is known where it is, else the other."""

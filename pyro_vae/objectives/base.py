@@ -77,6 +77,7 @@ class Objective(nn.Module, ABC):
         guide: Callable,
         x: Tensor,
         gradient: Gradient = "all",
+        teach: bool = False,
         **kwargs: Any,
     ) -> Weights:
         r"""The log densities of this objective's particles, as :func:`weigh` returns them."""
@@ -88,5 +89,6 @@ class Objective(nn.Module, ABC):
             self.num_particles,
             gradient=gradient,
             max_plate_nesting=nesting,
+            teach=teach,
             **kwargs,
         )

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
-from ..programs import Terms, check_gradients, equal, traces
+from ..programs import Terms, check_gradients, equal, taught, traces
 from .base import Objective
 from .kl import closed_sites, kl_by_feature, kl_divergence
 
@@ -31,6 +31,8 @@ class ELBO(Objective):
         | https://arxiv.org/abs/1606.04934
         | Understanding Disentangling in beta-VAE (Burgess et al., 2018), Eq. 8, capacity
         | https://arxiv.org/abs/1804.03599
+        | Semi-Supervised Learning with Deep Generative Models (Kingma et al., 2014), Eq. 9
+        | https://arxiv.org/abs/1406.5298
 
     Arguments:
         num_particles: The number of samples of :math:`z` per datum.
@@ -41,6 +43,8 @@ class ELBO(Objective):
             at least `free_bits`, for pairs of distributions that do not factorize, too.
         capacity: The KL term of all latent sites, averaged over the batch, is replaced by its
             distance from this many nats per datum; a KL weight then is the price of that distance.
+        supervision: The weight :math:`\alpha` of :math:`\log q(y \mid x)` where a latent `y` is
+            known, which is added to the bound (Kingma et al., 2014, Eq. 9).
 
     Raises:
         ValueError: Free bits and capacity are both given.
@@ -61,6 +65,7 @@ class ELBO(Objective):
         free_bits: float = 0.0,
         free_bits_per: Literal["feature", "site"] = "feature",
         capacity: float | None = None,
+        supervision: float = 0.0,
     ) -> None:
         super().__init__(num_particles)
         if free_bits and capacity is not None:
@@ -70,6 +75,7 @@ class ELBO(Objective):
         self.kl = kl
         self.free_bits, self.free_bits_per = free_bits, free_bits_per
         self.capacity = capacity
+        self.supervision = supervision
 
     def forward(self, model: Callable, guide: Callable, x: Tensor, **kwargs: Any) -> Terms:
         r"""
@@ -107,6 +113,9 @@ class ELBO(Objective):
                 rate = rate + _scaled_sum(site["fn"].log_prob(site["value"]), site) / count
         if self.capacity is not None:
             rate = (rate - self.capacity * _common(scales)).abs()
+        known = taught(q) if self.supervision else None
+        if known is not None:
+            loss = loss - self.supervision * known.sum() / count
         return Terms(loss + rate, reconstruction, kl)
 
     def kl_of(self, q: Any, p: Any, closed: bool) -> tuple[Tensor, Tensor]:

@@ -6,11 +6,10 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
-from pyro.distributions.util import scale_and_mask
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from ..programs import Terms, check_gradients, check_plates, density, sample_sites
+from ..programs import Terms, check_gradients, check_plates, density, sample_sites, taught
 from ..randomness import apart
 from .base import Objective
 from .kl import closed_sites, kl_divergence
@@ -76,10 +75,9 @@ class Enumeration(Objective):
                 value = weight * _kl(q_sites[site], p, closed[site])
                 loss = loss + (value * p["scale"]).sum() / len(x)
                 kl = kl + value.detach().sum() / len(x)
-        if self.supervision and hasattr(q_sites[name]["fn"], "evidence"):
-            evidence = q_sites[name]["fn"].evidence() / size  # the same for all values
-            weighed = scale_and_mask(evidence, q_sites[name]["scale"], q_sites[name]["mask"])
-            loss = loss - self.supervision * weighed.sum() / len(x)
+        known = taught({name: q_sites[name]}) if self.supervision else None
+        if known is not None:  # the same for all values
+            loss = loss - self.supervision * known.sum() / (size * len(x))
         return Terms(loss, reconstruction, kl)
 
 

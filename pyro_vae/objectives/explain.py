@@ -11,6 +11,7 @@ from ..distributions import name_of
 from ..distributions.formulas import Formula, compute, density_formula, divergence_formula
 from ..programs import Sites, density, density_of, device_of, family_of, traces, wants_rows
 from ..randomness import apart
+from .enumeration import Enumeration
 from .kl import closed_sites, kl_divergence
 from .planner import Plan, plan
 
@@ -246,7 +247,7 @@ def _kl_lines(
     if formula is not None:
         lines = _lines(formula, f"{label} = sum over the latent features of", "")
         return lines, rf"{symbol} &= \sum_l {formula.latex}"
-    listed = getattr(chosen.objective, "supervision", None) is not None
+    listed = chosen.estimator == Enumeration.name
     if listed and not pair[0].has_rsample:
         how = "summed over all its values"
     elif (chosen.exact or listed) and closed and kl_divergence(*pair) is not None:

@@ -7,6 +7,7 @@ import torch
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
+from ..distributions import Known
 from ..programs import Sites, equal
 
 WRAPPERS = (dist.MaskedDistribution, dist.ExpandedDistribution)
@@ -24,6 +25,9 @@ def kl_divergence(q: Any, p: Any) -> Tensor | None:
             - \log \mathcal{N}(\mathbb{E}_q z; \mu, \mathrm{diag}\,\sigma^2)
             + \sum_j \frac{\mathrm{Var}_q z_j}{2 \sigma_j^2}
 
+    Where the value of a variable is known (:class:`pyro_vae.distributions.Known`), q is a point,
+    and the term is :math:`-\log p(z)` there.
+
     Arguments:
         q: A distribution.
         p: Another, of the same ``event_shape``.
@@ -34,6 +38,9 @@ def kl_divergence(q: Any, p: Any) -> Tensor | None:
     batch_shape = torch.broadcast_shapes(q.batch_shape, p.batch_shape)
     q, p = (d if d.batch_shape == batch_shape else d.expand(batch_shape) for d in (q, p))
     q, p = _plain(q), _plain(p)  # expanded, as some of PyTorch's entries do not broadcast
+    if isinstance(q, Known):  # a point counts its density as 1
+        elsewhere = kl_divergence(q.base, p)
+        return None if elsewhere is None else torch.where(q.there, -q.under(p), elsewhere)
     if isinstance(q, dist.MaskedDistribution) or isinstance(p, dist.MaskedDistribution):
         if type(q) is not type(p) or not equal(q._mask, p._mask):
             return None

@@ -149,8 +149,8 @@ def _check_options(
         )
     if "supervision" in given:
         raise ValueError(
-            "Expected enumeration for supervision, the weight of log q(y | x) where y is known; "
-            f"got {estimator}."
+            "Expected reparameterized, enumeration or score-function for supervision, the weight "
+            f"of log q(y | x) where y is known; got {estimator}."
         )
 
 

@@ -33,6 +33,8 @@ class ScoreFunction(Objective):
         baseline: ``"average"`` is a running mean, ``"neural"`` a network of `x`, trained along by
             squared error, and ``"none"`` is zero.
         x_shape: The shape of one datum, for the neural baseline.
+        supervision: The weight :math:`\alpha` of :math:`\log q(y \mid x)` where a latent `y` is
+            known, which is added to the bound (Kingma et al., 2014, Eq. 9).
     """
 
     name = "score-function"
@@ -44,8 +46,10 @@ class ScoreFunction(Objective):
         num_particles: int = 1,
         baseline: Literal["average", "neural", "none"] = "average",
         x_shape: tuple[int, ...] | None = None,
+        supervision: float = 0.0,
     ) -> None:
         super().__init__(num_particles)
+        self.supervision = supervision
         self.baseline: nn.Module | None = None
         if baseline == "average":
             self.baseline = Average()
@@ -56,8 +60,10 @@ class ScoreFunction(Objective):
 
     def forward(self, model: Callable, guide: Callable, x: Tensor, **kwargs: Any) -> Terms:
         r"""As :meth:`Objective.forward`; the loss also trains a neural baseline."""
-        w = self.weigh(model, guide, x, gradient="score", **kwargs)
-        target = (w.model - w.guide).detach()
+        teach = self.supervision > 0
+        w = self.weigh(model, guide, x, gradient="score", teach=teach, **kwargs)
+        value = w.model if w.taught is None else w.model + self.supervision * w.taught
+        target = (value - w.guide).detach()
 
         baseline, error = target.new_zeros(()), target.new_zeros(target.shape[-1])
         if self.num_particles > 1:
@@ -76,7 +82,7 @@ class ScoreFunction(Objective):
                 error = (rest - guess).square().mean(0)
 
         score = (target - baseline) * w.score
-        gradient = (w.model + score).mean(0) - error
+        gradient = (value + score).mean(0) - error
         return w.terms(gradient - gradient.detach() + target.mean(0))
 
 

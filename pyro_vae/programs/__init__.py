@@ -43,6 +43,7 @@ from .tracing import density as density
 from .tracing import equal as equal
 from .tracing import log_density as log_density
 from .tracing import sample_sites as sample_sites
+from .tracing import taught as taught
 from .tracing import traces as traces
 from .unconstrained import Start as Start
 from .unconstrained import Unconstrained as Unconstrained

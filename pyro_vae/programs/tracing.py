@@ -67,6 +67,24 @@ def log_density(sites: Iterable[Any]) -> Tensor:
     return torch.as_tensor(sum(density(site) for site in sites))
 
 
+def taught(q: Sites) -> Tensor | None:
+    r"""The log density of what is known of latent sites under the guide, summed over sites.
+
+    Arguments:
+        q: The sites of the guide.
+
+    Returns:
+        The sum of :math:`\log q(y \mid x)` in nats, 0 where nothing is known, under scales and
+        masks, of the batch shape; None where the values of no site are known.
+    """
+    parts = [
+        scale_and_mask(site["fn"].evidence(), site["scale"], site["mask"])
+        for site in q.values()
+        if hasattr(site["fn"], "evidence")
+    ]
+    return sum(parts[1:], parts[0]) if parts else None
+
+
 def check_plates(sites: Iterable[Any]) -> None:
     r"""Refuses programs whose sites are not all in one plate of data."""
     plates = {frozenset((name, dim) for name, dim, _ in plates_of(site)) for site in sites}

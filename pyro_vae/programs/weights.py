@@ -8,7 +8,16 @@ import torch
 from torch import Tensor
 
 from .paths import detach_samples, gate_samples, reduce
-from .tracing import check_gradients, check_plates, density, equal, plates_of, too_deep, traces
+from .tracing import (
+    check_gradients,
+    check_plates,
+    density,
+    equal,
+    plates_of,
+    taught,
+    too_deep,
+    traces,
+)
 
 Gradient = Literal["all", "path", "score"]
 
@@ -38,6 +47,8 @@ class Weights(NamedTuple):
         score: :math:`\log q(z_k \mid x)` without scales and masks: how likely the draw was.
         gates: What samples went through, where gradients go along their path.
         scales: What handlers and subsampling multiply each site by.
+        taught: :math:`\log q` of what is known of latent variables, under scales, of shape
+            `(K, E)`; None unless it was asked for.
         layout: `K` and the sizes of the plates that all sites share, 1 elsewhere.
         num_data: The number of data.
     """
@@ -50,6 +61,7 @@ class Weights(NamedTuple):
     score: Tensor
     gates: gate_samples | None
     scales: list[Tensor | float]
+    taught: Tensor | None
     layout: torch.Size
     num_data: int
 
@@ -95,6 +107,7 @@ def weigh(
     *,
     gradient: Gradient = "all",
     max_plate_nesting: int | None = None,
+    teach: bool = False,
     **kwargs: Any,
 ) -> Weights:
     r"""Draws :math:`z_k \sim q(z \mid x)` and returns the log densities, datum by datum.
@@ -110,6 +123,7 @@ def weigh(
             is left out; or by the ``"score"`` alone, samples being constants.
         max_plate_nesting: How deep plates may be nested; elements are those of the plates that
             all sites share. By default every site has to be in the one plate of data.
+        teach: Whether :math:`\log q` of what is known of latent variables is wanted.
 
     Raises:
         ValueError: Sites lie in other plates, or a gradient is wanted where there is none.
@@ -146,6 +160,7 @@ def weigh(
     elif gradient == "score" and any(site["mask"] is not None for site in guided):
         drawn = [site["fn"].log_prob(site["value"]) for site in guided]
         score = torch.stack([reduce(value, layout) for value in drawn]).sum(0)
+    known = taught(q) if teach else None
     return Weights(
         likelihood=likelihood,
         prior=prior,
@@ -155,6 +170,7 @@ def weigh(
         score=score,
         gates=gates,
         scales=scales,
+        taught=None if known is None else reduce(known, layout),
         layout=layout,
         num_data=len(x),
     )

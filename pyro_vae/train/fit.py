@@ -116,7 +116,8 @@ def fit(
             ``"auto"`` lets the planner choose.
         alpha: The order of the Renyi bound.
         baseline: The baseline of the score function: a running mean, a network, or none.
-        supervision: The weight of :math:`\log q(y \mid x)` where `y` is known, for enumeration.
+        supervision: The weight of :math:`\log q(y \mid x)` where a latent `y` is known,
+            for estimators of the ELBO.
         final_temperature: Final temperature of relaxed families.
         temperature_epochs: Epochs in which the temperature falls geometrically to it.
         kl: The KL term: exact if a closed form is known, or from the samples of `z`.
