@@ -24,8 +24,8 @@ _NAMES = {
     "models": ("VAE",),
     "objectives": ("explain", "plan"),
     "runs": ("load",),
-    "train": ("fit", "fit_many", "rate_distortion_curve", "tune"),
-    "views": ("encode", "impute", "reconstruct", "sample"),
+    "train": ("fit", "fit_many", "rate_distortion_curve", "refit_prior", "tune"),
+    "views": ("encode", "impute", "interpolate", "reconstruct", "sample"),
 }
 _HOMES = {name: home for home, names in _NAMES.items() for name in names}
 

@@ -41,9 +41,11 @@ from .runs import load as load
 from .train import fit as fit
 from .train import fit_many as fit_many
 from .train import rate_distortion_curve as rate_distortion_curve
+from .train import refit_prior as refit_prior
 from .train import tune as tune
 from .views import encode as encode
 from .views import impute as impute
+from .views import interpolate as interpolate
 from .views import reconstruct as reconstruct
 from .views import sample as sample
 

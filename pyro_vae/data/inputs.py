@@ -28,6 +28,7 @@ def with_known(dataset: Dataset, classes: int = 0) -> Dataset:
     """
     config, splits = dataset.config, {}
     columns_moved: dict[str, Column] = {}
+    notes = dataset.notes.splitlines()
     labels = [s.labels for s in dataset.splits.values() if s.labels is not None]
     first = next(iter(dataset.splits.values()))
     count = max(classes, len(first.classes))
@@ -43,6 +44,7 @@ def with_known(dataset: Dataset, classes: int = 0) -> Dataset:
                 chosen = _labels_of(split, count)
                 if config.num_labels is not None and name == "train":
                     chosen = _keep(chosen, config.num_labels, config.seed)
+                    notes.append(_kept(word, chosen, config.seed))
                 known[word] = chosen
                 continue
             names = [column.name for column in split.columns]
@@ -65,7 +67,8 @@ def with_known(dataset: Dataset, classes: int = 0) -> Dataset:
                 split, stored=split.stored[:, rest], columns=tuple(split.columns[j] for j in rest)
             )
         splits[name] = split.knowing(**known)
-    return replace(dataset, splits=splits, moved=tuple(columns_moved.values()))
+    moved_columns = tuple(columns_moved.values())
+    return replace(dataset, splits=splits, moved=moved_columns, notes="\n".join(notes))
 
 
 def _column(split: Split, place: int) -> Tensor:
@@ -89,6 +92,17 @@ def _labels_of(split: Split, count: int) -> Tensor:
     rows = one_hot(labels.clamp(min=0).long(), count)
     there = (labels >= 0)[:, None]
     return torch.where(there, rows.to(torch.get_default_dtype()), torch.nan)
+
+
+def _kept(word: str, rows: Tensor, seed: int) -> str:
+    r"""Says which labels of the training data are kept."""
+    there = ~rows.isnan().any(1)
+    said = f"{int(there.sum())} of {len(rows)} training data keep their {word}, chosen by data.seed"
+    if rows.shape[1] == 1:
+        return f"{said} {seed}"
+    counts = rows[there].sum(0).long()
+    low, high = int(counts.min()), int(counts.max())
+    return f"{said} {seed}: {low if low == high else f'{low} to {high}'} of each class"
 
 
 def _keep(rows: Tensor, count: int, seed: int) -> Tensor:

@@ -25,6 +25,12 @@ from .annealed import bdmc as bdmc
 from .calibration import Calibration as Calibration
 from .calibration import eubo as eubo
 from .calibration import sbc as sbc
+from .classes import Agreement as Agreement
+from .classes import Classification as Classification
+from .classes import Judge as Judge
+from .classes import agreement as agreement
+from .classes import classification as classification
+from .classes import judge_of as judge_of
 from .collapse import CollapseWatch as CollapseWatch
 from .collapse import Information as Information
 from .collapse import Rate as Rate

@@ -10,6 +10,7 @@ from .diagnosis import plot_contraction as plot_contraction
 from .diagnosis import plot_curves as plot_curves
 from .diagnosis import plot_gaps as plot_gaps
 from .diagnosis import plot_ranks as plot_ranks
+from .diagnosis import plot_reliability as plot_reliability
 from .diagnosis import plot_units as plot_units
 from .latent import plot_latent as plot_latent
 from .latent import plot_manifold as plot_manifold

@@ -3,9 +3,10 @@ r"""Plots of metrics: learning curves, gaps, units, calibration."""
 from math import nan
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
-from ..evaluate import Calibration, Ledger
+from ..evaluate import Calibration, Classification, Ledger
 from ..evaluate.collapse import ACTIVE
 from ..statistics import Mean
 from .canvas import new_figure
@@ -130,4 +131,31 @@ def plot_contraction(calibration: Calibration) -> "Figure":
         ylabel="error / sd of q (above 1: too sure)",
         title="latent features on simulated data",
     )
+    return figure
+
+
+def plot_reliability(found: Classification, site: str = "y") -> "Figure":
+    r"""Shows how often the most probable class is right against how probable it is.
+
+    Arguments:
+        found: The result of :func:`pyro_vae.evaluate.classification`.
+        site: What the class is called.
+    """
+    figure, (above, below) = new_figure(2, 1, (4.6, 5.8))
+    there = found.count > 0
+    x, y, error = (v[there].numpy() for v in (found.confidence, found.frequency, found.frequency_se))
+    above.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--", label="calibrated")
+    above.errorbar(x, y, yerr=error, fmt="o-", markersize=4, linewidth=1, capsize=2, label="found")
+    above.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="share that is right")
+    above.set_title(
+        f"accuracy {found.accuracy.value:.1%} +- {found.accuracy.se:.1%}\n"
+        f"calibration error {found.error.value:.3f} {found.error.error}"
+        f" ({found.chance:.3f} by chance)",
+        fontsize=9,
+    )
+    above.legend(fontsize=8, frameon=False)
+    width = 1 / len(found.count)
+    starts = torch.arange(len(found.count)) * width
+    below.bar(starts.numpy(), found.count.numpy(), width=width, align="edge", edgecolor="white")
+    below.set(xlim=(0, 1), xlabel=f"probability of the most probable {site}", ylabel="data")
     return figure

@@ -7,6 +7,8 @@ from .history import History as History
 from .many import Trained as Trained
 from .many import fit_many as fit_many
 from .optimizer import make_optimizer as make_optimizer
+from .refit import Refitted as Refitted
+from .refit import refit_prior as refit_prior
 from .run import NumericsError as NumericsError
 from .schedule import cyclical as cyclical
 from .schedule import geometric_decay as geometric_decay

@@ -9,6 +9,8 @@ from .held import sample_held as sample_held
 from .held import sample_under as sample_under
 from .imputation import Imputed as Imputed
 from .imputation import impute as impute
+from .interpolation import between as between
+from .interpolation import interpolate as interpolate
 from .latent import Encoding as Encoding
 from .latent import encode as encode
 from .latent import encode_sites as encode_sites

@@ -137,11 +137,19 @@ def figures(capsys, *args):
 
 def test_labels_from_a_recipe(workdir, capsys):
     assert main(["train", written("m2.toml", M2), "--out", "r"]) == 0
+    said = capsys.readouterr().out
+    assert "50 of 1300 training data keep their y, chosen by data.seed 0: 5 of each class" in said
+    assert "ELBO of 200 rows whose y is not told is measured, selecting nothing" in said
     found = figures(capsys, "r")
     assert {"kl_y", "kl_z", "accuracy_y"} <= set(found) and found["num_labelled"] == 297
     assert main(["evaluate", "r", "--num-samples", "10"]) == 0
     printed = capsys.readouterr().out
     assert "accuracy of y:" in printed and "KL        y" in printed
+    assert "calibration error of q(y | x):" in printed
+    assert "by scikit-learn's MLPClassifier, 100 hidden units, right for 9" in printed
+    assert 0 < found["agreement_y"] < 1 and found["num_class_samples"] == 1000
+    assert found["accuracy_y_se"] > 0 and found["calibration_error_y_se"] > 0
+    assert {p.name for p in Path("r/pictures").iterdir()} == {"classes_y.png", "reliability_y.png"}
     assert main(["sample", "r", "--given", "y=3", "--out", "s.npy"]) == 0
     assert np.load("s.npy").shape == (64, 1, 8, 8)
     for wrong, words in (("y=10", "from 0 to 9"), ("q=1", "NAME one of y, z"), ("y=@no", ".npy")):
@@ -158,6 +166,47 @@ def test_labels_from_a_recipe(workdir, capsys):
     assert main(["train", "--resume", "r", "--train.epochs", "3", *flags]) == 2
     assert "num_labels was 50 and is 60" in capsys.readouterr().err
     assert main(["train", "--resume", "r", "--train.epochs", "3"]) == 0
+
+
+REGRESSION = """
+latent_dim = 2
+[data]
+kind = "file"
+path = "t.csv"
+label = "age"
+known = { y = "label" }
+num_labels = 30
+[prior.y]
+kind = "standard-normal"
+latent_dim = 1
+[prior.z]
+kind = "standard-normal"
+[likelihood]
+kind = "gaussian"
+given = ["y", "z"]
+[posterior.y]
+kind = "mean-field-normal"
+[posterior.z]
+kind = "mean-field-normal"
+given = ["x", "y"]
+[train]
+epochs = 2
+supervision = 2
+"""
+
+
+def test_real_labels_from_a_recipe(workdir, capsys):
+    """Some ages are told, the others are inferred: semi-supervised regression."""
+    torch.manual_seed(0)
+    table = torch.randn(100, 4).tolist()
+    rows = "\n".join(",".join(f"{v:.3f}" for v in row) for row in table)
+    written("t.csv", f"age,height,weight,pulse\n{rows}\n")
+    assert main(["train", written("g.toml", REGRESSION), "--out", "r"]) == 0
+    assert "30 of 80 training data keep their y" in capsys.readouterr().out
+    found = figures(capsys, "r")
+    assert found["rmse_y"] > 0 and found["rmse_y_se"] > 0 and "accuracy_y" not in found
+    assert main(["evaluate", "r", "--num-samples", "10"]) == 0
+    assert "error of y:" in capsys.readouterr().out
 
 
 def test_layers_from_a_recipe(workdir, capsys):

@@ -3,15 +3,14 @@ import sys
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...runs import RunFolder
 from ...runs.records import to_json
+from ..labels import judged
+from ..labels import lines as of_labels
 from ..output import announce, at_least_one, check_out, write_arrays
 from ..shared import OnAnyRows, keys_of
-
-if TYPE_CHECKING:
-    from ...data import Split
 
 
 @dataclass(kw_only=True)
@@ -51,31 +50,14 @@ class Evaluate(OnAnyRows):
             ),
             **(simulated(vae, seed=self.seed) if self.simulated else {}),
         }
-        metrics |= accuracy(run, vae, split)
-        if self.data is None:
+        own = self.data is None
+        metrics |= judged(run, vae, split, self.data_dir, self.seed, draw=own)
+        if own:
             run.keep_evaluation(self.split, metrics)
         if self.out is not None:
             with contextlib.redirect_stdout(sys.stderr if self.json else sys.stdout):
                 write_arrays(self.out, {**keys_of(split), **by_datum})
         print(to_json(metrics) if self.json else page(metrics, vae.latents))
-
-
-def accuracy(run: RunFolder, vae: Any, split: "Split") -> dict[str, Any]:
-    r"""The accuracy of the posterior of a site that has labels in training."""
-    from ...evaluate import encode_sites
-
-    found: dict[str, Any] = {}
-    labels = split.labels
-    for name, columns in run.recipe.data.known.items():
-        if name not in vae.latents or columns != ("label",) or labels is None:
-            continue
-        if labels.is_floating_point():
-            continue
-        guess = encode_sites(vae, split)[name].loc.argmax(-1).cpu()
-        there = labels.cpu() >= 0
-        right = (guess == labels.cpu())[there]
-        found |= {f"accuracy_{name}": float(right.double().mean()), "num_labelled": len(right)}
-    return found
 
 
 def page(metrics: dict[str, Any], latents: Any) -> str:
@@ -91,10 +73,7 @@ def page(metrics: dict[str, Any], latents: Any) -> str:
     rates = {n: metrics[f"kl_{n}"] for n in latents if f"kl_{n}" in metrics}
     if rates:
         lines.append("  KL        " + ", ".join(f"{n} {float(v):.3f}" for n, v in rates.items()))
-    for name, value in metrics.items():
-        if name.startswith("accuracy_"):
-            site = name.removeprefix("accuracy_")
-            lines.append(f"  accuracy of {site}: {float(value):.1%} of {metrics['num_labelled']}")
+    lines += of_labels(metrics)
     if "bits_per_dim" in metrics:
         lines.append(f"  {metrics['bits_per_dim']:.4f} bits per dimension, from {label}")
     lines.append(f"  {metrics['verdict']}: {metrics['reason']}")

@@ -148,6 +148,12 @@ def validation(
         early = "" if recipe.train.patience is None else ", so that training does not stop early"
         print(f"No validation: {why}{early}.")
         return None, settings | {"patience": None}
+    if hidden := [name for name in vae.latents if name in valid.known]:
+        chosen = "selects the epoch" if recipe.train.patience else "is measured, selecting nothing"
+        print(
+            f"Validation: the ELBO of {len(valid)} rows whose {', '.join(hidden)} is not told "
+            f"{chosen}; their labels are used for nothing."
+        )
     return valid.forgetting(vae.latents), settings  # latent variables are not given
 
 
