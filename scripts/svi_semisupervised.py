@@ -1,7 +1,7 @@
 """Classes of digits from 100 labels: M2 of Kingma et al. (2014), trained by Pyro's own SVI.
 
-    python scripts/svi_semisupervised.py                # a minute or two on one core
-    python scripts/svi_semisupervised.py --labels 50
+python scripts/svi_semisupervised.py                # a minute or two on one core
+python scripts/svi_semisupervised.py --labels 50
 """
 
 import argparse

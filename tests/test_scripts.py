@@ -99,6 +99,13 @@ def test_svi_on_mnist(run):
     assert -200 < numbers(out, "test ELBO")[0] < -90
 
 
+def test_classes_from_few_labels(run):
+    out = run("scripts/svi_semisupervised.py", "--epochs", "3")
+    accuracy = [float(v) for v in re.findall(rf"accuracy of y ({NUMBER})", out)]
+    assert len(accuracy) == 3 and accuracy[-1] > 0.6
+    assert len((ROOT / "scripts/svi_semisupervised.py").read_text().splitlines()) <= 60
+
+
 def test_discrete_latents_against_their_exact_evidence(run):
     out = run("scripts/svi_discrete.py", "--epochs", "6")
     elbo, exact = numbers(out, "test ELBO", r"exact log p\(x\)")

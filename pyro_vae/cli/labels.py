@@ -31,16 +31,18 @@ def judged(
     from ..evaluate import classification, encode_sites
 
     found: dict[str, Any] = {}
-    labels = split.labels
-    for site in labelled_sites(run, vae) if labels is not None else []:
+    if split.labels is None:
+        return found
+    labels = split.labels.cpu()
+    for site in labelled_sites(run, vae):
         guess = encode_sites(vae, split)[site].loc.cpu()
         if labels.is_floating_point():
-            found |= _distance(guess[:, 0].double(), labels.cpu().double(), site)
+            found |= _distance(guess[:, 0].double(), labels.double(), site)
             continue
         if not bool((labels >= 0).any()):
             continue
-        judgement = classification(guess, labels.cpu(), seed=seed)
-        found |= {**judgement.record(site), "num_labelled": int(judgement.count.sum())}
+        judgement = classification(guess, labels, seed=seed)
+        found |= {**judgement.record(site), "num_labelled": int(judgement.size.sum())}
         if draw:
             from ..plot import plot_reliability
 
@@ -115,7 +117,9 @@ def lines(metrics: dict[str, Any]) -> list[str]:
                 f"{metrics['num_labelled']}"
             )
         elif head == "accuracy":
-            said.append(f"  accuracy of {site}: {value:.1%} +- {error:.1%} of {metrics['num_labelled']}")
+            said.append(
+                f"  accuracy of {site}: {value:.1%} +- {error:.1%} of {metrics['num_labelled']}"
+            )
             off = f"calibration_error_{site}"
             said.append(
                 f"  calibration error of q({site} | x): {metrics[off]:.3f} +- "

@@ -97,7 +97,9 @@ def _labels_of(split: Split, count: int) -> Tensor:
 def _kept(word: str, rows: Tensor, seed: int) -> str:
     r"""Says which labels of the training data are kept."""
     there = ~rows.isnan().any(1)
-    said = f"{int(there.sum())} of {len(rows)} training data keep their {word}, chosen by data.seed"
+    said = (
+        f"{int(there.sum())} of {len(rows)} training data keep their {word}, chosen by data.seed"
+    )
     if rows.shape[1] == 1:
         return f"{said} {seed}"
     counts = rows[there].sum(0).long()

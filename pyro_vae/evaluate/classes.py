@@ -1,4 +1,4 @@
-r"""How good is q(y | x) as a classifier, and does the model draw the class that it is asked for?"""
+r"""How good is q(y | x) as a classifier, and does the model draw the class asked for?"""
 
 import warnings
 from typing import Any, NamedTuple
@@ -30,7 +30,7 @@ class Classification(NamedTuple):
         confidence: The mean probability of each bin, of shape `(bins,)`; NaN in empty ones.
         frequency: The share that is right, of shape `(bins,)`.
         frequency_se: Its standard error, of shape `(bins,)`.
-        count: The number of data in each bin.
+        size: The number of data in each bin.
     """
 
     accuracy: Mean
@@ -39,7 +39,7 @@ class Classification(NamedTuple):
     confidence: Tensor
     frequency: Tensor
     frequency_se: Tensor
-    count: Tensor
+    size: Tensor
 
     def record(self, site: str) -> dict[str, float]:
         r"""Returns the numbers as JSON has them, under the name of the site."""

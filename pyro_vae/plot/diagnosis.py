@@ -142,8 +142,10 @@ def plot_reliability(found: Classification, site: str = "y") -> "Figure":
         site: What the class is called.
     """
     figure, (above, below) = new_figure(2, 1, (4.6, 5.8))
-    there = found.count > 0
-    x, y, error = (v[there].numpy() for v in (found.confidence, found.frequency, found.frequency_se))
+    there = found.size > 0
+    x, y, error = (
+        v[there].numpy() for v in (found.confidence, found.frequency, found.frequency_se)
+    )
     above.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--", label="calibrated")
     above.errorbar(x, y, yerr=error, fmt="o-", markersize=4, linewidth=1, capsize=2, label="found")
     above.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="share that is right")
@@ -154,8 +156,8 @@ def plot_reliability(found: Classification, site: str = "y") -> "Figure":
         fontsize=9,
     )
     above.legend(fontsize=8, frameon=False)
-    width = 1 / len(found.count)
-    starts = torch.arange(len(found.count)) * width
-    below.bar(starts.numpy(), found.count.numpy(), width=width, align="edge", edgecolor="white")
+    width = 1 / len(found.size)
+    starts = torch.arange(len(found.size)) * width
+    below.bar(starts.numpy(), found.size.numpy(), width=width, align="edge", edgecolor="white")
     below.set(xlim=(0, 1), xlabel=f"probability of the most probable {site}", ylabel="data")
     return figure

@@ -12,7 +12,6 @@ from ..statistics import Mean
 from .fit import fit
 from .history import History
 
-
 ROLES = ("likelihood", "posterior")
 
 
@@ -33,7 +32,14 @@ class Refitted(NamedTuple):
 
 @counted
 def refit_prior(
-    vae: VAE, prior: Any, data: Any, valid: Any, *, num_samples: int = 20, seed: int = 0, **settings: Any
+    vae: VAE,
+    prior: Any,
+    data: Any,
+    valid: Any,
+    *,
+    num_samples: int = 20,
+    seed: int = 0,
+    **settings: Any,
 ) -> Refitted:
     r"""Fits a prior to the aggregate posterior of a trained VAE, whose networks are frozen.
 
@@ -80,7 +86,9 @@ def refit_prior(
         'nats per datum'
     """
     if not is_vae(vae):
-        raise ValueError(f"Expected a pv.VAE, whose prior can be replaced; got {type(vae).__name__}.")
+        raise ValueError(
+            f"Expected a pv.VAE, whose prior can be replaced; got {type(vae).__name__}."
+        )
     likelihood, posterior, prior = copy.deepcopy((vae.likelihood, vae.posterior, prior))
     new = VAE(prior, likelihood, posterior)
     frozen = [*likelihood.parameters(), *posterior.parameters()]

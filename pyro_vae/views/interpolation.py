@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..checks import Data
 from ..counted import counted
+from ..data import Split
 from ..distributions import describe_support
 from ..programs import as_program, dtype_of, sample_sites, undisturbed
 from .generated import decode
@@ -19,14 +20,7 @@ OPPOSITE = 1e-6  # of the angle pi
 
 @counted
 def interpolate(
-    vae: Any,
-    a: Data,
-    b: Data,
-    steps: int = 8,
-    how: How = "linear",
-    *,
-    seed: int = 0,
-    **known: Any,
+    vae: Any, a: Data, b: Data, steps: int = 8, how: How = "linear", *, seed: int = 0, **known: Any
 ) -> Tensor:
     r"""Returns the means of :math:`p(x \mid z)` at points between the latents of pairs of data.
 
@@ -41,6 +35,7 @@ def interpolate(
         how: ``"linear"`` or ``"great-circle"``, as in :func:`between`.
         seed: Seeds the moments of latent variables that have no closed form.
         known: Conditions, and values of latent sites, which stay as they are: a row for each pair.
+            Conditions may come with `a` and `b`, if these are splits; a path has those of `a`.
 
     Returns:
         Data of shape `(B, steps, *x_shape)`.
@@ -62,20 +57,24 @@ def interpolate(
     if steps < 2:
         raise ValueError(f"Expected 2 steps at least, the ends of a path; got {steps}.")
     program = as_program(vae)
-    ends = [
-        {n: v.loc for n, v in encode_sites(program, x, seed=seed, **known).items() if n not in known}
-        for x in (a, b)
-    ]
+    ends = []
+    for x in (a, b):
+        sites = encode_sites(program, x, seed=seed, **known)
+        ends.append({name: part.loc for name, part in sites.items() if name not in known})
+    first, last = ends
     counts = [len(next(iter(sites.values()))) if sites else 0 for sites in ends]
     if counts[0] != counts[1] or not counts[0]:
         raise ValueError(
             f"Expected pairs of data with a latent site to walk along; got {counts[0]} and "
             f"{counts[1]} rows."
         )
-    _check_supports(program, [*ends[0]], how, known)
-    paths = [between(ends[0][n].flatten(1), ends[1][n].flatten(1), steps, how) for n in ends[0]]
+    of_data = a.known if isinstance(a, Split) else {}
+    conditions = {n: of_data[n] for n in getattr(program, "conditions", ()) if n in of_data}
+    given = {n: v for n, v in {**conditions, **known}.items() if v is not None and n != "index"}
+    _check_supports(program, [*first], how, given)
+    paths = [between(first[n].flatten(1), last[n].flatten(1), steps, how) for n in first]
     z = torch.cat(paths, -1).flatten(0, 1)
-    rows = {n: _each(v, counts[0], steps) for n, v in known.items() if v is not None}
+    rows = {n: _each(v, counts[0], steps) for n, v in given.items()}
     x = decode(program, z, "mean", seed=seed, **rows)
     return x.reshape(counts[0], steps, *x.shape[1:])
 

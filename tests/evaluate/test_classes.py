@@ -24,7 +24,7 @@ def test_the_accuracy_of_a_known_table():
     assert found.accuracy.value == 0.75  # the last has no label
     assert found.accuracy.se == pytest.approx(0.25)  # sqrt(0.75 * 0.25 / 3)
     assert found.error.value == pytest.approx(0.25)  # certain, and right in 3 of 4
-    assert found.count.tolist() == [0] * 9 + [4]
+    assert found.size.tolist() == [0] * 9 + [4]
     with pytest.raises(ValueError, match="Expected a label"):
         classification(torch.eye(3), torch.full((3,), -1))
 
@@ -36,7 +36,7 @@ def test_the_calibration_error_of_a_constructed_case():
     labels[:60] = labels[100:190] = 0
     found = classification(p, labels)
     assert found.error.value == pytest.approx(0.5 * 0.15 + 0.5 * 0.05)
-    there = found.count > 0
+    there = found.size > 0
     torch.testing.assert_close(found.confidence[there], torch.tensor([0.75, 0.95]).double())
     torch.testing.assert_close(found.frequency[there], torch.tensor([0.6, 0.9]).double())
     # each bin's share has the error of a binomial; far from zero the sum of both is a Normal

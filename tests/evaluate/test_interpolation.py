@@ -68,7 +68,9 @@ def test_what_is_known_stays():
     kind = KINDS["conditional"]()
     c = kind.known["c"][:3]
     x = pv.interpolate(kind.vae, kind.x[:3], kind.x[3:6], 4, c=c)
-    torch.testing.assert_close(x[:, 0], decode(kind.vae, encode(kind.vae, kind.x[:3], c=c).loc, c=c))
+    torch.testing.assert_close(
+        x[:, 0], decode(kind.vae, encode(kind.vae, kind.x[:3], c=c).loc, c=c)
+    )
     kind = KINDS["semi-supervised"]()
     with pytest.raises(ValueError, match="got y, on one-hot blocks"):
         pv.interpolate(kind.vae, kind.x[:2], kind.x[2:4], 3)

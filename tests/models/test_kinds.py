@@ -119,7 +119,21 @@ FUNCTIONS = {
         k.vae, s, s, (0.5, 1.0), epochs=1, num_samples=2
     ),
     "CompiledSVI": lambda k, s: compiled(k, s),
+    "interpolate": lambda k, s: finite(pv.interpolate(k.vae, rows(s, 2), rows(s, 2), 3)),
+    "refit_prior": lambda k, s: refitted(k, s),
 }
+
+
+def refitted(kind, split):
+    old = getattr(kind.vae, "prior", None)
+    prior = copy.deepcopy(old)
+    if isinstance(old, pv.priors.StandardNormal):
+        prior = pv.priors.Normal(2, learned=True)
+    elif isinstance(old, pv.priors.Categorical):
+        prior = pv.priors.Categorical(4, learned=True)
+    elif isinstance(old, pv.Sites) and "y" in old:
+        prior["y"] = pv.priors.Categorical(3, learned=True)
+    finite(pv.refit_prior(kind.vae, prior, split, rows(split, 9), epochs=1, progress=False).gain)
 
 
 def drawn(kind, split):
@@ -175,6 +189,9 @@ REFUSED = {
     ("conditional", "information"): "Expected a model of x alone",
     ("semi-supervised", "information"): "Expected a model of x alone",
     ("two observed sites", "information"): "Expected a model of x alone",
+    ("semi-supervised", "interpolate"): "Expected real latent variables",
+    ("discrete", "interpolate"): "Expected real latent variables",
+    ("a stranger's module", "refit_prior"): r"Expected a pv\.VAE",
 }
 # Functions that take long meet a few kinds in `make test`, and all of them in `make test-all`.
 LONG = (

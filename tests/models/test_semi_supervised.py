@@ -178,7 +178,9 @@ def test_regression_from_few_labels():
         pv.Sites(y=N(MLP(3, [16], 2)), z=N(Join(MLP(4, [16], 2), (1, 1))).given("x", "y")),
     )
     data = pv.data.as_split(x, y=told)
-    pv.fit(vae, data, epochs=40, batch_size=50, lr=1e-2, supervision=1.0, compile="no", progress=False)
+    pv.fit(
+        vae, data, epochs=40, batch_size=50, lr=1e-2, supervision=1.0, compile="no", progress=False
+    )
     guess = pv.evaluate.encode_sites(vae, x)["y"].loc
     explained = 1 - float((guess - y).square().mean() / y.var())
     assert explained > 0.9, explained

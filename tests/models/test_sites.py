@@ -638,7 +638,11 @@ def test_free_bits_by_site():
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [
-        ("bottom-up", {"estimator": "iwae", "supervision": 1.0}, "or score-function for supervision"),
+        (
+            "bottom-up",
+            {"estimator": "iwae", "supervision": 1.0},
+            "or score-function for supervision",
+        ),
         ("bottom-up", {"estimator": "enumeration"}, "whose values can be listed"),
         ("semi-supervised", {"estimator": "iwae"}, "through whose samples no gradient flows"),
         ("semi-supervised", {"estimator": "vimco", "num_particles": 1}, "at least 2 particles"),

@@ -71,7 +71,9 @@ def test_the_gain_is_that_of_the_elbo_and_a_mixture_gains_more():
     p = found.vae.prior().log_prob(z).detach()
     kl = float((aggregate.exp() * (aggregate - p)).sum() * (z[1] - z[0]))
     assert 0 <= kl < 0.05  # the best Normal is 0.7 nats away
-    normal = pv.refit_prior(vae, pv.priors.Normal(1, learned=True), x, other, epochs=100, lr=0.05, **QUICK)
+    normal = pv.refit_prior(
+        vae, pv.priors.Normal(1, learned=True), x, other, epochs=100, lr=0.05, **QUICK
+    )
     assert found.gain > normal.gain + 0.3
 
 

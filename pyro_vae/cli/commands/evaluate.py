@@ -5,7 +5,6 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from ...runs import RunFolder
 from ...runs.records import to_json
 from ..labels import judged
 from ..labels import lines as of_labels
