@@ -318,3 +318,17 @@ def test_recipes_run_on_real_data(recipe, workdir, capsys):
     grey = recipe.startswith("fashion")
     assert figures["num_data"] == (13_180 if "omniglot" in recipe else 10_000)
     assert figures["elbo"] > (0 if grey else -250)
+
+
+@needs_data
+@pytest.mark.parametrize("recipe", ["mnist-m2", "mnist-m1m2"])
+@pytest.mark.slow
+def test_recipes_of_few_labels_run_on_real_data(recipe, workdir, capsys):
+    """Two thousand images, ten of each class with their label."""
+    flags = ["--data.valid", "58000", "--train.epochs", "2", "--train.lr", "2e-3"]
+    assert main(["train", recipe, "--out", "run", *flags]) == 0
+    assert "100 of 2000 training data keep their y" in capsys.readouterr().out
+    assert main(["evaluate", "run", "--num-samples", "5", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert figures["num_labelled"] == 10_000 and figures["accuracy_y"] > 0.3
+    assert 0 < figures["agreement_y"] < 1 and figures["classifier_accuracy"] > 0.8

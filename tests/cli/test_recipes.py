@@ -373,3 +373,12 @@ def test_too_many_labels_and_no_column_left(workdir):
         pv.data.load("t.csv", known={"c": ["age", "sex"]}, quiet=True)
     data = pv.data.load("t.csv", known={"c": "sex"}, valid=0, test=0, quiet=True)
     assert data.train.known["c"].shape == (4, 2)  # one-hot, as categories have no order
+
+
+@pytest.mark.slow
+def test_digits_of_few_labels_at_full_length(workdir, capsys):
+    """The recipe as it is: y is inferred, and samples are of the class that was asked for."""
+    assert main(["train", "digits-m2", "--out", "r"]) == 0
+    found = figures(capsys, "r")
+    assert found["accuracy_y"] > 0.8 and found["agreement_y"] > 0.55
+    assert found["calibration_error_y"] < 0.15 and found["classifier_accuracy"] > 0.95
