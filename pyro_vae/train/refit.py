@@ -57,7 +57,8 @@ def refit_prior(
     Arguments:
         vae: The trained VAE, which stays as it is.
         prior: The new prior: a mixture, a flow, :class:`pyro_vae.priors.Vamp` around
-            ``vae.posterior``, or :class:`pyro_vae.Sites`.
+            ``vae.posterior``, or :class:`pyro_vae.Sites`. Pseudo-inputs move in the units of the
+            data, which `lr` has to go with: 0.2, not 0.001, for grey levels 0..16.
         data: The training data, as in :func:`pyro_vae.fit`.
         valid: Data for the gain, and for `patience`.
         num_samples: The number of draws of `z` for each validation datum.

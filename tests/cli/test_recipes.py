@@ -380,5 +380,5 @@ def test_digits_of_few_labels_at_full_length(workdir, capsys):
     """The recipe as it is: y is inferred, and samples are of the class that was asked for."""
     assert main(["train", "digits-m2", "--out", "r"]) == 0
     found = figures(capsys, "r")
-    assert found["accuracy_y"] > 0.8 and found["agreement_y"] > 0.55
+    assert found["accuracy_y"] > 0.8 and found["agreement_y"] > 0.75
     assert found["calibration_error_y"] < 0.15 and found["classifier_accuracy"] > 0.95
