@@ -43,7 +43,9 @@ def by_names():
 def by_modules():
     """A VAE with batch normalization, whose running means are each model's own."""
     torch.manual_seed(3)
-    encoder = nn.Sequential(nn.Linear(3, 8, bias=False), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 4))
+    encoder = nn.Sequential(
+        nn.Linear(3, 8, bias=False), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 4)
+    )
     prior, likelihood = pv.priors.StandardNormal(2), pv.likelihoods.Gaussian(nn.Linear(2, 3))
     vae = pv.VAE(prior, likelihood, pv.posteriors.MeanFieldNormal(encoder))
     return vae.model, vae.guide
