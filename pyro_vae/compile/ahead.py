@@ -1,9 +1,13 @@
 r"""Compilation in another process while training goes on; what it makes is in inductor's cache."""
 
+import contextlib
+import os
 import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from hashlib import sha256
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -43,10 +47,17 @@ class Ahead:
             self.begin(segments)
 
     def begin(self, segments: Sequence[Any]) -> None:
+        r"""Starts the process, unless one has done the same before."""
+        from torch._inductor.runtime.cache_dir_utils import cache_dir
+
         code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import main; main()"
         silent = subprocess.DEVNULL
         try:
-            message = pickle.dumps((torch.get_num_threads(), segments))
+            work = pickle.dumps((torch.__version__, torch.get_num_threads(), segments))
+            done = Path(cache_dir()) / f"pyro_vae-{sha256(work).hexdigest()}"
+            if done.exists():
+                return
+            message = pickle.dumps((done, torch.get_num_threads(), segments))
             self.process = subprocess.Popen(
                 [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=silent, stderr=silent
             )
@@ -126,8 +137,10 @@ def _form(tensor: Tensor) -> tuple[Any, ...]:
 
 
 def main() -> None:
-    r"""Compiles the segments that standard input brings."""
-    threads, segments = pickle.load(sys.stdin.buffer)
+    r"""Compiles the segments that standard input brings, in time that nobody else wants."""
+    with contextlib.suppress(AttributeError, OSError):
+        os.nice(19)
+    done, threads, segments = pickle.load(sys.stdin.buffer)
     torch.set_num_threads(threads)
     for nodes, forms in segments:
         examples = [
@@ -135,3 +148,4 @@ def main() -> None:
             for shape, stride, dtype, device in forms
         ]
         backend.inductor(read(nodes), examples)
+    done.touch()
