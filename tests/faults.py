@@ -215,7 +215,7 @@ EVALUATE = {
         ADVICE + "no_advice_for_what_gains_nothing",
     ),
     "activity is a standard deviation": Fault(
-        "evaluate.active_units",
+        "evaluate.site_activities",
         "m.loc.var(0)",
         "m.scale.mean(0)",
         COLLAPSE + "active_units_are_the_eigenvalues_above_the_noise",
@@ -281,8 +281,8 @@ OBJECTIVES = {
     ),
     "the score function's target is not detached": Fault(
         "objectives.ScoreFunction.forward",
-        "(w.model - w.guide).detach()",
-        "w.model - w.guide",
+        "(value - w.guide).detach()",
+        "value - w.guide",
         TABLE + "[one site-score function]",
     ),
     "the baseline is moved by the score": Fault(
