@@ -200,6 +200,7 @@ def test_a_lesson_holds_at_full_size(path, seed, run, monkeypatch):
     run(path.relative_to(ROOT))
 
 
+@pytest.mark.slow
 def test_benchmark(run, tmp_path):
     contenders = ["--contenders", "stock SVI", "ours, eager"]
     out = run(

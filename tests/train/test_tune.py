@@ -84,6 +84,7 @@ def test_a_trial_is_the_mean_of_what_fit_makes_of_its_seeds(tmp_path):
     assert trial.valid_elbo.se == pytest.approx(abs(high - low) / 2)
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_and_is_that_of_one_call(tmp_path):
     options = {**OPTIONS, "search": SEARCH}
     whole = pv.tune(make, DATA, trials=3, **options)
@@ -94,6 +95,7 @@ def test_a_search_goes_on_and_is_that_of_one_call(tmp_path):
         pv.tune(make, DATA, trials=3, out=tmp_path, **{**options, "epochs": 2})
 
 
+@pytest.mark.slow
 def test_a_trial_that_diverges_fails_and_the_search_goes_on():
     search = {"train.lr": [1e-3, 1e29]}
     options = {**OPTIONS, "epochs": 3, "batch_size": 8, "sampler": "random"}
