@@ -1,13 +1,13 @@
 r"""Compilation in another process while training goes on; what it makes is in inductor's cache."""
 
 import contextlib
-import os
 import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, NamedTuple
 
 import torch
@@ -22,6 +22,14 @@ from .parts import Parts
 from .record import Graph
 
 SECONDS_TO_WAIT = 120.0  # for a compiler that is late; then it is done here
+CODE = """
+import os, sys
+sys.path[:] = {path!r}
+if hasattr(os, "nice"):
+    os.nice(19)  # in time that training does not want
+from {module} import main
+main()
+"""
 
 
 class Ahead:
@@ -43,29 +51,28 @@ class Ahead:
 
         self.process: subprocess.Popen[bytes] | None = None
         if backend.has_compiler():
-            Parts(graph.module, [*graph.externals, *args], note)
-            self.begin(segments)
+            with contextlib.suppress(Exception):  # what is wrong is said when it is wanted
+                Parts(graph.module, [*graph.externals, *args], note)
+                self.begin(segments)
 
     def begin(self, segments: Sequence[Any]) -> None:
         r"""Starts the process, unless one has done the same before."""
         from torch._inductor.runtime.cache_dir_utils import cache_dir
 
-        code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import main; main()"
-        silent = subprocess.DEVNULL
-        try:
-            work = pickle.dumps((torch.__version__, torch.get_num_threads(), segments))
-            done = Path(cache_dir()) / f"pyro_vae-{sha256(work).hexdigest()}"
-            if done.exists():
-                return
-            message = pickle.dumps((done, torch.get_num_threads(), segments))
+        threads = torch.get_num_threads()
+        work = pickle.dumps((torch.__version__, threads, segments))
+        done = Path(cache_dir()) / f"pyro_vae-{sha256(work).hexdigest()}"
+        if done.exists():
+            return
+        with TemporaryFile() as message:
+            pickle.dump((done, threads, segments), message)
+            message.seek(0)
             self.process = subprocess.Popen(
-                [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=silent, stderr=silent
+                [sys.executable, "-c", CODE.format(path=sys.path, module=__name__)],
+                stdin=message,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
             )
-            assert self.process.stdin is not None
-            self.process.stdin.write(message)
-            self.process.stdin.close()
-        except (OSError, pickle.PicklingError, AttributeError, TypeError):
-            self.stop()
 
     def wait(self) -> None:
         r"""Waits until it is done."""
@@ -137,9 +144,7 @@ def _form(tensor: Tensor) -> tuple[Any, ...]:
 
 
 def main() -> None:
-    r"""Compiles the segments that standard input brings, in time that nobody else wants."""
-    with contextlib.suppress(AttributeError, OSError):
-        os.nice(19)
+    r"""Compiles the segments that standard input brings."""
     done, threads, segments = pickle.load(sys.stdin.buffer)
     torch.set_num_threads(threads)
     for nodes, forms in segments:

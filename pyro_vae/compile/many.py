@@ -36,7 +36,7 @@ class ManySteps:
         args: Arguments of one step, of the forms to come; or their :class:`~.arguments.Call`.
         generators: A random generator for each model.
         backend: As in :class:`~.step.FusedStep`.
-        values: The values of each model's tensors, if several models have tensors in common.
+        values: Returns the values of each model's tensors, if models have tensors in common.
         around: Surrounds a run of a model's own program: draws, and what else is its own.
 
     Raises:
@@ -50,11 +50,11 @@ class ManySteps:
         args: tuple | Call,
         generators: Sequence[Generator],
         backend: Backend = "inductor",
-        values: Sequence[Sequence[Tensor]] | None = None,
+        values: Callable[[], Sequence[Sequence[Tensor]]] | None = None,
         around: Callable[[int], AbstractContextManager[None]] | None = None,
     ) -> None:
         self.steps, self.buffers, self.generators = steps, buffers, generators
-        self.values = values
+        self.values = values or (lambda: self.own)
         self.around = around or (lambda i: drawing_from(generators[i]))
         self.backend: Backend = backend
         self.calls = 0
@@ -74,7 +74,7 @@ class ManySteps:
         first, count = self.steps[0], len(self.steps)
         self.own = [[*step.tensors(), *more] for step, more in zip(self.steps, self.buffers)]
         check_apart(self.own[0])
-        self.wholes = [stack(tensors) for tensors in zip(*(self.values or self.own))]
+        self.wholes = [stack(tensors) for tensors in zip(*self.values())]
         for i in reversed(range(count)):
             self.put(i, self.memory(i))
         graph = record(first.step, self.call, self.example, first.cache.parameters)
@@ -240,12 +240,20 @@ class Lanes(Parts):
         where = tuple(None if node in self.shared else 0 for node in inputs)
         mapped = torch.vmap(segment.forward, in_dims=where)
         examples = [self.example(node) for node in inputs]
-        module = make_fx(lambda *tensors: list(mapped(*tensors)), tracing_mode="fake")(*examples)
+        [output] = segment.graph.find_nodes(op="output")
+        strides = [self.form(node).stride() for node in output.args[0]]
+
+        def run(*tensors: Tensor) -> list[Tensor]:  # the next segments count on the strides
+            return [*map(laid_out, mapped(*tensors), strides)]
+
+        module = make_fx(run, tracing_mode="fake")(*examples)
         return self.make(tidy(module), examples)
 
     def example(self, node: Node) -> Tensor:
-        if node in self.examples:
-            return self.examples[node]
+        return self.examples[node] if node in self.examples else self.form(node)
+
+    def form(self, node: Node) -> Tensor:
+        r"""Returns an unwritten tensor of the form of a node's values of all models."""
         return stack([new_like(node)] * len(self.generators))
 
 
@@ -288,9 +296,9 @@ class EachDraw:
                 args[place] = parts[i]
             drawn.append(draw(*args))
         if isinstance(drawn[0], Tensor):
-            values.append(torch.stack(drawn))
+            values.append(stack(drawn))
         else:
-            values.append(tuple(map(torch.stack, zip(*drawn))))
+            values.append(tuple(map(stack, zip(*drawn))))
 
 
 def from_generator(operation: Any, generator: Generator, options: dict[str, Any]) -> Callable:
@@ -319,6 +327,15 @@ def drawing_from(generator: Generator) -> Iterator[None]:
     finally:
         generator.set_state(default.get_state())
         default.set_state(before)
+
+
+def laid_out(tensor: Tensor, strides: Sequence[int]) -> Tensor:
+    r"""Returns a tensor with these strides."""
+    if tensor.stride() == strides:
+        return tensor
+    return torch.empty_strided(
+        tensor.shape, strides, dtype=tensor.dtype, device=tensor.device
+    ).copy_(tensor)
 
 
 def stack(tensors: Sequence[Tensor]) -> Tensor:

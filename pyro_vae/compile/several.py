@@ -2,6 +2,7 @@ r"""Several models of one Pyro program, each with parameters, optimizer and draw
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from operator import is_
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Generator, Tensor
 from .arguments import Call, Inputs
 from .backend import Backend
 from .externals import Externals
-from .many import ManySteps, drawing_from
+from .many import ManySteps, drawing_from, stack
 from .record import NotStatic
 from .store import Contents, contents, fill, store_of
 
@@ -30,61 +31,78 @@ class Several:
     """
 
     def __init__(self, make: Callable[[], Any], seeds: Sequence[int], backend: Backend) -> None:
-        self.models = [make() for _ in seeds]
-        self.generators = [Generator().manual_seed(seed) for seed in seeds]
-        self.backend: Backend = backend
-        self.stores: list[Contents] = []
-        self.buffers: list[list[Tensor]] = []
-        self.values: list[list[Tensor]] = []
+        self.new, self.seeds, self.backend = make, seeds, backend
         self.many: ManySteps | None = None
         self.refused = False
+        self.begin()
+
+    def begin(self) -> None:
+        r"""Makes the models, which have taken no step."""
+        self.models = [self.new() for _ in self.seeds]
+        self.generators = [Generator().manual_seed(seed) for seed in self.seeds]
+        self.stores: list[Contents] = []
+        self.tensors: list[list[Tensor]] = []  # of each model: parameters, then buffers
+        self.values: list[list[Tensor]] = []  # where they are until a step of all is made
 
     def __call__(self, args: tuple, kwargs: dict[str, Any]) -> Tensor:
         r"""Takes a step of every model; returns their losses, of shape `(M, ...)`."""
         if not self.stores:
-            return self.first_step(args, kwargs)
+            try:
+                return self.first_step(args, kwargs)
+            except BaseException:
+                self.begin()
+                raise
         if self.refused:
-            return self.each(lambda model: model._eager_step(*args, **kwargs))
+            return self.step_each(args, kwargs)
         call = Call.of(args, kwargs)
         if self.many is None:
             self.many = self.make(call)
         if call.key != self.many.call.key or not self.many.watch.holds():
-            return self.each(lambda model: model._eager_step(*args, **kwargs))
+            return self.step_each(args, kwargs)
         for model in self.models:
             self.bind(model.fused)
         inputs = Inputs(call.inputs, self.models[0].fused.device)(call.inputs)
-        outputs = self.many(*(x.expand(len(self.models), *x.shape) for x in inputs))
+        outputs = self.many(*(stack([x] * len(self.models)) for x in inputs))
         return outputs[0] if len(outputs) == 2 else torch.stack(outputs[:-1], dim=1)
 
     def first_step(self, args: tuple, kwargs: dict[str, Any]) -> Tensor:
         r"""Takes the first step of each model from where the program is now."""
-        losses = []
+        losses, stores = [], []
         for model, generator in zip(self.models, self.generators):
             own = contents()
-            with store_of(own), drawing_from(generator), Externals() as seen:
-                losses.append(model._eager_step(*args, **kwargs))
-            if model.fused is None or model.refusal is not None:
-                raise model.refusal or NotStatic("Expected parameters to train; got none.")
-            trained, count = model.fused.tensors(), len(model.fused.parameters)
-            others = [tensor for tensor, _ in seen.before]
-            others += map(detach_provenance, own["_params"].values())
-            known = {id(tensor) for tensor in trained}
-            buffers = {id(tensor): tensor for tensor in others if id(tensor) not in known}
-            copied = [t.detach().clone() for t in (*trained[:count], *buffers.values())]
-            state = [tensor.detach() for tensor in trained[count:]]  # its optimizer's alone
-            self.stores.append(own)
-            self.buffers.append([*buffers.values()])
-            self.values.append([*copied[:count], *state, *copied[count:]])
-            seen.restore()
+            seen = Externals()
+            try:
+                with store_of(own), drawing_from(generator), seen:
+                    losses.append(model._eager_step(*args, **kwargs))
+                if model.fused is None or model.refusal is not None:
+                    raise model.refusal or NotStatic("Expected parameters to train; got none.")
+                parameters = parameters_of(model)
+                known = {id(tensor) for tensor in model.fused.tensors()}
+                others = [tensor for tensor, _ in seen.before]
+                others += map(detach_provenance, own["_params"].values())
+                buffers = {id(tensor): tensor for tensor in others if id(tensor) not in known}
+                self.tensors.append([*parameters, *buffers.values()])
+                self.values.append([t.detach().clone() for t in self.tensors[-1]])
+            finally:
+                seen.restore()
+            stores.append(own)
+        self.stores = stores
         self.enter(0)
-        fill(self.stores[0])
+        fill(stores[0])
         return torch.stack(losses)
 
     def make(self, call: Call) -> ManySteps:
         r"""Records the step of the first model, and maps it over all."""
         steps = [model.fused for model in self.models]
-        given = steps, self.buffers, call, self.generators, self.backend
-        return ManySteps(*given, values=self.values, around=self.using)
+        count = len(steps[0].parameters)
+
+        def values() -> list[list[Tensor]]:  # with what the optimizers hold now
+            state = [[t.detach() for t in step.tensors()[count:]] for step in steps]
+            return [[*v[:count], *own, *v[count:]] for v, own in zip(self.values, state)]
+
+        buffers = [tensors[count:] for tensors in self.tensors]
+        given = steps, buffers, call, self.generators, self.backend
+        return ManySteps(*given, values=values, around=self.using)
 
     def bind(self, fused: Any) -> None:
         r"""Takes up the learning rate that a model's optimizer has now."""
@@ -96,6 +114,18 @@ class Several:
                 "others. Create another CompiledSVI."
             )
 
+    def step_each(self, args: tuple, kwargs: dict[str, Any]) -> Tensor:
+        r"""Takes a step of one model after the other."""
+        losses = self.each(lambda model: model._eager_step(*args, **kwargs))
+        for model, tensors in zip(self.models, self.tensors):
+            parameters = parameters_of(model)
+            if len(tensors) < len(parameters) or not all(map(is_, parameters, tensors)):
+                raise NotStatic(
+                    "Expected the parameters of the first step; got others. Make all parameters "
+                    "in the first step, or train the models one by one."
+                )
+        return losses
+
     def each(self, action: Callable[[Any], Any]) -> Tensor:
         r"""Lets every model act by itself; returns what they return, stacked."""
         found = []
@@ -106,14 +136,18 @@ class Several:
 
     def bad_steps(self) -> list[int]:
         r"""How many steps of each model were not finite and moved nothing."""
-        if self.many is None:
-            return [int(model.bad_steps) for model in self.models]
-        count = len(self.models[0].fused.tensors()) - 1
-        return [int(self.many.memory(i)[count]) for i in range(len(self.models))]
+        return [int(self.count_of(i)) for i in range(len(self.models))]
+
+    def count_of(self, i: int) -> Tensor | int:
+        if self.many is None or self.models[i].fused is None:
+            return self.models[i].bad_steps
+        return self.many.memory(i)[len(self.models[i].fused.tensors()) - 1]
 
     @contextmanager
     def using(self, i: int) -> Iterator[None]:
         r"""Makes the program that of one of the models inside the context."""
+        if not self.stores:
+            raise ValueError("Expected a first step, which makes the models; got none yet.")
         self.enter(i)
         try:
             with store_of(self.stores[i]), drawing_from(self.generators[i]):
@@ -123,7 +157,14 @@ class Several:
 
     def enter(self, i: int) -> None:
         r"""Lets the program's tensors be those of a model."""
-        tensors = [*self.models[i].fused.tensors(), *self.buffers[i]]
-        memory = self.values[i] if self.many is None else self.many.memory(i)
-        for tensor, place in zip(tensors, memory):
+        memory = self.values[i]
+        if self.many is not None:
+            places, fused = self.many.memory(i), self.models[i].fused
+            memory = places[: len(fused.parameters)] + places[len(fused.tensors()) :]
+        for tensor, place in zip(self.tensors[i], memory):
             tensor.data = place
+
+
+def parameters_of(model: Any) -> list[Tensor]:
+    r"""The parameters that a model's step moves."""
+    return [detach_provenance(item.parameter) for item in model.fused.parameters]

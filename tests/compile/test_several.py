@@ -90,6 +90,29 @@ def discrete():
     return model, guide
 
 
+def unused():
+    """A parameter that has no gradient, between others."""
+    model, guide = by_names()
+
+    def with_more(x):
+        pyro.param("a_more", torch.zeros(2))
+        guide(x)
+
+    return model, with_more
+
+
+def branching():
+    """A branch on a draw, which no graph has."""
+
+    def model(x):
+        loc = pyro.sample("loc", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+        scale = 1.0 if loc.sum() > 0 else 2.0
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(loc, scale).to_event(1), obs=x)
+
+    return model, by_names()[1]
+
+
 PROGRAMS = {
     "names": (by_names, lambda: pyro.optim.Adam({"lr": 0.05}), Trace_ELBO),
     "autoguide": (
@@ -99,6 +122,13 @@ PROGRAMS = {
     ),
     "modules": (by_modules, lambda: pyro.optim.Adam({"lr": 0.01}), Trace_ELBO),
     "pyro_module": (by_pyro_module, lambda: torch.optim.Adam, Trace_ELBO),
+    "unused": (unused, lambda: pyro.optim.Adam({"lr": 0.05}), Trace_ELBO),
+    "branching": (branching, lambda: pyro.optim.Adam({"lr": 0.05}), Trace_ELBO),
+    "importance_weighted": (
+        by_modules,
+        lambda: pyro.optim.Adam({"lr": 0.01}),
+        lambda: pv.objectives.IWAE(3),
+    ),
     "discrete": (discrete, lambda: pyro.optim.Adam({"lr": 0.05}), TraceGraph_ELBO),
 }
 
@@ -117,7 +147,7 @@ def alone(name, seed, steps):
     pyro.clear_param_store()
     program, optim = make(), optim()
     pyro.set_rng_seed(seed)
-    if isinstance(optim, type):
+    if isinstance(optim, type) or name == "importance_weighted":  # not for Pyro's SVI
         svi = pv.CompiledSVI(*program, optim, loss(), backend="graph")
     else:
         svi = SVI(*program, optim, loss())
@@ -126,14 +156,18 @@ def alone(name, seed, steps):
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.filterwarnings("ignore:SVI goes on eagerly")
 def test_each_model_is_what_it_is_alone(name):
     expected = [alone(name, seed, 12) for seed in (4, 7, 9)]
     make, optim, loss = PROGRAMS[name]
     pyro.clear_param_store()
     program = make()
-    svi = pv.CompiledSVI(*program, optim(), loss(), backend="graph", seeds=[4, 7, 9])
+    options = {"backend": "graph", "seeds": [4, 7, 9], "not_static": "eager"}
+    svi = pv.CompiledSVI(*program, optim(), loss(), **options)
     losses = svi.run(12, X)
-    assert losses.shape == (12, 3) and svi.several.many.calls == 11
+    assert losses.shape == (12, 3)
+    together = 0 if svi.several.many is None else svi.several.many.calls
+    assert together == (0 if name == "branching" else 11)
     assert len({*losses[-1].tolist()}) == 3
     for i, (alone_losses, values) in enumerate(expected):
         close(losses[:, i], alone_losses, rtol=1e-5, atol=1e-5)
@@ -191,30 +225,59 @@ def test_what_is_refused():
     with pytest.raises(ValueError, match="below 2; got 2"), svi.using(2):
         pass
 
-    def branching(x):
-        loc = pyro.sample("loc", dist.Normal(torch.zeros(3), 1.0).to_event(1))
-        scale = 1.0 if loc.sum() > 0 else 2.0
-        with pyro.plate("data", len(x)):
-            pyro.sample("x", dist.Normal(loc, scale).to_event(1), obs=x)
-
     pyro.clear_param_store()
-    svi = pv.CompiledSVI(branching, guide, adam, Trace_ELBO(), num_models=2, backend="graph")
+    program = branching()
+    svi = pv.CompiledSVI(*program, adam, Trace_ELBO(), num_models=2, backend="graph")
+    for early in (lambda: svi.evaluate_loss(X), lambda: svi.using(1).__enter__()):
+        with pytest.raises(ValueError, match="Expected a first step"):
+            early()
     svi.step(X)
     with pytest.raises(pv.compile.NotStatic):
         svi.step(X)
+
+    def growing(x):
+        if len(x) < 20:
+            pyro.param("late", torch.zeros(3))
+        guide(x)
+
     pyro.clear_param_store()
-    svi = pv.CompiledSVI(
-        branching, guide, adam, Trace_ELBO(), num_models=2, backend="graph", not_static="eager"
-    )
-    svi.step(X)
-    with pytest.warns(UserWarning, match="goes on eagerly"):
-        assert svi.step(X).shape == (2,)
+    svi = pv.CompiledSVI(model, growing, adam, Trace_ELBO(), num_models=2, backend="graph")
+    svi.run(3, X)
+    with pytest.raises(pv.compile.NotStatic, match="parameters of the first step"):
+        svi.step(X[:5])
+
+
+def test_a_first_step_that_fails_leaves_all_as_it_was():
+    """And can be taken again."""
+    model, guide = by_modules()
+    start = {k: v.clone() for k, v in model.__self__.state_dict().items()}
+    adam = pyro.optim.Adam({"lr": 0.05})
+    svi = pv.CompiledSVI(model, guide, adam, Trace_ELBO(), num_models=2, backend="graph")
+    calls = []
+
+    def failing(x):
+        calls.append(1)
+        if len(calls) == 2:
+            raise RuntimeError("once")
+        guide(x)
+
+    for several in svi.several.models:
+        several.guide = failing
+    with pytest.raises(RuntimeError, match="once"):
+        svi.step(X)
+    same(model.__self__.state_dict(), start, 0, 0)
+    losses = svi.run(4, X)
+    pyro.clear_param_store()
+    model.__self__.load_state_dict(start)
+    again = pv.CompiledSVI(model, guide, adam, Trace_ELBO(), num_models=2, backend="graph")
+    close(losses, again.run(4, X), rtol=0, atol=0)
 
 
 @pytest.mark.slow
-def test_compiled():
-    program = by_modules()
-    svi = pv.CompiledSVI(*program, pyro.optim.Adam({"lr": 0.01}), Trace_ELBO(), seeds=[4, 7])
+@pytest.mark.parametrize("name", [name for name in PROGRAMS if name != "branching"])
+def test_compiled(name):
+    make, optim, loss = PROGRAMS[name]
+    svi = pv.CompiledSVI(*make(), optim(), loss(), seeds=[4, 7])
     losses = svi.run(30, X)
     for i, seed in enumerate((4, 7)):
-        close(losses[:, i], alone("modules", seed, 30)[0], rtol=1e-4, atol=1e-4)
+        close(losses[:, i], alone(name, seed, 30)[0], rtol=1e-4, atol=1e-4)
