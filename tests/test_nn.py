@@ -54,3 +54,26 @@ def test_scale_divides_the_input(make):
 
 def test_scale_of_a_split_is_that_of_its_levels():
     assert pv.data.digits().train.scale == 16 and pv.data.digits(range="unit").train.scale == 1
+
+
+@pytest.mark.parametrize("hidden", [[7], []])
+def test_what_data_share_is_multiplied_once(hidden):
+    torch.manual_seed(0)
+    net = pv.nn.MLP(5 + 3, hidden, 2, scale=2.0).double()
+    join = pv.nn.Join(net, (1, 1))
+    x, y = torch.randn(4, 5).double(), torch.randn(6, 4, 3).double()
+    whole = net(torch.cat([x.expand(6, 4, 5), y], -1))
+    torch.testing.assert_close(join((x, y)), whole)
+    torch.testing.assert_close(
+        join((x, y[:, :1])), net(torch.cat([x.expand(6, 4, 5), y[:, :1].expand(6, 4, 3)], -1))
+    )
+    rows = []
+    net.layers[0].register_forward_hook(lambda layer, inputs, output: rows.append(len(inputs[0])))
+    torch.testing.assert_close(join((x, y)), whole)  # a hook sees the joined vectors
+    assert rows == [6]
+
+
+def test_parts_of_the_wrong_width_are_an_error():
+    join = pv.nn.Join(pv.nn.MLP(8, [7], 2), (1, 1))
+    with pytest.raises(RuntimeError):
+        join((torch.zeros(4, 5), torch.zeros(6, 4, 2)))

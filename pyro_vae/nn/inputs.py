@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from .networks import MLP, broadcast_rows
+
 
 class Observed(nn.Module):
     r"""Creates the map from vectors with holes (NaN) to values, zero in the holes, and which are.
@@ -137,8 +139,10 @@ class Join(nn.Module):
                 f"got {got}. Pass one number in event_dims for each."
             )
         flat = [v.flatten(-d) if d > 1 else v for v, d in zip(inputs, self.event_dims)]
-        batch = torch.broadcast_shapes(*(v.shape[:-1] for v in flat))
-        joined = torch.cat([v.expand(*batch, v.shape[-1]) for v in flat], -1)
+        if type(self.net) is MLP and len({v.shape[:-1] for v in flat}) > 1:
+            return self.net.of_parts(flat)
+        joined = torch.cat(broadcast_rows(flat), -1)
+        batch = joined.shape[:-1]
         if len(batch) < 2:
             return self.net(joined)
         outputs = self.net(joined.flatten(0, -2))

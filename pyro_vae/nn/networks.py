@@ -6,6 +6,7 @@ from math import prod
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from .init import Init, find_activation, initialize
 
@@ -56,6 +57,29 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.layers(_divided(x, self.scale).flatten(-len(self.in_shape)))
+        return self._shaped(y)
+
+    def of_parts(self, parts: Sequence[Tensor]) -> Tensor:
+        r"""Returns the output for an input in parts, each of which the first layer multiplies only
+        as often as it differs.
+
+        Arguments:
+            parts: Vectors that together are the input; their batch shapes broadcast.
+        """
+        first, *others = self.layers
+        hooks = (m._forward_hooks or m._forward_pre_hooks for m in (self, first))
+        if type(first) is not nn.Linear or any(hooks):  # somebody's own: joined as ever
+            return self(torch.cat(broadcast_rows(parts), -1))
+        weights = first.weight.split([part.shape[-1] for part in parts], dim=1)
+        scaled = [_divided(part, self.scale) for part in parts]
+        y = linear(scaled[0], weights[0], first.bias)
+        for part, weight in zip(scaled[1:], weights[1:]):
+            y = y + linear(part, weight)
+        for layer in others:
+            y = layer(y)
+        return self._shaped(y)
+
+    def _shaped(self, y: Tensor) -> Tensor:
         return y.unflatten(-1, self.out_shape) if len(self.out_shape) > 1 else y
 
 
@@ -142,6 +166,12 @@ class ConvDecoder(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         y = self.layers(z.reshape(-1, self.in_features)) + self.output_bias
         return y.reshape(*z.shape[:-1], *self.out_shape)
+
+
+def broadcast_rows(vectors: Sequence[Tensor]) -> list[Tensor]:
+    r"""Returns vectors of one batch shape, the one to which theirs broadcast."""
+    batch = torch.broadcast_shapes(*(v.shape[:-1] for v in vectors))
+    return [v.expand(*batch, v.shape[-1]) for v in vectors]
 
 
 def _divided(x: Tensor, scale: float) -> Tensor:
