@@ -8,7 +8,7 @@ families, `sigma` and `log_scale` of the Gaussian likelihood, and the `encoder` 
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from pyro.distributions import Distribution
 from torch import Tensor, nn
@@ -95,6 +95,12 @@ class Prior(Factor, ABC):
         """
 
 
+class Decoded(NamedTuple):
+    r"""What a decoder has returned, for a likelihood in the place of :math:`z`."""
+
+    outputs: Tensor
+
+
 class Likelihood(Factor, ABC):
     r"""Abstract likelihood :math:`p(x \mid z)`. Define ``forward``.
 
@@ -128,6 +134,8 @@ class Likelihood(Factor, ABC):
         Returns:
             The decoder's output, of shape `(*batch, ...)`.
         """
+        if isinstance(z, Decoded):
+            return z.outputs
         if not isinstance(z, Tensor) or z.dim() in (0, 2):  # several values: Join's to flatten
             return self.decoder(z)
         y = self.decoder(z.reshape(-1, z.shape[-1]))

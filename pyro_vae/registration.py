@@ -40,7 +40,8 @@ def entry_of(cls: Any) -> dict[str, Any] | None:
     recipe.
 
     Arguments:
-        cls: A class of priors, likelihoods or posteriors.
+        cls: A class of priors, likelihoods or posteriors; a wrapper without a formula is for
+            Python alone.
 
     Returns:
         JSON values: ``target``, ``formula``, ``support``, ``advice``, whether it has a
@@ -49,12 +50,13 @@ def entry_of(cls: Any) -> dict[str, Any] | None:
     options = {}
     help_by_name = _arguments(cls.__doc__ or "") | _arguments(maker_of(cls).__doc__ or "")
     parameters = inspect.signature(maker_of(cls)).parameters
+    nested = ("parts", "likelihood") if cls.formula else ()
     for name, parameter in parameters.items():
         if name in SUPPLIED:
             continue
         kind = _type(parameter.annotation, name)
         required = parameter.default is inspect.Parameter.empty
-        if kind is None or (required and kind != "parts"):
+        if kind is None or (required and kind not in nested):
             return None
         options[name] = {"type": kind, "help": plain(help_by_name.get(name, ""))}
         if not required:
@@ -64,7 +66,8 @@ def entry_of(cls: Any) -> dict[str, Any] | None:
         "formula": cls.formula,
         "support": cls.support_name or describe_support(cls.support),
         "advice": cls.advice,
-        "network": bool({"encoder", "decoder"} & parameters.keys()),
+        "network": bool({"encoder", "decoder"} & parameters.keys())
+        or any(about["type"] == "likelihood" for about in options.values()),
         "options": options,
     }
 
@@ -76,6 +79,8 @@ def _type(annotation: Any, name: str) -> Any:
     parts = tuple(part for part in parts if part is not NoneType)
     if name == "parts":
         return "parts"
+    if getattr(annotation, "__name__", "") == "Likelihood":  # of a wrapper
+        return "likelihood"
     if rule == "positive":
         return "positive"
     if rule == "size" or parts == (int,):

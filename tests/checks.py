@@ -40,6 +40,18 @@ OPTIONS: dict[tuple[str, str], list[dict]] = {
         {"num_levels": LEVELS + 1, "num_components": 3},
     ],
     ("likelihood", "product"): [{"parts": PARTS}],
+    ("likelihood", "censored"): [
+        {"family": {"kind": "gaussian"}, "lower": -1.0, "upper": 1.0},
+        {"family": {"kind": "student-t"}, "lower": -1.0},
+    ],
+    ("likelihood", "hurdle"): [
+        {"family": {"kind": "negative-binomial"}},
+        {"family": {"kind": "log-normal"}},
+    ],
+    ("likelihood", "ordinal"): [
+        {"num_levels": LEVELS + 1},
+        {"num_levels": LEVELS + 1, "cutpoints": "per-column"},
+    ],
     ("prior", "vamp"): [{"num_components": 5}],
     ("prior", "normal"): [{"loc": 0.5, "scale": 2.0}, {"learned": True}],
     ("prior", "flow"): [NETS, {**NETS, "transform": "spline"}],
@@ -74,12 +86,16 @@ def data_for(likelihood: str, count: int = B, shape: tuple[int, ...] = (D,)) -> 
     match likelihood:
         case "bernoulli":
             return torch.bernoulli(torch.full((count, *shape), 0.4))
-        case "binomial" | "categorical" | "discretized-logistic":
+        case "binomial" | "categorical" | "discretized-logistic" | "ordinal":
             return torch.randint(LEVELS + 1, (count, *shape)).to(torch.get_default_dtype())
-        case "poisson" | "negative-binomial" | "zero-inflated-negative-binomial":
+        case "poisson" | "negative-binomial" | "zero-inflated-negative-binomial" | "hurdle":
             return torch.poisson(torch.full((count, *shape), 2.0))
         case "continuous-bernoulli" | "beta":
             return torch.rand(count, *shape).clamp(0.01, 0.99)
+        case "log-normal" | "gamma":
+            return torch.randn(count, *shape).exp()
+        case "censored":
+            return torch.randn(count, *shape).clamp(-1.0, 1.0)
         case "product":
             x = torch.randn(count, *shape)
             x[:, 1] = torch.bernoulli(torch.full((count,), 0.4))
@@ -177,9 +193,8 @@ def name_of(triple: tuple[dict, dict, dict]) -> str:
 
 
 def _name(part: dict) -> str:
-    return "+".join(
-        "parts" if isinstance(v, list) and k == "parts" else str(v) for k, v in part.items()
-    )
+    said = {k: _name(v) if isinstance(v, dict) else str(v) for k, v in part.items()}
+    return "+".join("parts" if k == "parts" else v for k, v in said.items())
 
 
 def exact_vae(

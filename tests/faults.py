@@ -356,6 +356,54 @@ OBJECTIVES = {
     ),
 }
 LAWS = {
+    "a value at a limit is a value": Fault(
+        "distributions.Censored.log_prob", "value >= self.upper", "value > self.upper", MASSES
+    ),
+    "a limit has the probability of the other side": Fault(
+        "distributions.Censored.log_prob",
+        "-self._standard(self.lower)",
+        "self._standard(self.lower)",
+        MASSES,
+    ),
+    "the tail of Student's t starts at the wrong slope": Fault(
+        "distributions._log_tail_of_t",
+        "(1 - slope[..., None]) / 2",
+        "(1 + slope[..., None]) / 2",
+        "distributions/test_tails.py::test_log_tails_are_those_of_scipy",
+    ),
+    "the counts behind a hurdle may be zero": Fault(
+        "distributions.ZeroTruncated.log_prob",
+        "self.base.log_prob(value) - self.log_positive",
+        "self.base.log_prob(value)",
+        MASSES,
+    ),
+    "zeros have passed the hurdle": Fault(
+        "distributions.Hurdle.log_prob",
+        "logsigmoid(-self.logits)",
+        "logsigmoid(self.logits)",
+        MASSES,
+    ),
+    "truncated counts may come when the time is over": Fault(
+        "distributions._time_left",
+        "torch.expm1(-rate)",
+        "torch.expm1(-2 * rate)",
+        "distributions/test_truncated.py::test_truncated_draws_are_of_that_law",
+    ),
+    "a log-normal density has no Jacobian": Fault(
+        "distributions.LogNormal.log_prob",
+        "-y.square() / 2 - self.scale.log() - log(2 * pi) / 2 - log_x",
+        "-y.square() / 2 - self.scale.log() - log(2 * pi) / 2",
+        MASSES,
+    ),
+    "the shape of a gamma law is not that of its mean": Fault(
+        "distributions.Gamma.log_prob", "log_x - self.log_mean", "log_x - self.log_mean - log_a", MASSES
+    ),
+    "a level is narrower than its cutpoints": Fault(
+        "distributions.Ordinal.__init__",
+        "torch.expm1(-gaps)",
+        "torch.expm1(-gaps / 2)",
+        "likelihoods/test_ordinal.py::test_ordered_levels_are_differences_of_a_logistic_curve",
+    ),
     "the volume of a flow has the wrong sign": Fault(
         "transforms.Autoregressive.forward_and_log_det",
         "log_slope.sum(-1)",

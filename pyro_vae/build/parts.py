@@ -155,15 +155,16 @@ def start_likelihood(
 ) -> Likelihood:
     r"""Builds a likelihood whose parameters start at mean and standard deviation of the data."""
     likelihood = construct(kind, {"decoder": decoder, "event_dim": len(x_shape)})
-    if units is not None and isinstance(likelihood, LocationScale):
-        likelihood.standardize(*units)
+    inner, inner_kind = getattr(likelihood, "family", likelihood), getattr(kind, "family", kind)
+    if units is not None and isinstance(inner, LocationScale):
+        inner.standardize(*units)
         if start is not None:
             start = ((start[0] - units[0]) / units[1], start[1] / units[1])
     bias: Any = getattr(decoder, "output_bias", None)
     if start is not None and bias is not None and kind.output_bias == "data-mean":
         start_at_mean(bias, likelihood, start[0])
-    if start is not None and getattr(kind, "scale", 1.0) is None:
-        start_at_spread(likelihood, start[1])
+    if start is not None and getattr(inner_kind, "scale", 1.0) is None:
+        start_at_spread(inner, start[1])
     return likelihood
 
 
@@ -186,7 +187,8 @@ def construct(kind: Kind, known: Mapping[str, Any], target: str | None = None) -
     r"""Builds the object that a kind stands for.
 
     Arguments:
-        kind: The kind; all of its options are passed to the class.
+        kind: The kind; all of its options are passed to the class, those that are kinds as the
+            objects that these stand for.
         known: Other values, passed if the class has arguments of these names.
         target: The dotted path of a class to build instead of the kind's.
 
@@ -196,7 +198,9 @@ def construct(kind: Kind, known: Mapping[str, Any], target: str | None = None) -
     make = maker_of(class_of(kind, target))
     taken = inspect.signature(make).parameters
     used = {name: value for name, value in known.items() if name in taken}
-    return make(**{**options_of(kind), **used})
+    options = options_of(kind)
+    inner = {n: construct(v, known) for n, v in options.items() if isinstance(v, Kind)}
+    return make(**{**options, **inner, **used})
 
 
 def num_outputs(kind: Any, *sizes: int) -> int:
@@ -207,6 +211,7 @@ def num_outputs(kind: Any, *sizes: int) -> int:
     every = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in taken)
     names = {p.name for p in taken}
     options = {n: v for n, v in options_of(kind).items() if every or n in names}
+    options |= {n: num_outputs(v) for n, v in options.items() if isinstance(v, Kind)}
     return count(*sizes, **options)
 
 

@@ -58,9 +58,12 @@ def _train_help(rest: list[str], flags: dict[str, Any]) -> Any:
     values = override(read_recipe(name), flags)
     if values["data"].get("kind") == "file":  # help does not need the file
         values["data"].setdefault("path", "FILE")
-    if values["likelihood"].get("kind") == "product":
-        example = {"columns": [0], "likelihood": {"kind": "gaussian"}}
-        values["likelihood"].setdefault("parts", [example])
+    example = {"kind": "gaussian"}
+    fields_of = REGISTRY["likelihood"].get(values["likelihood"].get("kind", ""))
+    if fields_of is not None and "parts" in fields_of.model_fields:
+        values["likelihood"].setdefault("parts", [{"columns": [0], "likelihood": example}])
+    if fields_of is not None and "family" in fields_of.model_fields:
+        values["likelihood"].setdefault("family", example)
     recipe = validate(values)
 
     @dataclass(kw_only=True)

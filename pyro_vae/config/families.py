@@ -54,13 +54,14 @@ def _entries() -> dict[str, dict[str, Any]]:
     return found
 
 
-def _kind(role: str, name: str, entry: dict[str, Any], parts: Any = None) -> type[Kind]:
-    """The settings of one family."""
+def _kind(role: str, name: str, entry: dict[str, Any], inner: bool = False) -> type[Kind]:
+    """The settings of one family; without a network inside of another one, which has it."""
+    networks = entry["network"] and not inner and "parts" not in rules_of(entry)
     values: dict[str, Any] = {"kind": name}
     types: dict[str, Any] = {"kind": Literal[name]}
     for option, about in entry["options"].items():
         rule, default = about["type"], about.get("default", ...)
-        of: Any = Literal[tuple(rule)] if isinstance(rule, list) else TYPES.get(rule, parts)
+        of: Any = Literal[tuple(rule)] if isinstance(rule, list) else TYPES[rule]
         if rule in ("sizes", "floats"):
             default = tuple(default) if isinstance(default, list) else (default,)
         types[option] = of if default is not None else of | None
@@ -69,7 +70,7 @@ def _kind(role: str, name: str, entry: dict[str, Any], parts: Any = None) -> typ
     metaclass: Any = type(Kind)
     made: type[Kind] = metaclass(
         entry["target"].rpartition(".")[2],
-        (BASES[role] if (entry["network"] and parts is None) or role == "prior" else Kind,),
+        (BASES[role] if networks or role == "prior" else Kind,),
         {
             "__module__": __name__,
             "__doc__": f"{entry['formula']}.",
@@ -82,20 +83,30 @@ def _kind(role: str, name: str, entry: dict[str, Any], parts: Any = None) -> typ
     return made
 
 
+def rules_of(entry: dict[str, Any]) -> set[str]:
+    """The types of the options of a family, but for choices."""
+    return {about["type"] for about in entry["options"].values() if isinstance(about["type"], str)}
+
+
 def _choice(made: list[type[Kind]]) -> Any:
     return Annotated[Union[tuple(made)], Field(discriminator="kind")]  # noqa: UP007
 
 
 ENTRIES = _entries()
-_simple = {
-    role: {
-        name: _kind(role, name, entry)
-        for name, entry in ENTRIES[role].items()
-        if not any(about["type"] == "parts" for about in entry["options"].values())
-    }
-    for role in BASES
+_likelihoods = ENTRIES["likelihood"].items()
+INNER = {
+    name: _kind("likelihood", name, entry, inner=True)
+    for name, entry in _likelihoods
+    if not {"likelihood", "parts"} & rules_of(entry)
 }
-ElementLikelihood: Any = _choice([*_simple["likelihood"].values()])
+"""The settings of likelihoods inside of a wrapper, such as a hurdle."""
+TYPES["likelihood"] = _choice([*INNER.values()])
+_elementwise = {
+    name: _kind("likelihood", name, entry)
+    for name, entry in _likelihoods
+    if "parts" not in rules_of(entry)
+}
+ElementLikelihood: Any = _choice([*_elementwise.values()])
 
 
 class Part(Settings):
@@ -107,9 +118,11 @@ class Part(Settings):
     """Their likelihood, with its own decoder."""
 
 
+TYPES["parts"] = tuple[Part, ...]
+_made = {"likelihood": _elementwise}
 FAMILIES: dict[str, dict[str, type[Kind]]] = {
     role: {
-        name: _simple[role].get(name) or _kind(role, name, entry, tuple[Part, ...])
+        name: _made.get(role, {}).get(name) or _kind(role, name, entry)
         for name, entry in ENTRIES[role].items()
     }
     for role in BASES

@@ -3,7 +3,7 @@ r"""Every choice by name: families, networks and data sets."""
 from typing import Annotated, Any, get_args, get_origin
 
 from .data import Data
-from .families import FAMILIES
+from .families import FAMILIES, INNER
 from .kinds import Kind, Network
 
 
@@ -20,6 +20,9 @@ def kinds(choice: Any) -> dict[str, type[Kind]]:
 
 REGISTRY = {**FAMILIES, "network": kinds(Network), "data": kinds(Data)}
 
-for _kinds in REGISTRY.values():  # help for `kind` names the alternatives
+CHOICES = {**REGISTRY, "family": INNER}
+"""The same, with the likelihoods inside of a wrapper."""
+
+for _kinds in CHOICES.values():  # help for `kind` names the alternatives
     for _kind in _kinds.values():
         _kind.model_fields["kind"].description = f"One of {', '.join(_kinds)}."

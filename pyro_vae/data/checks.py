@@ -7,7 +7,7 @@ import torch
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
-from ..distributions import describe_support, open_unit_interval, same
+from ..distributions import Between, ByColumn, describe_support, open_unit_interval, same
 from .split import Split, moments
 
 SHARE_OF_SD = 1e-3  # spacing of neighbouring floats that does not matter to a distribution
@@ -72,19 +72,22 @@ def _check_rows(
         if not good.all():
             row, *place = (~good).nonzero()[0].tolist()
             value = float(x[(row, *place)])
+            own = support.at(place[0]) if isinstance(support, ByColumn) else support
+            where = "" if own is support else " in this column"
             raise ValueError(
-                f"Expected values in {describe_support(support)}, the support of {family}; got "
+                f"Expected values in {describe_support(own)}, the support of {family}{where}; got "
                 f"{value:g} in {split.source}, row {start + row}, position {tuple(place)}."
-                f"{_remedy(value, support, original)}"
+                f"{_remedy(value, own, family, original)}"
             )
         start += len(x)
 
 
-def _remedy(value: float, support: Constraint, split: Split) -> str:
+def _remedy(value: float, support: Constraint, family: str, split: Split) -> str:
     r"""What to do about a value outside the support; every remedy named here works."""
-    table, levels = len(split.x_shape) == 1, split.levels
+    levels = split.levels
     if np.isnan(value):
-        product = ", or use a likelihood for missing values (product)" if table else ""
+        flat = len(split.x_shape) == 1
+        product = ", or use a likelihood for missing values (product)" if flat else ""
         return f" Fill such values first{product}."
     if not np.isfinite(value):
         return " Remove or replace such values first."
@@ -95,6 +98,17 @@ def _remedy(value: float, support: Constraint, split: Split) -> str:
         )
     real = "use a likelihood for real numbers (--likelihood.kind gaussian)"
     low, high = _extremes(split)
+    if isinstance(support, Between):
+        return (
+            " Values at a limit stand for all that is beyond it: set such values to the limit, or "
+            "move the limit (lower, upper)."
+        )
+    if value == 0 and same(support, constraints.positive) and (low >= 0 or family == "Product"):
+        kind = "gamma" if family == "Gamma" else "log-normal"
+        flags = f"--likelihood.kind hurdle --likelihood.family.kind {kind}"
+        table = f'{{ kind = "hurdle", family = {{ kind = "{kind}" }} }}'
+        how = table if family == "Product" else flags
+        return f" Zeros that are data have a probability of their own in a hurdle ({how})."
     shares = levels is not None or (low >= 0 and high <= 1)
     if same(support, open_unit_interval) and shares and split.range == "unit":
         return " Move such values inside, or use --likelihood.kind continuous-bernoulli."
@@ -103,7 +117,11 @@ def _remedy(value: float, support: Constraint, split: Split) -> str:
         count = f", or{count} --data.range levels" if count else ""
         return f" Binarize the pixels (--data.binarize dynamic), or {real}{count}."
     if levels and support.is_discrete and split.range == "unit" and split.binarize == "no":
-        return f" Do not divide the grey levels (--data.range levels), or {real}."
+        more = ""
+        if levels > getattr(support, "upper_bound", levels):
+            size = f"total-count {levels}" if family == "Binomial" else f"num-levels {levels + 1}"
+            more = f" --likelihood.{size}"
+        return f" Do not divide the grey levels (--data.range levels{more}), or {real}."
     if levels and not support.is_discrete and split.range == "levels" and high > 1:
         return f" Divide the grey levels (--data.range unit), or {real}."
     return f" Correct such values, or {real}."

@@ -4,7 +4,7 @@ Terms such as :math:`\log x!` cancel: in single precision a count of a million i
 densities are computed in double precision, and returned in that of their parameters.
 """
 
-from math import pi
+from math import log, pi
 from typing import Any
 
 import pyro.distributions as dist
@@ -38,6 +38,21 @@ class Poisson(dist.Poisson):
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
         with torch.no_grad():
             return _poisson(self.rate.expand(self._extended_shape(sample_shape)))
+
+    @property
+    def log_mean(self) -> Tensor:
+        return self.log_rate
+
+    @property
+    def cloglog(self) -> Tensor:
+        r""":math:`\log(-\log p(0))`, in double precision."""
+        return self.log_rate.double()
+
+    def sample_positive(self, shape: torch.Size) -> Tensor:
+        r"""Draws counts that are not zero: the first event comes at a time drawn from those
+        before 1, the others in the time that is left."""
+        rate = self.rate.double().expand(shape)
+        return (1 + _poisson(rate * _time_left(rate))).to(self.rate.dtype)
 
 
 class NegativeBinomial(dist.NegativeBinomial):
@@ -76,6 +91,31 @@ class NegativeBinomial(dist.NegativeBinomial):
             spread = torch._standard_gamma(count) / count
             return _poisson((self.mean * spread).clamp(max=torch.finfo(spread.dtype).max / 4))
 
+    @property
+    def cloglog(self) -> Tensor:
+        r""":math:`\log(-\log p(0))`, in double precision."""
+        log_r = self.log_count.double()
+        f = self.log_mean.double() - log_r
+        far = f < -30  # softplus f = e^f there
+        return log_r + torch.where(far, f, softplus(f.clamp(min=-30)).log())
+
+    def sample_positive(self, shape: torch.Size) -> Tensor:
+        r"""Draws counts that are not zero: a Poisson number of logarithmic jumps, the first at a
+        time drawn from those before 1, the others in the time that is left.
+
+        References:
+            | Efficient Generation of Logarithmically Distributed Pseudo-Random Variables (Kemp,
+              1981), algorithm LK
+        """
+        f = (self.log_mean.double() - self.log_count.double()).expand(shape)
+        left = _time_left(self.cloglog.exp().expand(shape)).log()
+        rest = NegativeBinomial(self.log_mean.double() + left, self.log_count.double() + left)
+        u, v = torch.rand_like(f), torch.rand_like(f).clamp(min=1e-300)
+        log_q = torch.log1p(-(u * logsigmoid(-f)).exp()).clamp(max=-1e-300)
+        first = 1 + (v.log() / log_q).floor()
+        highest = torch.finfo(self.log_mean.dtype).max / 4
+        return (first + rest.sample()).clamp(max=highest).to(self.log_mean.dtype)
+
 
 class Binomial(dist.Binomial):
     r"""Creates the binomial law of logits, exact for any number of trials.
@@ -99,6 +139,25 @@ class Binomial(dist.Binomial):
         ways = torch.lgamma(n + 1) - torch.lgamma(x + 1) - torch.lgamma(n - x + 1)
         # x f - n log(1 + e^f), without the difference of large numbers
         return (ways - x * softplus(-f) - (n - x) * softplus(f)).to(self.logits.dtype)
+
+    @property
+    def log_mean(self) -> Tensor:
+        return log(self.trials) + logsigmoid(self.logits)
+
+    @property
+    def cloglog(self) -> Tensor:
+        r""":math:`\log(-\log p(0))`, in double precision."""
+        f = self.logits.double()
+        return log(self.trials) + torch.where(f < -30, f, softplus(f.clamp(min=-30)).log())
+
+    def sample_positive(self, shape: torch.Size) -> Tensor:
+        r"""Draws counts that are not zero: the first success comes at one of the trials, the
+        others in the trials that are left."""
+        f = self.logits.double().expand(shape)
+        miss = logsigmoid(-f).clamp(max=-1e-300)
+        first = torch.log1p(torch.rand_like(f) * torch.expm1(self.trials * miss)) / miss
+        rest = self.trials - first.ceil().clamp(1, self.trials)
+        return (1 + torch.binomial(rest, f.sigmoid())).to(self.logits.dtype)
 
 
 class Beta(dist.Beta):
@@ -137,3 +196,11 @@ def _poisson(rate: Tensor) -> Tensor:
     small = torch.poisson(rate.clamp(max=NORMAL_FROM))
     large = (rate + rate.sqrt() * torch.randn_like(rate)).round().clamp(min=0)
     return torch.where(rate < NORMAL_FROM, small, large)
+
+
+def _time_left(rate: Tensor) -> Tensor:
+    r"""What is left of the time from 0 to 1 after the first event of a Poisson process that has
+    one, in double precision."""
+    rate = rate.clamp(min=1e-300)
+    first = -torch.log1p(torch.rand_like(rate) * torch.expm1(-rate)) / rate
+    return (1 - first).clamp(0, 1)

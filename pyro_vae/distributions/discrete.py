@@ -191,5 +191,14 @@ class Levels(dist.Categorical):
         levels = torch.arange(self.logits.shape[-1], device=self.logits.device)
         return (self.probs * levels).sum(-1)
 
+    @property
+    def variance(self) -> Tensor:
+        levels = torch.arange(self.logits.shape[-1], device=self.logits.device)
+        return (self.probs * (levels - self.mean[..., None]).square()).sum(-1)
+
+    def cdf(self, value: Tensor) -> Tensor:
+        levels = torch.arange(self.logits.shape[-1], device=self.logits.device)
+        return (self.probs * (levels <= value[..., None])).sum(-1)
+
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
         return super().sample(sample_shape).to(self.logits.dtype)

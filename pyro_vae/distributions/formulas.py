@@ -81,6 +81,15 @@ DENSITIES = {
         "(a - 1) * log(x) + (b - 1) * log(1 - x) - lgamma(a) - lgamma(b) + lgamma(a + b)",
         {"a": "concentration1", "b": "concentration0"},
     ),
+    "LogNormal": Formula(
+        "-(log(x) - f)**2 / (2 * sigma**2) - log(sigma) - log(2 * pi) / 2 - log(x)",
+        {"f": "loc", "sigma": "scale"},
+        "A Normal density of log(x), and the Jacobian 1 / x.",
+    ),
+    "Gamma": Formula(
+        "a * log(a / m) + (a - 1) * log(x) - a * x / m - lgamma(a)",
+        {"a": "concentration", "m": "mean"},
+    ),
 }
 DIVERGENCES = {
     ("Normal", "Normal"): Formula(

@@ -15,18 +15,24 @@ def bounded(log_scale: Tensor) -> Tensor:
     return log_scale.clamp(LOWEST, HIGHEST)
 
 
-def halves(outputs: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    r"""Returns the outputs of a network for two parameters, one after the other in `dim`.
+def shares(outputs: Tensor, parts: int, dim: int) -> tuple[Tensor, ...]:
+    r"""Returns the outputs of a network for several parameters, one after the other in `dim`.
 
     Raises:
-        ValueError: Their number is odd.
+        ValueError: Their number is no multiple of `parts`.
     """
-    if outputs.dim() == 0 or outputs.shape[dim] % 2:
+    if outputs.dim() == 0 or outputs.shape[dim] % parts:
+        number = "an even number" if parts == 2 else f"a multiple of {parts}"
         raise ValueError(
-            f"Expected an even number of outputs, for two parameters, in dimension {dim}; got "
-            f"shape {tuple(outputs.shape)}. Use a network with two outputs per element."
+            f"Expected {number} of outputs, for {parts} parameters, in dimension {dim}; got shape "
+            f"{tuple(outputs.shape)}. Use a network with {parts} outputs per element."
         )
-    first, second = outputs.chunk(2, dim=dim)
+    return outputs.chunk(parts, dim)
+
+
+def halves(outputs: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    r"""Returns the outputs of a network for two parameters (:func:`shares`)."""
+    first, second = shares(outputs, 2, dim)
     return first, second
 
 
@@ -40,6 +46,6 @@ def logit_of(mean: Tensor) -> Tensor:
     return mean.clamp(1e-3, 1 - 1e-3).logit()
 
 
-def log_of(mean: Tensor) -> Tensor:
-    r"""The logarithms of means, kept above 0.001."""
-    return mean.clamp(min=1e-3).log()
+def log_of(mean: Tensor, lowest: float = 1e-3) -> Tensor:
+    r"""The logarithms of means, kept above `lowest`: those of counts may be 0."""
+    return mean.clamp(min=lowest).log()

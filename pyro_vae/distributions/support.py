@@ -22,6 +22,23 @@ class _OpenUnitInterval(type(constraints.unit_interval)):  # type: ignore[misc]
 open_unit_interval = _OpenUnitInterval(0.0, 1.0)
 
 
+class Between(Constraint):
+    r"""Numbers from a lower to an upper limit, both included.
+
+    Arguments:
+        lower: The lower limit, or none.
+        upper: The upper limit, or none.
+    """
+
+    def __init__(self, lower: float | None = None, upper: float | None = None) -> None:
+        self.lower_bound = -inf if lower is None else lower
+        self.upper_bound = inf if upper is None else upper
+        super().__init__()
+
+    def check(self, value: Tensor) -> Tensor:
+        return (value >= self.lower_bound) & (value <= self.upper_bound)
+
+
 class ByColumn(Constraint):
     r"""Supports of the elements of vectors, group by group.
 
@@ -37,6 +54,10 @@ class ByColumn(Constraint):
     @property
     def is_discrete(self) -> bool:  # type: ignore[override]
         return all(support.is_discrete for support in self.supports)
+
+    def at(self, column: int) -> Constraint:
+        r"""The support of a column."""
+        return next(s for s, columns in zip(self.supports, self.columns) if column in columns)
 
     def check(self, value: Tensor) -> Tensor:
         good = torch.zeros_like(value, dtype=torch.bool)
@@ -96,6 +117,8 @@ def any_value(support: Any, like: Tensor) -> Tensor:
     support = elementwise(support)
     if support.is_discrete:
         return like.new_full((), float(getattr(support, "lower_bound", 0.0)))
+    if isinstance(support, Between):
+        return like.new_full((), min(max(0.0, support.lower_bound), support.upper_bound))
     return transform_to(support)(like.new_zeros(()))
 
 
@@ -148,6 +171,7 @@ def describe_support(support: Any) -> str:
         (constraints.positive, "the positive numbers"),
         (constraints.nonnegative, "the numbers from 0"),
         (constraints.nonnegative_integer, "{0, 1, 2, ...}"),
+        (constraints.half_open_interval(0.0, 1.0), "[0, 1)"),
     ]
     for known, name in names:
         if same(support, known):
@@ -159,8 +183,11 @@ def describe_support(support: Any) -> str:
     if support.is_discrete and hasattr(support, "upper_bound"):
         return f"{{{getattr(support, 'lower_bound', 0)}, ..., {support.upper_bound}}}"
     if not support.is_discrete and _ends(support) is not None:
-        low, high = _ends(support)  # type: ignore[misc]
-        return f"[{float(low.min()):g}, {float(high.max()):g}]"
+        ends = _ends(support)
+        low, high = (float(end) for end in (ends[0].min(), ends[1].max()))  # type: ignore[index]
+        if -inf in (low, high) or inf in (low, high):
+            return f"the numbers from {low:g}" if high == inf else f"the numbers up to {high:g}"
+        return f"[{low:g}, {high:g}]"
     return "the unit sphere" if "Sphere" in type(support).__name__ else str(support)
 
 

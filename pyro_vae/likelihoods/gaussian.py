@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ..counted import Positive, counted
 from ..distributions import halves, scale_of
 from .location_scale import LocationScale
+from .per_column import shape_of
 
 
 class Gaussian(LocationScale):
@@ -53,16 +54,8 @@ class Gaussian(LocationScale):
     ) -> None:
         super().__init__(decoder, event_dim)
         self.sigma = sigma
-        shape: Sequence[int] = ()
-        if sigma == "per-column":
-            found = getattr(decoder, "out_shape", None) if x_shape is None else x_shape
-            if found is None:
-                raise ValueError(
-                    "Expected x_shape with a sigma per column, as the decoder does not say the "
-                    "shape of its output; got none. Pass x_shape=."
-                )
-            shape = tuple(found)
-        start = torch.full(tuple(shape), log(1.0 if scale is None else scale))
+        shape = shape_of(decoder, x_shape, "a sigma") if sigma == "per-column" else ()
+        start = torch.full(shape, log(1.0 if scale is None else scale))
         learned = sigma in ("shared", "per-column")
         self.log_scale = nn.Parameter(start, requires_grad=learned)
 

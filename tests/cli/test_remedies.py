@@ -36,7 +36,7 @@ DATA = {
     "counts": RNG.poisson(3, (60, 6)).astype("i4"),
 }
 LIKELIHOODS = ["bernoulli", "beta", "continuous-bernoulli", "poisson", "binomial", "categorical"]
-LIKELIHOODS += ["negative-binomial", "gaussian"]
+LIKELIHOODS += ["negative-binomial", "gaussian", "log-normal", "ordinal"]
 
 
 def train(tmp_path, *flags):
