@@ -396,7 +396,10 @@ LAWS = {
         MASSES,
     ),
     "the shape of a gamma law is not that of its mean": Fault(
-        "distributions.Gamma.log_prob", "log_x - self.log_mean", "log_x - self.log_mean - log_a", MASSES
+        "distributions.Gamma.log_prob",
+        "log_x - self.log_mean",
+        "log_x - self.log_mean - log_a",
+        MASSES,
     ),
     "a level is narrower than its cutpoints": Fault(
         "distributions.Ordinal.__init__",

@@ -10,7 +10,7 @@ from torch import Tensor
 SYMMETRIC = (dist.Normal, dist.Laplace, dist.StudentT)
 r"""The laws whose tails are known."""
 
-STEP, NODES = 0.1, 45  # of the quadrature of Student's tail, on either side
+STEP, NODES = 0.2, 22  # of the quadrature of Student's tail, on either side
 
 
 def log_tail(law: Any, y: Tensor) -> Tensor:

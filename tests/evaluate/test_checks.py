@@ -73,6 +73,8 @@ def test_every_support_is_held(likelihood):
         bad[1, 1] = wrong
         if likelihood in (*WHOLE, "log-normal", "gamma") and wrong > 0:
             continue  # 1e9 + 0.5 is a whole number in single precision
+        if likelihood == "censored" and wrong == -0.5:
+            continue  # between the limits
         with pytest.raises(ValueError, match="Expected values in"):
             pv.log_marginal(vae, bad, 5)
 

@@ -46,7 +46,9 @@ def test_ordered_levels_do_not_depend_on_origin_direction_or_grouping():
     torch.testing.assert_close(probabilities(-f, -CUTS.flip(0)).flip(-1), probabilities(f))
     merged = probabilities(f, CUTS[[0, 1, 3]])  # levels 2 and 3 as one
     p = probabilities(f)
-    torch.testing.assert_close(merged, torch.stack([p[:, 0], p[:, 1], p[:, 2] + p[:, 3], p[:, 4]], 1))
+    torch.testing.assert_close(
+        merged, torch.stack([p[:, 0], p[:, 1], p[:, 2] + p[:, 3], p[:, 4]], 1)
+    )
     assert (probabilities(2 * f) - p).abs().max() > 0.1  # the twin: the unit of f matters
 
 
@@ -112,7 +114,9 @@ def test_levels_outside_are_refused():
     for wrong in (5.0, -1.0, 1.5):
         bad = x.clone()
         bad[6, 1] = wrong
-        with pytest.raises(ValueError, match=rf"in {{0, ..., 4}}, the support of Ordinal; got {wrong:g}"):
+        with pytest.raises(
+            ValueError, match=rf"in {{0, ..., 4}}, the support of Ordinal; got {wrong:g}"
+        ):
             pv.elbo(vae, bad)
     with pytest.raises(ValueError, match="Expected num_levels of at least 2; got 1"):
         pv.likelihoods.Ordinal(nn.Identity(), 1)
