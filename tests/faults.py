@@ -34,6 +34,7 @@ COLLAPSE = "evaluate/test_collapse.py::test_"
 COMPARE = "evaluate/test_compare.py::test_"
 CLASSICAL = "evaluate/test_classical.py::test_"
 SITES = "models/test_sites.py::test_"
+IMPUTATION = "views/test_imputation.py::test_"
 TABLE = "objectives/test_oracle_table.py::test_the_gradient_is_that_of_the_bound"
 GRADIENTS = "objectives/test_gradients.py::test_"
 KL = "objectives/test_kl.py::test_"
@@ -257,10 +258,28 @@ EVALUATE = {
         CLASSICAL + "classical_references",
     ),
     "imputed data are not weighed": Fault(
-        "views.impute",
-        "log_w.softmax(0)",
-        "torch.zeros_like(log_w).softmax(0)",
-        SITES + "imputed_data_have_their_conditional_moments",
+        "views.by_resampling",
+        "found.log_weights.softmax(0)",
+        "torch.zeros_like(found.log_weights).softmax(0)",
+        IMPUTATION + "sites_that_are_not_observed_do_not_weigh_imputed_data[sir]",
+    ),
+    "completions are not chosen by their weights": Fault(
+        "views.Particles.pick",
+        "self.log_weights.softmax(0)",
+        "torch.zeros_like(self.log_weights).softmax(0)",
+        IMPUTATION + "imputed_data_have_their_conditional_moments",
+    ),
+    "Gibbs forgets how likely the proposal was": Fault(
+        "views.move",
+        "_score(q, names)",
+        "_score(q_here, names)",
+        IMPUTATION + "gibbs_draws_the_conditional_moments",
+    ),
+    "Gibbs accepts everything": Fault(
+        "views.accepted",
+        "torch.rand_like(log_ratio).log() < log_ratio",
+        "torch.rand_like(log_ratio) < 2",
+        IMPUTATION + "gibbs_over_two_latent_sites",
     ),
 }
 OBJECTIVES = {

@@ -1,20 +1,16 @@
 r"""What would the posterior be? Long chains for a few data, beside the guide."""
 
-import warnings
 from math import ceil
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyro
 import torch
-from pyro.infer import MCMC, NUTS
-from pyro.ops.stats import effective_sample_size, split_gelman_rubin
 from torch import Tensor
 
 from ..checks import Data, opened
 from ..counted import counted
 from ..deprecation import renamed
-from ..programs import Unconstrained, batches
+from ..programs import Unconstrained, batches, mixing, nuts_chain
 
 FOLDS = 5
 
@@ -76,38 +72,16 @@ def nuts_posterior(
     with opened(vae, x, known, seed, freeze=True) as (program, split):
         for datum, more in batches(split, 1):
             latents = Unconstrained(program, datum, **more)
-            chain = _nuts(program, datum, more, latents, num_samples, num_warmup)
+            chain = nuts_chain(program, datum, more, latents, num_samples, num_warmup)
             guide = latents.draw(num_samples, "guide", datum, **more)[:, 0]
             rows.append(_compare(chain, guide, seed))
     stacked = [torch.stack(field) for field in zip(*rows)]
     return NUTSPosterior(stacked[0].transpose(0, 1), *stacked[1:])
 
 
-def _nuts(
-    vae: Any, x: Tensor, known: dict, latents: Unconstrained, num_samples: int, num_warmup: int
-) -> Tensor:
-    start = latents.draw(1, "guide", x, **known)  # says what the guide lacks
-    values, _ = latents.split(start[0])
-    first = {name: latents.transforms[name].inv(value) for name, value in values.items()}
-    with torch.enable_grad(), warnings.catch_warnings(), pyro.validation_enabled(False):
-        warnings.simplefilter("ignore")  # PyTorch's about the tracing of Pyro's integrator
-        mcmc = MCMC(
-            NUTS(vae.model),
-            num_samples=num_samples,
-            warmup_steps=num_warmup,
-            initial_params=first,
-            disable_progbar=True,
-        )
-        mcmc.run(x, **known)
-    draws = mcmc.get_samples()
-    u = latents.join({name: draws[name] for name in latents.shapes})
-    return u[:, 0].detach()
-
-
 def _compare(chain: Tensor, guide: Tensor, seed: int) -> list[Tensor]:
-    wide = chain.double()[None]  # one chain
-    ess = min(float(effective_sample_size(v).min()) for v in (wide, wide.square()))
-    ess = max(2 * FOLDS, min(ess, len(chain)))
+    rhat, size = mixing(chain[None])
+    ess = max(2 * FOLDS, float(size))
     thin = chain[:: ceil(len(chain) / ess)]
     accuracy, z = c2st(thin, guide[: len(thin)], seed)
     return [
@@ -116,7 +90,7 @@ def _compare(chain: Tensor, guide: Tensor, seed: int) -> list[Tensor]:
         guide.std(0) / chain.std(0),
         torch.tensor(accuracy),
         torch.tensor(z),
-        split_gelman_rubin(wide).max(),
+        rhat,
         torch.tensor(ess),
     ]
 

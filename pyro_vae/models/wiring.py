@@ -7,7 +7,9 @@ from torch.distributions import Distribution
 
 from ..base import Factor, Likelihood, Net, Posterior, Prior, Sites, factors_of
 
-OPTIONS = ("batch_size", "cache", "given", "kept", "seed", "skip_checks", "source", "what")
+OPTIONS = (
+    "batch_size", "cache", "given", "kept", "method", "seed", "skip_checks", "source", "what",
+)  # fmt: skip
 RESERVED = (*OPTIONS, "x_missing")
 ROLES = {"prior": Prior, "likelihood": Likelihood, "posterior": Posterior}
 

@@ -6,6 +6,8 @@ Training and evaluation build on this: they run programs and never look at their
 from .alike import note_rows as note_rows
 from .alike import rows_differ as rows_differ
 from .alike import weights_differ as weights_differ
+from .chains import mixing as mixing
+from .chains import nuts_chain as nuts_chain
 from .chunks import batches as batches
 from .chunks import rows_at_once as rows_at_once
 from .drawing import drawn as drawn

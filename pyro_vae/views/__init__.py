@@ -1,5 +1,7 @@
 r"""What a model makes of data, and what it makes up: not evaluation, but use.  (layer 5)"""
 
+from .completion import Imputed as Imputed
+from .completion import single as single
 from .export import to_datatree as to_datatree
 from .generated import decode as decode
 from .generated import reconstruct as reconstruct
@@ -7,7 +9,6 @@ from .generated import sample as sample
 from .held import Held as Held
 from .held import sample_held as sample_held
 from .held import sample_under as sample_under
-from .imputation import Imputed as Imputed
 from .imputation import impute as impute
 from .interpolation import between as between
 from .interpolation import interpolate as interpolate

@@ -84,6 +84,9 @@ FUNCTIONS = {
     "reconstruct": lambda k, s: finite(pv.reconstruct(k.vae, s)),
     "decode": decoded,
     "impute": lambda k, s: finite(pv.impute(k.vae, s, 2, num_particles=50).draws),
+    "impute by Gibbs": lambda k, s: finite(
+        pv.impute(k.vae, s, 2, method="gibbs", num_particles=20, num_steps=8).draws
+    ),
     "active_units": lambda k, s: finite(pv.evaluate.active_units(k.vae, s)),
     "rate_distortion": lambda k, s: finite(pv.evaluate.rate_distortion(k.vae, s, 2).rate),
     "information": lambda k, s: finite(pv.evaluate.information(k.vae, s).marginal_kl),

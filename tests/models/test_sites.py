@@ -8,6 +8,7 @@ import pytest
 import torch
 from checks import bound, z_scores
 from kinds import KINDS, hierarchy
+from ppca import conditionals, linear, ppca, tril_outputs
 from pyro import poutine
 from pyro.infer import Trace_ELBO, TraceEnum_ELBO
 from torch import nn
@@ -31,24 +32,6 @@ N, F, MLP, Join = (
     pv.nn.Join,
 )
 NAN = float("nan")
-
-
-def linear(weight, const=()):
-    """A network without hidden layers: these weights, and constant outputs behind."""
-    net = MLP(weight.shape[1], [], len(weight) + len(const))
-    with torch.no_grad():
-        net.layers[0].weight.zero_()
-        net.layers[0].bias.zero_()
-        net.layers[0].weight[: len(weight)].copy_(weight)
-        net.layers[0].bias[len(weight) :].copy_(torch.as_tensor(const))
-    return net
-
-
-def tril_outputs(covariance):
-    """What the encoder of a full covariance has to return for it."""
-    tril = torch.linalg.cholesky(covariance)
-    rows, columns = torch.tril_indices(len(tril), len(tril))
-    return (tril.tril(-1) + tril.diagonal().log().diag())[rows, columns]
 
 
 # --- Two layers ---------------------------------------------------------------------------------
@@ -426,51 +409,6 @@ def test_the_evidence_under_a_learned_encoder():
 
 
 # --- Holes --------------------------------------------------------------------------------------
-HD, HL, HS = 6, 2, 0.4
-
-
-class Conditional(nn.Module):
-    """The exact posterior of probabilistic PCA given what is there, for each pattern of holes."""
-
-    def __init__(self, w, b, widen=1.0):
-        super().__init__()
-        self.w, self.b, self.widen = w, b, widen
-
-    def forward(self, x):
-        there = (~x.isnan()).to(x.dtype)
-        wo = there[:, :, None] * self.w
-        covariance = torch.linalg.inv(torch.eye(HL) + wo.transpose(1, 2) @ wo / HS**2)
-        rest = torch.nan_to_num(x - self.b)
-        loc = (covariance @ wo.transpose(1, 2) @ rest[..., None])[..., 0] / HS**2
-        tril = torch.stack([tril_outputs(c * self.widen**2) for c in covariance])
-        return torch.cat([loc, tril], -1)
-
-
-def ppca(widen=1.0):
-    w, b = torch.randn(HD, HL), torch.randn(HD)
-    decoder = linear(w)
-    decoder.layers[0].bias.data.copy_(b)
-    likelihood = pv.likelihoods.MissingAtRandom(pv.likelihoods.Gaussian(decoder, "fixed", HS))
-    vae = pv.VAE(pv.priors.StandardNormal(HL), likelihood, F(Conditional(w, b, widen), HL))
-    law = MultivariateNormal(b, w @ w.T + HS**2 * torch.eye(HD))
-    x = law.sample((8,))
-    x[torch.rand_like(x) < 0.5] = NAN
-    x[0], x[1] = NAN, torch.nan_to_num(x[1])  # one without anything, one whole
-    return vae, x, law
-
-
-def conditionals(law, x):
-    log_p, moments = [], []
-    for row in x:
-        o, m = ~row.isnan(), row.isnan()
-        c = law.covariance_matrix
-        there = MultivariateNormal(law.loc[o], c[o][:, o]) if o.any() else None
-        log_p.append(there.log_prob(row[o]) if there is not None else torch.zeros(()))
-        gain = c[m][:, o] @ torch.linalg.inv(c[o][:, o])
-        moments.append((law.loc[m] + gain @ (row[o] - law.loc[o]), c[m][:, m] - gain @ c[o][:, m]))
-    return torch.stack(log_p), moments
-
-
 def test_holes_against_probabilistic_pca():
     vae, x, law = ppca()
     truth, _ = conditionals(law, x)
@@ -479,78 +417,6 @@ def test_holes_against_probabilistic_pca():
     assert -total == pytest.approx(float(truth.sum()), abs=1e-9)
     filled = pv.elbo(vae, torch.nan_to_num(x))
     assert float((filled - truth).abs().max()) > 0.5
-
-
-def test_imputed_data_have_their_conditional_moments():
-    vae, x, law = ppca(widen=1.3)
-    _, moments = conditionals(law, x)
-    found = pv.impute(vae, x, 2000, num_particles=10_000)
-    assert float(found.khat.max()) < 0.7 and float(found.ess.min()) > 1000
-    naive = traces(vae.model, vae.guide, x, 10_000)[1]["x"]["fn"].mean.detach()  # without weights
-    worst = 0.0
-    for i, (mean, covariance) in enumerate(moments):
-        holes = x[i].isnan()
-        if not holes.any():
-            torch.testing.assert_close(found.mean[i], x[i])
-            continue
-        draws = found.draws[:, i][:, holes]
-        assert float(z_scores(draws, mean).abs().max()) < 1.3 * bound(40)  # particles come again
-        scale = covariance.diagonal().max()
-        assert float((torch.cov(draws.T).reshape(covariance.shape) - covariance).abs().max()) < (
-            0.25 * scale
-        )
-        spread = torch.cov(naive[:, i][:, holes].T).reshape(covariance.shape)
-        spread = spread + HS**2 * torch.eye(len(spread))
-        worst = max(worst, float((spread - covariance).abs().max() / scale))
-    assert worst > 0.3  # draws by a guide that is too wide, and not weighed
-
-
-class SelfMasking(pv.base.Likelihood):
-    """Whether an element is missing, given its value."""
-
-    support = torch.distributions.constraints.boolean
-
-    def __init__(self, slope, centre):
-        nn.Module.__init__(self)
-        self.slope, self.centre, self.event_dim = slope, centre, 1
-
-    def forward(self, x):
-        return dist.Bernoulli(logits=self.slope * (x - self.centre)).to_event(1)
-
-
-def test_what_is_missing_may_depend_on_its_value():
-    """log p(x_there, m) where large values are missing more often, by quadrature."""
-    weight = torch.tensor([[1.0], [0.5]])
-    gaussian = pv.likelihoods.Gaussian(linear(weight), "fixed", 0.6)
-    vae = pv.VAE(
-        pv.priors.StandardNormal(1),
-        pv.Sites(x=pv.likelihoods.MissingAtRandom(gaussian), m=SelfMasking(2.0, 0.3).given("x")),
-        N(nn.Sequential(pv.nn.Observed(), MLP(4, [8], 2))),
-    )
-    x = torch.tensor([[0.5, NAN], [NAN, NAN], [-1.0, 1.2]])
-    m = x.isnan().double()
-    side = torch.linspace(-8, 8, 1201)
-    step = (side[1] - side[0]).log()
-
-    def element(j, value):
-        def log_x(v):
-            return dist.Normal(weight[j, 0] * side[:, None], 0.6).log_prob(v)
-
-        if value.isnan():
-            hidden = nn.functional.logsigmoid(2 * (side[None] - 0.3))
-            return (log_x(side[None]) + hidden).logsumexp(1) + step
-        return log_x(value[None, None])[:, 0] + nn.functional.logsigmoid(-2 * (value - 0.3))
-
-    prior = dist.Normal(0.0, 1.0).log_prob(side)
-    exact = torch.stack([(prior + element(0, r[0]) + element(1, r[1])).logsumexp(0) for r in x])
-    exact = exact + step
-    found = pv.log_marginal(vae, x, 40_000, m=m)
-    z = (found.log_marginal - exact) / found.mc_se
-    assert float(z.abs().max()) < bound(3)
-    at_random = pv.log_marginal(vae, x, 4000, m=torch.zeros_like(m))  # nothing said to be missing
-    assert float((at_random.log_marginal - exact)[:2].abs().min()) > 0.1
-    terms = ELBO(kl="closed-form")(vae.model, vae.guide, x, m=m)
-    assert float(terms.loss.detach()) > -float(exact.mean()) - 0.5
 
 
 def test_batches_gather_what_is_known():
@@ -658,31 +524,6 @@ def test_what_the_planner_refuses(name, options, words):
 
 
 # --- What is not silently wrong -----------------------------------------------------------------
-
-
-class Wide(pv.base.Likelihood):
-    """A second observation whose spread, not its place, depends on z."""
-
-    def __init__(self):
-        nn.Module.__init__(self)
-        self.event_dim = 1
-
-    def forward(self, z):
-        return dist.Normal(torch.zeros_like(z), (2 * z).exp()).to_event(1)
-
-
-def test_sites_that_are_not_observed_do_not_weigh_imputed_data():
-    class Exact(nn.Module):
-        def forward(self, x):
-            v = 1 / (1 + 4 * (~x.isnan()).sum(-1, keepdim=True))
-            return torch.cat([4 * v * x.nansum(-1, keepdim=True), v.log() / 2], -1)
-
-    x = pv.likelihoods.MissingAtRandom(
-        pv.likelihoods.Gaussian(linear(torch.ones(2, 1)), "fixed", 0.5)
-    )
-    vae = pv.VAE(pv.priors.StandardNormal(1), pv.Sites(x=x, w=Wide().given("z")), N(Exact()))
-    found = pv.impute(vae, torch.tensor([[1.0, NAN]]), 10, num_particles=50_000)
-    assert float(found.mean[0, 1]) == pytest.approx(0.8, abs=0.01)
 
 
 def test_told_values_of_latent_sites_are_kept():
