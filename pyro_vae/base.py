@@ -113,11 +113,13 @@ class Likelihood(Factor, ABC):
     Attributes:
         support: Where the elements of :math:`x` lie.
         missing: Whether elements of :math:`x` may be missing (NaN).
+        tells_holes: Whether it is of what is missing of `x`, which the data tell by themselves.
         outputs_per_element: How many numbers the decoder returns for each element of :math:`x`.
     """
 
     support: Constraint = constraints.real
     missing: bool = False
+    tells_holes: bool = False
     outputs_per_element: int = 1
 
     def __init__(self, decoder: nn.Module, event_dim: int = 1) -> None:

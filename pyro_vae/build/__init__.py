@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import torch
 
-from ..config import Recipe, is_plain
+from ..config import Recipe, allows_holes, is_plain
 from ..data import Split
 from ..models import VAE
 from ..precision import default_dtype
@@ -49,7 +49,10 @@ def build_vae(
             found = {} if train is None else {n: v.shape[1:] for n, v in train.known.items()}
             shapes = {"x": x_shape, **(found if known_shapes is None else known_shapes)}
             return build_sites(recipe, shapes, scale, train, units)
-        likelihood = build_likelihood(recipe.likelihood, recipe.latent_dim, x_shape, train, units)
+        missing = allows_holes(recipe.likelihood, recipe.data)
+        likelihood = build_likelihood(
+            recipe.likelihood, recipe.latent_dim, x_shape, train, units, missing
+        )
         posterior = build_posterior(recipe, x_shape, scale, likelihood.missing, size, units)
         known = {
             "latent_dim": recipe.latent_dim,

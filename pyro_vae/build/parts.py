@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..base import Likelihood, Posterior
 from ..config import Kind, Recipe
 from ..data import Split, moments
+from ..likelihoods import MissingAtRandom
 from ..likelihoods.location_scale import LocationScale
 from ..nn import Divide, Observed, Standardize
 from ..registration import maker_of
@@ -73,23 +74,26 @@ def build_posterior(
             raise ValueError("Expected training data, each row of which has parameters; got none.")
         return construct(kind, {"num_data": num_data, "latent_dim": latent_dim})
 
-    if missing and len(x_shape) != 1:
-        raise ValueError(f"Expected rows of a table for missing values; got x of shape {x_shape}.")
     encoder = construct(
         kind.encoder,
         {
-            "in_features": (2 * x_shape[0],) if missing else x_shape,
+            "in_features": seen_shape(x_shape) if missing else x_shape,
             "out_features": num_outputs(kind, latent_dim),
         },
         target=kind.encoder.encoder,
     )
     if missing:
-        encoder = nn.Sequential(Observed(), encoder)
+        encoder = nn.Sequential(Observed(len(x_shape)), encoder)
     if units is not None:
         encoder = nn.Sequential(Standardize(*units), encoder)
     elif scale != 1:
         encoder = nn.Sequential(Divide(scale), encoder)
     return construct(kind, {"encoder": encoder, "latent_dim": latent_dim})
+
+
+def seen_shape(x_shape: tuple[int, ...]) -> tuple[int, ...]:
+    r"""The shape of values and of which are there, as networks see data with holes."""
+    return (2 * x_shape[0], *x_shape[1:])
 
 
 def build_likelihood(
@@ -98,11 +102,14 @@ def build_likelihood(
     x_shape: tuple[int, ...],
     train: Split | None,
     units: "Units | None" = None,
+    missing: bool = False,
 ) -> Likelihood:
-    r"""Builds a likelihood and its decoder, or one of each per group of columns."""
+    r"""Builds a likelihood and its decoder, or one of each per group of columns; with `missing`,
+    any element may be missing."""
     known = None if train is None else moments(train)
     if kind.kind != "product":
-        return _likelihood(kind, latent_dim, x_shape, known, units)
+        likelihood = _likelihood(kind, latent_dim, x_shape, known, units)
+        return MissingAtRandom(likelihood) if missing else likelihood
     size = sum(len(part.columns) for part in kind.parts)
     if x_shape != (size,):
         taken = {column for part in kind.parts for column in part.columns}
@@ -168,7 +175,9 @@ def start_likelihood(
     return likelihood
 
 
-OF_BUILDING = ("kind", "given", "encoder", "decoder", "net", "output_bias", "latent_dim")
+OF_BUILDING = (
+    "kind", "given", "encoder", "decoder", "net", "output_bias", "latent_dim", "missing",
+)  # fmt: skip
 r"""Settings of kinds that are used for building and are not options of classes."""
 
 
@@ -245,7 +254,7 @@ def start_at_spread(likelihood: Any, spread: Tensor) -> None:
 
 def rows_from(train: Split | None, x_shape: tuple[int, ...]) -> Callable[[int], Tensor]:
     r"""Returns a function that draws `count` training data without replacement, of shape
-    `(count, *x_shape)`; before a checkpoint is loaded they are zeros."""
+    `(count, *x_shape)`, holes filled with means; before a checkpoint is loaded they are zeros."""
 
     def draw(count: int) -> Tensor:
         if train is None:
@@ -255,6 +264,8 @@ def rows_from(train: Split | None, x_shape: tuple[int, ...]) -> Callable[[int], 
                 f"Expected at most as many pseudo-inputs as training data, {len(train)}; got "
                 f"{count}. Lower --prior.num-components."
             )
-        return train.rows(torch.randperm(len(train))[:count])
+        rows = train.rows(torch.randperm(len(train))[:count])
+        holes = rows.isnan()
+        return torch.where(holes, moments(train)[0].to(rows), rows) if holes.any() else rows
 
     return draw

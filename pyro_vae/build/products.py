@@ -7,11 +7,13 @@ from typing import Any
 from torch import nn
 
 from ..base import Factor, Net, Sites, factors_of
-from ..config import PosteriorKind, Recipe, sites_of
+from ..config import PosteriorKind, Recipe, allows_holes, sites_of
 from ..data import Split, moments
+from ..likelihoods import MissingAtRandom
 from ..models import VAE
-from ..nn import At, Divide, Join, Standardize
-from .parts import Units, build_decoder, construct, num_outputs, start_likelihood
+from ..nn import At, Divide, Join, Observed, Standardize
+from .masking import build_masking
+from .parts import Units, build_decoder, construct, num_outputs, seen_shape, start_likelihood
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -37,26 +39,42 @@ def build_sites(
     for name, kind in priors.items():
         known[name] = (kind.latent_dim or recipe.latent_dim,)
     latent = [name for name, kind in priors.items() if kind.kind != "net"]
-    scaling: nn.Module | None = Standardize(*units) if units is not None else None
-    if scaling is None and scale != 1:
-        scaling = Divide(scale)
+    first: list[nn.Module] = [Standardize(*units)] if units is not None else []
+    if not first and scale != 1:
+        first.append(Divide(scale))
+    missing = allows_holes(sites_of(recipe.likelihood, "likelihood")["x"], recipe.data)
     parts: dict[str, Any] = {}
     for role, default in (("likelihood", latent), ("prior", []), ("posterior", ["x"])):
         nets: dict[str, tuple[int, ...]] = dict(known)
-        factors: dict[str, Factor] = {}
+        holes = [Observed(len(known["x"]))] if missing and role == "posterior" else []
+        steps = [*first, *holes]
+        scaling = nn.Sequential(*steps) if len(steps) > 1 else steps[0] if steps else None
+        if holes:  # what networks see of x
+            nets["x"] = seen_shape(known["x"])
+        factors: dict[str, Any] = {}
         for name, kind in sites_of(getattr(recipe, role), role).items():
+            factor: Any
             given = list(getattr(kind, "given", None) or default)
             if kind.kind == "net":
                 nets[name] = (kind.latent_dim,)
             if kind.kind == "corrected":
                 above = dict(factors_of(parts["prior"], "z"))[name]
                 factor = _corrected(kind, given, nets, scaling, prod(nets[name]), above)
+            elif kind.kind == "self-masking":
+                factor = build_masking(known["x"], train, units)
             else:
                 factor = _factor(name, kind, given, nets, scaling, train, units)
+                if role == "likelihood" and kind.kind != "net" and _has_holes(name, kind, missing):
+                    factor = MissingAtRandom(factor)
             factors[name] = factor if given == default else factor.given(*given)
         one = not isinstance(getattr(recipe, role), Mapping)
         parts[role] = next(iter(factors.values())) if one else Sites(factors)
     return VAE(parts["prior"], parts["likelihood"], parts["posterior"])
+
+
+def _has_holes(name: str, kind: Any, missing: bool) -> bool:
+    r"""Whether an observed site may have holes."""
+    return missing if name == "x" else kind.missing == "at-random"
 
 
 def _factor(

@@ -7,4 +7,5 @@ from .taking import check_rows as check_rows
 from .taking import check_start as check_start
 from .taking import opened as opened
 from .taking import take as take
+from .taking import telling_holes as telling_holes
 from .units import unit_warning as unit_warning

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import pyro
+import torch
 from torch import Tensor
 
+from ..base import factors_of
 from ..data import Split, as_split
 from ..debug.mistakes import first_mistake
 from ..programs import (
@@ -88,7 +90,7 @@ def take(
             differently.
     """
     split = as_split(x, source, getattr(vae, "columns", ())).knowing(**(known or {}))
-    split = replace(split, dtype=dtype_of(vae))
+    split = telling_holes(vae, replace(split, dtype=dtype_of(vae)))
     if "index" in split.known and refused(vae, ["index"]):  # row numbers for who wants them
         split = replace(split, known={n: v for n, v in split.known.items() if n != "index"})
     if shown := refused(vae, split.known):
@@ -106,6 +108,30 @@ def take(
             violation = str(error)
         split = replace(split, checked=key, violation=violation)
     return split.to(device_of(vae))
+
+
+def telling_holes(vae: Any, split: Split) -> Split:
+    r"""Returns the split with the values of sites that say which elements of `x` are missing.
+
+    Raises:
+        ValueError: Holes are drawn anew at every visit.
+    """
+    if not is_vae(vae):
+        return split
+    factors = dict(factors_of(vae.likelihood, "x"))
+    names = [n for n, f in factors.items() if getattr(f, "tells_holes", False)]
+    lacking = [name for name in names if name not in split.known]
+    if not lacking:
+        return split
+    if split.hole_rate:
+        raise ValueError(
+            f"Expected holes that stay where they are, of which {lacking[0]} is; got holes that "
+            "are drawn anew at every visit."
+        )
+    as_stored = replace(split, binarize="no")  # draws no bits
+    holes = torch.cat([x.isnan() for x in as_stored.chunks()])
+    dtype = split.dtype or torch.get_default_dtype()
+    return split.knowing(**{name: holes.to(dtype) for name in lacking})
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from ..data import Split, moments
-from ..distributions import same, support_of
+from ..distributions import Partial, same, support_of
 from ..programs import family_of, undisturbed
 
 FAR = 10**2.5  # half of the way, in logarithms, from 10^2 to 10^3
@@ -38,12 +38,13 @@ def unit_warning(vae: Any, split: Split) -> str | None:
         if not same(support_of(family, law), constraints.real):
             return None
         if coded := [column.name for column in split.columns if column.categories]:
+            own = getattr(family, "family", family)  # inside of one with holes
             return (
-                f"{type(family).__name__} takes the codes of categories for real numbers, "
+                f"{type(own).__name__} takes the codes of categories for real numbers, "
                 f"in {', '.join(coded[:5])}. Use a product of likelihoods, with bernoulli or "
                 "categorical for these columns, or leave them out (data.drop)."
             )
-        element = law
+        element = law.base if isinstance(law, Partial) else law
         while hasattr(element, "base_dist"):
             element = element.base_dist
         noise = getattr(element, "scale", None)

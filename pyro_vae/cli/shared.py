@@ -96,10 +96,12 @@ class OnRecipe(Command):
         r"""The recipe, the VAE that it declares, and its training data."""
         from .. import data
         from ..build import build_vae
+        from ..checks import telling_holes
 
         recipe = self.declared(flags)
         train = data.load(recipe.data, data_dir, quiet=True).train
-        return recipe, build_vae(recipe, train.x_shape, train.scale, train), train
+        vae = build_vae(recipe, train.x_shape, train.scale, train)
+        return recipe, vae, telling_holes(vae, train)
 
 
 def keys_of(split: "Split") -> dict[str, Any]:

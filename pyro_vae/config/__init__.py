@@ -13,6 +13,7 @@ from .data import FashionMNIST as FashionMNIST
 from .data import File as File
 from .data import FreyFaces as FreyFaces
 from .data import HeldOut as HeldOut
+from .data import Holes as Holes
 from .data import Omniglot as Omniglot
 from .data import StaticMNIST as StaticMNIST
 from .families import ESTIMATORS as ESTIMATORS
@@ -43,6 +44,7 @@ from .recipe import Recipe as Recipe
 from .recipe import Train as Train
 from .registry import REGISTRY as REGISTRY
 from .registry import kinds as kinds
+from .sites import allows_holes as allows_holes
 from .sites import is_plain as is_plain
 from .sites import sites_of as sites_of
 from .space import Range as Range

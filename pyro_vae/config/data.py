@@ -1,18 +1,20 @@
 r"""Data sets by name."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self, Union
 
 from pydantic import (
     AfterValidator,
     BeforeValidator,
+    Discriminator,
     Field,
     NonNegativeInt,
     PositiveInt,
+    Tag,
     model_validator,
 )
 
-from .kinds import Kind
+from .kinds import Kind, Settings
 
 
 def _words(value: object) -> object:
@@ -31,11 +33,40 @@ def _known(name: str) -> str:
     return name
 
 
+class Holes(Settings):
+    """Elements of x that are hidden at random, whatever their value (MCAR)."""
+
+    rate: Annotated[float, Field(gt=0, lt=1)]
+    """The share of elements that are hidden."""
+    when: Literal["once", "visit"] = "once"
+    """Once, by data.seed, or anew at every visit of training; validation and test data get theirs
+    once."""
+
+
+def _rule(value: object) -> object:
+    return {"rate": value} if isinstance(value, int | float) else value
+
+
+def _rule_or_words(value: object) -> object:
+    share = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1
+    return _rule(value) if share else value if isinstance(value, dict | Holes) else _words(value)
+
+
+def _which(value: Any) -> Literal["rule", "words"]:
+    return "rule" if isinstance(value, dict | Holes) else "words"
+
+
 Known = Annotated[str, AfterValidator(_known)]
 Share = Annotated[int | float, Field(ge=0), AfterValidator(_rows)]
 Name = Annotated[str, BeforeValidator(lambda v: "none" if v is None else str(v))]
 Names = Annotated[tuple[str, ...], BeforeValidator(_words)]
 Some = Annotated[Names, Field(min_length=1)]
+HoleRule = Annotated[Holes | None, BeforeValidator(_rule)]
+HolesOrWords: Any = Annotated[
+    Union[Annotated[Holes, Tag("rule")], Annotated[tuple[str, ...], Tag("words")]],  # noqa: UP007
+    Discriminator(_which),
+    BeforeValidator(_rule_or_words),
+]
 
 
 class DataKind(Kind):
@@ -49,12 +80,25 @@ class DataKind(Kind):
     """Networks see (x - mean) / sd of the training data, element by element, and densities of real
     numbers are scaled back, so that metrics and outputs are those of x itself."""
     seed: NonNegativeInt = 0
-    """Seeds random splits and bits that are drawn once."""
+    """Seeds random splits, and bits and holes that are drawn once."""
+    holes: HoleRule = None
+    """Share of elements of x to hide at random, once or, as { rate = 0.5, when = "visit" }, anew
+    at every visit."""
     known: dict[Known, Some] = {}  # noqa: RUF012
     """Additional inputs of model and guide, by name: the label ("label"), columns of a table, or
     regions of an image such as left or top-left; columns and pixels are then not in x."""
     num_labels: PositiveInt | None = None
     """Number of training data that keep their label, evenly over classes; by default all."""
+
+    @property
+    def hidden(self) -> Holes | None:
+        """What is hidden of x."""
+        return self.holes if isinstance(self.holes, Holes) else None
+
+    @property
+    def hole_words(self) -> tuple[str, ...]:
+        """Words and numbers for missing values."""
+        return self.holes if isinstance(self.holes, tuple) else ()
 
     @model_validator(mode="after")
     def _labels(self) -> Self:
@@ -160,8 +204,9 @@ class File(HeldOut):
     """Columns to leave out."""
     categories: Names = ()
     """Columns to treat as categories, whatever their values look like."""
-    holes: Names = ()
-    """Words and numbers for missing values, in addition to empty cells and the usual words."""
+    holes: HolesOrWords = ()
+    """Words and numbers for missing values, in addition to empty cells and the usual words; or a
+    share between 0 and 1 of elements to hide at random, as for other data."""
     usual_holes: bool = True
     """Whether NA, NaN, ?, null and none are words for missing values."""
     separator: str = "auto"

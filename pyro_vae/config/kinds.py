@@ -96,6 +96,8 @@ class FactorKind(Kind):
 
 
 class LikelihoodKind(FactorKind):
+    missing: Literal["auto", "at-random"] = "auto"
+    """Whether elements may be missing, which then add nothing; auto: if data.holes hides some."""
     decoder: Network = MLP()
     """The network from z to the parameters of p(x | z)."""
     output_bias: Literal["data-mean", "zero"] = "data-mean"
@@ -117,6 +119,17 @@ class Corrected(PosteriorKind):
     advice = "for a site whose prior is a diagonal Normal given the sites above it"
 
     kind: Literal["corrected"] = "corrected"
+
+
+class SelfMasking(FactorKind):
+    """Which elements of x are missing, given their values: the more likely, the larger (smaller)
+    they are."""
+
+    target = "pyro_vae.likelihoods.SelfMasking"
+    support = "bits"
+    advice = "for holes that depend on what is missing, beside the likelihood of x"
+
+    kind: Literal["self-masking"] = "self-masking"
 
 
 class Net(FactorKind):

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Union, get_args
 from pydantic import Discriminator, Field, Tag
 
 from .families import Likelihood, Posterior, Prior
-from .kinds import Corrected, Kind, Net
+from .kinds import Corrected, Kind, Net, SelfMasking
 
 ROLES = {"prior": "z", "likelihood": "x", "posterior": "z"}
 r"""The parts of a model, and the site of a single factor."""
@@ -41,9 +41,9 @@ _PRIOR: Any = Annotated[
     Discriminator(_conditional),
 ]
 PriorPart: Any = _part(_PRIOR)
-LikelihoodPart: Any = _part(_with(Likelihood, Net))
+LikelihoodPart: Any = _part(_with(Likelihood, Net, SelfMasking))
 PosteriorPart: Any = _part(_with(Posterior, Net, Corrected))
-TAGS = ("one", "sites", "plain", "conditional")
+TAGS = ("one", "sites", "plain", "conditional", "rule", "words")
 
 
 def sites_of(part: Any, role: str) -> dict[str, Any]:
@@ -85,6 +85,8 @@ def check_sites(recipe: Any) -> None:
                         f"{where}.given: expected earlier sites or data "
                         f"({', '.join(dict.fromkeys(there)) or 'none'}); got {parent!r}"
                     )
+            if kind.kind == "self-masking":
+                _check_masking(where, name, kind, recipe)
             if kind.kind == "corrected":
                 _check_corrected(where, kind, parts["prior"].get(name))
             there.append(name)
@@ -102,6 +104,30 @@ def check_sites(recipe: Any) -> None:
         raise ValueError(
             f"posterior: expected factors of the latent sites {', '.join(latent)}; also got "
             f"{', '.join(strange)}"
+        )
+
+
+def allows_holes(kind: Any, data: Any) -> bool:
+    r"""Whether elements of what a likelihood is of may be missing."""
+    return (
+        kind.kind == "product" or getattr(kind, "missing", "") == "at-random" or bool(data.hidden)
+    )
+
+
+def _check_masking(where: str, name: str, kind: Any, recipe: Any) -> None:
+    r"""Checks that what says which elements of x are missing is given x, which may have holes."""
+    if name == "x" or tuple(kind.given or ()) != ("x",):
+        raise ValueError(
+            f'{where}: expected a site of its own, such as likelihood.m, with given = ["x"]; got '
+            f"{name} given {', '.join(kind.given or ('nothing',))}"
+        )
+    if not allows_holes(sites_of(recipe.likelihood, "likelihood")["x"], recipe.data):
+        raise ValueError(
+            f'{where}: expected likelihood.x.missing = "at-random" beside it; got "auto"'
+        )
+    if recipe.data.hidden and recipe.data.hidden.when == "visit":
+        raise ValueError(
+            f'{where}: expected holes that stay where they are; got data.holes.when = "visit"'
         )
 
 

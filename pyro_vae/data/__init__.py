@@ -10,7 +10,9 @@ from .checks import check as check
 from .content import Column as Column
 from .dataset import Dataset as Dataset
 from .files import find_file as find_file
+from .files import is_text_table as is_text_table
 from .files import whole_file as whole_file
+from .holes import hidden_by as hidden_by
 from .loading import celeba as celeba
 from .loading import cifar10 as cifar10
 from .loading import digits as digits
@@ -21,6 +23,8 @@ from .loading import load as load
 from .loading import mnist as mnist
 from .loading import omniglot as omniglot
 from .loading import static_mnist as static_mnist
+from .original import Original as Original
+from .original import read_original as read_original
 from .regions import Picture as Picture
 from .split import Split as Split
 from .split import as_split as as_split

@@ -35,9 +35,9 @@ class Holes:
     r"""Words and numbers that mark a missing value, and which of the user's have been seen."""
 
     def __init__(self, options: Any) -> None:
-        self.own = {word.lower(): word for word in options.holes}
+        self.own = {word.lower(): word for word in options.hole_words}
         self.words = {*(HOLES if options.usual_holes else ("",)), *self.own}
-        self.numbers = {v: word for word in options.holes if (v := number(word)) is not None}
+        self.numbers = {v: word for word in options.hole_words if (v := number(word)) is not None}
         self.met: set[str] = set()
 
     def has(self, cell: str, decimal: str = ".") -> bool:

@@ -10,6 +10,10 @@ from torch.distributions.constraints import Constraint
 from ..distributions import Between, ByColumn, describe_support, open_unit_interval, same
 from .split import Split, moments
 
+AT_RANDOM = (
+    "Set likelihood.missing to at-random (--likelihood.missing at-random; in Python, "
+    "pv.likelihoods.MissingAtRandom)."
+)
 SHARE_OF_SD = 1e-3  # spacing of neighbouring floats that does not matter to a distribution
 
 
@@ -25,8 +29,14 @@ def check(split: Split, support: Constraint, family: str, missing: bool = False)
     Raises:
         ValueError: A value is not; the message names its place, the support and remedies.
     """
+    if not missing and (split.holes is not None or split.hole_rate):
+        raise ValueError(
+            f"Expected a likelihood of data with holes, which {split.source} have by data.holes; "
+            f"got {family}. {AT_RANDOM}"
+        )
+    split = replace(split, hole_rate=0.0)
     if split.binarize != "no":  # bits, if the pixels are probabilities
-        as_grey = replace(split, binarize="no", range="unit")
+        as_grey = replace(split, binarize="no", range="unit", holes=None)
         _check_rows(as_grey, constraints.unit_interval, "Binarization", False, split)
         split = Split(torch.tensor([[0.0], [1.0]]), source=split.source)
     else:
@@ -86,9 +96,11 @@ def _remedy(value: float, support: Constraint, family: str, split: Split) -> str
     r"""What to do about a value outside the support; every remedy named here works."""
     levels = split.levels
     if np.isnan(value):
-        flat = len(split.x_shape) == 1
-        product = ", or use a likelihood for missing values (product)" if flat else ""
-        return f" Fill such values first{product}."
+        return (
+            " Use a likelihood of data with holes: --likelihood.missing at-random (in Python, "
+            "pv.likelihoods.MissingAtRandom), or for tables of mixed columns product; or fill "
+            "such values first."
+        )
     if not np.isfinite(value):
         return " Remove or replace such values first."
     if support.is_discrete and abs(value) > 2**24:

@@ -87,6 +87,7 @@ class Dataset:
             stored=torch.cat(x),
             labels=torch.cat(labels) if len(labels) == len(parts) else None,
             numbers=numbers,
+            holes=_holes_of(parts),
             known={
                 name: torch.cat([part.known[name].cpu() for part in parts])
                 for name in parts[0].known
@@ -125,6 +126,15 @@ class Dataset:
             "form": self.form(),
             "sha256": {name: fingerprint(split) for name, split in self.splits.items()},
         }
+
+
+def _holes_of(parts: list[Split]) -> torch.Tensor | None:
+    r"""What is hidden of the rows of several splits."""
+    if all(part.holes is None for part in parts):
+        return None
+    nothing = [torch.zeros((len(part), *part.x_shape), dtype=torch.bool) for part in parts]
+    every = [none if p.holes is None else p.holes.cpu() for p, none in zip(parts, nothing)]
+    return torch.cat(every)
 
 
 def _check_shares(split: Split) -> None:

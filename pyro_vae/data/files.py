@@ -137,6 +137,11 @@ def read(path: Path, config: File | None = None, form: Mapping[str, Any] | None 
     return _with_missing(Content({"": read_idx(path)}), config)
 
 
+def is_text_table(path: Path) -> bool:
+    r"""Whether a file is a table written as text."""
+    return path.is_file() and _kind(path) == "a table of text"
+
+
 def _kind(path: Path) -> str:
     if path.is_dir():
         return "a folder of images"
@@ -160,7 +165,8 @@ def _check_options(kind: str, source: str, config: File) -> None:
     apply = OPTIONS.get(kind, ())
     for option in ("array", *OF_TABLES, *OF_TEXT):
         default = File.model_fields[option].default
-        if option not in apply and getattr(config, option) != default:
+        found = config.hole_words if option == "holes" else getattr(config, option)
+        if option not in apply and found != default:
             known = f"{kind} takes {', '.join(apply)}" if apply else f"{kind} takes none of these"
             raise ValueError(
                 f"Expected options that apply to {source}; got data.{option}, but "
@@ -176,7 +182,7 @@ def _with_missing(content: Content, config: File) -> Content:
     if any(isinstance(x, np.memmap) for x in content.x.values()):
         raise ValueError(
             "Expected no data.holes for an array that is mapped into memory (above 1 GB); got "
-            f"{', '.join(map(str, config.holes))}. Save it with NaN instead of these."
+            f"{', '.join(config.hole_words)}. Save it with NaN instead of these."
         )
     content.x = {name: holes.to_nan(native(x, name)) for name, x in content.x.items()}
     holes.report(content.facts)

@@ -9,6 +9,7 @@ from . import sets
 from .dataset import Dataset, print_facts
 from .files import read_dataframe, read_file
 from .frames import is_frame
+from .holes import with_holes
 from .inputs import with_known
 
 
@@ -88,6 +89,7 @@ def from_dataframe(frame: Any, *, quiet: bool = False, **options: Any) -> Datase
 def _finish(dataset: Dataset, quiet: bool) -> Dataset:
     if dataset.config.known:
         dataset = with_known(dataset)
+    dataset = with_holes(dataset)
     if dataset.name == "file" and not quiet:
         print_facts(dataset.notes.splitlines())
     return dataset

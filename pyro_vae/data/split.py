@@ -44,6 +44,9 @@ class Split:
         classes: The names of the labels 0, 1, ...
         known: Additional inputs of model and guide, by name: conditions, values of other sites
             (NaN where unknown), row numbers; each has one row per datum.
+        holes: Which elements of `x` are hidden, of the shape of `stored`; they are NaN in `x`.
+        hole_rate: The share of elements that are hidden at every visit, drawn from torch's global
+            generator.
         picture: Where `x` and conditions lie in an image, if they are parts of one
             (:class:`pyro_vae.data.Picture`).
         checked: The model for which the data were last checked.
@@ -62,6 +65,8 @@ class Split:
     columns: tuple[Column, ...] = ()
     classes: tuple[str, ...] = ()
     known: dict[str, Tensor] = field(default_factory=dict)
+    holes: Tensor | None = None
+    hole_rate: float = 0.0
     picture: Any = None
     checked: str = ""
     violation: str = ""
@@ -81,7 +86,16 @@ class Split:
         return float(self.levels) if kept and self.levels else 1.0
 
     def rows(self, index: Tensor | slice) -> Tensor:
-        r"""Returns `x` of the rows `index`, of shape `(B, *x_shape)`."""
+        r"""Returns `x` of the rows `index`, of shape `(B, *x_shape)`, NaN where it is missing."""
+        x = self._visible(index)
+        if self.holes is not None:
+            x = x.masked_fill(_pick(self.holes, index), torch.nan)
+        if self.hole_rate:
+            x = x.masked_fill(torch.rand_like(x) < self.hole_rate, torch.nan)
+        return x
+
+    def _visible(self, index: Tensor | slice) -> Tensor:
+        r"""Returns `x` of the rows `index`, with what is hidden."""
         x = self._stored_rows(index).to(self.dtype or torch.get_default_dtype())
         if self.binarize == "no":
             return x / self.levels if self.levels and self.range == "unit" else x
@@ -133,6 +147,7 @@ class Split:
             stored=self.stored[index] if mapped else self._stored_rows(index),
             labels=None if self.labels is None else _pick(self.labels, index),
             numbers=_pick(self.row_numbers, index),
+            holes=None if self.holes is None else _pick(self.holes, index),
             known={name: _pick(value, index) for name, value in self.known.items()},
         )
 
@@ -148,18 +163,30 @@ class Split:
     def to(self, device: torch.device) -> "Split":
         r"""Returns the split on `device`: a tensor moves as a whole, a mapped array by rows."""
         known = {name: value.to(device) for name, value in self.known.items()}
+        holes = None if self.holes is None else self.holes.to(device)
+        moved = replace(self, device=device, known=known, holes=holes)
         if isinstance(self.stored, Tensor):
-            return replace(self, stored=self.stored.to(device), device=device, known=known)
-        return replace(self, device=device, known=known)
+            return replace(moved, stored=self.stored.to(device))
+        return moved
+
+    def hiding(self, holes: Tensor | None) -> "Split":
+        r"""Returns the split with these elements hidden, of shape `(N, *x_shape)`; with None, all
+        that is stored can be seen."""
+        return replace(self, holes=holes, hole_rate=0.0, checked="")
 
     def freeze(self, seed: int) -> "Split":
-        r"""Returns the split with dynamic bits drawn once, by `seed`."""
+        r"""Returns the split with what is drawn at every visit, bits and holes, drawn once, by
+        `seed`."""
+        if self.hole_rate:
+            drawn = draw_holes(self, self.hole_rate, seed)
+            holes = drawn if self.holes is None else drawn | self.holes.cpu()
+            return self.hiding(holes.to(self.device)).freeze(seed)
         if self.binarize != "dynamic":
             return self
         generator = torch.Generator().manual_seed(stream(seed, "bits"))
         bits = [
             torch.rand(p.shape, generator=generator, dtype=p.dtype, device="cpu") < p.cpu()
-            for p in replace(self, binarize="no", range="unit").chunks()
+            for p in replace(self, binarize="no", range="unit", holes=None).chunks()
         ]
         stored = torch.cat(bits).to(torch.uint8).to(self.device)
         return replace(self, stored=stored, binarize="no", levels=1)
@@ -178,6 +205,13 @@ class Split:
 
 def _pick(values: Tensor, index: Tensor | slice) -> Tensor:
     return values[index.to(values.device) if isinstance(index, Tensor) else index]
+
+
+def draw_holes(split: Split, rate: float, seed: int) -> Tensor:
+    r"""Draws which elements of `x` are missing, each with probability `rate` whatever its value,
+    of shape `(N, *x_shape)`."""
+    generator = torch.Generator().manual_seed(stream(seed, "holes"))
+    return torch.rand((len(split), *split.x_shape), generator=generator) < rate
 
 
 def as_split(
@@ -231,8 +265,10 @@ def moments(split: Split) -> tuple[Tensor, Tensor]:
     precision.
 
     Missing elements are left out; a column with only missing elements has mean and standard
-    deviation zero. Dynamic bits enter with their probabilities; no random numbers are drawn.
+    deviation zero. Dynamic bits enter with their probabilities, elements that are hidden at every
+    visit as they are; no random numbers are drawn.
     """
+    split = replace(split, hole_rate=0.0)
     if split.binarize == "dynamic":
         split = replace(split, binarize="no", range="unit")
     total = torch.stack([x.double().nansum(0) for x in split.chunks()]).sum(0)
@@ -243,7 +279,7 @@ def moments(split: Split) -> tuple[Tensor, Tensor]:
 
 
 def fingerprint(split: Split) -> str:
-    r"""Returns the SHA-256 of shape, dtype and stored bytes, and of additional inputs.
+    r"""Returns the SHA-256 of shape, dtype and stored bytes, of holes and of additional inputs.
 
     Of a memory-mapped array above 64 MB, only evenly spaced rows of about that size are hashed.
     """
@@ -256,6 +292,11 @@ def fingerprint(split: Split) -> str:
         digest.update(
             np.ascontiguousarray(stored[start : start + ROWS_AT_ONCE * step : step]).data
         )
+    if split.holes is not None:
+        digest.update(b"holes")
+        digest.update(np.packbits(split.holes.cpu().numpy()).data)
+    if split.hole_rate:
+        digest.update(f"holes {split.hole_rate} at every visit".encode())
     for name, value in sorted(split.known.items()):
         digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
         digest.update(np.ascontiguousarray(value.cpu().numpy()).data)

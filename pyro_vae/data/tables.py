@@ -59,7 +59,7 @@ def _assemble(
         facts.append(f"left out by --data.drop: {', '.join(dropped)}")
     cells = [cell for cell in cells if cell.name not in options.drop]
     if form:
-        cells = _renamed(cells, form, header, source)
+        cells = renamed(cells, form, header, source)
     else:
         cells = _without_row_numbers(cells, header, options, facts)
     label = form["label"] if form else _label(cells, options, facts)
@@ -185,9 +185,7 @@ def _labels(
     return {"": labels}, tuple(classes)
 
 
-def _renamed(
-    cells: list[Cells], form: Mapping[str, Any], header: bool, source: str
-) -> list[Cells]:
+def renamed(cells: list[Cells], form: Mapping[str, Any], header: bool, source: str) -> list[Cells]:
     r"""Names columns as in the training data, if one of the two files has no names."""
     names = [name for name, _ in form["columns"]]
     if all(name.isdigit() for name in names):

@@ -28,10 +28,12 @@ GROUPED_POINT = re.compile(r"[+-]?\d{1,3}(\.\d{3})+", re.ASCII)
 
 
 class Lines(NamedTuple):
-    r"""Rows of cells, stripped of whitespace, with their line numbers and the findings."""
+    r"""Rows of cells, stripped of whitespace, with their line numbers, what separates them, how
+    numbers are written, and the findings."""
 
     rows: list[list[str]]
     numbers: list[int]
+    separator: str
     decimal: str
     facts: list[str]
 
@@ -81,7 +83,7 @@ def read_lines(path: Path, options: Any) -> Lines:
             facts.append("numbers have a decimal comma")
         elif decimal == "1,000":
             facts.append("commas group the digits of numbers by thousands")
-    return Lines(rows, numbers, decimal, facts)
+    return Lines(rows, numbers, separator, decimal, facts)
 
 
 def number(cell: str, decimal: str = ".") -> float | None:

@@ -120,8 +120,9 @@ def is_discrete(vae: Any, split: Split) -> bool:
 def seen_elements(split: Split) -> int:
     r"""How many elements of `x` are there: all, or all but the holes."""
     stored = split.stored
-    if isinstance(stored, Tensor) and stored.is_floating_point():
-        return int((~stored.isnan()).sum())
+    real = isinstance(stored, Tensor) and stored.is_floating_point()
+    if real or split.holes is not None:
+        return sum(int((~x.isnan()).sum()) for x in split.chunks())
     return len(split) * prod(split.x_shape)
 
 

@@ -17,6 +17,7 @@ from .negative_binomial import NegativeBinomial as NegativeBinomial
 from .ordinal import Ordinal as Ordinal
 from .poisson import Poisson as Poisson
 from .product import Product as Product
+from .self_masking import SelfMasking as SelfMasking
 from .student_t import StudentT as StudentT
 from .zero_inflated_negative_binomial import (
     ZeroInflatedNegativeBinomial as ZeroInflatedNegativeBinomial,

@@ -9,16 +9,24 @@ from .networks import MLP, broadcast_rows
 
 
 class Observed(nn.Module):
-    r"""Creates the map from vectors with holes (NaN) to values, zero in the holes, and which are.
+    r"""Creates the map from data with holes (NaN) to values, zero in the holes, and which are
+    there, joined in the first dimension of a datum: channels of images.
+
+    Arguments:
+        event_dim: The number of dimensions of one datum: 1 for vectors, 3 for images.
 
     Example:
         >>> Observed()(torch.tensor([2.0, float("nan")]))
         tensor([2., 0., 1., 0.])
     """
 
+    def __init__(self, event_dim: int = 1) -> None:
+        super().__init__()
+        self.event_dim = event_dim
+
     def forward(self, x: Tensor) -> Tensor:
         there = ~x.isnan()
-        return torch.cat([torch.where(there, x, 0.0), there.to(x.dtype)], dim=-1)
+        return torch.cat([torch.where(there, x, 0.0), there.to(x.dtype)], dim=-self.event_dim)
 
 
 class Divide(nn.Module):

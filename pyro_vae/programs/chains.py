@@ -26,6 +26,8 @@ def nuts_chain(
         num_warmup: The number of steps before them, in which step sizes are found.
     """
     start = latents.draw(1, "guide", x, **known)  # says what the guide lacks
+    if not bool(start.isfinite().all()):  # of a guide that does not know holes
+        start = latents.draw(1, "prior", x, **known)
     values, _ = latents.split(start[0])
     first = {name: latents.transforms[name].inv(value) for name, value in values.items()}
     with torch.enable_grad(), warnings.catch_warnings(), pyro.validation_enabled(False):
@@ -57,9 +59,21 @@ def mixing(chains: Tensor) -> tuple[Tensor, Tensor]:
         moment, each of shape `batch`.
     """
     chains = chains.double()
-    still = chains.flatten(0, 1).std(0) == 0
     most = float(chains.shape[0] * chains.shape[1])
-    rhat = split_gelman_rubin(chains).masked_fill(still, 1.0)
-    sizes = torch.stack([effective_sample_size(v) for v in (chains, chains.square())])
-    sizes = sizes.masked_fill(still | sizes.isnan(), most)  # a square of signs never changes
-    return rhat.nan_to_num(nan=torch.inf).amax(-1), sizes.amin(0).amin(-1).clamp(1.0, most)
+    rhat, still = split_gelman_rubin(chains), _never_changes(chains)
+    rhat = rhat.masked_fill(still, 1.0).nan_to_num(nan=torch.inf, posinf=torch.inf)
+    sizes = [_size(chains, still), _size(chains.square(), _never_changes(chains.square()))]
+    return rhat.amax(-1), torch.stack(sizes).amin(0).amin(-1).clamp(1.0, most)
+
+
+def _never_changes(chains: Tensor) -> Tensor:
+    return (chains == chains[:1, :1]).flatten(0, 1).all(0)
+
+
+def _size(chains: Tensor, still: Tensor) -> Tensor:
+    r"""The effective sample size of each feature; one that never changes makes Pyro's those of all
+    features NaN, and is left out."""
+    other = torch.arange(chains.shape[1]).to(chains) % 2
+    other = other.reshape(-1, *[1] * (chains.dim() - 2)).expand_as(chains)
+    sizes = effective_sample_size(torch.where(still, other, chains))
+    return sizes.masked_fill(still, torch.inf).nan_to_num(nan=1.0, posinf=torch.inf)

@@ -40,8 +40,8 @@ class Imputed(NamedTuple):
         rhat: The largest split R-hat of the chains, of shape `(B,)`; NaN without chains.
         acceptance: Which share of its proposals Gibbs accepted, of shape `(B,)`; NaN elsewhere.
         trusted: Whether the draws of a datum can be taken for those of the posterior, of shape
-            `(B,)`: k-hat at most :math:`\min(1 - 1 / \log_{10} K, 0.7)` for `K` particles, or R-hat
-            at most 1.05 for chains; and an effective size of 100 at least.
+            `(B,)`: k-hat at most :math:`\min(1 - 1 / \log_{10} K, 0.7)` for `K` particles, or
+            R-hat at most 1.05 for chains; and an effective size of 100 at least.
         reason: Why, in a sentence, and what to do.
     """
 

@@ -20,7 +20,7 @@ from ..programs import (
     sample_sites,
 )
 from .completion import Completed
-from .resampling import ELEMENTS_AT_ONCE, particles, tail_of
+from .resampling import ELEMENTS_AT_ONCE, BlindGuide, particles, tail_of
 
 FEWEST_CHAINS = 4
 STATES_KEPT = 100  # of each chain, evenly spaced, by which its mixing is judged
@@ -44,14 +44,15 @@ def by_gibbs(
     r"""Moves chains, each draw being the end of one."""
     if density_of(program) == "own samples":
         raise ValueError(
-            f"Expected a posterior whose density is available anywhere, since chains compare it at "
+            "Expected a posterior whose density is available anywhere, as chains compare it at "
             f"values that it did not draw; got {guide_name(program)}. Take method='sir' or 'nuts'."
         )
     chains = max(num_samples, FEWEST_CHAINS)
     rows = rows_at_once(split, max(num_particles, 10 * chains), ELEMENTS_AT_ONCE)
     for x, known in batches(split, rows):
-        start = particles(program, x, known, num_particles)
-        if bool(start.log_weights.isnan().any()):  # a guide of whole data alone
+        try:
+            start = particles(program, x, known, num_particles)
+        except BlindGuide:
             prior = prior_guide(program.model)
             start = particles(program, x, known, num_particles, prior)
         pick = start.pick(chains)

@@ -14,6 +14,10 @@ from .completion import Completed, nothing_like
 ELEMENTS_AT_ONCE = 4_000_000
 
 
+class BlindGuide(ValueError):
+    r"""The guide is one of whole data alone."""
+
+
 class Particles(NamedTuple):
     r"""Draws of the guide for some data, with the missing elements by the model.
 
@@ -51,6 +55,7 @@ def particles(
         guide: What latent variables are drawn by; by default the program's guide.
 
     Raises:
+        BlindGuide: The guide does not know holes.
         ValueError: The posterior has no density, or no site is called `x`.
     """
     if density_of(program) == "none":
@@ -63,6 +68,12 @@ def particles(
         raise ValueError(f"Expected a model that observes the site 'x'; got {', '.join(p)}.")
     scored = [s for n, s in p.items() if s["is_observed"] or n in q]
     log_w = (log_density(scored) - log_density(q.values())).expand(count, len(x))
+    if bool(log_w.isnan().any()):
+        raise BlindGuide(
+            "Expected a guide of data with holes, such as one that sees where they are "
+            f"(pv.nn.Observed); got NaN from {guide_name(program)}. Take method='gibbs', whose "
+            "guide sees completed data alone."
+        )
     drawn = p["x_missing"]["value"] if "x_missing" in p else p["x"]["fn"].sample()
     hidden = {n: s for n, s in p.items() if not s["is_observed"] and n != "x_missing"}
     values = {
@@ -81,12 +92,6 @@ def by_resampling(
     rows = rows_at_once(split, num_particles, ELEMENTS_AT_ONCE)
     for x, known in batches(split, rows):
         found = particles(program, x, known, num_particles)
-        if bool(found.log_weights.isnan().any()):
-            raise ValueError(
-                f"Expected a guide of data with holes, such as one that sees where they are "
-                f"(pv.nn.Observed); got NaN from {guide_name(program)}. Take method='gibbs', whose "
-                "guide sees completed data alone."
-            )
         share = found.log_weights.softmax(0)
         pick = found.pick(num_samples)
         ess = 1 / share.square().sum(0)
