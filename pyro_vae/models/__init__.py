@@ -1,5 +1,6 @@
 r"""Generative models with their guides, as Pyro programs.  (layer 3)"""
 
+from .holes import allowing_holes
 from .vae import VAE
 
-__all__ = ["VAE"]
+__all__ = ["VAE", "allowing_holes"]

@@ -1,5 +1,6 @@
 r"""Pictures of a trained VAE. Matplotlib is imported only when one is drawn.  (layer 6)"""
 
+from .completions import plot_imputed as plot_imputed
 from .conditions import plot_classes as plot_classes
 from .conditions import plot_completions as plot_completions
 from .conditions import plot_held as plot_held

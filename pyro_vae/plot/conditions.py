@@ -51,7 +51,7 @@ def plot_classes(
     rows = {name: torch.eye(len(classes))}
     x = sample_under(vae, rows, num_draws, seed=seed, **known)
     title = f"means E[x | z, {name}]; z is the same in each column, {name} in each row"
-    return _grid(x, [*classes], title, split)
+    return show_grid(x, [*classes], title, split)
 
 
 @counted
@@ -88,7 +88,7 @@ def plot_completions(
     title = (
         f"given {' and '.join(names)}; the data; {num_draws} means E[x | z, c], z from p(z | c)"
     )
-    return _grid(torch.cat([given, whole, drawn.to(x)], 1), rows, title, split)
+    return show_grid(torch.cat([given, whole, drawn.to(x)], 1), rows, title, split)
 
 
 @counted
@@ -141,7 +141,7 @@ def class_condition(vae: Any, split: Split) -> str | None:
     return names[0] if one_hot and bool((rows.sum(1) == 1).all()) else None
 
 
-def _grid(x: Tensor, names: list[str], title: str, split: Split | None) -> "Figure":
+def show_grid(x: Tensor, names: list[str], title: str, split: Split | None) -> "Figure":
     size = (0.9 * x.shape[1] + 1, 0.9 * len(x) + 0.6) if is_image(x[0]) else (9, 9)
     figure, (axis,) = new_figure(1, 1, size)
     _show(figure, axis, x, title, split)
