@@ -29,6 +29,10 @@ class Ordinal(Levels):
     def __init__(self, loc: Tensor, first: Tensor, log_gaps: Tensor) -> None:
         gaps = log_gaps.exp()
         self.loc, self.cutpoints = loc, pad(gaps, (1, 0)).cumsum(-1) + first[..., None]
-        place = self.cutpoints - loc[..., None]
-        outside = pad(logsigmoid(place), (0, 1)) + pad(logsigmoid(-place), (1, 0))
-        super().__init__(outside + pad(torch.log(-torch.expm1(-gaps)), (1, 1)))
+        super().__init__(_log_levels(self.cutpoints - loc[..., None], gaps))
+
+
+def _log_levels(place: Tensor, gaps: Tensor) -> Tensor:
+    r"""The log probabilities of the levels, from the cutpoints less :math:`f`."""
+    outside = pad(logsigmoid(place), (0, 1)) + pad(logsigmoid(-place), (1, 0))
+    return outside + pad(torch.log(-torch.expm1(-gaps)), (1, 1))
