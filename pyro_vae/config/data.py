@@ -1,20 +1,18 @@
 r"""Data sets by name."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, Union
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
     AfterValidator,
     BeforeValidator,
-    Discriminator,
     Field,
     NonNegativeInt,
     PositiveInt,
-    Tag,
     model_validator,
 )
 
-from .kinds import Kind, Settings
+from .kinds import Kind
 
 
 def _words(value: object) -> object:
@@ -33,27 +31,31 @@ def _known(name: str) -> str:
     return name
 
 
-class Holes(Settings):
-    """Elements of x that are hidden at random, whatever their value (MCAR)."""
+class Holes(NamedTuple):
+    """Elements of x that are hidden at random, whatever their value (MCAR): a share of them, once,
+    by data.seed, or anew at every visit of training."""
 
-    rate: Annotated[float, Field(gt=0, lt=1)]
-    """The share of elements that are hidden."""
-    when: Literal["once", "visit"] = "once"
-    """Once, by data.seed, or anew at every visit of training; validation and test data get theirs
-    once."""
+    rate: float
+    when: str = "once"
 
 
-def _rule(value: object) -> object:
-    return {"rate": value} if isinstance(value, int | float) else value
+def _hidden(value: Any) -> Any:
+    """A share, or a table with a share and a time."""
+    table = value if isinstance(value, dict) else {"rate": value}
+    rate = table.get("rate")
+    known = {*table} <= {"rate", "when"} and table.get("when", "once") in ("once", "visit")
+    if not known or not isinstance(rate, int | float) or not 0 < rate < 1:
+        raise ValueError(
+            'expected a share between 0 and 1, or { rate = 0.5, when = "once" } ("visit": anew at '
+            "every visit of training)"
+        )
+    return value
 
 
-def _rule_or_words(value: object) -> object:
-    share = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1
-    return _rule(value) if share else value if isinstance(value, dict | Holes) else _words(value)
-
-
-def _which(value: Any) -> Literal["rule", "words"]:
-    return "rule" if isinstance(value, dict | Holes) else "words"
+def _hidden_or_words(value: Any) -> Any:
+    if isinstance(value, dict) or (isinstance(value, float) and 0 < value < 1):
+        return _hidden(value)
+    return _words(value)
 
 
 Known = Annotated[str, AfterValidator(_known)]
@@ -61,12 +63,7 @@ Share = Annotated[int | float, Field(ge=0), AfterValidator(_rows)]
 Name = Annotated[str, BeforeValidator(lambda v: "none" if v is None else str(v))]
 Names = Annotated[tuple[str, ...], BeforeValidator(_words)]
 Some = Annotated[Names, Field(min_length=1)]
-HoleRule = Annotated[Holes | None, BeforeValidator(_rule)]
-HolesOrWords: Any = Annotated[
-    Union[Annotated[Holes, Tag("rule")], Annotated[tuple[str, ...], Tag("words")]],  # noqa: UP007
-    Discriminator(_which),
-    BeforeValidator(_rule_or_words),
-]
+Hidden = float | dict[str, float | str]
 
 
 class DataKind(Kind):
@@ -81,7 +78,7 @@ class DataKind(Kind):
     numbers are scaled back, so that metrics and outputs are those of x itself."""
     seed: NonNegativeInt = 0
     """Seeds random splits, and bits and holes that are drawn once."""
-    holes: HoleRule = None
+    holes: Annotated[Hidden, AfterValidator(_hidden)] | None = None
     """Share of elements of x to hide at random, once or, as { rate = 0.5, when = "visit" }, anew
     at every visit."""
     known: dict[Known, Some] = {}  # noqa: RUF012
@@ -93,7 +90,9 @@ class DataKind(Kind):
     @property
     def hidden(self) -> Holes | None:
         """What is hidden of x."""
-        return self.holes if isinstance(self.holes, Holes) else None
+        if isinstance(self.holes, dict):
+            return Holes(float(self.holes["rate"]), str(self.holes.get("when", "once")))
+        return Holes(self.holes) if isinstance(self.holes, float) else None
 
     @property
     def hole_words(self) -> tuple[str, ...]:
@@ -204,7 +203,7 @@ class File(HeldOut):
     """Columns to leave out."""
     categories: Names = ()
     """Columns to treat as categories, whatever their values look like."""
-    holes: HolesOrWords = ()
+    holes: Annotated[Hidden | tuple[str, ...], BeforeValidator(_hidden_or_words)] = ()  # type: ignore[assignment]
     """Words and numbers for missing values, in addition to empty cells and the usual words; or a
     share between 0 and 1 of elements to hide at random, as for other data."""
     usual_holes: bool = True

@@ -43,7 +43,7 @@ _PRIOR: Any = Annotated[
 PriorPart: Any = _part(_PRIOR)
 LikelihoodPart: Any = _part(_with(Likelihood, Net, SelfMasking))
 PosteriorPart: Any = _part(_with(Posterior, Net, Corrected))
-TAGS = ("one", "sites", "plain", "conditional", "rule", "words")
+TAGS = ("one", "sites", "plain", "conditional")
 
 
 def sites_of(part: Any, role: str) -> dict[str, Any]:

@@ -106,11 +106,11 @@ def _format(
         return lambda value: write_date(value, layout, times)
     mark = "," if decimal == "," else "."
     percent = bool(there) and all(cell.endswith("%") for cell in there)
-    if percent:
-        return lambda value: f"{_short(100 * value, mark)}%"
-    if there and all(_is_whole(cell, decimal) for cell in there):
-        return lambda value: str(round(value))
-    return lambda value: _short(value, mark)
+    unit, after = (100, "%") if percent else (1, "")
+    bare = [cell.removesuffix("%").rstrip() for cell in there] if percent else there
+    if bare and all(_is_whole(cell, decimal) for cell in bare):
+        return lambda value: f"{round(unit * value)}{after}"
+    return lambda value: f"{_short(unit * value, mark)}{after}"
 
 
 def _is_whole(cell: str, decimal: str) -> bool:

@@ -50,17 +50,19 @@ def by_gibbs(
     chains = max(num_samples, FEWEST_CHAINS)
     rows = rows_at_once(split, max(num_particles, 10 * chains), ELEMENTS_AT_ONCE)
     for x, known in batches(split, rows):
+        sees_holes = True
         try:
             start = particles(program, x, known, num_particles)
         except BlindGuide:
-            prior = prior_guide(program.model)
+            prior, sees_holes = prior_guide(program.model), False
             start = particles(program, x, known, num_particles, prior)
         pick = start.pick(chains)
         values = {name: value[pick].flatten(0, 1) for name, value in start.values.items()}
         state = State(values, start.whole[pick].flatten(0, 1))
         many = {name: torch.cat([value] * chains) for name, value in known.items()}
         holes = torch.cat([x.isnan()] * chains)
-        walked = _walked(program, state, holes, many, chains, num_steps, start.others)
+        how = (chains, num_steps, start.others, sees_holes)
+        walked = _walked(program, state, holes, many, *how)
         yield walked._replace(
             draws=walked.draws[:num_samples], khat=tail_of(start.log_weights), holes=x.isnan()
         )
@@ -74,8 +76,12 @@ def _walked(
     chains: int,
     num_steps: int,
     others: bool,
+    sees_holes: bool,
 ) -> Completed:
     r"""Moves chains from their start, and keeps the second half of their steps.
+
+    Proposals are those of a guide of the completed data and, in every other step, of the data as
+    they are if the guide sees holes and nothing else is observed.
 
     How well they mix is said of latent variables, with which the model draws missing elements
     anew; where `others` are observed, these move by proposals, and are features, too.
@@ -85,7 +91,8 @@ def _walked(
     moved, total = state.x.new_zeros(len(state.x)), torch.zeros_like(state.x)
     states: list[Tensor] = []
     for step in range(num_steps):
-        state, accepted = move(program, state, holes, known)
+        as_it_is = step % 2 == 1 and sees_holes and not others
+        state, accepted = move(program, state, holes, known, as_it_is=as_it_is)
         moved += accepted
         if step >= first:
             total += state.x
@@ -106,7 +113,7 @@ def _walked(
 
 
 def move(
-    program: Any, state: State, holes: Tensor, known: Mapping[str, Any]
+    program: Any, state: State, holes: Tensor, known: Mapping[str, Any], *, as_it_is: bool = False
 ) -> tuple[State, Tensor]:
     r"""Moves each chain by a step that leaves :math:`p(x_\text{missing}, z \mid x_\text{there})`
     as it is.
@@ -116,16 +123,20 @@ def move(
     where other sites are observed, which may be given `x`, this too is a proposal, accepted by
     their densities.
 
+    With `as_it_is` all this is done for what is there of `x`, where its densities integrate the
+    rest out: a step on :math:`p(z \mid x_\text{there})`, after which the missing elements are drawn.
+
     Arguments:
         program: A VAE, or a program.
         state: Where the chains are.
         holes: Which elements are missing, of the shape of `x`.
         known: Further inputs of the programs, a row for each chain.
+        as_it_is: Whether guide and model see `x` with its holes; for models that observe `x` alone.
 
     Returns:
         Where they are next, and which share of their proposals was accepted, of shape `(N,)`.
     """
-    x = state.x
+    x = state.x.masked_fill(holes, torch.nan) if as_it_is else state.x
     draw = poutine.trace(program.guide).get_trace(x, **known)
     q, p = sample_sites(draw), _model(poutine.replay(program.model, trace=draw), x, known)
     fixed = poutine.condition(program.guide, data=state.values)
@@ -141,7 +152,7 @@ def move(
         for name, value in state.values.items()
     }
     drawn = _where(yes, p["x"]["fn"].sample(), p_here["x"]["fn"].sample())
-    completed, moved = torch.where(holes, drawn, x), yes.to(x.dtype)
+    completed, moved = torch.where(holes, drawn, state.x), yes.to(x.dtype)
     if others := [name for name in seen if name != "x"]:
         there = _model(poutine.condition(program.model, data=values), completed, known)
         here = _where(yes, _score(p, others), _score(p_here, others))

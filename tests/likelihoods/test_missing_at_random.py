@@ -1,5 +1,6 @@
 """Any likelihood of independent elements with holes, in recipes and out of them."""
 
+import pyro
 import pytest
 import torch
 from checks import D, data_for, recipe_for, variants
@@ -8,7 +9,7 @@ import pyro_vae as pv
 from pyro_vae.config import validate
 from pyro_vae.data import as_split
 from pyro_vae.distributions.partial import elements
-from pyro_vae.objectives import ESTIMATORS
+from pyro_vae.objectives import ESTIMATORS, track_sigma
 
 pytestmark = pytest.mark.filterwarnings("ignore:Not to be trusted")  # by so few steps
 KINDS = [kind for kind in variants("likelihood") if kind["kind"] != "product"]
@@ -130,3 +131,17 @@ def test_several_sites_with_holes():
     assert torch.tensor(history["loss"]).isfinite().all()
     found = pv.impute(vae, split.freeze(0), 2, method="gibbs", num_steps=8, num_particles=20)
     assert torch.isfinite(found.draws).all()
+
+
+def test_optimal_sigma_is_that_of_what_is_there():
+    """The running mean moves towards the mean square of residuals that are seen, exactly."""
+    vae, split = made({"kind": "gaussian", "sigma": "optimal"})
+    gaussian, before = vae.likelihood.family, vae.likelihood.family.log_scale.exp().square()
+    x, z = split.rows(slice(None)), torch.randn(len(split), 4)
+    with track_sigma(vae.likelihood, decay=0.75), pyro.condition(data={"z": z}):
+        vae.model(x)
+    with torch.no_grad():
+        residual = (x - gaussian.decode(z))[~x.isnan()].square().mean()
+    found = gaussian.log_scale.exp().square()
+    torch.testing.assert_close(found, 0.75 * before + 0.25 * residual)
+    assert abs(float(residual - (torch.nan_to_num(x) - gaussian.decode(z)).square().mean())) > 0.01

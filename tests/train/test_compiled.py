@@ -7,7 +7,7 @@ import sys
 import pyro
 import pytest
 import torch
-from checks import build, needs_data, same
+from checks import build, needs_data, recipe_for, same
 
 import pyro_vae as pv
 
@@ -208,3 +208,17 @@ def test_bfloat16_trains_to_about_the_same(compile_steps, uncompiled):
     assert full != low
     assert low[-1] == pytest.approx(full[-1], abs=3.0)  # different random draws
     assert low[-1] < low[0] - 0.3
+
+
+@pytest.mark.parametrize("holes", [0.3, {"rate": 0.3, "when": "visit"}])
+def test_holes_are_made_inside_of_a_compiled_step(holes, uncompiled):
+    split = pv.data.load("digits", holes=holes).train.take(slice(0, 36))
+    kind = {"kind": "binomial", "total_count": 16, "missing": "at-random"}
+
+    def train(compile_steps):
+        recipe = recipe_for(MEAN_FIELD[0], kind, MEAN_FIELD[2])
+        vae = pv.build_vae(recipe, split.x_shape, split.scale, split)
+        settings = {"epochs": 3, "batch_size": 12, "progress": False}
+        return pv.fit(vae, split, compile=compile_steps, **settings)["loss"]
+
+    assert train("yes") == pytest.approx(train("no"), rel=1e-5)
