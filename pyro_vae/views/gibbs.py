@@ -124,14 +124,15 @@ def move(
     their densities.
 
     With `as_it_is` all this is done for what is there of `x`, where its densities integrate the
-    rest out: a step on :math:`p(z \mid x_\text{there})`, after which the missing elements are drawn.
+    rest out: a step on :math:`p(z \mid x_\text{there})`, after which missing elements are drawn.
 
     Arguments:
         program: A VAE, or a program.
         state: Where the chains are.
         holes: Which elements are missing, of the shape of `x`.
         known: Further inputs of the programs, a row for each chain.
-        as_it_is: Whether guide and model see `x` with its holes; for models that observe `x` alone.
+        as_it_is: Whether guide and model see `x` with its holes; for models that observe nothing
+            else.
 
     Returns:
         Where they are next, and which share of their proposals was accepted, of shape `(N,)`.
