@@ -11,7 +11,8 @@ from ..shared import OnAnyRows
 if TYPE_CHECKING:
     from ...data import Split
 
-DRAWS = 200  # of each row of a table, by which categories and intervals are found
+DRAWS = {"sir": 200, "gibbs": 50, "nuts": 200}
+r"""Draws of each row of a table, by which categories and intervals are found."""
 
 
 @dataclass(kw_only=True)
@@ -59,7 +60,7 @@ class Impute(OnAnyRows):
             found = impute(
                 vae,
                 split,
-                max(count, DRAWS) if table else count,
+                max(count, DRAWS[self.method]) if table else count,
                 method=self.method,
                 num_particles=self.num_particles,
                 num_steps=self.num_steps,
