@@ -17,6 +17,9 @@ SUPPLIED = ["latent_dim", "encoder", "decoder", "event_dim", "x_shape", "posteri
 SUPPLIED += ["training_rows", "num_data"]
 r"""Arguments that are supplied when a model is built; all others are options."""
 
+TABLES = ("parts", "views")
+r"""Options that are tables of their own."""
+
 
 def kind_of(cls: type) -> str:
     r"""The name of a family in recipes.
@@ -50,12 +53,12 @@ def entry_of(cls: Any) -> dict[str, Any] | None:
     options = {}
     help_by_name = _arguments(cls.__doc__ or "") | _arguments(maker_of(cls).__doc__ or "")
     parameters = inspect.signature(maker_of(cls)).parameters
-    nested = ("parts", "likelihood") if cls.formula else ()
+    nested = (*TABLES, "likelihood") if cls.formula else ()
     for name, parameter in parameters.items():
-        if name in SUPPLIED:
+        required = parameter.default is inspect.Parameter.empty
+        if name in SUPPLIED or (name == "prior" and not required):
             continue
         kind = _type(parameter.annotation, name)
-        required = parameter.default is inspect.Parameter.empty
         if kind is None or (required and kind not in nested):
             return None
         options[name] = {"type": kind, "help": plain(help_by_name.get(name, ""))}
@@ -77,8 +80,8 @@ def _type(annotation: Any, name: str) -> Any:
     rule = rule_of(annotation)
     parts = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
     parts = tuple(part for part in parts if part is not NoneType)
-    if name == "parts":
-        return "parts"
+    if name in TABLES:
+        return name
     if getattr(annotation, "__name__", "") == "Likelihood":  # of a wrapper
         return "likelihood"
     if rule == "positive":

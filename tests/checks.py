@@ -62,6 +62,7 @@ OPTIONS: dict[tuple[str, str], list[dict]] = {
     ("posterior", "iaf"): [{**NETS, "context_features": 4}],
     ("posterior", "neural-spline"): [{**NETS, "context_features": 4}],
     ("posterior", "categorical"): [{"num_categories": 2}],
+    ("posterior", "product-of-experts"): [{"views": [[0, 3], [1, 2, 4, 5]]}],
     ("posterior", "relaxed-bernoulli"): [{}, {"straight_through": True}],
     ("posterior", "relaxed-categorical"): [
         {"num_categories": 2},

@@ -103,6 +103,16 @@ def holes() -> Kind:
     return Kind(pv.VAE(pv.priors.StandardNormal(2), likelihood, N(encoder)), x)
 
 
+def views() -> Kind:
+    """Two views, either of which is missing for a third of the data."""
+    experts = pv.nn.Views([([0, 1, 2], MLP(3, [8], 4)), ([3, 4, 5], MLP(3, [8], 4))])
+    likelihood = pv.likelihoods.MissingAtRandom(gaussian(MLP(2, [8], D)))
+    posterior = pv.posteriors.ProductOfExperts(experts, 2)
+    x = real()
+    x[::3, :3] = x[1::3, 3:] = float("nan")
+    return Kind(pv.VAE(pv.priors.StandardNormal(2), likelihood, posterior), x)
+
+
 def discrete() -> Kind:
     vae = pv.VAE(
         pv.priors.Categorical(4),
@@ -157,6 +167,7 @@ KINDS = {
     "semi-supervised": semi_supervised,
     "sequence": sequence,
     "holes": holes,
+    "views": views,
     "discrete": discrete,
     "two observed sites": two_observed,
     "a stranger's module": stranger,

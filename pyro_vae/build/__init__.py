@@ -1,6 +1,7 @@
 r"""Builds a model from a recipe.  (layer 4)"""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 
@@ -9,7 +10,7 @@ from ..data import Split
 from ..models import VAE
 from ..precision import default_dtype
 from ..randomness import apart
-from .parts import build_likelihood, build_posterior, find_units, rows_from
+from .parts import build_likelihood, build_posterior, find_units, rows_from, sees_views
 from .parts import class_of as class_of
 from .parts import construct as construct
 from .parts import num_outputs as num_outputs
@@ -49,17 +50,20 @@ def build_vae(
             found = {} if train is None else {n: v.shape[1:] for n, v in train.known.items()}
             shapes = {"x": x_shape, **(found if known_shapes is None else known_shapes)}
             return build_sites(recipe, shapes, scale, train, units)
-        missing = allows_holes(recipe.likelihood, recipe.data)
+        recipe = recipe if train is None else resolve_columns(recipe, train)
+        missing = allows_holes(recipe.likelihood, recipe.data) or sees_views(recipe)
         likelihood = build_likelihood(
             recipe.likelihood, recipe.latent_dim, x_shape, train, units, missing
         )
-        posterior = build_posterior(recipe, x_shape, scale, likelihood.missing, size, units)
-        known = {
-            "latent_dim": recipe.latent_dim,
-            "posterior": posterior,
-            "training_rows": rows_from(train, x_shape),
-        }
-        return VAE(construct(recipe.prior, known), likelihood, posterior)
+        known: dict[str, Any] = {"latent_dim": recipe.latent_dim}
+        known["training_rows"] = rows_from(train, x_shape)
+        shared = sees_views(recipe) and recipe.prior.kind in ("standard-normal", "normal")
+        prior = construct(recipe.prior, known) if shared else None
+        holes = likelihood.missing
+        posterior = build_posterior(recipe, x_shape, scale, holes, size, units, prior)
+        if prior is None:
+            prior = construct(recipe.prior, {**known, "posterior": posterior})
+        return VAE(prior, likelihood, posterior)
 
 
 def find_device(name: str) -> torch.device:

@@ -5,16 +5,16 @@ from the recipe: ``latent_dim``, ``event_dim``, the networks, the posterior, the
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..base import Likelihood, Posterior
+from ..base import Likelihood, Posterior, Prior
 from ..config import Kind, Recipe
-from ..data import Split, moments
+from ..data import Split, moments, places_of
 from ..likelihoods import MissingAtRandom
 from ..likelihoods.location_scale import LocationScale
 from ..nn import Divide, Observed, Standardize
@@ -39,15 +39,23 @@ def resolve_columns(recipe: Recipe, train: Split) -> Recipe:
     Raises:
         ValueError: The data have no such column.
     """
-    if getattr(recipe.likelihood, "kind", "sites") != "product":
-        return recipe
     names = tuple(column.name for column in train.columns)
-    parts = tuple(
-        part.model_copy(update={"columns": tuple(_column(c, names) for c in part.columns)})
-        for part in recipe.likelihood.parts
-    )
-    likelihood = recipe.likelihood.model_copy(update={"parts": parts})
-    return recipe.model_copy(update={"likelihood": likelihood})
+    likelihood, posterior = recipe.likelihood, recipe.posterior
+    if getattr(likelihood, "kind", "sites") == "product":
+        parts = tuple(
+            part.model_copy(update={"columns": tuple(_column(c, names) for c in part.columns)})
+            for part in likelihood.parts
+        )
+        likelihood = likelihood.model_copy(update={"parts": parts})
+    if sees_views(recipe) and len(train.x_shape) == 1:
+        views = tuple(tuple(_column(c, names) for c in view) for view in posterior.views)
+        posterior = posterior.model_copy(update={"views": views})
+    return recipe.model_copy(update={"likelihood": likelihood, "posterior": posterior})
+
+
+def sees_views(recipe: Recipe) -> bool:
+    r"""Whether the posterior has an expert for each view of `x`, any of which may be missing."""
+    return getattr(recipe.posterior, "kind", "sites") == "product-of-experts"
 
 
 def _column(column: int | str, names: tuple[str, ...]) -> int:
@@ -66,14 +74,36 @@ def build_posterior(
     missing: bool,
     num_data: int | None,
     units: "Units | None" = None,
+    prior: Prior | None = None,
 ) -> Posterior:
-    r"""Builds the posterior, with its encoder or with an embedding that has a row per datum."""
+    r"""Builds the posterior, with its encoder, one for each view, or an embedding that has a row
+    per datum; it may share the prior."""
     kind, latent_dim = recipe.posterior, recipe.latent_dim
     if kind.kind == "per-datum":
         if num_data is None:
             raise ValueError("Expected training data, each row of which has parameters; got none.")
         return construct(kind, {"num_data": num_data, "latent_dim": latent_dim})
+    if kind.kind == "product-of-experts":
+        views = [places_of(view, x_shape) for view in kind.views]
+        nets = [
+            _encoder(kind, latent_dim, (len(view),), scale, missing, _units_at(units, view))
+            for view in views
+        ]
+        known = {"views": views, "prior": prior, "event_dim": len(x_shape)}
+        return construct(kind, {"encoder": nets, "latent_dim": latent_dim, **known})
+    encoder = _encoder(kind, latent_dim, x_shape, scale, missing, units)
+    return construct(kind, {"encoder": encoder, "latent_dim": latent_dim})
 
+
+def _encoder(
+    kind: Any,
+    latent_dim: int,
+    x_shape: tuple[int, ...],
+    scale: float,
+    missing: bool,
+    units: "Units | None",
+) -> nn.Module:
+    r"""Builds the network of a posterior, with what comes before it."""
     encoder = construct(
         kind.encoder,
         {
@@ -88,7 +118,12 @@ def build_posterior(
         encoder = nn.Sequential(Standardize(*units), encoder)
     elif scale != 1:
         encoder = nn.Sequential(Divide(scale), encoder)
-    return construct(kind, {"encoder": encoder, "latent_dim": latent_dim})
+    return encoder
+
+
+def _units_at(units: "Units | None", places: Sequence[int]) -> "Units | None":
+    r"""Mean and standard deviation of some elements."""
+    return None if units is None else (units[0].flatten()[places], units[1].flatten()[places])
 
 
 def seen_shape(x_shape: tuple[int, ...]) -> tuple[int, ...]:

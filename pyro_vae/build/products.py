@@ -86,7 +86,7 @@ def _factor(
     train: Split | None,
     units: Units | None,
 ) -> Factor:
-    if kind.kind in ("vamp", "per-datum", "product"):
+    if kind.kind in ("vamp", "per-datum", "product", "product-of-experts"):
         raise ValueError(
             f"Expected kinds that can be factors of a product; got {kind.kind} for {name!r}. "
             "Build such a model in Python."

@@ -8,6 +8,7 @@ from .data import MNIST as MNIST
 from .data import CelebA as CelebA
 from .data import Data as Data
 from .data import DataKind as DataKind
+from .data import Diabetes as Diabetes
 from .data import Digits as Digits
 from .data import FashionMNIST as FashionMNIST
 from .data import File as File

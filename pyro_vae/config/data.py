@@ -128,6 +128,15 @@ class Digits(HeldOut):
     test: Share = 297
 
 
+class Diabetes(HeldOut):
+    """442 patients: age, sex, body mass index, blood pressure, and six values of their blood serum
+    (comes with scikit-learn)."""
+
+    kind: Literal["diabetes"] = "diabetes"
+    valid: Share = 60
+    test: Share = 100
+
+
 class MNIST(DataKind):
     """70,000 handwritten digits of 28x28 grey pixels."""
 
@@ -217,6 +226,15 @@ class File(HeldOut):
 
 
 Data = Annotated[
-    Digits | MNIST | FashionMNIST | StaticMNIST | Omniglot | FreyFaces | CIFAR10 | CelebA | File,
+    Digits
+    | Diabetes
+    | MNIST
+    | FashionMNIST
+    | StaticMNIST
+    | Omniglot
+    | FreyFaces
+    | CIFAR10
+    | CelebA
+    | File,
     Field(discriminator="kind"),
 ]

@@ -17,6 +17,11 @@ from .kinds import Kind, LikelihoodKind, PosteriorKind, PriorKind, Settings, Siz
 Numbers = Annotated[
     tuple[float, ...], BeforeValidator(lambda v: (v,) if isinstance(v, int | float) else v)
 ]
+View = Annotated[
+    tuple[NonNegativeInt | str, ...],
+    BeforeValidator(lambda v: (v,) if isinstance(v, int | str) else v),
+    Field(min_length=1),
+]
 TYPES: dict[str, Any] = {
     "bool": bool,
     "float": float,
@@ -25,6 +30,7 @@ TYPES: dict[str, Any] = {
     "size": PositiveInt,
     "sizes": Sizes,
     "str": str,
+    "views": tuple[View, ...],
 }
 BASES: dict[str, type[Kind]] = {
     "prior": PriorKind,
@@ -65,7 +71,7 @@ def _kind(role: str, name: str, entry: dict[str, Any], inner: bool = False) -> t
         if rule in ("sizes", "floats"):
             default = tuple(default) if isinstance(default, list) else (default,)
         types[option] = of if default is not None else of | None
-        least = 1 if rule == "parts" else None
+        least = 1 if rule in ("parts", "views") else None
         values[option] = Field(default, description=about["help"], min_length=least)
     metaclass: Any = type(Kind)
     made: type[Kind] = metaclass(

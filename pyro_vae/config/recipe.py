@@ -94,6 +94,9 @@ class Train(Settings):
     """The baseline of the score function: a running mean, a network, or none."""
     supervision: NonNegativeFloat = 0.0
     """The weight of log q(y | x) where a latent y is known, for estimators of the ELBO."""
+    drop_views: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """The probability that a step does not see a view of a datum, one of which always stays: so
+    experts also learn what they say alone."""
     final_temperature: PositiveFloat | None = None
     """Final temperature of relaxed families."""
     temperature_epochs: NonNegativeFloat = 0.0

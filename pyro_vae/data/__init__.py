@@ -15,6 +15,7 @@ from .files import whole_file as whole_file
 from .holes import hidden_by as hidden_by
 from .loading import celeba as celeba
 from .loading import cifar10 as cifar10
+from .loading import diabetes as diabetes
 from .loading import digits as digits
 from .loading import fashion_mnist as fashion_mnist
 from .loading import freyfaces as freyfaces
@@ -26,6 +27,9 @@ from .loading import static_mnist as static_mnist
 from .original import Original as Original
 from .original import read_original as read_original
 from .regions import Picture as Picture
+from .regions import elements_of as elements_of
+from .regions import only as only
+from .regions import places_of as places_of
 from .split import Split as Split
 from .split import as_split as as_split
 from .split import fingerprint as fingerprint

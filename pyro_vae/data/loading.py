@@ -125,6 +125,7 @@ def _set(name: str) -> Callable[..., Dataset]:
 
 
 digits = _set("digits")
+diabetes = _set("diabetes")
 mnist = _set("mnist")
 fashion_mnist = _set("fashion-mnist")
 static_mnist = _set("static-mnist")

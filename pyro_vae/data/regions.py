@@ -70,6 +70,77 @@ def region(words: Sequence[str], height: int, width: int) -> Tensor:
     return inside
 
 
+def places_of(
+    part: Sequence[int | str], x_shape: Sequence[int], names: Sequence[str] = ()
+) -> list[int]:
+    r"""Returns the positions of a part of `x` in the flattened datum.
+
+    Arguments:
+        part: Regions of an image, columns of a table, or positions.
+        x_shape: The shape of a datum.
+        names: The names of the columns.
+
+    Raises:
+        ValueError: There is no such region, column or position.
+
+    Example:
+        >>> places_of(["left"], (1, 2, 2)), places_of([0, "b"], (3,), ["a", "b", "c"])
+        ([0, 2], [0, 1])
+    """
+    image, size = len(x_shape) == 3, prod(x_shape)
+    known = (*QUADRANTS, *HALVES) if image else (*names,)
+    inside = torch.zeros(size, dtype=torch.bool)
+    for word in part:
+        if word not in known if isinstance(word, str) else not 0 <= word < size:
+            what = "regions of the image" if image else "columns"
+            listing = ", ".join(known[:20]) or "without names"
+            raise ValueError(
+                f"Expected {what} ({listing}) or positions from 0 to {size - 1}; got {word!r}."
+            )
+        if isinstance(word, str) and image:
+            pixels = region([word], x_shape[1], x_shape[2])
+            inside |= pixels.expand(x_shape[0], -1, -1).flatten()
+        else:
+            inside[names.index(word) if isinstance(word, str) else word] = True
+    return [int(place) for place in inside.nonzero()[:, 0]]
+
+
+def elements_of(split: Split, part: str | Sequence[str | int] | Tensor) -> Tensor:
+    r"""Returns which elements of `x` are in a part of it, of shape `x_shape`.
+
+    Arguments:
+        split: The data.
+        part: Regions of an image; columns of a table, by name or number; or bools of `x_shape`.
+
+    Raises:
+        ValueError: There is no such part, or it is nothing or all of `x`.
+    """
+    if isinstance(part, Tensor):
+        if part.dtype != torch.bool or tuple(part.shape) != split.x_shape:
+            raise ValueError(
+                f"Expected bools of shape {split.x_shape}, which elements of x are given; got "
+                f"{part.dtype} of shape {tuple(part.shape)}."
+            )
+        inside = part
+    else:
+        names = [column.name for column in split.columns]
+        inside = torch.zeros(prod(split.x_shape), dtype=torch.bool)
+        words = [part] if isinstance(part, str) else part
+        inside[places_of(words, split.x_shape, names)] = True
+        inside = inside.reshape(split.x_shape)
+    if not bool(inside.any()) or bool(inside.all()):
+        amount = "all" if bool(inside.all()) else "nothing"
+        raise ValueError(f"Expected a part of x, and a rest; got {amount} of it.")
+    return inside
+
+
+def only(split: Split, inside: Tensor) -> Split:
+    r"""Returns the data with NaN in the elements that are not `inside`, of shape `x_shape`."""
+    x = torch.cat([*split.chunks()])
+    stored = torch.where(inside.to(x.device), x, torch.nan)
+    return replace(split, stored=stored, binarize="no", levels=None, checked="")
+
+
 def give_regions(split: Split, known: Mapping[str, Sequence[str]]) -> Split:
     r"""Returns the split with the pixels of regions as conditions, from 0 to 1, and the others as
     `x`, in one dimension. Given pixels are never binarized.

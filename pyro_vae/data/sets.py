@@ -11,6 +11,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from .. import config as kinds
 from .archives import read_idx
+from .content import Column
 from .dataset import Dataset, cut
 from .places import cache, find, present, verify
 from .split import Split
@@ -43,6 +44,24 @@ def digits(config: "kinds.Digits", data_dir: Path | None) -> Dataset:
     x = torch.from_numpy(images.astype(np.uint8)).view(-1, 1, 8, 8)
     whole = Split(x, torch.from_numpy(labels), levels=16, source="digits")
     return Dataset.make(config, cut(whole, config.valid, config.test, config.seed))
+
+
+PATIENT = ("age", "sex", "bmi", "bp", "tc", "ldl", "hdl", "tch", "ltg", "glu")
+
+
+def diabetes(config: "kinds.Diabetes", data_dir: Path | None) -> Dataset:
+    r"""Patients with diabetes (Efron et al., 2004), in the units of the measurements; labels say
+    how far the disease had come a year later."""
+    from sklearn.datasets import load_diabetes
+
+    values, progression = load_diabetes(return_X_y=True, scaled=False)
+    x = torch.from_numpy(np.array(values))
+    x[:, 1] -= 1  # sex is 1 or 2
+    columns = tuple(Column(name, ("1", "2") if name == "sex" else ()) for name in PATIENT)
+    labels = torch.from_numpy(np.array(progression))
+    whole = Split(x, labels, source="diabetes", columns=columns)
+    parts = cut(whole, config.valid, config.test, config.seed)
+    return Dataset.make(config, parts, label="progression")
 
 
 def mnist(config: "kinds.MNIST", data_dir: Path | None) -> Dataset:

@@ -41,6 +41,8 @@ from .collapse import site_activities as site_activities
 from .comparison import Comparison as Comparison
 from .comparison import check_comparable as check_comparable
 from .comparison import compare as compare
+from .conditional import LogConditional as LogConditional
+from .conditional import log_conditional as log_conditional
 from .diagnosis import Diagnosis as Diagnosis
 from .diagnosis import diagnose as diagnose
 from .gaps import Ledger as Ledger

@@ -9,6 +9,7 @@ from torch import Tensor
 from ..deprecation import renamed, renamed_attributes
 from ..statistics import EVEN, Mean
 from .annealed import Annealed
+from .conditional import LogConditional
 from .importance import LogMarginal
 
 KHAT = 0.7
@@ -37,7 +38,7 @@ class Verdict(NamedTuple):
 
 
 def verdict(
-    estimate: LogMarginal,
+    estimate: LogMarginal | LogConditional,
     annealed: Annealed | None = None,
     rows: Tensor | slice | None = None,
     *,
@@ -59,11 +60,14 @@ def verdict(
         | https://arxiv.org/abs/1507.02646
 
     Arguments:
-        estimate: What :func:`pyro_vae.log_marginal` returned.
+        estimate: What :func:`pyro_vae.log_marginal` returned, or
+            :func:`pyro_vae.evaluate.log_conditional`: then a datum is green if both parts are.
         annealed: What :func:`pyro_vae.ais` returned for the same data, or for some of them.
         rows: Which of the data these are; the first ones by default.
         can_anneal: Whether the latent variables allow annealed importance sampling.
     """
+    if isinstance(estimate, LogConditional):
+        return _of_both(estimate)
     if estimate.exact:
         every = torch.ones_like(estimate.ess, dtype=torch.bool)
         reason = "log p(x) is exact: a sum over all values of the latent variables."
@@ -89,6 +93,23 @@ def verdict(
         f"A lower bound, not yet log p(x): {share:.0%} of the data have k-hat <= {limit:.2g} and "
         f"ESS >= {ESS:.0f}, and it still rises by {rise:.3f} {rise.error} nats per doubling "
         f"of the number of samples.{beside}{advice}"
+    )
+    return Verdict("amber", reason, green, rise)
+
+
+def _of_both(estimate: LogConditional) -> Verdict:
+    r"""The verdict on a difference: green where both of its parts are."""
+    whole, given = verdict(estimate.whole), verdict(estimate.given)
+    green = whole.green & given.green
+    share = float(green.double().mean())
+    rise = Mean.of(estimate.whole.rise - estimate.given.rise)
+    both = f"{share:.0%} of the data can be trusted in both, log p(x) and log p(given)"
+    if share >= GREEN_SHARE:
+        return Verdict("green", f"{both}.", green, rise)
+    reason = (
+        f"A difference of lower bounds, and so no bound: {both}. Per doubling of the number of "
+        f"samples, log p(x) still rises by {whole.rise:.3f} {whole.rise.error} nats, log p(given) "
+        f"by {given.rise:.3f} {given.rise.error}."
     )
     return Verdict("amber", reason, green, rise)
 

@@ -15,3 +15,5 @@ from .networks import ConvDecoder as ConvDecoder
 from .networks import ConvEncoder as ConvEncoder
 from .offset import Offset as Offset
 from .sequences import Backward as Backward
+from .views import Views as Views
+from .views import views_of as views_of

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from ..counted import counted
-from ..data import Split
-from ..views import sample_held, sample_under
+from ..data import Split, elements_of, only
+from ..views import reconstruct, sample_held, sample_under
 from .canvas import (
     add_bar,
     as_pictures,
@@ -56,25 +56,36 @@ def plot_classes(
 
 @counted
 def plot_completions(
-    vae: Any, split: Split, count: int = 8, num_draws: int = 8, *, seed: int = 0
+    vae: Any,
+    split: Split,
+    count: int = 8,
+    num_draws: int = 8,
+    *,
+    given: str | Sequence[str | int] | Tensor | None = None,
+    seed: int = 0,
 ) -> "Figure":
     r"""Shows what is given of some data, the data, and means of :math:`p(x \mid z, c)` at several
     draws of :math:`z`.
 
     Arguments:
-        vae: A VAE with conditions.
+        vae: A VAE with conditions, or one of data with holes.
         split: The data, with regions of their images as conditions.
         count: How many of them.
         num_draws: How many draws there are of each.
+        given: Without conditions, the part of x that is given, as
+            :func:`pyro_vae.evaluate.log_conditional` takes it: z is drawn from q(z | given).
         seed: Seeds the draws of z.
 
     Raises:
-        ValueError: The conditions are not parts of images.
+        ValueError: The conditions are not parts of images, and no part of x is given.
     """
+    if given is not None:
+        return _plot_rest(vae, split, given, count, num_draws, seed)
     if split.picture is None:
         raise ValueError(
             "Expected data with regions of an image as conditions, such as data.known = "
-            '{ c = "left" }; got others. Take plot_samples.'
+            '{ c = "left" }; got others. Take plot_samples, or given="left" for a model of data '
+            "with holes."
         )
     seen = split.freeze(seed).take(split.spread(count))
     x, known = seen.batch(slice(None))
@@ -89,6 +100,22 @@ def plot_completions(
         f"given {' and '.join(names)}; the data; {num_draws} means E[x | z, c], z from p(z | c)"
     )
     return show_grid(torch.cat([given, whole, drawn.to(x)], 1), rows, title, split)
+
+
+def _plot_rest(
+    vae: Any, split: Split, given: Any, count: int, num_draws: int, seed: int
+) -> "Figure":
+    r"""Shows parts of data, the data, and means of all of x at draws of z given the parts."""
+    seen = split.freeze(seed).take(split.spread(count))
+    part = only(seen, elements_of(seen, given))
+    rows = torch.arange(len(part)).repeat_interleave(num_draws)
+    draws = reconstruct(vae, part.take(rows), seed=seed)
+    x = [part.rows(slice(None)), seen.rows(slice(None)), draws]
+    first, whole, drawn = (as_pictures(part.to(x[0]), seen, {}) for part in x)
+    grid = [first[:, None], whole[:, None], drawn.unflatten(0, (len(part), num_draws))]
+    names = [f"row {int(number)}" for number in seen.row_numbers]
+    title = f"what is given; the data; {num_draws} means E[x | z], z from q(z | given)"
+    return _grid(torch.cat(grid, 1), names, title, split)
 
 
 @counted

@@ -17,6 +17,7 @@ from .mean_field_normal import MeanFieldNormal as MeanFieldNormal
 from .neural_spline import NeuralSpline as NeuralSpline
 from .per_datum import PerDatum as PerDatum
 from .planar import Planar as Planar
+from .product_of_experts import ProductOfExperts as ProductOfExperts
 from .relaxed_bernoulli import RelaxedBernoulli as RelaxedBernoulli
 from .relaxed_categorical import RelaxedCategorical as RelaxedCategorical
 from .sylvester import Sylvester as Sylvester

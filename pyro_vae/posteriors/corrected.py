@@ -26,11 +26,16 @@ class Corrected(Posterior):
         self.prior = prior
 
     def forward(self, values: Any) -> dist.Distribution:
-        x, *rest = values if isinstance(values, tuple) else (values,)
-        above = rest if len(rest) < 2 else [tuple(rest)]
-        law = normal_of(self.prior(*above))
+        x, law = corrected_law(self.prior, values)
         guess, log_scale = halves(self.encoder(x), -1)
         return dist.Normal(*correct(law.loc, law.scale, guess, scale_of(log_scale))).to_event(1)
+
+
+def corrected_law(prior: Factor, values: Any) -> tuple[Any, Any]:
+    r"""The first of what a posterior is given, and the Normal of its prior given the rest."""
+    x, *rest = values if isinstance(values, tuple) else (values,)
+    above = rest if len(rest) < 2 else [tuple(rest)]
+    return x, normal_of(prior(*above))
 
 
 def normal_of(law: Any) -> Any:

@@ -15,6 +15,7 @@ import torch
 from ..checks import check_start, take, unit_warning
 from ..config import Train, validate
 from ..data import Dataset, Split, as_split
+from ..nn import views_of
 from ..objectives import Plan, plan, planned
 from ..precision import default_dtype
 from ..programs import as_program, device_of, dtype_of, guide_name, is_vae
@@ -59,6 +60,7 @@ def fit(
     alpha: float = 0.5,
     baseline: Literal["average", "neural", "none"] = "average",
     supervision: float = 0.0,
+    drop_views: float = 0.0,
     final_temperature: float | None = None,
     temperature_epochs: float = 0.0,
     kl: Literal["closed-form", "sampled"] = "closed-form",
@@ -118,6 +120,8 @@ def fit(
         baseline: The baseline of the score function: a running mean, a network, or none.
         supervision: The weight of :math:`\log q(y \mid x)` where a latent `y` is known,
             for estimators of the ELBO.
+        drop_views: The probability that a step does not see a view of a datum, one of which
+            always stays: so experts also learn what they say alone.
         final_temperature: Final temperature of relaxed families.
         temperature_epochs: Epochs in which the temperature falls geometrically to it.
         kl: The KL term: exact if a closed form is known, or from the samples of `z`.
@@ -229,12 +233,22 @@ def _checked_program(vae: Any, settings: Train, valid: Any, callbacks: Any) -> A
             f"Expected no validation data with {guide_name(vae)}, which has no "
             "parameters for unseen rows; got some."
         )
+    if settings.drop_views and not (views_of(vae) and _takes_holes(vae)):
+        raise ValueError(
+            "Expected a posterior that sees views (ProductOfExperts of pv.nn.Views) and a "
+            f"likelihood of data with holes with drop_views; got {guide_name(vae)}. Leave "
+            "drop_views out."
+        )
     if settings.precision == "float64" and dtype_of(vae) is not torch.float64:
         raise ValueError(
             "Expected a model in double precision with precision='float64'; got one in "
             f"{dtype_of(vae)}. Call vae.double() first."
         )
     return vae
+
+
+def _takes_holes(vae: Any) -> bool:
+    return not is_vae(vae) or vae.likelihood.missing
 
 
 def _training_data(vae: Any, data: Any, settings: Train, warn: bool) -> Split:

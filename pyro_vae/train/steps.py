@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from ..config import Train
 from ..data import Split
+from ..nn import views_of
 from ..objectives import ELBO, Objective, scale_kl, track_sigma
 from ..programs import wants_rows
 from ..randomness import apart
@@ -57,12 +58,15 @@ class Loss:
         self.wants_rows = wants_rows(vae)
         self.weighs_kl = settings.kl_weight != 1 or settings.kl_warmup_epochs > 0
         self.low = settings.precision == "bfloat16"
+        self.drop_views = settings.drop_views
+        self.views = views_of(vae) if self.drop_views else None
 
     def __call__(
         self, x: Tensor | None, rows: Tensor, weight: float, capacity: float | None
     ) -> list[Tensor]:
         r"""Returns loss, reconstruction and KL term; `x` are the data of these rows."""
         x = self.data.rows(rows) if x is None else x
+        x = x if self.views is None else self.views.hide(x, self.drop_views)
         known = self.data.known_at(rows)
         if self.wants_rows:
             known["index"] = rows

@@ -123,6 +123,24 @@ epochs = 1
 """
 REGIONS = LABELS.replace('y = "label"', 'c = ["left", "top"]').replace('"y"', '"c"')
 
+VIEWS = f"""
+latent_dim = 2
+[data]
+kind = "digits"
+[likelihood]
+kind = "binomial"
+total_count = 16
+decoder = {{ kind = "mlp", hidden_features = 16 }}
+[posterior]
+kind = "product-of-experts"
+views = ["left", ["top-right", "bottom-right"]]
+[posterior.encoder]
+{NET}
+[train]
+epochs = 1
+drop_views = 0.4
+"""
+
 
 def written(name, text):
     Path(name).write_text(text)
@@ -276,6 +294,30 @@ def test_regions_as_a_condition(workdir, capsys):
         assert main([command, "r"]) == 0
     assert not Path("r/pictures/correlations.png").exists()
     assert main(["evaluate", "r", "--data", "digits", "--num-samples", "10"]) == 0
+
+
+def test_views_from_a_recipe(workdir, capsys):
+    assert main(["train", written("v.toml", VIEWS), "--out", "r"]) == 0
+    found = figures(capsys, "r", "--given", "left", "--out", "m.npz")
+    assert found["given"] == ["left"] and found["log_conditional"] > found["log_marginal"]
+    assert found["log_conditional_mc_se"] > 0 and found["log_conditional_se"] > 0
+    with np.load("m.npz") as arrays:
+        assert arrays["log_conditional"].shape == arrays["conditional_upper"].shape == (297,)
+    assert "log_conditional" not in figures(capsys, "r")
+    given = ["--given", "top-left", "bottom-left", "--num-samples", "10"]
+    assert main(["evaluate", "r", *given]) == 0
+    said = capsys.readouterr().out
+    assert "log p(rest | top-left, bottom-left)" in said and "and so no bound" in said
+    assert main(["evaluate", "r", "--given", "lfet"]) == 2
+    assert "regions of the image" in capsys.readouterr().err
+    assert main(["plot", "r"]) == 0
+    assert main(["explain", "v.toml"]) == 0 and main(["inspect", "v.toml"]) == 0
+    recipe = validate(read_recipe("r/config.toml"))
+    assert recipe.posterior.views == (("left",), ("top-right", "bottom-right"))
+    assert validate(read_recipe(written("a.toml", to_toml(recipe)))) == recipe
+    with pytest.raises(SystemExit) as end:
+        main(["train", "v.toml", "--help"])
+    assert end.value.code == 0 and "drop-views" in capsys.readouterr().out
 
 
 def test_conditions_from_the_columns_of_a_table(workdir, capsys):

@@ -124,7 +124,15 @@ FUNCTIONS = {
     "CompiledSVI": lambda k, s: compiled(k, s),
     "interpolate": lambda k, s: finite(pv.interpolate(k.vae, rows(s, 2), rows(s, 2), 3)),
     "refit_prior": lambda k, s: refitted(k, s),
+    "log_conditional": lambda k, s: finite(
+        pv.evaluate.log_conditional(k.vae, s, first_half(s), 20).log_conditional
+    ),
 }
+
+
+def first_half(split):
+    count = math.prod(split.x_shape)
+    return (torch.arange(count) < count // 2).reshape(split.x_shape)
 
 
 def refitted(kind, split):
@@ -179,7 +187,7 @@ REFUSED = {
     **{
         (name, "plot_manifold"): PLANE
         for name in KINDS
-        if name not in ("plain", "conditional", "holes", "two observed sites")
+        if name not in ("plain", "conditional", "holes", "views", "two observed sites")
     },
     ("sequence", "plot_correlations"): "Expected a table",
     ("discrete", "ais"): CONTINUOUS,
@@ -195,6 +203,12 @@ REFUSED = {
     ("semi-supervised", "interpolate"): "Expected real latent variables",
     ("discrete", "interpolate"): "Expected real latent variables",
     ("a stranger's module", "refit_prior"): r"Expected a pv\.VAE",
+    **{
+        (name, "log_conditional"): "Expected a likelihood of data with holes"
+        for name in KINDS
+        if name not in ("sequence", "holes", "views")
+    },
+    ("a stranger's module", "log_conditional"): "Expected values in the real numbers",
 }
 # Functions that take long meet a few kinds in `make test`, and all of them in `make test-all`.
 LONG = (

@@ -7,7 +7,7 @@ f(z) grad log q(z) at the same samples, which needs no path. Both have one mean.
 import pyro.distributions as dist
 import pytest
 import torch
-from checks import bound, recipe_for, variants, z_scores
+from checks import D, bound, recipe_for, variants, z_scores
 from pyro.distributions import MixtureOfDiagNormals
 from torch import nn
 
@@ -49,7 +49,7 @@ def kinds():
 def posterior_of(kind):
     torch.manual_seed(4)
     recipe = recipe_for({"kind": "standard-normal"}, {"kind": "gaussian"}, kind, latent_dim=L)
-    posterior = build_posterior(recipe, (L,), 1.0, False, ROWS)
+    posterior = build_posterior(recipe, (D,), 1.0, False, ROWS)
     if kind["kind"] == "per-datum":
         posterior.family.encoder = nn.Embedding(ROWS, posterior.family.encoder.weight.shape[1])
         with torch.no_grad():
@@ -97,7 +97,7 @@ def long_ones(kind):
 @pytest.mark.parametrize("kind", [*map(long_ones, kinds())], ids=name_of)
 def test_gradients_along_samples_are_those_of_the_density(kind):
     posterior = posterior_of(kind)
-    x, index = torch.zeros(ROWS, L), torch.arange(ROWS)
+    x, index = torch.zeros(ROWS, D), torch.arange(ROWS)
     arguments = (x, index) if posterior.index else (x,)
     parameters = [p for p in posterior.parameters() if p.requires_grad]
     if posterior.index:  # a row of parameters for each datum: their sum over data

@@ -29,6 +29,7 @@ def uncompiled(monkeypatch):
 
 MEAN_FIELD = ({"kind": "standard-normal"}, {"kind": "gaussian"}, {"kind": "mean-field-normal"})
 BERNOULLI = ({"kind": "bernoulli"}, {"kind": "gaussian"}, {"kind": "bernoulli"})
+VIEWS = {"kind": "product-of-experts", "views": [[0, 3], [1, 2, 4, 5]]}
 TRAININGS = {
     "plain": (MEAN_FIELD, {}),
     "warm_up": (MEAN_FIELD, {"kl_warmup_epochs": 2, "schedule": "cosine", "warmup_epochs": 1}),
@@ -37,6 +38,7 @@ TRAININGS = {
     "capacity": (MEAN_FIELD, {"capacity": 2.0, "capacity_epochs": 2, "kl_weight": 5.0}),
     "optimal": ((MEAN_FIELD[0], {"kind": "gaussian", "sigma": "optimal"}, MEAN_FIELD[2]), {}),
     "iwae": (MEAN_FIELD, {"estimator": "iwae", "num_particles": 3}),
+    "views": ((*MEAN_FIELD[:2], VIEWS), {"drop_views": 0.4}),
     "adagrad": (MEAN_FIELD, {"optimizer": "Adagrad"}),
     "score": (BERNOULLI, {"kl_weight": 0.5}),
     "neural": (BERNOULLI, {"baseline": "neural", "estimator": "score-function"}),

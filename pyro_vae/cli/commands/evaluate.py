@@ -24,6 +24,9 @@ class Evaluate(OnAnyRows):
     """A .csv or .npz file for the metrics of each datum, with its row number."""
     cache: Path | None = None
     """A .npz file that caches finished rows, to continue after an interruption."""
+    given: tuple[str, ...] = ()
+    """Regions of an image, as in left, or columns of a table, as in age bmi: adds log p of the
+    rest given these, by a model of data with holes."""
     simulated: bool = False
     """Add ELBO and EUBO of simulated data; their mean log p(x) lies in between."""
     json: bool = False
@@ -49,6 +52,8 @@ class Evaluate(OnAnyRows):
             ),
             **(simulated(vae, seed=self.seed) if self.simulated else {}),
         }
+        if self.given:
+            metrics |= self.conditional(vae, split, by_datum)
         own = self.data is None
         metrics |= judged(run, vae, split, self.data_dir, self.seed, draw=own)
         if own:
@@ -57,6 +62,25 @@ class Evaluate(OnAnyRows):
             with contextlib.redirect_stdout(sys.stderr if self.json else sys.stdout):
                 write_arrays(self.out, {**keys_of(split), **by_datum})
         print(to_json(metrics) if self.json else page(metrics, vae.latents))
+
+    def conditional(self, vae: Any, split: Any, by_datum: dict[str, Any]) -> dict[str, Any]:
+        r"""How likely the rest of x is given a part of it."""
+        from ...evaluate import Mean, log_conditional, verdict
+
+        options: dict[str, Any] = {"seed": self.seed, "skip_checks": bool(split.violation)}
+        given = [int(word) if word.isdigit() else word for word in self.given]
+        found = log_conditional(vae, split, given, self.num_samples, **options)
+        columns = {"log_conditional": found.log_conditional}
+        columns |= {"conditional_lower": found.lower, "conditional_upper": found.upper}
+        by_datum.update({name: values.cpu().numpy() for name, values in columns.items()})
+        judged = verdict(found)
+        return {
+            "given": [*self.given],
+            **Mean.of(found.log_conditional).record("log_conditional"),
+            "log_conditional_mc_se": found.mean_se,
+            "log_conditional_verdict": judged.colour,
+            "log_conditional_reason": judged.reason,
+        }
 
 
 def page(metrics: dict[str, Any], latents: Any) -> str:
@@ -78,6 +102,13 @@ def page(metrics: dict[str, Any], latents: Any) -> str:
     lines.append(f"  {metrics['verdict']}: {metrics['reason']}")
     if "no 95 %" in str(metrics["log_marginal_errors"]):
         lines.append(f"  {metrics['log_marginal_errors']}")
+    if "given" in metrics:
+        lines += [
+            f"  log p(rest | {', '.join(metrics['given'])})",
+            f"  {'':10s}{mean(metrics, 'log_conditional')}"
+            f"  (Monte Carlo +- {metrics['log_conditional_mc_se']:.3f})",
+            f"  {metrics['log_conditional_verdict']}: {metrics['log_conditional_reason']}",
+        ]
     if "simulated_num_data" in metrics:
         count = metrics["simulated_num_data"]
         lines.append(f"  {count} simulated data, with mean log p(x) between")
