@@ -115,7 +115,7 @@ def _plot_rest(
     grid = [first[:, None], whole[:, None], drawn.unflatten(0, (len(part), num_draws))]
     names = [f"row {int(number)}" for number in seen.row_numbers]
     title = f"what is given; the data; {num_draws} means E[x | z], z from q(z | given)"
-    return _grid(torch.cat(grid, 1), names, title, split)
+    return show_grid(torch.cat(grid, 1), names, title, split)
 
 
 @counted
