@@ -64,8 +64,9 @@ class Train(Settings):
     """The peak learning rate."""
     optimizer_options: dict[str, float | bool | tuple[float, ...]] = Field(default_factory=dict)
     """Other arguments of the optimizer, such as weight_decay."""
-    schedule: Literal["constant", "cosine"] = "constant"
-    """The learning rate stays constant, or falls to zero along a half cosine."""
+    schedule: Literal["constant", "cosine", "stages"] = "constant"
+    """The learning rate stays constant; falls to zero along a half cosine; or falls to a tenth in
+    eight stages, each three times as long as the one before."""
     warmup_epochs: NonNegativeFloat = 0.0
     """Epochs in which the learning rate rises linearly from zero."""
     cooldown_epochs: NonNegativeFloat = 0.0

@@ -13,5 +13,6 @@ from .run import NumericsError as NumericsError
 from .schedule import cyclical as cyclical
 from .schedule import geometric_decay as geometric_decay
 from .schedule import linear_warmup as linear_warmup
+from .schedule import stages as stages
 from .tune import Trial as Trial
 from .tune import tune as tune

@@ -45,7 +45,7 @@ def fit(
     optimizer: str = "Adam",
     lr: float = 1e-3,
     optimizer_options: Mapping[str, Any] = MappingProxyType({}),
-    schedule: Literal["constant", "cosine"] = "constant",
+    schedule: Literal["constant", "cosine", "stages"] = "constant",
     warmup_epochs: float = 0.0,
     cooldown_epochs: float = 0.0,
     clip_norm: float | None = None,
@@ -101,7 +101,9 @@ def fit(
         optimizer: Any optimizer of :mod:`torch.optim`, by name.
         lr: The peak learning rate.
         optimizer_options: Other arguments of the optimizer, such as `weight_decay`.
-        schedule: The learning rate stays constant, or falls to zero along a half cosine.
+        schedule: The learning rate stays constant; falls to zero along a half cosine; or falls to
+            a tenth in eight stages, each three times as long as the one before
+            (:func:`pyro_vae.train.stages`).
         warmup_epochs: Epochs in which the learning rate rises linearly from zero.
         cooldown_epochs: Final epochs in which the learning rate falls linearly to zero.
         clip_norm: Gradients with a larger norm are scaled down to it.

@@ -52,6 +52,28 @@ def geometric_decay(step: int, steps: float, start: float, end: float) -> float:
     return start * (end / start) ** linear_warmup(step, steps)
 
 
+def stages(step: int, steps: int, count: int = 8, end: float = 0.1) -> float:
+    r"""Returns a factor that falls geometrically from 1 to `end` in stages, each three times as
+    long as the one before.
+
+    References:
+        | Importance Weighted Autoencoders (Burda et al., 2016), Sec. 5
+        | https://arxiv.org/abs/1509.00519
+
+    Arguments:
+        step: The step, from 0.
+        steps: The number of steps of all stages together; 3280 epochs give stages of whole ones.
+        count: The number of stages.
+        end: The factor of the last stage.
+
+    Example:
+        >>> [round(stages(step, 13, count=3), 3) for step in range(13)]
+        [1.0, 0.316, 0.316, 0.316, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1]
+    """
+    begun = sum(step * (3**count - 1) >= (3**stage - 1) * steps for stage in range(1, count))
+    return end ** (begun / (count - 1))
+
+
 class Schedule:
     r"""Creates the schedules of a training; settings in epochs become functions of the step.
 
@@ -71,6 +93,8 @@ class Schedule:
         factor *= linear_warmup(last - step, settings.cooldown_epochs * self.per_epoch)
         if settings.schedule == "cosine":
             factor *= (1 + math.cos(math.pi * step / last)) / 2
+        elif settings.schedule == "stages":
+            factor *= stages(step, last)
         return settings.lr * factor
 
     def kl_weight(self, step: int) -> float:
