@@ -18,18 +18,17 @@ the matrix products of a step, each in the fastest way of several, and the memor
 import argparse
 import json
 import math
-import platform
 import statistics
 import sys
 import tempfile
 import time
 from dataclasses import asdict, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 import torch
 from contenders import CONTENDERS, OF_MANY, WORKLOADS
+from machine import machine
 from races import RUNNERS
 from workers import Job, Stopped, Worker, in_turns
 
@@ -297,32 +296,6 @@ def exponent(row) -> float:
     return float(np.polyfit(x, y, 1)[0])
 
 
-# --- Where, and with what ------------------------------------------------------------------------
-
-
-def machine() -> dict:
-    versions = {}
-    for package in ("torch", "pyro-ppl", "jax", "numpyro", "pythae"):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = None
-    return {
-        "processor": processor(),
-        "threads": torch.get_num_threads(),
-        **versions,
-        "python": platform.python_version(),
-        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-    }
-
-
-def processor() -> str:
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     modes = {f.__name__: f for f in (steps, many, race, evaluate, scaling)}
@@ -342,7 +315,8 @@ def main() -> None:
     add("--plot", type=Path, help="also draw the mode many to this file")
     add("--json", type=Path, help="also write the results to this file")
     args = parser.parse_args()
-    where = {**machine(), "device": args.device, "products": "TF32" if args.tf32 else "float32"}
+    where = machine("torch", "pyro-ppl", "jax", "numpyro", "pythae")
+    where |= {"device": args.device, "products": "TF32" if args.tf32 else "float32"}
     print(json.dumps(where), flush=True)
     results = {"machine": where, **modes[args.mode](args)}
     if args.json:

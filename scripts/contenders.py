@@ -1,6 +1,5 @@
 """Workloads of the benchmark, and contenders: each becomes a function that takes n steps."""
 
-import math
 import time
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ import pyro.distributions as dist
 import rivals
 import torch
 import torch.nn.functional as F
+from networks import gated
 from pyro.infer import SVI, JitTrace_ELBO, Trace_ELBO, TraceGraph_ELBO
 from torch import nn
 
@@ -82,23 +82,6 @@ class Workload:
     def plain(self) -> bool:
         """Whether it is two networks, a Gaussian and bits, which everyone writes alike."""
         return self.kind in ("mlp", "conv") and self.particles == 1
-
-
-class Gated(nn.Module):
-    """A layer whose outputs are multiplied by gates, as in the VampPrior's paper."""
-
-    def __init__(self, inputs: int, outputs: int):
-        super().__init__()
-        self.values, self.gates = nn.Linear(inputs, outputs), nn.Linear(inputs, outputs)
-
-    def forward(self, x):
-        return self.values(x) * self.gates(x).sigmoid()
-
-
-def gated(x, sizes, y):
-    first, last = (math.prod(s) if isinstance(s, tuple) else s for s in (x, y))
-    widths = [first, *sizes]
-    return nn.Sequential(*map(Gated, widths, sizes), nn.Linear(sizes[-1], last))
 
 
 WORKLOADS = {
