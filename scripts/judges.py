@@ -94,11 +94,11 @@ def holes(pairs, samples: int, folder: Path) -> Iterator[Figure]:
     found: dict[str, list] = {}
     for trained, data in pairs:
         filled = pv.impute(trained.vae, data.train, 1, num_particles=samples).mean
-        found.setdefault("error of imputation", []).append(imputation.error(filled, data))
+        found.setdefault("MIWAE", []).append(imputation.error(filled, data))
         for name, value in imputation.contenders(data).items():
             found.setdefault(name, []).append(value)
     for name, values in found.items():
-        yield Figure(name, torch.tensor(values, dtype=torch.double), "variances")
+        yield Figure(name, torch.tensor(values, dtype=torch.double), "MSE")
 
 
 JUDGES = {judge.__name__: judge for judge in (evidence, classes, optimum, holes)}

@@ -47,7 +47,7 @@ def row_of(figure: dict) -> str:
     goal, scale = figure["published"], figure["tolerance"] or figure["se"]
     error = "" if figure["se"] is None else f" +- {digits(figure['se'], scale)}"
     cells = [figure["variant"], f"{figure['figure']}, {figure['unit']}"]
-    cells += ["" if goal is None else f"{digits(goal, scale)} +- {figure['tolerance']:g}"]
+    cells += ["" if goal is None else f"{digits(goal, scale)} ({figure['tolerance']:g})"]
     cells += [f"{digits(figure['value'], scale)}{error}", figure["verdict"]]
     return f"| {' | '.join(cells)} |"
 
@@ -68,7 +68,7 @@ def table(result: dict) -> list[str]:
     """One result: its figures, how they came about, and what differs."""
     machine = result["machine"]
     lines = [f"`{result['command']}`", ""]
-    lines += ["| | figure | published, tolerance | here | |", "|---|---|---|---|---|"]
+    lines += ["| | figure | published (tolerance) | here | |", "|---|---|---|---|---|"]
     lines += [row_of(figure) for figure in result["figures"]]
     each = []
     for variant, run in result["runs"].items():
