@@ -83,9 +83,12 @@ class Prior(Factor, ABC):
 
     Attributes:
         support: Where :math:`z` lies.
+        sequential: Whether there is a :math:`z_t` for each step of :math:`x`, and ``forward``
+            takes their number, as ``forward(num_steps)``; None where there are no data.
     """
 
     support: Constraint = constraints.real
+    sequential: bool = False
 
     @abstractmethod
     def forward(self) -> Distribution:
@@ -292,6 +295,10 @@ class Sites(nn.ModuleDict):
     @property
     def index(self) -> bool:
         return any(self._each("index", False))
+
+    @property
+    def sequential(self) -> bool:
+        return any(self._each("sequential", False))
 
     @property
     def density(self) -> Density:

@@ -50,6 +50,25 @@ class Mean(float):
         few = len(values) < 2
         return cls(values.mean(), nan if few else float(values.std()) / sqrt(len(values)), unit)
 
+    @classmethod
+    def ratio(cls, values: Tensor, sizes: Tensor, unit: str) -> "Mean":
+        r"""Returns the sum of values over the sum of sizes, such as nats over steps, with its
+        standard error by the delta method.
+
+        .. math:: r = \frac{\sum_i a_i}{\sum_i b_i}, \quad
+            \mathrm{se} = \frac{\sqrt{n} \, s(a_i - r b_i)}{\sum_i b_i}
+
+        Arguments:
+            values: The values :math:`a_i` of independent data, of shape `(n,)`.
+            sizes: Their sizes :math:`b_i`, of shape `(n,)`.
+            unit: The unit of the ratio.
+        """
+        values, sizes = values.double(), sizes.double()
+        ratio, total = float(values.sum() / sizes.sum()), float(sizes.sum())
+        rest = values - ratio * sizes
+        few = len(values) < 2
+        return cls(ratio, nan if few else sqrt(len(rest)) * float(rest.std()) / total, unit)
+
     @property
     def value(self) -> float:
         r"""The mean as an ordinary number."""

@@ -35,6 +35,7 @@ COMPARE = "evaluate/test_compare.py::test_"
 CLASSICAL = "evaluate/test_classical.py::test_"
 SITES = "models/test_sites.py::test_"
 IMPUTATION = "views/test_imputation.py::test_"
+SEQUENCES = "models/test_sequences.py::test_"
 TABLE = "objectives/test_oracle_table.py::test_the_gradient_is_that_of_the_bound"
 GRADIENTS = "objectives/test_gradients.py::test_"
 KL = "objectives/test_kl.py::test_"
@@ -515,6 +516,21 @@ LAWS = {
         "torch.cat([first, value[..., :-1, :]], -2)",
         "value",
         SITES + "sequences_against_the_kalman_filter",
+    ),
+    "steps of padding are counted": Fault(
+        "evaluate.seen_steps",
+        "~x.isnan()",
+        "x.isnan() | True",
+        SEQUENCES + "metrics_per_step_are_those_of_the_filter",
+    ),
+    "a chain has a length of its own": Fault(
+        "models.VAE._law", "x.shape[1]", "None", SEQUENCES + "a_chain_is_as_long_as_its_data"
+    ),
+    "evidence reaches behind the data": Fault(
+        "posteriors.CorrectedMarkov.forward",
+        "there.flip(-2).cummax(-2).values.flip(-2)",
+        "torch.ones_like(there)",
+        SITES + "sequences_under_a_condition",
     ),
     "evidence has the prior's weight": Fault(
         "posteriors.correct",

@@ -106,6 +106,46 @@ def test_classes_from_few_labels(run):
     assert len((ROOT / "scripts/svi_semisupervised.py").read_text().splitlines()) <= 60
 
 
+@needs_data
+def test_baselines_of_sequences(run):
+    out = run(
+        "scripts/sequence_baselines.py",
+        "--data",
+        "fsdd",
+        "--latent-dim",
+        "2",
+        "--steps",
+        "5",
+        "--rows",
+        "50",
+    )
+    alone, linear = numbers(out, "independent steps", "linear state space, 2")
+    assert math.isfinite(alone) and math.isfinite(linear)
+
+
+def test_the_filter_of_the_baselines_is_exact():
+    StateSpace = runpy.run_path(str(ROOT / "scripts/sequence_baselines.py"))["StateSpace"]
+    torch.manual_seed(0)
+    model = StateSpace(2, 3).double()
+    for parameter in model.parameters():
+        parameter.data.add_(0.3 * torch.randn(parameter.shape))
+    a, c, noise = model.a, model.c, (2 * model.log_noise).exp().diag()
+    mean, cov = [model.start], [[model.spread @ model.spread.T]]
+    for t in range(1, 4):
+        mean.append(a @ mean[-1])
+        row = [a @ block for block in cov[-1]]
+        cov.append([*row, row[-1] @ a.T + torch.eye(2)])
+    every = [[(cov[i][j] if j <= i else cov[j][i].T) for j in range(4)] for i in range(4)]
+    blocks = [
+        torch.cat([c @ b @ c.T + noise * (i == j) for j, b in enumerate(r)], 1)
+        for i, r in enumerate(every)
+    ]
+    centre = torch.cat([c @ m + model.shift for m in mean])
+    law = torch.distributions.MultivariateNormal(centre, torch.cat(blocks).double())
+    x = torch.randn(5, 4, 3).double()
+    torch.testing.assert_close(model(x), law.log_prob(x.flatten(1)))
+
+
 def test_discrete_latents_against_their_exact_evidence(run):
     out = run("scripts/svi_discrete.py", "--epochs", "6")
     elbo, exact = numbers(out, "test ELBO", r"exact log p\(x\)")

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from ..config import Recipe, allows_holes, is_plain
+from ..config import Recipe, allows_holes, is_chain, is_plain
 from ..data import Split
 from ..models import VAE
 from ..precision import default_dtype
@@ -16,6 +16,7 @@ from .parts import construct as construct
 from .parts import num_outputs as num_outputs
 from .parts import resolve_columns as resolve_columns
 from .products import build_sites
+from .sequences import build_chain
 
 
 def build_vae(
@@ -45,6 +46,8 @@ def build_vae(
     dtype = torch.float64 if double else torch.get_default_dtype()
     size = len(train) if train is not None else num_data
     with apart(torch.device("cpu"), recipe.seed), default_dtype(dtype):
+        if is_chain(recipe):
+            return build_chain(recipe, x_shape, scale, train)
         units = find_units(train, x_shape) if recipe.data.standardize else None
         if not is_plain(recipe):
             found = {} if train is None else {n: v.shape[1:] for n, v in train.known.items()}

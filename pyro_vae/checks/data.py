@@ -54,6 +54,8 @@ def check_data(vae: Any, split: Split) -> None:
         split = split.to(device)
         x, known = first_rows(vae, split, 2)
         expected = tuple(vae.model(**known).shape[1:])
+        if vae.prior.sequential:  # of any length
+            expected = (*split.x_shape[:1], *expected[1:])
         if expected != tuple(split.x_shape):
             raise ValueError(
                 f"Expected x of shape (N, {', '.join(map(str, expected))}), as the likelihood's "

@@ -89,6 +89,7 @@ def measured(
     from ..checks import take
     from ..data import fingerprint
     from ..evaluate import check_comparable, log_marginal
+    from ..evaluate.summary import seen_elements
     from ..runs.data import split_of
 
     first: dict[str, Any] | None = None
@@ -101,9 +102,11 @@ def measured(
         rows = split_of(dataset, split).forgetting(vae.latents)
         record = {**dataset.record(), "discrete": vae.likelihood.support.is_discrete}
         record["sha256"] = {**record["sha256"], split: fingerprint(rows)}
+        record["x_shape"] = list(rows.x_shape)  # that of training may be a chunk's
         first = first or record
         check_comparable(first, record, split)
         frozen = take(vae, rows.freeze(seed))
+        record["elements"] = seen_elements(frozen) / len(frozen)
         values.append(log_marginal(vae, frozen, num_samples, seed=seed).log_marginal)
     assert first is not None
     return Measured([*paths], values, first, split)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from ..config import REGISTRY, Recipe, override, read_recipe, suggestion, validate
+from ..config import KINDS, Recipe, override, read_recipe, suggestion, validate
 from ..config import Train as TrainSettings
 from .commands import COMMANDS
 from .commands.train import Train
@@ -59,7 +59,7 @@ def _train_help(rest: list[str], flags: dict[str, Any]) -> Any:
     if values["data"].get("kind") == "file":  # help does not need the file
         values["data"].setdefault("path", "FILE")
     example = {"kind": "gaussian"}
-    fields_of = REGISTRY["likelihood"].get(values["likelihood"].get("kind", ""))
+    fields_of = KINDS["likelihood"].get(values["likelihood"].get("kind", ""))
     if fields_of is not None and "parts" in fields_of.model_fields:
         values["likelihood"].setdefault("parts", [{"columns": [0], "likelihood": example}])
     if fields_of is not None and "family" in fields_of.model_fields:
@@ -141,7 +141,7 @@ def _hint(flag: str, own: set[str]) -> str:
 
 def switches() -> set[str]:
     r"""The names of settings that are on or off, whose flags need no value."""
-    kinds = [kind for choice in REGISTRY.values() for kind in choice.values()]
+    kinds = [kind for choice in KINDS.values() for kind in choice.values()]
     models: list[Any] = [Recipe, TrainSettings, *kinds]
     settings = [item for model in models for item in model.model_fields.items()]
     return {name for name, info in settings if info.annotation is bool}

@@ -17,7 +17,7 @@ from .ahead import Ahead
 from .arguments import Call, Inputs
 from .backend import Backend, Function, compile_graph
 from .externals import keep, restore, undisturbed_randomness
-from .record import Graph, NotStatic, record
+from .record import MANY_OPERATIONS, Graph, NotStatic, record
 from .watch import is_alone
 
 SECONDS_TO_MENTION = 2.0
@@ -131,6 +131,7 @@ class Cache:
         backend: ``"inductor"``, or ``"graph"`` for the recorded operations one by one.
         parameters: What the program moves.
         patient: Whether a kind is recorded when it comes for the second time only.
+        most: How many operations it may have.
     """
 
     program: Callable[[tuple, dict[str, Any]], Sequence[Tensor]]
@@ -138,6 +139,7 @@ class Cache:
     backend: Backend = "inductor"
     parameters: Collection[Tensor] = ()
     patient: bool = False
+    most: int = MANY_OPERATIONS
     kinds: dict[Hashable, list[Compiled]] = field(default_factory=dict, init=False)
     seen: dict[Hashable, None] = field(default_factory=dict, init=False)
     counted: dict[Hashable, set[int]] = field(default_factory=dict, init=False)
@@ -276,7 +278,7 @@ class Cache:
         r"""Records the program; returns its graph with what takes and gives the arguments."""
         inputs = Inputs(call.inputs, self.device)
         tensors = inputs(call.inputs)
-        graph = record(self.program, call, tensors, self.parameters)
+        graph = record(self.program, call, tensors, self.parameters, self.most)
         with undisturbed_randomness():
             made = graph.guards([*graph.externals, *tensors])[1] if graph.guards else []
         return inputs, graph, [*tensors, *made]

@@ -54,7 +54,11 @@ class Graph:
 
 
 def record(
-    program: Program, call: Call, inputs: Sequence[Tensor], parameters: Collection[Tensor] = ()
+    program: Program,
+    call: Call,
+    inputs: Sequence[Tensor],
+    parameters: Collection[Tensor] = (),
+    most: int = MANY_OPERATIONS,
 ) -> Graph:
     r"""Records a program: its operations on the inputs and on all other tensors that it meets.
 
@@ -69,9 +73,11 @@ def record(
         inputs: The tensors of these. The graph takes others of their shape, dtype, device and
             strides.
         parameters: The tensors that a step moves, so that no number may depend on them.
+        most: How many operations it may have.
 
     Raises:
-        NotStatic: Random draws or parameters decide the program's structure.
+        NotStatic: Random draws or parameters decide the program's structure, or it has more
+            operations.
     """
     import torch._dynamo  # noqa: F401, here, or PyTorch does it while the program is watched
 
@@ -107,10 +113,10 @@ def record(
         seen.restore()
         look.restore()
     look.check(seen.tensors, exchanged)
-    if seen.operations > MANY_OPERATIONS:
+    if seen.operations > most:
         raise NotStatic(
-            f"Expected a step of at most {MANY_OPERATIONS:,} operations; got {seen.operations:,}, "
-            "whose recording would take minutes and gain little. Run it eagerly."
+            f"Expected a step of at most {most:,} operations; got {seen.operations:,}, whose "
+            "recording would take long and gain little. Run it eagerly."
         )
     here = {id(tensor) for tensor in inputs}
     externals = [tensor for tensor in seen.tensors if id(tensor) not in here]

@@ -4,6 +4,7 @@ Recipes, the command line and the contract tests all read this registry.
 """
 
 from .data import CIFAR10 as CIFAR10
+from .data import FSDD as FSDD
 from .data import MNIST as MNIST
 from .data import CelebA as CelebA
 from .data import Data as Data
@@ -15,7 +16,9 @@ from .data import File as File
 from .data import FreyFaces as FreyFaces
 from .data import HeldOut as HeldOut
 from .data import Holes as Holes
+from .data import JSBChorales as JSBChorales
 from .data import Omniglot as Omniglot
+from .data import Sequences as Sequences
 from .data import StaticMNIST as StaticMNIST
 from .families import ESTIMATORS as ESTIMATORS
 from .families import Likelihood as Likelihood
@@ -43,9 +46,11 @@ from .reading import recipes as recipes
 from .reading import validate as validate
 from .recipe import Recipe as Recipe
 from .recipe import Train as Train
+from .registry import KINDS as KINDS
 from .registry import REGISTRY as REGISTRY
 from .registry import kinds as kinds
 from .sites import allows_holes as allows_holes
+from .sites import is_chain as is_chain
 from .sites import is_plain as is_plain
 from .sites import sites_of as sites_of
 from .space import Range as Range

@@ -191,6 +191,29 @@ class CelebA(DataKind):
     kind: Literal["celeba"] = "celeba"
 
 
+class Sequences(DataKind):
+    """Sequences of steps, padded with NaN to the length of the longest."""
+
+    steps: PositiveInt | None = None
+    """Training sequences are cut into chunks of so many steps; by default they stay whole."""
+
+
+class JSBChorales(Sequences):
+    """229 / 76 / 77 chorales of Bach, 88 bits for each quarter note (which keys sound)."""
+
+    kind: Literal["jsb-chorales"] = "jsb-chorales"
+
+
+class FSDD(Sequences):
+    """3000 spoken digits of 6 speakers, 32 frames of 32 log-mel levels."""
+
+    kind: Literal["fsdd"] = "fsdd"
+    valid: Share = 0.1
+    """Rows of the training set for validation: a number, or a fraction below 1."""
+    label: Literal["digit", "speaker"] = "digit"
+    """What the label is; data.known also takes either by name."""
+
+
 class File(HeldOut):
     """Your own data: .npy, .npz, a table (CSV, parquet), IDX (.gz), or a folder of images."""
 
@@ -235,6 +258,8 @@ Data = Annotated[
     | FreyFaces
     | CIFAR10
     | CelebA
+    | JSBChorales
+    | FSDD
     | File,
     Field(discriminator="kind"),
 ]

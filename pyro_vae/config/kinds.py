@@ -132,6 +132,32 @@ class SelfMasking(FactorKind):
     kind: Literal["self-masking"] = "self-masking"
 
 
+class Markov(PriorKind):
+    """A chain z_1, ..., z_T, each Normal given the one before, by a gated transition."""
+
+    target = "pyro_vae.priors.Markov"
+    support = "the real numbers"
+    advice = "for sequences, with the corrected-markov posterior"
+
+    kind: Literal["markov"] = "markov"
+    hidden_features: Size = 100
+    """Size of the hidden layers of the transition."""
+    num_steps: Size | None = None
+    """Number of steps of the sequences that are drawn; by default that of the training data."""
+
+
+class CorrectedMarkov(FactorKind):
+    """The chain of the prior, each step corrected by Normal evidence of a backward GRU."""
+
+    target = "pyro_vae.posteriors.CorrectedMarkov"
+    support = "the real numbers"
+    advice = "for sequences, with the markov prior"
+
+    kind: Literal["corrected-markov"] = "corrected-markov"
+    hidden_features: Size = 200
+    """Size of the state of the GRU."""
+
+
 class Net(FactorKind):
     """A deterministic node: a network whose output is an input of other factors."""
 

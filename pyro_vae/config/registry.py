@@ -4,7 +4,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 from .data import Data
 from .families import FAMILIES, INNER
-from .kinds import Kind, Network
+from .kinds import Corrected, CorrectedMarkov, Kind, Markov, Network, SelfMasking
 
 
 def kinds(choice: Any) -> dict[str, type[Kind]]:
@@ -19,10 +19,21 @@ def kinds(choice: Any) -> dict[str, type[Kind]]:
 
 
 REGISTRY = {**FAMILIES, "network": kinds(Network), "data": kinds(Data)}
+r"""The choices that go together in any combination, by role and name."""
 
-CHOICES = {**REGISTRY, "family": INNER}
-"""The same, with the likelihoods inside of a wrapper."""
+KINDS: dict[str, dict[str, Any]] = {
+    **REGISTRY,
+    "prior": {**REGISTRY["prior"], "markov": Markov},
+    "likelihood": {**REGISTRY["likelihood"], "self-masking": SelfMasking},
+    "posterior": {
+        **REGISTRY["posterior"],
+        "corrected": Corrected,
+        "corrected-markov": CorrectedMarkov,
+    },
+    "family": INNER,
+}
+r"""These, and families that only go with certain others; `family` is inside of a wrapper."""
 
-for _kinds in CHOICES.values():  # help for `kind` names the alternatives
+for _kinds in KINDS.values():  # help for `kind` names the alternatives
     for _kind in _kinds.values():
         _kind.model_fields["kind"].description = f"One of {', '.join(_kinds)}."

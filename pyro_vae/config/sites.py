@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Union, get_args
 from pydantic import Discriminator, Field, Tag
 
 from .families import Likelihood, Posterior, Prior
-from .kinds import Corrected, Kind, Net, SelfMasking
+from .kinds import Corrected, CorrectedMarkov, Kind, Markov, Net, SelfMasking
 
 ROLES = {"prior": "z", "likelihood": "x", "posterior": "z"}
 r"""The parts of a model, and the site of a single factor."""
@@ -35,14 +35,14 @@ def _part(site: Any) -> Any:
     return Annotated[Union[one, many], Discriminator(_one_or_many)]  # noqa: UP007
 
 
-_CONDITIONAL = _with(Posterior, Net)
+_PLAIN, _CONDITIONAL = _with(Prior, Markov), _with(Posterior, Net)
 _PRIOR: Any = Annotated[
-    Union[Annotated[Prior, Tag("plain")], Annotated[_CONDITIONAL, Tag("conditional")]],  # noqa: UP007
+    Union[Annotated[_PLAIN, Tag("plain")], Annotated[_CONDITIONAL, Tag("conditional")]],  # noqa: UP007
     Discriminator(_conditional),
 ]
 PriorPart: Any = _part(_PRIOR)
 LikelihoodPart: Any = _part(_with(Likelihood, Net, SelfMasking))
-PosteriorPart: Any = _part(_with(Posterior, Net, Corrected))
+PosteriorPart: Any = _part(_with(Posterior, Net, Corrected, CorrectedMarkov))
 TAGS = ("one", "sites", "plain", "conditional")
 
 
@@ -59,12 +59,45 @@ def is_plain(recipe: Any) -> bool:
     )
 
 
+def is_chain(recipe: Any) -> bool:
+    r"""Whether a recipe declares a model of sequences."""
+    return getattr(recipe.prior, "kind", None) == "markov"
+
+
+def _check_chain(recipe: Any) -> None:
+    r"""Checks that a chain has the posterior of chains, and depends on nothing else.
+
+    Raises:
+        ValueError: It does not.
+    """
+    chains = {"prior": "markov", "posterior": "corrected-markov"}
+    found = {role: sites_of(getattr(recipe, role), role) for role in ROLES}
+    used = [k for r, k in chains.items() if any(f.kind == k for f in found[r].values())]
+    if not used:
+        return
+    whole = [getattr(getattr(recipe, role), "kind", "a product") for role in chains]
+    if whole != [*chains.values()]:
+        role = next(r for r, k in chains.items() if k == used[0])
+        raise ValueError(
+            f'{role}: expected prior.kind = "markov" with posterior.kind = "corrected-markov", '
+            f"each by itself; got {' and '.join(whole)}"
+        )
+    for role in ROLES:
+        part = getattr(recipe, role)
+        if isinstance(part, Mapping) or getattr(part, "given", None):
+            raise ValueError(
+                f"{role}: expected one factor with its default dependencies beside a markov "
+                "prior; got others. Build such a model in Python"
+            )
+
+
 def check_sites(recipe: Any) -> None:
     r"""Checks that factors depend on what exists, and that every latent site has a factor.
 
     Raises:
         ValueError: They do not; the message names the factor and what it may depend on.
     """
+    _check_chain(recipe)
     data = [*recipe.data.known]
     parts = {role: sites_of(getattr(recipe, role), role) for role in ROLES}
     latent = [name for name, kind in parts["prior"].items() if kind.kind != "net"]

@@ -20,6 +20,8 @@ from .loading import digits as digits
 from .loading import fashion_mnist as fashion_mnist
 from .loading import freyfaces as freyfaces
 from .loading import from_dataframe as from_dataframe
+from .loading import fsdd as fsdd
+from .loading import jsb_chorales as jsb_chorales
 from .loading import load as load
 from .loading import mnist as mnist
 from .loading import omniglot as omniglot
@@ -30,6 +32,7 @@ from .regions import Picture as Picture
 from .regions import elements_of as elements_of
 from .regions import only as only
 from .regions import places_of as places_of
+from .sequences import pad as pad
 from .split import Split as Split
 from .split import as_split as as_split
 from .split import fingerprint as fingerprint

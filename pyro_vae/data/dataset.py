@@ -79,6 +79,11 @@ class Dataset:
         parts = [split.freeze(self.config.seed) for split in self.splits.values()]
         if len(parts) == 1 and parts[0].numbers is None:
             return parts[0]
+        if len(shapes := {part.x_shape for part in parts}) > 1:
+            raise ValueError(
+                f"Expected splits of one shape to join all rows; got {sorted(shapes)}, as "
+                "training sequences are cut into chunks. Take one split."
+            )
         x = [part._stored_rows(slice(None)).cpu() for part in parts]
         labels = [part.labels for part in parts if part.labels is not None]
         numbers = torch.cat([part.row_numbers for part in parts])

@@ -14,6 +14,8 @@ from .archives import read_idx
 from .content import Column
 from .dataset import Dataset, cut
 from .places import cache, find, present, verify
+from .sequences import fsdd as fsdd
+from .sequences import jsb_chorales as jsb_chorales
 from .split import Split
 from .vision import torchvision
 

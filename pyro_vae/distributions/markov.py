@@ -1,6 +1,7 @@
 r"""A chain of Normal vectors as one distribution over sequences."""
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import pyro.distributions as dist
@@ -60,13 +61,14 @@ class Markov(dist.TorchDistribution):
     @property
     def mean(self) -> Tensor:
         r"""The path of means: the mean where the cell is linear, a summary elsewhere."""
-        return self._path()[0]
+        return self._path[0]
 
     @property
     def variance(self) -> Tensor:
         r"""Along that path, each step given the one before."""
-        return self._path()[1].square()
+        return self._path[1].square()
 
+    @cached_property
     def _path(self) -> tuple[Tensor, Tensor]:
         z, locs, scales = self.start.expand(*self.batch_shape, -1), [], []
         for t in range(self.steps):

@@ -206,7 +206,7 @@ def information(
         q, p = traces(vae.model, vae.guide, rows, 1, **more)
         _check_alone(q)
         z = {name: site["value"] for name, site in q.items() if name in p}
-        drawn = poutine.trace(vae.model).get_trace(batch_size=count)
+        drawn = poutine.trace(vae.model).get_trace(rows, **more)  # of the form of the data
         imagined = {n: s["value"] for n, s in sample_sites(drawn).items() if n in z}
         own = torch.stack([density(site) for site in q.values()]).sum(0)
         prior = torch.stack([density(p[name]) for name in z]).sum(0)

@@ -57,7 +57,8 @@ def compare(a: Tensor, b: Tensor, data: Mapping[str, Any] | None = None) -> Comp
         b: :math:`\log p_B(x)` of the same data in the same order. Whether the two may be compared
             at all is checked by :func:`check_comparable`.
         data: The record of the data, as in ``data.json``, with ``discrete``: bits per dimension
-            mean something where `x` is.
+            mean something where `x` is; and, where some are missing, with ``elements``: how many
+            elements a datum has on average.
 
     Raises:
         ValueError: The numbers are not about as many data, or some of them are not finite.
@@ -79,7 +80,7 @@ def compare(a: Tensor, b: Tensor, data: Mapping[str, Any] | None = None) -> Comp
     t = abs(mean) / mean.se if mean.se else (0.0 if mean == 0 else inf)
     bits = None
     if data is not None and data.get("discrete"):
-        bits = mean / (prod(data["x_shape"]) * log(2))
+        bits = mean / (data.get("elements", prod(data["x_shape"])) * log(2))
     return Comparison(mean, _two_sided(t, len(a) - 1), len(a), bits)
 
 

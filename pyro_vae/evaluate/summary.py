@@ -5,6 +5,7 @@ import time
 from math import log, prod
 from typing import Any
 
+import torch
 from pyro import poutine
 from torch import Tensor
 
@@ -52,7 +53,9 @@ def evaluate(
         by :math:`\sqrt{N}`; ``*_mc_se`` is the Monte Carlo error of the mean. ``bits_per_dim`` is
         :math:`-\log p(x) / (D \log 2)`, present where `x` is discrete and nothing else is
         observed. ``verdict`` and ``reason`` say whether :math:`\log p(x)` can be trusted;
-        ``evidence`` says what it is of, such as p(x | c).
+        ``evidence`` says what it is of, such as p(x | c). Of sequences, ``elbo_per_step`` and
+        ``log_marginal_per_step`` are sums over data divided by ``num_steps``, all steps that are
+        there.
     """
     start = time.perf_counter()
     vae = as_program(vae)
@@ -94,7 +97,19 @@ def metrics_of(
         nats, elements = -float(estimate.log_marginal.sum()), seen_elements(split)
         metrics["bits_per_dim"] = nats / (elements * log(2))
     metrics["evidence"] = evidence_of(vae, split)
-    return metrics
+    return metrics | per_step(vae, split, bound, estimate.log_marginal)
+
+
+def per_step(vae: Any, split: Split, bound: Tensor, log_marginal: Tensor) -> dict[str, float]:
+    r"""ELBO and :math:`\log p(x)` of sequences in nats per step, the sum over data divided by the
+    number of steps that are there; nothing of other data."""
+    if not getattr(getattr(vae, "prior", None), "sequential", False):
+        return {}
+    steps = seen_steps(split).to(bound.device)
+    found: dict[str, float] = {"num_steps": int(steps.sum())}
+    for name, values in (("elbo", bound), ("log_marginal", log_marginal)):
+        found |= Mean.ratio(values, steps, "nats per step").record(f"{name}_per_step")
+    return found
 
 
 def evidence_of(vae: Any, split: Split) -> str:
@@ -124,6 +139,11 @@ def seen_elements(split: Split) -> int:
     if real or split.holes is not None:
         return sum(int((~x.isnan()).sum()) for x in split.chunks())
     return len(split) * prod(split.x_shape)
+
+
+def seen_steps(split: Split) -> Tensor:
+    r"""How many steps of each sequence have an element that is there, of shape `(N,)`."""
+    return torch.cat([(~x.isnan()).flatten(2).any(-1).sum(-1) for x in split.chunks()])
 
 
 def _can_anneal(vae: Any, split: Split) -> bool:

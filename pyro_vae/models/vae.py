@@ -88,10 +88,11 @@ class VAE(nn.Module):
         show_parameters(self.prior, "prior")
         show_parameters(self.likelihood, "likelihood")
 
-        values = self._outside(known, self.drawn_under)
+        values: dict[str, Any] = self._outside(known, self.drawn_under)
         rows = [x, *values.values(), *known.values()]
         count = next((len(v) for v in rows if isinstance(v, Tensor) and v.dim()), batch_size)
         with pyro.plate("data", count):
+            values["x"] = x  # whose length a chain has
             self._sample(self.prior, "z", values)
             return self._observe(values, x, known)
 
@@ -161,6 +162,9 @@ class VAE(nn.Module):
         inputs = [tuple(inputs)] if len(inputs) > 1 else inputs
         if getattr(factor, "index", False):
             inputs.append(values.get("index"))
+        if getattr(factor, "sequential", False):
+            x = values.get("x")
+            inputs.append(None if x is None else x.shape[1])
         try:
             return factor(*inputs)
         except (AttributeError, TypeError) as error:

@@ -15,5 +15,6 @@ from .networks import ConvDecoder as ConvDecoder
 from .networks import ConvEncoder as ConvEncoder
 from .offset import Offset as Offset
 from .sequences import Backward as Backward
+from .sequences import Gated as Gated
 from .views import Views as Views
 from .views import views_of as views_of

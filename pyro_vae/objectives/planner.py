@@ -260,7 +260,8 @@ def _check_sizes(vae: Any, x: Tensor, known: Mapping[str, Tensor]) -> None:
     with poutine.block():
         z = vae.guide(x, **known)
     there = sample_sites(poutine.trace(vae.model).get_trace(**known))[vae.latents[0]]["fn"]
-    if z.shape[z.dim() - len(there.event_shape) :] != there.event_shape:
+    free = 1 if getattr(getattr(vae, "prior", None), "sequential", False) else 0  # the steps
+    if z.shape[z.dim() - len(there.event_shape) + free :] != there.event_shape[free:]:
         raise ValueError(
             f"Expected z of one size in prior and posterior; got {tuple(there.event_shape)} and "
             f"{tuple(z.shape[1:])}. The encoder's number of outputs (two a feature for a "

@@ -1,6 +1,6 @@
 r"""What all plots share: a figure without a window, one scale, images as a grid, tables."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 UNKNOWN = "lightsteelblue"
 MANY_NAMES = 40  # columns whose names can still be read
+WIDEST = 500  # pixels of a row of pictures
 
 
 class Scale(NamedTuple):
@@ -54,10 +55,18 @@ def is_image(x: Tensor) -> bool:
 
 
 def as_pictures(x: Tensor, split: Split | None, known: Mapping[str, Any]) -> Tensor:
-    r"""Data with what is given of them, where both are parts of one image; else the data."""
+    r"""Data as pictures: with what is given of them, where both are parts of one image; sequences
+    with time to the right and elements upwards; else the data."""
+    if x.dim() == 3:
+        return x.transpose(1, 2).flip(1)[:, None]
     if split is None or split.picture is None:
         return x
     return split.picture.whole(x, known, split.scale)
+
+
+def in_row(x_shape: Sequence[int], most: int) -> int:
+    r"""How many data of a shape stand in a row: `most`, or fewer if they are long sequences."""
+    return max(1, min(most, WIDEST // x_shape[0])) if len(x_shape) == 2 else most
 
 
 def scale_of(x: Tensor, split: Split | None) -> Scale:

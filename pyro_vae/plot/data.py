@@ -14,6 +14,7 @@ from .canvas import (
     Table,
     add_bar,
     as_pictures,
+    in_row,
     is_image,
     name_columns,
     new_figure,
@@ -42,27 +43,31 @@ def plot_samples(
 
     Arguments:
         vae: The VAE.
-        num_samples: How many images; of a table, at least 1000 rows are drawn.
+        num_samples: How many images, of long sequences fewer; of a table, at least 1000 rows.
         seed: Seeds the draws.
         split: The data, whose scale and columns the picture then has; and, where samples have
             conditions, these.
         known: Conditions and values of latent sites, as in :func:`pyro_vae.sample`.
     """
     given = _given(vae, split, num_samples, known)
-    means = as_pictures(sample(vae, num_samples, "mean", seed=seed, **given), split, given)
+    x = sample(vae, num_samples, "mean", seed=seed, **given)
+    columns = in_row(x.shape[1:], 8)
+    shown = num_samples if columns == 8 else 4 * columns  # of long sequences
+    means = as_pictures(x, split, given)[:shown]
     if means.dim() == 2:
         count = max(DRAWS, num_samples)
         given = _given(vae, split, count, known, num_samples)
         draws = sample(vae, count, "sample", seed=seed, **given)
         return _marginals(draws, split)
-    draws = as_pictures(sample(vae, num_samples, "sample", seed=seed, **given), split, given)
+    draws = sample(vae, num_samples, "sample", seed=seed, **given)
+    draws = as_pictures(draws, split, given)[:shown]
     figure, axes = new_figure(1, 2, (10, 5.4))
     parts = [
         (means, "means E[x | z], z from the prior"),
         (draws, "samples x from p(x | z), same z"),
     ]
     seen = means if split is None or split.picture is not None else _some(split)
-    _show_parts(figure, axes, parts, seen, split, 8)
+    _show_parts(figure, axes, parts, as_pictures(seen, None, {}), split, columns)
     return figure
 
 
@@ -80,13 +85,14 @@ def plot_reconstructions(
     Arguments:
         vae: The VAE.
         split: The data.
-        count: How many of them.
+        count: How many of them; fewer of long sequences, whose padding is blue.
         given: Conditions, or values of latent sites, that take the place of those of the data
             once z is drawn, as in :func:`pyro_vae.reconstruct`: the sample is that of the same z
             under these, shown by its mean.
         seed: Seeds the draws.
         known: Further inputs of the programs that the split does not hold.
     """
+    count = in_row(split.x_shape, count)
     seen = split.knowing(**known).freeze(seed).take(split.spread(count))
     x, rows = seen.batch(slice(None))
     parts = [

@@ -12,6 +12,7 @@ from ..programs import undisturbed
 from .canvas import (
     add_bar,
     as_pictures,
+    in_row,
     is_image,
     name_rows,
     new_figure,
@@ -72,8 +73,9 @@ def plot_traversal(vae: Any, split: Split, steps: int = 11, **known: Any) -> "Fi
 
     Features are ordered by how much the data move them, most first. Real features go from their
     1 % to their 99 % quantile over data, bits are flipped, of blocks each category is shown, and
-    on the sphere the point goes around a great circle. Of several latent sites the real features
-    of all are walked, the others staying where the datum has them.
+    on the sphere the point goes around a great circle; of sequences a feature is one value at all
+    steps. Of several latent sites the real features of all are walked, the others staying where
+    the datum has them.
 
     Arguments:
         vae: The VAE.
@@ -84,6 +86,7 @@ def plot_traversal(vae: Any, split: Split, steps: int = 11, **known: Any) -> "Fi
     rows = torch.arange(min(ROWS, len(split)))
     seen = split.knowing(**known).freeze(0).take(rows)
     sites = encode_sites(vae, seen)
+    steps = min(steps, max(3, in_row(split.x_shape, steps)))
     walk = walk_from(vae, {name: part.loc for name, part in sites.items()}, seen, steps)
     conditions = [n for n in getattr(vae, "conditions", ()) if n in seen.known]
     first = torch.zeros(len(walk.z), dtype=torch.long)

@@ -21,7 +21,8 @@ class Walk(NamedTuple):
     r"""Points along which one latent feature changes at a time.
 
     Attributes:
-        z: The points, of shape `(rows * steps, latent_dim)`.
+        z: The points, of shape `(rows * steps, latent_dim)`, those of sequences
+            `(rows * steps, T, latent_dim)`.
         names: A name for each row.
         steps: How many points a row has.
         what: What changes along a row.
@@ -53,6 +54,8 @@ def walk_from(vae: Any, locs: dict[str, Tensor], seen: Split, steps: int) -> Wal
     if len(locs) > 1:
         return _of_sites(locs, supports, steps)
     ((name, loc),) = locs.items()
+    if loc.dim() == 3:
+        return _of_sequences(loc, steps)
     loc, support = loc.flatten(1), supports[name]
     activity = loc.var(0) if len(loc) > 1 else torch.ones_like(loc[0])
     match describe_support(support):
@@ -81,6 +84,19 @@ def _lines(loc: Tensor, order: list[int], names: list[str], steps: int, total: i
             float(low[feature]), float(high[feature]), steps, device=z.device, dtype=z.dtype
         )
     return Walk(z, names, steps, "one feature, from its 1 % to its 99 % quantile", total)
+
+
+def _of_sequences(loc: Tensor, steps: int) -> Walk:
+    r"""Rows in which one real feature of a sequence has one value at all times."""
+    order = loc.var((0, 1)).argsort(descending=True)[:FEATURES].tolist()
+    names = [f"z{i + 1}" for i in order]
+    walk = _lines(loc.flatten(0, 1), order, names, steps, loc.shape[2])
+    z = loc[:1].repeat(len(walk.z), 1, 1)
+    for row, feature in enumerate(order):
+        some = slice(row * steps, (row + 1) * steps)
+        z[some, :, feature] = walk.z[some, feature, None]
+    what = "one feature, at all steps, from its 1 % to its 99 % quantile"
+    return walk._replace(z=z, what=what)
 
 
 def _of_sites(locs: dict[str, Tensor], supports: dict[str, Any], steps: int) -> Walk:

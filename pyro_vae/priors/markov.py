@@ -21,8 +21,10 @@ class Markov(Prior):
         transition: Maps :math:`z_{t-1}` to :math:`\mu` and :math:`\log \sigma`, of shape
             `(*batch, 2 L)`.
         latent_dim: The number `L` of latent features of a step.
-        num_steps: The number `T` of steps.
+        num_steps: The number `T` of steps of sequences that it draws; under data it has theirs.
     """
+
+    sequential = True
 
     @counted
     def __init__(self, transition: nn.Module, latent_dim: int, num_steps: int) -> None:
@@ -35,5 +37,9 @@ class Markov(Prior):
         loc, log_scale = halves(self.transition(previous), -1)
         return loc, scale_of(log_scale)
 
-    def forward(self) -> dist.Distribution:
-        return distributions.Markov(self.cell, self.start, self.num_steps)
+    def forward(self, num_steps: int | None = None) -> dist.Distribution:
+        r"""
+        Arguments:
+            num_steps: The number of steps; by default the prior's own.
+        """
+        return distributions.Markov(self.cell, self.start, num_steps or self.num_steps)

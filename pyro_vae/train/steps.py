@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 STEPS_TO_COMPILE = 10_000  # fewer are not worth a compilation
 STEPS_MEANWHILE = 1000  # taken in PyTorch while a step is compiled
+OPERATIONS_TO_COMPILE = 3000  # more, as long chains have, compile for minutes and gain little
 
 
 class Step(Protocol):
@@ -106,7 +107,7 @@ class Fused:
     The first steps are taken in PyTorch while another process compiles. How many these are
     depends on the settings, not on a clock, so that one seed gives one training. A smaller last
     batch steps eagerly: one step per epoch is not worth its own graph. With ``compile="auto"``, a
-    program that cannot be recorded continues eagerly.
+    program that cannot be recorded, or has more than 3000 operations, continues eagerly.
 
     Arguments:
         eager: The step in PyTorch.
@@ -147,11 +148,11 @@ class Fused:
 
     def begin(self, *args: Any) -> None:
         r"""Begins to compile the step, of such arguments."""
-        if self.progress:
-            print("Steps are compiled meanwhile.", file=sys.stderr, flush=True)
         self.fused = self.made()
         with apart(self.fused.device):
             self.ahead = self.fused.compile_ahead(self.rows(args[0]), *args)
+        if self.progress:
+            print("Steps are compiled meanwhile.", file=sys.stderr, flush=True)
 
     def take(self, *args: Any) -> list[Tensor] | None:
         r"""Takes a compiled step; the first one waits for the compiler."""
@@ -174,7 +175,10 @@ class Fused:
         from ..compile import FusedStep, optimized_parameters
 
         parameters = optimized_parameters(self.eager.optimizer)
-        return FusedStep(self.eager.loss, parameters, clip_norm=self.eager.clip_norm)
+        fused = FusedStep(self.eager.loss, parameters, clip_norm=self.eager.clip_norm)
+        if self.settings.compile == "auto":
+            fused.cache.most = OPERATIONS_TO_COMPILE
+        return fused
 
 
 def compiles(settings: Train, steps_per_epoch: int) -> bool:

@@ -7,6 +7,7 @@ draw from :math:`p(x \mid z)`, what the model says data look like.
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import torch
 from pyro import poutine
 from torch import Tensor
 
@@ -111,9 +112,9 @@ def decode(vae: Any, z: Tensor, what: What = "mean", *, seed: int = 0, **known: 
 
     Arguments:
         vae: A VAE.
-        z: Latent variables, of shape `(B, latent_dim)`: of several sites, all that `known` does
-            not tell, joined as :func:`pyro_vae.encode` joins them; or the first of them alone, the
-            others being drawn.
+        z: Latent variables, of shape `(B, latent_dim)`, of sequences `(B, T, latent_dim)`: of
+            several sites, all that `known` does not tell, joined as :func:`pyro_vae.encode` joins
+            them; or the first of them alone, the others being drawn.
         what: ``"mean"`` or ``"sample"``.
         seed: Seeds the draws.
         known: Conditions, and values of latent sites: one for all data, or a row for each.
@@ -148,6 +149,10 @@ def split_sites(
     trace = poutine.trace(vae.model).get_trace(batch_size=len(z), **known)
     names = [name for name in latent_names(vae, trace) if name not in fixed]
     shapes = {n: s["fn"].event_shape for n, s in sample_sites(trace).items() if n in names}
+    chain = getattr(getattr(vae, "prior", None), "sequential", False)
+    if chain and [*map(len, shapes.values())] == [2]:
+        ((name, (_, size)),) = shapes.items()
+        shapes[name] = torch.Size((z[:1].numel() // size, size))  # as long as it is
     sizes = [shape.numel() for shape in shapes.values()]
     first = next(iter(shapes), None)
     if first is not None and z.shape[1:] == shapes[first]:

@@ -133,6 +133,23 @@ def test_the_swap_is_where_the_settings_put_it(uncompiled, swapped_at_five, monk
     assert (len(begun), len(taken)) == (1, 3)
 
 
+def test_a_long_step_stays_eager_and_says_so(uncompiled, swapped_at_five, monkeypatch, capsys):
+    monkeypatch.setattr("pyro_vae.train.steps.OPERATIONS_TO_COMPILE", 20)
+
+    def train(**options):
+        torch.manual_seed(0)
+        vae, x = build(MEAN_FIELD)
+        return pv.fit(vae, x, batch_size=12, epochs=4, progress=False, **options)["loss"]
+
+    losses = train()
+    said = capsys.readouterr().err
+    assert said.startswith("Training continues without compiling. Expected a step of at most 20 ")
+    assert said.count("\n") == 1
+    assert losses == train(compile="no")
+    train(compile="yes")  # who wants it gets it
+    assert not capsys.readouterr().err
+
+
 AHEAD = """
 import sys, torch, pyro_vae as pv
 from pyro_vae.compile import ahead

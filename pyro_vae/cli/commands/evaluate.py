@@ -96,6 +96,12 @@ def page(metrics: dict[str, Any], latents: Any) -> str:
     rates = {n: metrics[f"kl_{n}"] for n in latents if f"kl_{n}" in metrics}
     if rates:
         lines.append("  KL        " + ", ".join(f"{n} {float(v):.3f}" for n, v in rates.items()))
+    if "num_steps" in metrics:
+        each = ", ".join(
+            f"{said} {metrics[f'{name}_per_step']:.3f} +- {metrics[f'{name}_per_step_se']:.3f}"
+            for name, said in (("elbo", "ELBO"), ("log_marginal", label))
+        )
+        lines.append(f"  per step: {each}, of {metrics['num_steps']} steps")
     lines += of_labels(metrics)
     if "bits_per_dim" in metrics:
         lines.append(f"  {metrics['bits_per_dim']:.4f} bits per dimension, from {label}")

@@ -1,7 +1,7 @@
 import json
 from dataclasses import dataclass
 
-from ...config import ESTIMATORS, REGISTRY, recipes
+from ...config import ESTIMATORS, KINDS, recipes
 from ..shared import Command
 
 
@@ -14,7 +14,7 @@ class List(Command):
 
     def __call__(self) -> None:
         known: dict[str, dict[str, dict[str, str]]] = {}
-        for choice, kinds in REGISTRY.items():
+        for choice, kinds in KINDS.items():
             known[choice] = {}
             for name, kind in kinds.items():
                 row = known[choice][name] = {"formula": (kind.__doc__ or "").strip()}

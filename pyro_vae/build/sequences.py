@@ -1,0 +1,58 @@
+r"""Builds models of sequences."""
+
+from dataclasses import replace
+
+from torch import nn
+
+from ..config import Recipe
+from ..data import Split, moments
+from ..likelihoods import MissingAtRandom
+from ..models import VAE
+from ..nn import Backward, Divide, Gated, Standardize
+from ..posteriors import CorrectedMarkov
+from ..priors import Markov
+from .parts import build_decoder, find_units, num_outputs, start_likelihood
+
+
+def build_chain(
+    recipe: Recipe, x_shape: tuple[int, ...], scale: float, train: Split | None
+) -> VAE:
+    r"""Builds the VAE of a recipe whose prior is a chain. What is missing of a sequence, such as
+    padding, is integrated out; networks see one step, in the units of all steps.
+
+    Arguments:
+        recipe: The validated recipe.
+        x_shape: The shape `(T, D)` of a sequence.
+        scale: The number that the encoder divides `x` by.
+        train: The training data, for parameters that start at their statistics.
+
+    Raises:
+        ValueError: The data are no sequences, or the likelihood is not one of single elements.
+    """
+    kind, prior, posterior = recipe.likelihood, recipe.prior, recipe.posterior
+    if len(x_shape) != 2:
+        raise ValueError(
+            f"Expected sequences, x of shape (T, D), for a markov prior; got x of shape {x_shape}."
+        )
+    if kind.kind == "product" or num_outputs(kind) != 1:
+        raise ValueError(
+            "Expected a likelihood with one number for each element of a sequence, such as "
+            f"bernoulli, gaussian or poisson; got {kind.kind} with more. Choose another, or build "
+            "the model in Python."
+        )
+    steps, size = x_shape
+    latent_dim = prior.latent_dim or recipe.latent_dim
+    rows = None
+    if train is not None:  # each step is a row
+        rows = replace(train, stored=train.stored.flatten(0, 1), labels=None, known={})
+    units = find_units(rows, (size,)) if recipe.data.standardize else None
+    start = None if rows is None else moments(rows)
+    decoder = build_decoder(kind, latent_dim, (size,))
+    likelihood = start_likelihood(kind, decoder, x_shape, start, units)
+    chain = Markov(Gated(latent_dim, prior.hidden_features), latent_dim, prior.num_steps or steps)
+    encoder: nn.Module = Backward(size, posterior.hidden_features, 2 * latent_dim)
+    if units is not None:
+        encoder = nn.Sequential(Standardize(*units), encoder)
+    elif scale != 1:
+        encoder = nn.Sequential(Divide(scale), encoder)
+    return VAE(chain, MissingAtRandom(likelihood), CorrectedMarkov(encoder, chain))
