@@ -135,3 +135,15 @@ def test_help_of_a_wrapper_needs_no_family(workdir, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["train", "digits-plain", "--likelihood.kind", "censored", "--help"])
     assert stop.value.code == 0 and "--likelihood.upper" in capsys.readouterr().out
+
+
+def test_a_wrapper_allows_holes_at_random(workdir, capsys):
+    x = np.random.default_rng(0).normal(size=(60, 3)).clip(min=-1.0).astype("f4")
+    x[::4, 1] = np.nan
+    np.save("x.npy", x)
+    Path("one.toml").write_text(ONE)
+    flags = ["--likelihood.missing", "at-random", "--train.epochs", "2", "--train.compile", "no"]
+    assert main(["train", "one.toml", "--out", "r", "--device", "cpu", *flags]) == 0
+    likelihood = pv.load("r").likelihood
+    assert isinstance(likelihood, pv.likelihoods.MissingAtRandom)
+    assert isinstance(likelihood.family, Censored) and likelihood.family.lower == -1.0
