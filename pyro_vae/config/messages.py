@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .kinds import Settings
-from .registry import KINDS
+from .registry import CHOICES
 from .sites import ROLES, TAGS
 
 
@@ -41,7 +41,7 @@ def line_of(details: Any, model: type[Settings], values: Mapping[str, Any]) -> s
         case "value_error":
             return f"{key}: {details['ctx']['error']}; got {got!r}."
         case "union_tag_invalid" | "literal_error" | "union_tag_not_found":
-            known: dict[str, Any] = dict(KINDS.get(choice_of(list(path)), {}))
+            known: dict[str, Any] = dict(CHOICES.get(choice_of(list(path)), {}))
             if details["type"] == "union_tag_not_found":
                 return f"{key}.kind: missing; choose from {', '.join(known)}."
             if details["type"] == "union_tag_invalid":
@@ -60,7 +60,7 @@ def _hint(path: list[str], fields: Mapping[str, Any]) -> str:
     if near := suggestion(path[-1], fields):
         return near
     choice = choice_of(path[:-1])
-    owners = [n for n, kind in KINDS.get(choice, {}).items() if path[-1] in kind.model_fields]
+    owners = [n for n, kind in CHOICES.get(choice, {}).items() if path[-1] in kind.model_fields]
     if owners:
         where = ".".join([*path[:-1], "kind"])
         return f" here; it belongs to {', '.join(owners)}: set {where} to that"
@@ -75,7 +75,7 @@ def _resolve(
     fields: dict[str, Any] = dict(model.model_fields)
     for step in location:
         if isinstance(values, Mapping) and step == values.get("kind") and path:
-            choice = KINDS.get(choice_of([p for p in path if not p.isdigit()]), {})
+            choice = CHOICES.get(choice_of([p for p in path if not p.isdigit()]), {})
             if str(step) in choice:
                 fields = dict(choice[str(step)].model_fields)
                 continue  # the tag of a union

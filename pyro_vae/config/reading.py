@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from .kinds import Kind, Settings
 from .messages import choice_of, line_of, suggestion
 from .recipe import Recipe
-from .registry import KINDS
+from .registry import CHOICES
 
 MAX_RECIPE_BYTES = 1_000_000
 DATA = (".csv", ".tsv", ".npy", ".npz", ".txt", ".parquet", ".png", ".jpg")
@@ -75,7 +75,7 @@ def override(
             table = table.setdefault(parent, {})
             if not isinstance(table, dict):
                 raise ValueError(f"Unknown key {dotted!r}: {parent!r} is a value, not a table.")
-        known = KINDS.get(choice_of(parents), {})
+        known = CHOICES.get(choice_of(parents), {})
         if key == "kind" and (new := known.get(str(flags[dotted]).replace("_", "-"))):
             dropped = _change_kind(table, new)
             if dropped and said is not None:

@@ -30,10 +30,12 @@ KINDS: dict[str, dict[str, Any]] = {
         "corrected": Corrected,
         "corrected-markov": CorrectedMarkov,
     },
-    "family": INNER,
 }
-r"""These, and families that only go with certain others; `family` is inside of a wrapper."""
+r"""These, and families that only go with certain others."""
 
-for _kinds in KINDS.values():  # help for `kind` names the alternatives
+CHOICES = {**KINDS, "family": INNER}
+r"""These, and the likelihoods inside of a wrapper."""
+
+for _kinds in CHOICES.values():  # help for `kind` names the alternatives
     for _kind in _kinds.values():
         _kind.model_fields["kind"].description = f"One of {', '.join(_kinds)}."
