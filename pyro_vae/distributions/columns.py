@@ -48,5 +48,12 @@ class Columns(dist.TorchDistribution):
             total = total + torch.where(there, elements.log_prob(filled), 0.0).sum(-1)
         return total
 
+    def rest(self, x: Tensor) -> Any:
+        r"""Refuses to be given to another site with what `x` misses."""
+        raise ValueError(
+            "Expected a likelihood of real numbers for holes that another site is given, through "
+            "which gradients flow; got a product over columns. Take MissingAtRandom of one family."
+        )
+
     def _join(self, values: list[Tensor]) -> Tensor:
         return torch.cat(values, -1)[..., torch.cat(list(self.columns)).argsort()]

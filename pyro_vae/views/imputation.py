@@ -39,8 +39,9 @@ def impute(
       .. math:: \min\left(1, \frac{p(x, z') \, q(z \mid x)}{p(x, z) \, q(z' \mid x)}\right)
 
       and draw the missing elements by the model. Every other step proposes from the guide of `x`
-      with its holes, if it knows holes. Each draw is the end of a chain of its own. It is exact
-      for a guide that is wrong, also where that is too wrong to weigh.
+      with its holes, if it knows holes; else chains start from the prior. Each draw is the end of
+      a chain of its own. It is exact for a guide that is wrong, also where that is too wrong to
+      weigh.
     - ``"nuts"``: a chain of NUTS for each datum, for continuous latent variables; it is slow and
       needs the guide for its start alone.
 

@@ -119,3 +119,17 @@ def test_slopes_are_found():
 def test_recipes_that_make_no_sense(likelihood, data, words):
     with pytest.raises(ValueError, match=words):
         validate({"data": {"kind": "digits", **data}, "likelihood": likelihood})
+
+
+def test_products_are_not_given_to_other_sites():
+    part = pv.likelihoods.Gaussian(MLP(2, [], 2))
+    vae = pv.VAE(
+        pv.priors.StandardNormal(2),
+        pv.Sites(
+            x=pv.likelihoods.Product(nn.Identity(), [([0, 1], part)]),
+            m=pv.likelihoods.SelfMasking([2]).given("x"),
+        ),
+        N(nn.Sequential(pv.nn.Observed(), MLP(4, [8], 4))),
+    )
+    with pytest.raises(ValueError, match="real numbers for holes.*got a product over columns"):
+        pv.elbo(vae, torch.tensor([[0.5, NAN]]))
