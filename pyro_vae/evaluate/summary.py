@@ -134,11 +134,11 @@ def is_discrete(vae: Any, split: Split) -> bool:
 
 def seen_elements(split: Split) -> int:
     r"""How many elements of `x` are there: all, or all but the holes."""
-    stored = split.stored
-    real = isinstance(stored, Tensor) and stored.is_floating_point()
-    if real or split.holes is not None:
-        return sum(int((~x.isnan()).sum()) for x in split.chunks())
-    return len(split) * prod(split.x_shape)
+    stored, holes = split.stored, split.holes
+    if isinstance(stored, Tensor) and stored.is_floating_point():
+        holes = stored.isnan() if holes is None else stored.isnan() | holes
+    count = 0 if holes is None else int(holes.sum())
+    return len(split) * prod(split.x_shape) - count
 
 
 def seen_steps(split: Split) -> Tensor:
