@@ -39,7 +39,7 @@ def contenders(data) -> dict[str, float]:
     fills = {
         "mean of the column": SimpleImputer(),
         "nearest neighbours, k = 5": KNNImputer(),
-        "iterative ridge regression": IterativeImputer(max_iter=50, random_state=data.seed),
+        "iterative ridge regression": IterativeImputer(random_state=data.seed),
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

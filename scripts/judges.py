@@ -4,6 +4,7 @@ A judge takes the models of one variant, each with its data, the number of impor
 the folder of the runs, and yields figures.
 """
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,13 +93,18 @@ def optimum(pairs, samples: int, folder: Path) -> Iterator[Figure]:
 def holes(pairs, samples: int, folder: Path) -> Iterator[Figure]:
     """The mean squared error of single imputation, beside that of others on the same holes."""
     found: dict[str, list] = {}
+    trusted = []
     for trained, data in pairs:
-        filled = pv.impute(trained.vae, data.train, 1, num_particles=samples).mean
-        found.setdefault("MIWAE", []).append(imputation.error(filled, data))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # which share to trust is a figure
+            imputed = pv.impute(trained.vae, data.train, 1, num_particles=samples)
+        found.setdefault("MIWAE", []).append(imputation.error(imputed.mean, data))
+        trusted.append(100 * float(imputed.trusted.double().mean()))
         for name, value in imputation.contenders(data).items():
             found.setdefault(name, []).append(value)
     for name, values in found.items():
         yield Figure(name, torch.tensor(values, dtype=torch.double), "MSE")
+    yield Figure("rows whose weights can be trusted", torch.tensor(trusted).double(), "%")
 
 
 JUDGES = {judge.__name__: judge for judge in (evidence, classes, optimum, holes)}
