@@ -539,7 +539,27 @@ LAWS = {
         SITES + "a_ladder_whose_evidence_is_exact",
     ),
 }
-FAULTS = {**EVALUATE, **OBJECTIVES, **LAWS}
+COUNTER = {
+    "a high word forgets what the multiplier lost": Fault(
+        "compile.product",
+        "(less >> 32) + word",
+        "less >> 32",
+        "compile/test_counter.py::test_products_of_words_are_exact",
+    ),
+    "all steps draw the same": Fault(
+        "compile.CounterNoise.program",
+        "self.step.add_(1)",
+        "self.step.add_(0)",
+        "compile/test_counter.py::test_the_data_of_a_step_draw_apart_from_its_program",
+    ),
+    "a normal draw has no angle": Fault(
+        "compile.CounterNoise.normal",
+        "(tau * angle).cos()",
+        "tau * angle",
+        "compile/test_counter.py::test_moments_and_distribution_function",
+    ),
+}
+FAULTS = {**EVALUATE, **OBJECTIVES, **LAWS, **COUNTER}
 
 
 def modules(room: str) -> list[ModuleType]:

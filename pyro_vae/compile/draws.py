@@ -82,7 +82,13 @@ def generator_of(args: tuple, kwargs: dict[str, Any]) -> Generator:
         if isinstance(leaf, Generator):
             return leaf
     tensors = _tensors((args, kwargs))
-    device = tensors[0].device if tensors else torch.device(kwargs.get("device") or "cpu")
+    return default_of(
+        tensors[0].device if tensors else torch.device(kwargs.get("device") or "cpu")
+    )
+
+
+def default_of(device: torch.device) -> Generator:
+    r"""Returns the generator of a device that operations draw from by default."""
     if device.type == "cuda":
         index = torch.cuda.current_device() if device.index is None else device.index
         return torch.cuda.default_generators[index]

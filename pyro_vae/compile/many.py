@@ -2,6 +2,7 @@ r"""Steps of many models of one shape, as one: the recorded step of one, over st
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from functools import partial
 from operator import getitem
 from typing import Any
@@ -12,8 +13,10 @@ from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from .arguments import Call, Inputs
-from .backend import Backend, has_compiler, inductor
+from .backend import Backend, Function, Replay, has_compiler, inductor, why_not_captured
+from .draws import default_of
 from .externals import keep, restore
+from .guards import is_empty, shown_by
 from .parts import Compile, Draw, Fixed, Parts, Values, new_like
 from .record import Graph, NotStatic, record, tidy
 from .refusals import PartialGradients
@@ -90,9 +93,14 @@ class ManySteps:
         if self.backend == "inductor" and has_compiler():
             make = inductor
         try:
-            self.run = Lanes(graph.module, inputs, make, batched, self.generators)
+            lanes = Lanes(graph.module, inputs, make, batched, self.generators)
         except Exception as error:  # an operation that has no form for many
             raise not_together(error) from error
+        self.run: Function = partial(lanes, *self.externals)
+        if make is inductor and not lanes.draws and why_not_captured(graph, inputs) is None:
+            changed = [places[id(tensor)] for tensor in graph.changed]
+            whole = replace(graph, externals=self.externals, changed=changed)
+            self.run = Replay(lanes, whole, inputs[len(self.externals) :])
 
     def memory(self, i: int) -> list[Tensor]:
         r"""Where the tensors of a model are."""
@@ -137,7 +145,7 @@ class ManySteps:
         expected = [(i, *self.expect(i, inputs)) for i in sorted(moving) if checked]
         self.back(states)
         try:
-            outputs = list(self.run(*self.externals, *inputs))
+            outputs = list(self.run(*inputs))
         except RuntimeError as error:
             if not checked:
                 raise
@@ -223,6 +231,7 @@ class Lanes(Parts):
         batched: Sequence[bool],
         generators: Sequence[Generator],
     ) -> None:
+        fill_blanks(module)
         placeholders = module.graph.find_nodes(op="placeholder")
         self.generators = generators
         self.shared = {node for node, stacked in zip(placeholders, batched) if not stacked}
@@ -255,6 +264,21 @@ class Lanes(Parts):
     def form(self, node: Node) -> Tensor:
         r"""Returns an unwritten tensor of the form of a node's values of all models."""
         return stack([new_like(node)] * len(self.generators))
+
+
+def fill_blanks(module: GraphModule) -> None:
+    r"""Takes what is copied into an unwritten tensor for that tensor: one that all models would
+    share could not be written by each."""
+    for node in module.graph.find_nodes(op="call_function", target=torch.ops.aten.copy_.default):
+        blank, value = node.args[:2]
+        alike = isinstance(value, Node) and value.meta.get("like") == blank.meta.get("like")
+        fresh = alike and hasattr(value.target, "_schema") and shown_by(value) is None
+        unread = is_empty(blank) and next(iter(blank.users)) is node
+        if fresh and unread and len(value.users) == 1:
+            node.replace_all_uses_with(value)
+            module.graph.erase_node(node)
+            blank.replace_all_uses_with(value)
+            module.graph.erase_node(blank)
 
 
 class EachDraw:
@@ -317,16 +341,18 @@ def from_generator(operation: Any, generator: Generator, options: dict[str, Any]
 
 
 @contextmanager
-def drawing_from(generator: Generator) -> Iterator[None]:
-    r"""Lets what draws inside draw from a generator."""
-    default = torch.default_generator
-    before = default.get_state()
-    default.set_state(generator.get_state())
+def drawing_from(*generators: Generator) -> Iterator[None]:
+    r"""Lets what draws inside draw from a generator, or from one on each of several devices."""
+    defaults = [default_of(generator.device) for generator in generators]
+    before = [default.get_state() for default in defaults]
+    for default, generator in zip(defaults, generators):
+        default.set_state(generator.get_state())
     try:
         yield
     finally:
-        generator.set_state(default.get_state())
-        default.set_state(before)
+        for default, generator, state in zip(defaults, generators, before):
+            generator.set_state(default.get_state())
+            default.set_state(state)
 
 
 def laid_out(tensor: Tensor, strides: Sequence[int]) -> Tensor:

@@ -1,5 +1,6 @@
 r"""Several models of one Pyro program, each with parameters, optimizer and draws of its own."""
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from operator import is_
@@ -8,13 +9,17 @@ from typing import Any
 import torch
 from pyro.ops.provenance import detach_provenance
 from torch import Generator, Tensor
+from torch.utils._pytree import tree_leaves
 
 from .arguments import Call, Inputs
 from .backend import Backend
+from .counter import COUNTED, CounterNoise, NoCounterForm
 from .externals import Externals
 from .many import ManySteps, drawing_from, stack
 from .record import NotStatic
 from .store import Contents, contents, fill, store_of
+
+CPU = torch.device("cpu")
 
 
 class Several:
@@ -22,7 +27,7 @@ class Several:
 
     The first step of each starts from the values that modules and the parameter store have now;
     what it makes and changes is kept apart. Outside of :meth:`using`, the program is that of the
-    first model.
+    first model. On a GPU, whose generator is one for all, they draw by counter.
 
     Arguments:
         make: Makes the inference of one model, with an optimizer of its own.
@@ -33,13 +38,19 @@ class Several:
     def __init__(self, make: Callable[[], Any], seeds: Sequence[int], backend: Backend) -> None:
         self.new, self.seeds, self.backend = make, seeds, backend
         self.many: ManySteps | None = None
-        self.refused = False
+        self.refused, self.counted = False, True
         self.begin()
 
-    def begin(self) -> None:
+    def begin(self, device: torch.device = CPU) -> None:
         r"""Makes the models, which have taken no step."""
         self.models = [self.new() for _ in self.seeds]
         self.generators = [Generator().manual_seed(seed) for seed in self.seeds]
+        self.own = [[generator] for generator in self.generators]  # and on a GPU
+        for own, model, seed in zip(self.own, self.models, self.seeds):
+            if device.type == "cuda":
+                own.append(Generator(device).manual_seed(seed))
+            if self.counted and device.type in COUNTED:
+                model.noise = CounterNoise(seed, device)
         self.stores: list[Contents] = []
         self.tensors: list[list[Tensor]] = []  # of each model: parameters, then buffers
         self.values: list[list[Tensor]] = []  # where they are until a step of all is made
@@ -48,7 +59,7 @@ class Several:
         r"""Takes a step of every model; returns their losses, of shape `(M, ...)`."""
         if not self.stores:
             try:
-                return self.first_step(args, kwargs)
+                return self.begun(args, kwargs)
             except BaseException:
                 self.begin()
                 raise
@@ -65,14 +76,30 @@ class Several:
         outputs = self.many(*(stack([x] * len(self.models)) for x in inputs))
         return outputs[0] if len(outputs) == 2 else torch.stack(outputs[:-1], dim=1)
 
+    def begun(self, args: tuple, kwargs: dict[str, Any]) -> Tensor:
+        r"""Takes the first step where the arguments are; a draw without a form by counter lets
+        the models take turns."""
+        tensors = (leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor))
+        device = next((x.device for x in tensors), torch.get_default_device())
+        try:
+            if device != CPU:
+                self.begin(device)
+            return self.first_step(args, kwargs)
+        except NoCounterForm as error:
+            reason = str(error).partition("\n")[0]
+            warnings.warn(f"Models take turns, with PyTorch's generators: {reason}", stacklevel=5)
+            self.refused, self.counted = True, False
+            self.begin(device)
+            return self.first_step(args, kwargs)
+
     def first_step(self, args: tuple, kwargs: dict[str, Any]) -> Tensor:
         r"""Takes the first step of each model from where the program is now."""
         losses, stores = [], []
-        for model, generator in zip(self.models, self.generators):
+        for model, generators in zip(self.models, self.own):
             own = contents()
             seen = Externals()
             try:
-                with store_of(own), drawing_from(generator), seen:
+                with store_of(own), drawing_from(*generators), seen:
                     losses.append(model._eager_step(*args, **kwargs))
                 if model.fused is None or model.refusal is not None:
                     raise model.refusal or NotStatic("Expected parameters to train; got none.")
@@ -80,6 +107,7 @@ class Several:
                 known = {id(tensor) for tensor in model.fused.tensors()}
                 others = [tensor for tensor, _ in seen.before]
                 others += map(detach_provenance, own["_params"].values())
+                others += model.noise.tensors() if model.noise else []
                 buffers = {id(tensor): tensor for tensor in others if id(tensor) not in known}
                 self.tensors.append([*parameters, *buffers.values()])
                 self.values.append([t.detach().clone() for t in self.tensors[-1]])
@@ -150,7 +178,7 @@ class Several:
             raise ValueError("Expected a first step, which makes the models; got none yet.")
         self.enter(i)
         try:
-            with store_of(self.stores[i]), drawing_from(self.generators[i]):
+            with store_of(self.stores[i]), drawing_from(*self.own[i]):
                 yield
         finally:
             self.enter(0)

@@ -3,7 +3,7 @@ r"""Stochastic variational inference whose step is one compiled graph."""
 import copy
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from operator import getitem, is_
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 from .backend import Backend
 from .cache import Cache
 from .conditions import Condition, Place
+from .counter import CounterNoise
 from .optimizers import optimized_parameters
 from .record import NotStatic
 from .several import Several
@@ -64,7 +65,8 @@ class CompiledSVI:
             start from the values that modules and the parameter store have at the first step, and
             :meth:`using` makes the program that of one of them.
         seeds: The seed of each model's draws, 0, 1, ... by default: a model is what it would be
-            alone after :func:`pyro.set_rng_seed`.
+            alone after :func:`pyro.set_rng_seed`; on a GPU, whose draws are by counter, what it
+            is as the only one.
 
     Example:
         >>> import pyro, pyro.distributions as dist
@@ -127,6 +129,7 @@ class CompiledSVI:
         self.held = Condition()
         self.refusal: NotStatic | None = None
         self.eager = False
+        self.noise: CounterNoise | None = None
         self.several = None
         if num_models is not None or seeds is not None:
             seeds = range(num_models or 0) if seeds is None else seeds
@@ -389,7 +392,8 @@ class CompiledSVI:
 
     def _losses(self, loss_and_grads: Callable, *args: Any, **kwargs: Any) -> list[Any]:
         r"""Returns the losses; the gradients go into ``.grad``."""
-        loss = detach_provenance(loss_and_grads(self.model, self.guide, *args, **kwargs))
+        with self.noise.program() if self.noise else nullcontext():
+            loss = detach_provenance(loss_and_grads(self.model, self.guide, *args, **kwargs))
         return list(loss) if isinstance(loss, tuple) else [loss]
 
     def _of_function(self, *args: Any, **kwargs: Any) -> Any:

@@ -11,6 +11,7 @@ from pyro.nn import PyroModule, PyroParam
 from torch import nn
 
 import pyro_vae as pv
+from pyro_vae.compile.counter import COUNTED
 
 pytestmark = pytest.mark.param_store
 close = torch.testing.assert_close
@@ -281,3 +282,89 @@ def test_compiled(name):
     losses = svi.run(30, X)
     for i, seed in enumerate((4, 7)):
         close(losses[:, i], alone(name, seed, 30)[0], rtol=1e-4, atol=1e-4)
+
+
+# --- Draws by counter, as on a GPU ----------------------------------------------------------------
+
+
+@pytest.fixture
+def counted():
+    COUNTED.add("cpu")
+    yield
+    COUNTED.discard("cpu")
+
+
+def by_counter(name, steps, seeds):
+    make, optim, loss = PROGRAMS[name]
+    pyro.clear_param_store()
+    program = make()
+    svi = pv.CompiledSVI(*program, optim(), loss(), backend="graph", seeds=seeds)
+    return program, svi, svi.run(steps, X)
+
+
+@pytest.mark.parametrize("name", [n if n == "names" else pytest.param(n, marks=pytest.mark.slow) for n in ("names", "modules", "discrete")])  # fmt: skip
+def test_a_model_among_many_is_what_it_is_as_the_only_one(name, counted):
+    program, svi, losses = by_counter(name, 12, [4, 7])
+    assert svi.several.many.calls == 11 and losses[-1, 0] != losses[-1, 1]
+    assert not svi.several.many.run.func.draws  # nothing draws from a generator
+    with svi.using(1):
+        among = state(program)
+    program, _, expected = by_counter(name, 12, [7])
+    close(losses[:, [1]], expected, rtol=2e-6, atol=0)
+    same(among, state(program), 2e-6, 1e-7)
+
+
+def test_eager_steps_and_shared_ones_draw_the_same(counted):
+    _, _, shared = by_counter("names", 6, [4, 7])
+    pyro.clear_param_store()
+    model, guide = by_names()
+    adam = pyro.optim.Adam({"lr": 0.05})
+    svi = pv.CompiledSVI(model, guide, adam, Trace_ELBO(), backend="graph", seeds=[4, 7])
+    svi.several.refused = True
+    close(svi.run(6, X), shared, rtol=1e-5, atol=0)
+
+
+def test_on_a_gpu_the_step_of_all_is_one_cuda_graph(counted, monkeypatch):
+    """It replays on the stacked tensors, whose addresses stay."""
+    from pyro_vae.compile import many
+
+    made = []
+
+    class Replay:
+        def __init__(self, run, graph, args):
+            made.append(self)
+            self.run, self.graph, self.args = run, graph, args
+
+        def __call__(self, *args):
+            return self.run(*self.graph.externals, *args)
+
+    monkeypatch.setattr(many, "inductor", lambda module, inputs: module.forward)
+    monkeypatch.setattr(many, "has_compiler", lambda: True)
+    monkeypatch.setattr(many, "why_not_captured", lambda graph, inputs: None)
+    monkeypatch.setattr(many, "Replay", Replay)
+    svi = pv.CompiledSVI(*by_names(), pyro.optim.Adam({"lr": 0.05}), Trace_ELBO(), seeds=[4, 7])
+    losses = svi.run(4, X)
+    [replay] = made
+    assert replay is svi.several.many.run and [x.shape for x in replay.args] == [(2, *X.shape)]
+    wholes = {*map(id, svi.several.many.wholes)}
+    assert {*map(id, replay.graph.changed)} <= wholes & {*map(id, replay.graph.externals)}
+    same({"losses": losses}, {"losses": by_counter("names", 4, [4, 7])[2]}, 0, 0)
+
+
+def test_a_draw_without_a_form_by_counter_leaves_all_to_generators(counted):
+    def model(x):
+        loc = pyro.sample("loc", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+        with pyro.plate("data", len(x)):
+            scale = 1 + torch.poisson(torch.ones(len(x), 1)) / 10
+            pyro.sample("x", dist.Normal(loc, scale).to_event(1), obs=x)
+
+    def run(**options):
+        pyro.clear_param_store()
+        adam = pyro.optim.Adam({"lr": 0.05})
+        svi = pv.CompiledSVI(model, by_names()[1], adam, Trace_ELBO(), backend="graph", **options)
+        return svi.run(5, X)
+
+    with pytest.warns(UserWarning, match="take turns, with PyTorch's generators: aten.poisson"):
+        losses = run(seeds=[4, 7])
+    pyro.set_rng_seed(7)
+    close(losses[:, 1], run(), rtol=1e-5, atol=1e-5)
