@@ -24,15 +24,18 @@ if TYPE_CHECKING:
 WORTH = 2000  # steps to come; with fewer, a smaller graph for the models that are left is not
 SMALL = {True: 60_000, False: 240_000}  # parameters of models that share a step, compiled or not
 TOGETHER = 8  # of them in one step on a CPU: more leave the cache
+ON_A_GPU = 64  # in one step on a GPU,
+LARGE = 50_000_000  # which together have at most so many parameters
 
 
 @dataclass(eq=False)
 class Member:
-    r"""One of the models: its run, the generator that it draws from, and where it stands."""
+    r"""One of the models: its run, the generators that it draws from, and where it stands."""
 
     name: str
     run: Run
     generator: Generator = field(default_factory=Generator)
+    others: list[Generator] = field(default_factory=list)  # that of a GPU
     epochs: Iterator[list[Tensor]] | None = None
     batches: list[Tensor] = field(default_factory=list)
     weights: tuple[float, float | None] = (1.0, None)  # of the KL term, and its capacity
@@ -42,10 +45,12 @@ class Member:
         r"""Lets what draws inside draw from this model's generator."""
         from ..compile import drawing_from
 
-        return drawing_from(self.generator)
+        return drawing_from(self.generator, *self.others)
 
     def begin(self, resume: bool) -> None:
         r"""Brings the model to where its training begins, or goes on."""
+        device = device_of(self.run.vae)
+        self.others = [Generator(device)] if device.type == "cuda" else []
         with self.drawing():
             if resume:
                 restore(self.run)
@@ -119,8 +124,10 @@ class Group:
             for member, resume in zip(self.members, resumed):
                 member.begin(resume)
                 self.attempt(member, member.advance)
-            if self.together:
+            if self.together and can_share([member.run for member in self.members]):
                 self.step_in_one()
+            elif self.together:
+                self.part("Models draw from generators.")
             self.take_turns()
         return [member.error or member.run.history for member in self.members]
 
@@ -141,10 +148,14 @@ class Group:
                     self.between_steps(member)
                 self.leave_if_told()
         except (NotStatic, Mismatch) as error:
-            print(f"The models are trained one by one. {error}", file=sys.stderr)
-            for member in self.active:
-                self.release(member)
-                member.run.use_steps(compiled=self.compiled)
+            self.part(str(error))
+
+    def part(self, reason: str) -> None:
+        r"""Lets the models take turns from now on."""
+        print(f"The models are trained one by one. {reason}", file=sys.stderr)
+        for member in self.active:
+            self.release(member)
+            member.run.use_steps(compiled=self.compiled)
 
     def take_turns(self) -> None:
         r"""Trains one model after the other."""
@@ -221,10 +232,10 @@ class Group:
 
     def arguments(self, member: Member) -> tuple[Any, ...]:
         r"""The arguments of a model's step."""
-        x, rows, data = None, member.batches[0], member.run.data
-        if not isinstance(data.stored, Tensor):
+        x, rows, loss = None, member.batches[0], member.run.loss
+        if not isinstance(loss.data.stored, Tensor):
             with member.drawing():
-                x = data.rows(rows)
+                x = loss.read(rows)
         return x, rows, *member.weights
 
     def record(self, member: Member) -> "ManySteps":
@@ -272,19 +283,29 @@ class Group:
 
 
 def fixed(run: Run) -> list[Tensor]:
-    r"""Returns the tensors of a model that are not trained: its buffers and what is frozen."""
+    r"""Returns the tensors of a model that are not trained: its buffers, what is frozen, and what
+    counts its draws."""
     modules = (run.vae, run.objective)
     found = [b for module in modules for b in module.buffers()]
+    found += run.loss.noise.tensors() if run.loss.noise else []
     found += [p for module in modules for p in module.parameters() if not p.requires_grad]
     return list({id(tensor): tensor for tensor in found}.values())
 
 
-def group_size(run: Run) -> int:
-    r"""Tells how many models like this one a step moves at best: on a CPU, few and small ones.
+def can_share(runs: Sequence[Run]) -> bool:
+    r"""Tells whether one step can draw for all: by counter, or on a CPU from a generator of each.
 
-    On a GPU they take turns: its generator is one for all.
+    A GPU has one generator for all.
     """
-    if device_of(run.vae).type != "cpu":
+    counted = {run.loss.noise is not None for run in runs}
+    return counted == {True} or (counted == {False} and device_of(runs[0].vae).type == "cpu")
+
+
+def group_size(run: Run) -> int:
+    r"""Tells how many models like this one a step moves at best: on a CPU, few and small ones."""
+    parameters = sum(p.numel() for p in run.vae.parameters())
+    if not can_share([run]):
         return 1
-    limit = SMALL[compiles(run.settings, run.steps_per_epoch)]
-    return TOGETHER if sum(p.numel() for p in run.vae.parameters()) <= limit else 1
+    if device_of(run.vae).type != "cpu":
+        return max(1, min(ON_A_GPU, LARGE // max(1, parameters)))
+    return TOGETHER if parameters <= SMALL[compiles(run.settings, run.steps_per_epoch)] else 1

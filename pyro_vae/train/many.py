@@ -15,12 +15,11 @@ import torch
 from ..build import build_vae, find_device, resolve_columns
 from ..config import Point, Recipe, Train, grid_points, override, read_recipe, validate
 from ..data import Dataset, Split, as_split, load
-from ..programs import device_of
 from ..randomness import apart
 from ..runs import RunFolder
 from ..runs.records import declaration
 from .fit import make_run, surroundings, why_no_validation
-from .group import Group, group_size
+from .group import Group, can_share, group_size
 from .history import History
 from .run import Run
 
@@ -287,8 +286,7 @@ def _train(
         while waiting[len(runs) :] and len(runs) < (size or 1):
             i = waiting[len(runs)]
             runs.append(_run_of(plans[i], folders[i], runs[0] if runs else None))
-            on_cpu = device_of(runs[0].vae).type == "cpu"
-            size = together if together and on_cpu else group_size(runs[0])
+            size = together if together and can_share(runs[:1]) else group_size(runs[0])
         check_own_parameters(runs)
         chosen, waiting = waiting[: len(runs)], waiting[len(runs) :]
         names = [plans[i].point.name for i in chosen]

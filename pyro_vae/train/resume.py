@@ -43,6 +43,7 @@ def save(run: Any) -> None:
             "families": families(run.vae),
             "compiled": run.take_step.compiled,
             "uncompiled_steps": run.take_step.first,
+            "noise": "counter" if run.loss.noise else "generator",
             "environment": environment(device),
             "record": run.record,
             "columns": [[name, list(codes)] for name, codes in run.data.columns],
@@ -76,6 +77,7 @@ def _take_up(run: Any, source: Path, tensors: Any, state: Mapping[str, Any]) -> 
     run.best = {name: value.to(device) for name, value in tensors["best"].items()}
     run.position = Position(**state["position"])
     run.use_steps(state.get("compiled", False), state.get("uncompiled_steps", 0))
+    run.use_noise(state.get("noise") == "counter")
     stopped_early = run.position.epoch < state["settings"]["epochs"]
     run.position.finished &= stopped_early  # else there may be more epochs now
     set_rng_state(tensors["rng"], device)

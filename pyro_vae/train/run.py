@@ -1,9 +1,11 @@
 r"""One training: data, batches, steps, metrics, checkpoints."""
 
 import math
+import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from ..compile.counter import COUNTED, CounterNoise, NoCounterForm
 from ..config import Train
 from ..data import Split, fingerprint
 from ..evaluate import CollapseWatch, elbo, rate_distortion, site_activities
@@ -65,6 +68,7 @@ class Run:
         self.schedule = Schedule(settings, self.steps_per_epoch)
         self.relaxed = [m for m in vae.modules() if "temperature" in dict(m.named_buffers())]
         self.loss = Loss(vae, self.objective, self.data, settings)
+        self.use_noise(device_of(vae).type in COUNTED)
         self.use_steps(compiled=compiles(settings, self.steps_per_epoch))
         self.watches: dict[str, CollapseWatch] = {}
         self.unread: list[tuple[Tensor, int]] = []
@@ -78,6 +82,12 @@ class Run:
             first = uncompiled_steps(self.settings) if first is None else first
             taken = self.position.step
             self.take_step = Fused(eager, self.settings, self.progress, first, taken)
+
+    def use_noise(self, counted: bool) -> None:
+        r"""Sets whether random numbers are by counter from the next step on."""
+        self.loss.noise = None
+        if counted:
+            self.loss.noise = CounterNoise(self.seed, device_of(self.vae), self.position.step)
 
     # --- The loop -------------------------------------------------------------------------------
 
@@ -174,10 +184,23 @@ class Run:
         rows = torch.arange(min(self.settings.batch_size, len(self.data)))
         batch = self.batches(rows.to(device_of(self.vae)))[0]
         weight, capacity = self.schedule.kl_weight(0), self.schedule.capacity(0)
-        self.first_loss = float(self.loss(self.data.rows(batch), batch, weight, capacity)[0])
+        loss = partial(self.loss, None, batch, weight, capacity)
+        self.first_loss = float((self.try_noise(loss) if self.loss.noise else loss())[0])
         self.optimizer.zero_grad()
         for module, state in zip(modules, before):
             module.load_state_dict(state)
+
+    def try_noise(self, loss: Callable[[], list[Tensor]]) -> list[Tensor]:
+        r"""Computes a loss; draws that have no form by counter are left to the generators."""
+        try:
+            terms = loss()
+        except NoCounterForm as error:
+            reason = str(error).partition("\n")[0]
+            print(f"Random numbers are those of PyTorch's generator. {reason}", file=sys.stderr)
+            self.use_noise(counted=False)
+            return loss()
+        self.use_noise(counted=True)
+        return terms
 
     # --- Measuring ------------------------------------------------------------------------------
 

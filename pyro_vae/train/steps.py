@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
+from ..compile.counter import CounterNoise
 from ..config import Train
 from ..data import Split
 from ..nn import views_of
@@ -51,7 +52,11 @@ class Step(Protocol):
 
 
 class Loss:
-    r"""The terms of the bound for rows of the training data; their gradients go into ``.grad``."""
+    r"""The terms of the bound for rows of the training data; their gradients go into ``.grad``.
+
+    Attributes:
+        noise: Where random numbers come from, if not from PyTorch's generators.
+    """
 
     def __init__(self, vae: Any, objective: Objective, data: Split, settings: Train) -> None:
         self.vae, self.objective, self.data = vae, objective, data
@@ -61,12 +66,18 @@ class Loss:
         self.low = settings.precision == "bfloat16"
         self.drop_views = settings.drop_views
         self.views = views_of(vae) if self.drop_views else None
+        self.noise: CounterNoise | None = None
+
+    def read(self, rows: Tensor) -> Tensor:
+        r"""Returns the data of these rows, whose bits may be drawn."""
+        with self.noise.data() if self.noise else contextlib.nullcontext():
+            return self.data.rows(rows)
 
     def __call__(
         self, x: Tensor | None, rows: Tensor, weight: float, capacity: float | None
     ) -> list[Tensor]:
         r"""Returns loss, reconstruction and KL term; `x` are the data of these rows."""
-        x = self.data.rows(rows) if x is None else x
+        x = self.read(rows) if x is None else x
         x = x if self.views is None else self.views.hide(x, self.drop_views)
         known = self.data.known_at(rows)
         if self.wants_rows:
@@ -74,9 +85,11 @@ class Loss:
         if isinstance(self.objective, ELBO):
             self.objective.capacity = capacity
         weighed = scale_kl(weight) if self.weighs_kl else contextlib.nullcontext()
-        with self.sigma, weighed, torch.autocast(x.device.type, torch.bfloat16, enabled=self.low):
-            terms = self.objective(self.vae.model, self.vae.guide, x, **known)
-        terms.loss.backward()
+        low = torch.autocast(x.device.type, torch.bfloat16, enabled=self.low)
+        with self.noise.program() if self.noise else contextlib.nullcontext():
+            with self.sigma, weighed, low:
+                terms = self.objective(self.vae.model, self.vae.guide, x, **known)
+            terms.loss.backward()
         return [term.detach() for term in terms]
 
 
@@ -91,7 +104,7 @@ class Eager:
 
     def __call__(self, rows: Tensor, weight: float, capacity: float | None) -> Tensor:
         self.optimizer.zero_grad()
-        terms = self.loss(self.loss.data.rows(rows), rows, weight, capacity)
+        terms = self.loss(self.loss.read(rows), rows, weight, capacity)
         norm = get_total_norm([p.grad for p in self.parameters if p.grad is not None])
         metrics = torch.stack([*terms, norm])
         if metrics.isfinite().all():
@@ -167,8 +180,8 @@ class Fused:
 
     def rows(self, rows: Tensor) -> Tensor | None:
         r"""Returns the data of these rows, unless the step reads them itself."""
-        data = self.eager.loss.data
-        return None if isinstance(data.stored, Tensor) else data.rows(rows)
+        loss = self.eager.loss
+        return None if isinstance(loss.data.stored, Tensor) else loss.read(rows)
 
     def made(self) -> "FusedStep":
         r"""Creates the step, which is recorded and compiled at its first call."""
