@@ -85,6 +85,15 @@ def test_svi_of_two_layers(run):
     assert all(value > 0 for value in numbers(out, "z1", "z2", "values of z2,"))
 
 
+@pytest.mark.slow
+def test_layers_of_a_hierarchy(run):
+    few = ["--epochs", "1", "--passes", "1", "--seeds", "1"]
+    out = run("scripts/layers.py", *few, "--layers", "2", "3", "--ways", "plain", "ladder")
+    assert len(re.findall(r"^\| (?:plain|ladder) \|", out, re.MULTILINE)) == 4
+    values = [float(v) for v in re.findall(rf"log p\(x\) ({NUMBER})", out)]
+    assert len(values) == 4 and all(-60 < value < -20 for value in values)
+
+
 def test_svi_under_labels(run):
     out = run("scripts/svi_conditional.py", "--data", "digits", "--epochs", "3")
     bounds = [float(v) for v in re.findall(rf"p\(x \| y\) ({NUMBER})", out)]
@@ -180,11 +189,11 @@ def test_swapping_priors_and_posteriors(run):
 
 LESSONS = sorted((ROOT / "notebooks").glob("*.py"))
 # Slow lessons, which other lessons cover in kind.
-LONG = tuple("02 03 04 05 06 07 08 09 10".split())
+LONG = tuple("02 03 04 05 06 07 08 09 10 11".split())
 
 
-def test_there_are_ten_lessons():
-    assert [int(path.name[:2]) for path in LESSONS] == list(range(1, 11))
+def test_there_are_eleven_lessons():
+    assert [int(path.name[:2]) for path in LESSONS] == list(range(1, 12))
 
 
 @pytest.mark.parametrize(
