@@ -54,7 +54,7 @@ def check_data(vae: Any, split: Split) -> None:
         split = split.to(device)
         x, known = first_rows(vae, split, 2)
         expected = tuple(vae.model(**known).shape[1:])
-        if vae.prior.sequential:  # of any length
+        if getattr(vae.prior, "sequential", False):  # of any length
             expected = (*split.x_shape[:1], *expected[1:])
         if expected != tuple(split.x_shape):
             raise ValueError(
