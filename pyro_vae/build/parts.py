@@ -266,7 +266,11 @@ def start_at_mean(output_bias: Tensor, likelihood: Likelihood, data_mean: Tensor
         | Importance Weighted Autoencoders (Burda et al., 2016), the authors' code
         | https://arxiv.org/abs/1509.00519
     """
-    start = likelihood.outputs_at(data_mean.flatten())
+    mean = data_mean.flatten()
+    empty = (mean == 0) & ~likelihood.support.check(torch.zeros_like(mean))
+    if empty.any():  # elements without data, which start where the others do
+        mean = torch.where(empty, mean[~empty].mean().nan_to_num(1.0), mean)
+    start = likelihood.outputs_at(mean)
     if start is not None:
         with torch.no_grad():
             output_bias.view(-1)[: len(start)].copy_(start)
