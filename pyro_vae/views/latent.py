@@ -88,7 +88,7 @@ def _moments(vae: Any, x: Tensor, known: dict[str, Any]) -> dict[str, Moments]:
     if len(sites) == 1:
         ((name, site),) = sites.items()
         return {name: _total([_of_rows(site["fn"], len(x))])}
-    first = next(iter(sites))
+    first = next(iter(sites), None)  # a program without latent variables has none
     drawn: dict[str, list[Encoding]] = {name: [] for name in sites}
     for path in range(NUM_PATHS):
         if path:

@@ -1,5 +1,7 @@
 """KL terms of latent sites over training, and the warning that names a site."""
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from kinds import KINDS
@@ -24,6 +26,32 @@ def test_one_site_needs_no_parts():
     made = KINDS["plain"]()
     (row,) = (r for r in pv.fit(made.vae, made.x, epochs=1, progress=False).rows if "loss" in r)
     assert not [name for name in row if name.startswith("kl_") and name != "kl_weight"]
+
+
+class Direct(torch.nn.Module):
+    """p(x | c) by a network alone; the guide draws nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.mean = torch.nn.Linear(2, 3)
+
+    def law(self, c):
+        return dist.Normal(self.mean(c), 1.0).to_event(1)
+
+    def model(self, x=None, *, c, batch_size=1):
+        with pyro.plate("data", len(c)):
+            return pyro.sample("x", self.law(c), obs=x)
+
+    def guide(self, x, *, c):
+        pass
+
+
+def test_a_program_without_latent_variables_trains_by_its_log_density():
+    c, x = torch.randn(60, 2), torch.randn(60, 3)
+    direct = Direct()
+    history = pv.fit(direct, pv.data.as_split(x, c=c), epochs=2, progress=False)
+    assert history["active_units"] == [0, 0]
+    torch.testing.assert_close(pv.elbo(direct, x, c=c), direct.law(c).log_prob(x).double())
 
 
 @pytest.mark.parametrize("per", ["feature", "site"])
