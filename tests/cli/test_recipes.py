@@ -153,6 +153,7 @@ def figures(capsys, *args):
     return json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.slow
 def test_labels_from_a_recipe(workdir, capsys):
     assert main(["train", written("m2.toml", M2), "--out", "r"]) == 0
     said = capsys.readouterr().out
@@ -227,6 +228,7 @@ def test_real_labels_from_a_recipe(workdir, capsys):
     assert "error of y:" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_layers_from_a_recipe(workdir, capsys):
     assert main(["train", written("l.toml", LAYERS), "--out", "r"]) == 0
     assert main(["encode", "r", "--out", "e.csv"]) == 0
@@ -261,6 +263,7 @@ def test_a_ladder_from_a_recipe(workdir, capsys):
             validate(read_recipe(written("w.toml", wrong)))
 
 
+@pytest.mark.slow
 def test_labels_as_a_condition(workdir, capsys):
     assert main(["train", written("c.toml", LABELS), "--out", "r"]) == 0
     assert figures(capsys, "r")["evidence"] == "p(x | y)"

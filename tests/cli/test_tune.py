@@ -20,6 +20,7 @@ SEARCH = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_search_is_runs_with_a_record_and_a_picture(tmp_path, capsys):
     out = tmp_path / "runs"
     flags = [*SEARCH, "--seeds", "2", "--out", str(out), *SMALL]

@@ -616,6 +616,7 @@ def test_both_baselines_step():
     same_as_stock(Scored)
 
 
+@pytest.mark.slow
 def test_evaluate_loss_sees_what_changes_and_is_compared():
     def losses(make):
         pyro.clear_param_store()

@@ -156,7 +156,12 @@ def alone(name, seed, steps):
     return losses, state(program)
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+LONG = ("importance_weighted", "pyro_module", "autoguide", "unused")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n in LONG else ()) for n in PROGRAMS]
+)
 @pytest.mark.filterwarnings("ignore:SVI goes on eagerly")
 def test_each_model_is_what_it_is_alone(name):
     expected = [alone(name, seed, 12) for seed in (4, 7, 9)]
@@ -177,6 +182,7 @@ def test_each_model_is_what_it_is_alone(name):
     same(state(program), expected[0][1], 1e-5, 1e-6)
 
 
+@pytest.mark.slow
 def test_other_batches_and_the_loss_between_steps():
     """A smaller batch is stepped model by model, and all go on together after it."""
     program = by_modules()
@@ -248,6 +254,7 @@ def test_what_is_refused():
         svi.step(X[:5])
 
 
+@pytest.mark.slow
 def test_a_first_step_that_fails_leaves_all_as_it_was():
     """And can be taken again."""
     model, guide = by_modules()

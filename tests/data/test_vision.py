@@ -6,6 +6,7 @@ import sys
 import pytest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "defined",
     [False, pytest.param(True, marks=pytest.mark.slow)],

@@ -29,6 +29,7 @@ def test_active_units_are_the_eigenvalues_above_the_noise():
     assert active == int((values > variance).sum()) == 4
 
 
+@pytest.mark.slow
 def test_a_forced_collapse_is_announced():
     """The warning comes five epochs before the first unit dies, and long before the last."""
     torch.set_default_dtype(torch.float32)

@@ -197,6 +197,7 @@ def test_the_ledger_takes_any_program():
         pv.gap_ledger(program, x, ["rich"])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 def test_the_ledger_of_discrete_latents_and_of_flows():
     torch.manual_seed(0)

@@ -26,6 +26,7 @@ def test_nuts_agrees_with_the_exact_posterior_and_flags_a_narrow_one():
     assert (narrow.scale_ratio < 0.65).all() and narrow.z.min() > 4
 
 
+@pytest.mark.slow
 def test_nuts_on_a_half_line():
     program, x, _ = gamma_poisson()
     gold = nuts_posterior(program, x[3:4], 600)

@@ -37,7 +37,9 @@ def test_predictions_of_the_true_model_pass():
         interval_coverage(vae, x, given="z")
 
 
-@pytest.mark.parametrize("replications", [19, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "replications", [pytest.param(n, marks=pytest.mark.slow) for n in (19, 100)]
+)
 def test_predictive_p_values_are_never_too_small(replications):
     """Under the model itself P(p <= level) <= level; shares without the data themselves are not."""
     vae, exact, _ = exact_vae(posterior="full")

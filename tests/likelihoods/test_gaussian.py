@@ -50,6 +50,7 @@ def test_optimal_sigma_moves_with_holes():
     assert found == pytest.approx(truth, rel=0.02) and found < 0.5  # the twin: it stays at 1
 
 
+@pytest.mark.slow
 def test_a_sigma_per_column_finds_each_columns_noise():
     torch.manual_seed(0)
     noise = torch.tensor([0.1, 1.0, 5.0])

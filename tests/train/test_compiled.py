@@ -97,7 +97,7 @@ def swapped_at_five(monkeypatch):
 @pytest.mark.parametrize(
     "epochs,options",
     [
-        pytest.param(1, {}, id="before-the-swap"),
+        pytest.param(1, {}, id="before-the-swap", marks=pytest.mark.slow),
         pytest.param(4, {}, id="after-it", marks=pytest.mark.slow),
         pytest.param(1, {"optimizer": "SGD"}, id="SGD", marks=pytest.mark.slow),
     ],
@@ -215,7 +215,7 @@ def test_compiled_and_eager_trainings_reach_the_same_elbo():
     assert abs(means["yes"] - means["no"]) < 0.3
 
 
-@pytest.mark.parametrize("compile_steps", ["no", "yes"])
+@pytest.mark.parametrize("compile_steps", ["no", pytest.param("yes", marks=pytest.mark.slow)])
 def test_bfloat16_trains_to_about_the_same(compile_steps, uncompiled):
     def train(precision):
         torch.manual_seed(0)

@@ -82,6 +82,7 @@ def test_many_steps_are_those_of_each_alone(backend):
             assert (p - q).norm() <= 2e-6 * q.norm()
 
 
+@pytest.mark.slow
 def test_a_model_that_is_held_or_released_stays():
     rows = torch.arange(8).repeat(3, 1)
     made = steps_of(range(3))

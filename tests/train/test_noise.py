@@ -81,6 +81,7 @@ def test_a_model_is_the_same_to_the_bit_whoever_shares_its_steps():
         assert equal(trained.vae, other.vae) and losses(trained.history) == losses(other.history)
 
 
+@pytest.mark.slow
 def test_steps_in_pytorch_and_recorded_ones_draw_the_same(uncompiled, monkeypatch):
     """Those before the swap, too; and not as PyTorch's generators do."""
     model, history = alone(3)

@@ -147,7 +147,7 @@ def uninterrupted(tmp_path_factory):
 @pytest.mark.parametrize(
     "number,code",
     [
-        (signal.SIGKILL, -9),
+        pytest.param(signal.SIGKILL, -9, marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
         pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
     ],
