@@ -72,16 +72,6 @@ def test_a_model_among_many_is_its_lone_twin(compiles, uncompiled):
 
 
 @pytest.mark.slow
-def test_a_model_is_the_same_to_the_bit_whoever_shares_its_steps():
-    several = {
-        seeds: pv.fit_many(make, DATA, seeds=seeds, **OPTIONS) for seeds in [(0, 5), (2, 5, 0)]
-    }
-    for trained in several[0, 5]:
-        [other] = [t for t in several[2, 5, 0] if t.seed == trained.seed]
-        assert equal(trained.vae, other.vae) and losses(trained.history) == losses(other.history)
-
-
-@pytest.mark.slow
 def test_steps_in_pytorch_and_recorded_ones_draw_the_same(uncompiled, monkeypatch):
     """Those before the swap, too; and not as PyTorch's generators do."""
     model, history = alone(3)
