@@ -2,6 +2,7 @@ r"""Data are checked against a model once, before anything is computed.  (layer 
 
 from .data import check_data as check_data
 from .data import check_program as check_program
+from .data import first_rows as first_rows
 from .taking import Data as Data
 from .taking import check_rows as check_rows
 from .taking import check_start as check_start

@@ -47,6 +47,9 @@ class Objective(nn.Module, ABC):
         super().__init__()
         self.num_particles = num_particles
 
+    def prepare(self, guide: Callable, x: Tensor, **kwargs: Any) -> None:
+        r"""Finds out what is the same in all steps, from a few data; recorded steps look no more."""
+
     @property
     def samples(self) -> str:
         r"""How many samples of z it draws, in words."""

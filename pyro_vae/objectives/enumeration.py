@@ -46,14 +46,18 @@ class Enumeration(Objective):
         self.supervision = supervision
         self.listed: tuple[str, int] | None = None
 
+    def prepare(self, guide: Callable, x: Tensor, **kwargs: Any) -> None:
+        if self.listed is None:
+            self.listed = listed(guide, x, **kwargs)
+
     def forward(self, model: Callable, guide: Callable, x: Tensor, **kwargs: Any) -> Terms:
         r"""
         Raises:
             ValueError: The guide has not exactly one latent site whose values can be listed, or
                 another is not reparameterized.
         """
-        if self.listed is None:
-            self.listed = listed(guide, x, **kwargs)
+        self.prepare(guide, x, **kwargs)
+        assert self.listed is not None
         name, size = self.listed
         with list_values(name), pyro.plate("particles", size, dim=-2):
             q_trace = poutine.trace(guide).get_trace(x, **kwargs)

@@ -9,12 +9,13 @@ from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
+from ..checks import first_rows
 from ..compile.counter import CounterNoise
 from ..config import Train
 from ..data import Split
 from ..nn import views_of
 from ..objectives import ELBO, Objective, scale_kl, track_sigma
-from ..programs import wants_rows
+from ..programs import device_of, wants_rows
 from ..randomness import apart
 
 if TYPE_CHECKING:
@@ -67,6 +68,9 @@ class Loss:
         self.drop_views = settings.drop_views
         self.views = views_of(vae) if self.drop_views else None
         self.noise: CounterNoise | None = None
+        with apart(device_of(vae)):
+            x, known = first_rows(vae, data, 2)
+        objective.prepare(vae.guide, x, **known)
 
     def read(self, rows: Tensor) -> Tensor:
         r"""Returns the data of these rows, whose bits may be drawn."""

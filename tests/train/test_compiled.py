@@ -70,13 +70,24 @@ def test_fit_compiles_every_training(triple, options, uncompiled):
     same(vae.state_dict(), eager.state_dict(), rtol=1e-3, atol=1e-5)
 
 
-def test_resume_is_bit_for_bit_when_compiled(tmp_path, uncompiled):
-    _, x = build(MEAN_FIELD)
+@pytest.mark.parametrize(
+    "family,options",
+    [
+        pytest.param(MEAN_FIELD, {}, id="plain"),
+        pytest.param(BERNOULLI, {"estimator": "enumeration"}, id="enumeration"),
+        pytest.param(
+            BERNOULLI, {"estimator": "score-function"}, id="score", marks=pytest.mark.slow
+        ),
+    ],
+)
+def test_resume_is_bit_for_bit_when_compiled(tmp_path, uncompiled, family, options):
+    _, x = build(family)
     settings = {"batch_size": 12, "progress": False, "compile": "yes", "kl_warmup_epochs": 2}
+    settings |= options
 
     def train(epochs, out, resume=False):
         torch.manual_seed(0)
-        vae, _ = build(MEAN_FIELD)
+        vae, _ = build(family)
         history = pv.fit(vae, x, epochs=epochs, out=tmp_path / out, resume=resume, **settings)
         return vae.state_dict(), history["loss"]
 
