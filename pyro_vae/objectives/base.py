@@ -48,7 +48,7 @@ class Objective(nn.Module, ABC):
         self.num_particles = num_particles
 
     def prepare(self, guide: Callable, x: Tensor, **kwargs: Any) -> None:
-        r"""Finds out what is the same in all steps, from a few data; recorded steps look no more."""
+        r"""Finds out from a few data what is the same in all steps, before one is recorded."""
 
     @property
     def samples(self) -> str:
