@@ -28,6 +28,8 @@ def hierarchy(data: str, layers: int, guide: str) -> pv.VAE:
     for i in reversed(range(1, layers)):
         net = MLP(sizes[i], [widths[i]], 2 * sizes[i - 1])
         prior[f"z{i}"] = N(net).given(f"z{i + 1}")
+    decoder = MLP(sizes[0], [widths[0]], shape)
+    likelihood = pv.likelihoods.Bernoulli(decoder, event_dim=3).given("z1")
     posterior: dict[str, Any] = {}
     if guide == "up":
         for i, before in enumerate([shape, *sizes[:-1]]):
@@ -42,8 +44,6 @@ def hierarchy(data: str, layers: int, guide: str) -> pv.VAE:
             evidence = MLP(widths[i - 1], [], 2 * sizes[i - 1])
             factor = pv.posteriors.Corrected(evidence, prior[f"z{i}"])
             posterior[f"z{i}"] = factor.given(f"h{i}", f"z{i + 1}")
-    decoder = MLP(sizes[0], [widths[0]], shape)
-    likelihood = pv.likelihoods.Bernoulli(decoder, event_dim=3).given("z1")
     return pv.VAE(pv.Sites(prior), likelihood, pv.Sites(posterior))
 
 
