@@ -85,7 +85,6 @@ def test_sandwich_holds_the_truth():
     assert (pv.bdmc(vae, 50, num_temperatures=20, seed=1).lower != bounds.lower[:50]).any()
 
 
-@pytest.mark.slow
 def test_backward_weights_average_to_the_inverse():
     """E[1 / w] = 1 / p(x) along the way back from an exact posterior sample."""
     vae, exact, _ = exact_vae()

@@ -20,7 +20,6 @@ def test_rows_that_were_not_trained_are_refused():
         pv.fit(vae, x, valid=x, progress=False)
 
 
-@pytest.mark.slow
 def test_free_parameters_for_every_datum_reach_the_exact_posterior():
     """Classical SVI: no amortization gap, so the bound is the closed form's best."""
     vae = linear_gaussian(4, 2, 0.6)
