@@ -1,8 +1,9 @@
 """What a step cannot go below: its matrix products, and the memory that Adam reads and writes.
 
-Each product is computed in several ways (PyTorch's and NumPy's libraries, oneDNN where PyTorch
-offers it; operands in either layout; the result or its transpose), and the fastest way is taken
-for each. Operands and results are there before and stay in the cache. From the time of a call that
+Each product is computed in several ways (PyTorch's library, oneDNN where PyTorch offers it;
+operands in either layout; the result or its transpose), and the fastest way is taken for each.
+NumPy's library is none of them: its threads, looking for work, take the cores from the next
+product. Operands and results are there before and stay in the cache. From the time of a call that
 of the same call on matrices of one number is subtracted, so that neither Python nor the library's
 entry counts.
 
@@ -16,7 +17,6 @@ On a GPU the calls are launched from a graph and nothing is subtracted.
 import itertools
 import time
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -68,20 +68,13 @@ def ways(m, k, n, device="cpu"):
         c = laid_out(m, n, layouts[2], device)
         name = "".join("t" if transposed else "n" for transposed in layouts)
         found[f"torch {name}"] = by_torch(a, b, c)
-        if device == "cpu":
-            found[f"numpy {name}"] = by_numpy(a, b, c)
-            if torch.backends.mkldnn.is_available() and not layouts[2]:
-                found[f"oneDNN {name}"] = by_onednn(a, b.t())
+        if device == "cpu" and torch.backends.mkldnn.is_available() and not layouts[2]:
+            found[f"oneDNN {name}"] = by_onednn(a, b.t())
     return found
 
 
 def by_torch(a, b, c):
     return lambda: torch.mm(a, b, out=c)
-
-
-def by_numpy(a, b, c):
-    a, b, c = a.numpy(), b.numpy(), c.numpy()
-    return lambda: np.matmul(a, b, out=c)
 
 
 def by_onednn(a, b):

@@ -10,14 +10,12 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.fx import Graph as FxGraph
 from torch.fx import GraphModule
 
 from .externals import keep, restore, undisturbed_randomness
 from .parts import Parts
 from .record import Graph
 
-aten = torch.ops.aten
 Backend = Literal["inductor", "graph"]
 Function = Callable[..., Sequence[Tensor]]
 
@@ -95,13 +93,15 @@ def inductor(module: GraphModule, inputs: Sequence[Tensor]) -> Function:
     from torch._subclasses import FakeTensorMode
     from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
+    from .products import Products
+
     cpu = all(tensor.device.type == "cpu" for tensor in inputs)
     options: dict[str, Any] = {"fallback_random": True, "size_asserts": False}
     if cpu:
         options |= {
             "cpp_wrapper": True,
             "cpp.min_chunk_size": 4096,  # a shorter loop is not worth a second thread
-            "post_grad_custom_post_pass": split_bias(),
+            "post_grad_custom_post_pass": Products(),
         }
     inner: list[Any] = []
 
@@ -120,31 +120,6 @@ def inductor(module: GraphModule, inputs: Sequence[Tensor]) -> Function:
     if len(inner) > 1 or count != len(inputs):
         return outer  # type: ignore[return-value]
     return lambda *tensors: compiled(list(tensors))  # without the wrapper, which has no work here
-
-
-@lru_cache
-def split_bias() -> Any:
-    r"""Returns a pass over inductor's graph that adds the bias of a matrix product in the loop
-    that reads the product, not by a pass of its own."""
-    from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_files
-
-    class SplitBias(CustomGraphPass):
-        def __call__(self, graph: FxGraph) -> None:
-            for node in graph.find_nodes(op="call_function", target=aten.addmm.default):
-                bias, a, b = node.args
-                if node.kwargs or bias.meta["val"].dim() != 1:
-                    continue
-                with graph.inserting_before(node):
-                    product = graph.call_function(aten.mm.default, (a, b))
-                    total = graph.call_function(aten.add.Tensor, (product, bias))
-                product.meta, total.meta = dict(node.meta), dict(node.meta)
-                node.replace_all_uses_with(total)
-                graph.erase_node(node)
-
-        def uuid(self) -> Any:
-            return get_hash_for_files((__file__,))
-
-    return SplitBias()
 
 
 class Replay:

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, field_validator
 
 Size = Annotated[PositiveInt, Field(le=1_000_000)]
+Deviation = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Sizes = Annotated[tuple[Size, ...], BeforeValidator(lambda v: (v,) if isinstance(v, int) else v)]
 
 
@@ -57,8 +58,9 @@ class MLP(Kind):
     """Size of each hidden layer."""
     activation: str = "Tanh"
     """Any activation of torch.nn, by name."""
-    init: Literal["xavier", "kaiming"] = "xavier"
-    """How weights start: xavier for saturating activations, kaiming for rectifiers."""
+    init: Literal["xavier", "kaiming"] | Deviation = "xavier"
+    """How weights start: xavier for saturating activations, kaiming for rectifiers, or normal
+    with this standard deviation."""
 
 
 class Conv(Kind):
@@ -74,8 +76,9 @@ class Conv(Kind):
     """Size of the fully connected layer between the image and the latent variable."""
     activation: str = "SiLU"
     """Any activation of torch.nn, by name."""
-    init: Literal["xavier", "kaiming"] = "kaiming"
-    """How weights start: xavier for saturating activations, kaiming for rectifiers."""
+    init: Literal["xavier", "kaiming"] | Deviation = "kaiming"
+    """How weights start: xavier for saturating activations, kaiming for rectifiers, or normal
+    with this standard deviation."""
 
 
 Network = Annotated[MLP | Conv, Field(discriminator="kind")]

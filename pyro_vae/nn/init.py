@@ -1,11 +1,12 @@
 r"""Activations by name, and weights to start from."""
 
 from difflib import get_close_matches
+from math import inf
 from typing import Literal
 
 from torch import nn
 
-Init = Literal["xavier", "kaiming"]
+Init = Literal["xavier", "kaiming"] | float
 
 
 def find_activation(name: str) -> type[nn.Module]:
@@ -26,13 +27,17 @@ def find_activation(name: str) -> type[nn.Module]:
 
 def initialize(module: nn.Module, init: Init) -> None:
     r"""Draws new weights of linear and convolutional layers; biases become zero."""
-    if init not in ("xavier", "kaiming"):
-        raise ValueError(f"Expected init 'xavier' or 'kaiming'; got {init!r}.")
+    if init not in ("xavier", "kaiming") and (isinstance(init, str) or not 0 < init < inf):
+        raise ValueError(
+            f"Expected init 'xavier', 'kaiming', or a standard deviation; got {init!r}."
+        )
     for layer in module.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
             if init == "xavier":
                 nn.init.xavier_uniform_(layer.weight)
-            else:
+            elif init == "kaiming":
                 nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
+            else:
+                nn.init.normal_(layer.weight, std=float(init))
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)

@@ -21,7 +21,7 @@ class MLP(nn.Module):
         out_features: The size of the output, or its shape.
         activation: The name of an activation of :mod:`torch.nn`.
         init: ``"xavier"`` (Glorot & Bengio, 2010) or ``"kaiming"`` (He et al., 2015) uniform
-            weights; biases start at zero.
+            weights, or the standard deviation of normal ones; biases start at zero.
         scale: What the input is divided by, as weights are made for inputs of about 0..1: of grey
             levels the highest, which :attr:`pyro_vae.data.Split.scale` knows.
 
