@@ -71,7 +71,8 @@ def onednn_product() -> Any:
     r"""Returns a matrix product that inductor hands to oneDNN, the second operand as it lies.
 
     Inductor's own way to oneDNN is meant for packed weights of inference: it would copy a
-    transposed operand first.
+    transposed operand first. A part of a matrix is copied, as oneDNN has only its slow reference
+    for such.
     """
     from torch._inductor.ir import FixedLayout, TensorBox
     from torch._inductor.lowering import permute, register_lowering
@@ -91,7 +92,11 @@ def onednn_product() -> Any:
     def _(a: Any, b: Any) -> Any:
         rows = LinearUnary.require_contiguous(LinearUnary.realize_input(a))
         weight = LinearUnary.realize_input(permute(b, [1, 0]))
-        size = [rows.get_size()[0], weight.get_size()[0]]
+        n, k = weight.get_size()
+        weight.freeze_layout()
+        if list(weight.get_stride()) not in ([k, 1], [1, n]):  # a part: slow where it lies
+            weight = LinearUnary.require_contiguous(weight)
+        size = [rows.get_size()[0], n]
         layout = FixedLayout(device=torch.device("cpu"), dtype=rows.get_dtype(), size=size)
         inputs, constants = [rows, weight], [None, "none", [-1], ""]
         product = LinearUnary(layout=layout, inputs=inputs, constant_args=constants)

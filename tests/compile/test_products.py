@@ -37,6 +37,29 @@ def test_products_are_right_by_either_library(library, monkeypatch):
     assert len(taken) == (3 if library == "oneDNN" else 0)
 
 
+def split(x, weight, bias, gradient):
+    """Two layers whose weights are parts of one matrix."""
+    first, second = weight.split([100, INPUTS - 100], dim=1)
+    return x[:, :100] @ first.t() + x[:, 100:] @ second.t(), gradient @ first, gradient @ second
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="needs oneDNN")
+@pytest.mark.parametrize("program", [layer, split])
+def test_onednn_has_a_fast_way_for_each_layout(program, monkeypatch, capfd):
+    monkeypatch.setattr(products, "mkl_is_narrow", lambda: True)
+    monkeypatch.setattr(products, "WORTH_CHANGING", 0)
+    shapes = (BATCH, INPUTS), (OUTPUTS, INPUTS), (OUTPUTS,), (BATCH, OUTPUTS)
+    args = [torch.randn(shape) for shape in shapes]
+    compiled = backend.inductor(make_fx(program)(*args), args)
+    with torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON):
+        results = compiled(*args)
+    for result, expected in zip(results, program(*args)):
+        torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-4)
+    calls = [line for line in capfd.readouterr().out.splitlines() if ",inner_product," in line]
+    assert len(calls) >= 3
+    assert not [call for call in calls if ",ref:" in call]
+
+
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="needs oneDNN")
 def test_small_products_and_other_dtypes_stay(monkeypatch):
     monkeypatch.setattr(products, "mkl_is_narrow", lambda: True)
