@@ -20,6 +20,7 @@ _NAMES = {
     "build": ("build_vae",),
     "compile": ("SVI", "CompiledSVI"),
     "debug": ("explain_error", "inspect_step"),
+    "estimator": ("VAEEstimator",),
     "evaluate": ("ais", "bdmc", "diagnose", "elbo", "gap_ledger", "log_marginal"),
     "models": ("VAE",),
     "objectives": ("explain", "plan"),

@@ -5,6 +5,7 @@ from . import config as config
 from . import data as data
 from . import debug as debug
 from . import distributions as distributions
+from . import estimator as estimator
 from . import evaluate as evaluate
 from . import exact as exact
 from . import flows as flows
@@ -28,6 +29,7 @@ from .compile import SVI as SVI
 from .compile import CompiledSVI as CompiledSVI
 from .debug import explain_error as explain_error
 from .debug import inspect_step as inspect_step
+from .estimator import VAEEstimator as VAEEstimator
 from .evaluate import ais as ais
 from .evaluate import bdmc as bdmc
 from .evaluate import diagnose as diagnose

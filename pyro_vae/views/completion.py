@@ -73,6 +73,8 @@ def judged(method: str, fields: Any, num_particles: int) -> Imputed:
         num_particles: The number of particles.
     """
     found = Completed(*fields)
+    mean = torch.where(found.holes, found.mean, found.draws[0])  # what is known stays to the bit
+    found = found._replace(mean=mean)
     if method == "sir":
         limit = min(1 - 1 / log10(num_particles), KHAT) if num_particles > 1 else 0.0
         even = (num_particles / found.ess - 1).clamp(min=0).sqrt() < EVEN

@@ -232,6 +232,16 @@ def test_what_a_hole_hides_changes_nothing(method):
     assert first.draws.eq(second.draws).all() and first.mean.eq(second.mean).all()
 
 
+@few
+@pytest.mark.parametrize("method", ["sir", "gibbs", "nuts"])
+def test_what_is_there_stays_to_the_bit(method):
+    vae, x, _ = ppca()
+    x = x[:3] / 3  # numbers that a mean of copies would round
+    found = pv.impute(vae, x, 3, method=method, num_particles=99, num_steps=8)
+    there = ~x.isnan()
+    assert found.mean[there].eq(x[there]).all() and found.draws[:, there].eq(x[there]).all()
+
+
 def test_weights_that_say_nothing_are_told():
     vae, x, _ = ppca(widen=8.0)
     with pytest.warns(
