@@ -2,7 +2,8 @@
 
     python scripts/reproduce.py --list                  # what there is, and the hours it takes
     python scripts/reproduce.py ppca --full             # the paper's schedule
-    python scripts/reproduce.py iwae-one-layer --short  # one that a CPU can do, and says so
+    python scripts/reproduce.py iwae-one-layer --short  # one that a CPU can do, and says so; or
+    python scripts/reproduce.py iwae-one-layer --medium # one between these, where there is one
     python scripts/reproduce.py iwae-one-layer --full --variants k=1 --seeds 2
     python scripts/reproduce.py --page                  # docs/reproductions.md from the results
 
@@ -24,7 +25,7 @@ import numpy as np
 import torch
 from judges import JUDGES
 from machine import machine
-from results import RESULTS, name_of, verdict, write_page
+from results import KINDS, RESULTS, name_of, verdict, write_page
 from targets import TARGETS, Schedule, Target
 
 import pyro_vae as pv
@@ -83,7 +84,7 @@ def run_of(target: Target, values: dict, pairs) -> dict:
 
 def reproduce(name: str, kind: str, seeds: int, variants, runs: Path) -> dict:
     """Trains and judges the variants of a target; returns the result as JSON values."""
-    target, short = TARGETS[name], kind == "short"
+    target, short = TARGETS[name], kind != "full"
     schedule: Schedule = getattr(target, kind)
     folder, figures, arrays, about = runs / f"{name}-{kind}", [], {}, {}
     for variant in variants or schedule.variants or target.variants:
@@ -143,7 +144,7 @@ def differences(name: str, kind: str, arrays: dict, runs: Path) -> list[dict]:
         row = {"variant": f"{contrast.b} less {contrast.a}", "figure": contrast.figure}
         row |= {"unit": "%" if contrast.figure.startswith("accuracy") else "nats"}
         row |= {"value": float(difference), "se": difference.se}
-        rows.append(row | judged(float(difference), contrast.goal, kind == "short"))
+        rows.append(row | judged(float(difference), contrast.goal, kind != "full"))
     return rows
 
 
@@ -160,7 +161,9 @@ def plain(value):
 
 def show_targets() -> None:
     for name, target in TARGETS.items():
-        hours = f"--full {target.full.hours:g} h, --short {target.short.hours:g} h of one core"
+        there = [(kind, getattr(target, kind)) for kind in KINDS if getattr(target, kind)]
+        hours = ", ".join(f"--{kind} {schedule.hours:g} h" for kind, schedule in there)
+        hours += " of one core"
         print(f"{name:18s}{target.title}\n{'':18s}{', '.join(target.variants)}\n{'':18s}{hours}")
 
 
@@ -169,7 +172,12 @@ def main() -> None:
     add = parser.add_argument
     add("target", nargs="?", choices=TARGETS)
     which = parser.add_mutually_exclusive_group()
-    for kind, words in (("short", "a shorter schedule, the default"), ("full", "the paper's")):
+    words = (
+        "the paper's schedule",
+        "one that a CPU can do in an hour",
+        "a short one, the default",
+    )
+    for kind, words in zip(KINDS, words):
         which.add_argument(f"--{kind}", dest="kind", action="store_const", const=kind, help=words)
     add("--seeds", type=int, default=0, help="how many; by default the schedule's")
     add(
@@ -188,6 +196,8 @@ def main() -> None:
     if strange := [name for name in args.variants if name not in known]:
         parser.error(f"Expected variants among {', '.join(known)}; got {', '.join(strange)}.")
     kind = args.kind or "short"
+    if getattr(TARGETS[args.target], kind) is None:
+        parser.error(f"Expected --short or --full; {args.target} has no {kind} schedule.")
     result = reproduce(args.target, kind, args.seeds, args.variants, args.runs)
     out = args.out or RESULTS / name_of(args.target, kind)
     out.parent.mkdir(parents=True, exist_ok=True)

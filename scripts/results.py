@@ -6,14 +6,14 @@ from pathlib import Path
 DOCS = Path(__file__).parents[1] / "docs"
 RESULTS, PAGE = DOCS / "reproductions", DOCS / "reproductions.md"
 SHORT = "short schedule: not comparable, shown for direction"
-KINDS = ("full", "short")
+KINDS = ("full", "medium", "short")
 
 INTRO = """# Reproductions
 
 Results of papers, trained again by `scripts/reproduce.py` with the settings of their papers and
 the public functions that everyone has (`pv.fit_many`, recipes), and judged on all test data.
-`--full` is the paper's schedule; `--short` a shorter one that a CPU can do, whose numbers only
-show a direction. `python scripts/reproduce.py --list` says what there is and how long it takes;
+`--full` is the paper's schedule; `--medium` and `--short` are shorter ones that a CPU can do, whose
+numbers only show a direction. `python scripts/reproduce.py --list` says what there is and how long it takes;
 training goes on where it was interrupted.
 
 `python scripts/reproduce.py --page` writes this page from the files in
