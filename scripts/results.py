@@ -12,9 +12,9 @@ INTRO = """# Reproductions
 
 Results of papers, trained again by `scripts/reproduce.py` with the settings of their papers and
 the public functions that everyone has (`pv.fit_many`, recipes), and judged on all test data.
-`--full` is the paper's schedule; `--medium` and `--short` are shorter ones that a CPU can do, whose
-numbers only show a direction. `python scripts/reproduce.py --list` says what there is and how long it takes;
-training goes on where it was interrupted.
+`--full` is the paper's schedule; `--medium` and `--short` are shorter ones that a CPU can do,
+whose numbers only show a direction. `python scripts/reproduce.py --list` says what there is and
+how long it takes; training goes on where it was interrupted.
 
 `python scripts/reproduce.py --page` writes this page from the files in
 [reproductions/](reproductions), which the script writes. They have all settings, the figures of

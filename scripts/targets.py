@@ -95,8 +95,8 @@ MEDIUM_IWAE = replace(
     seeds=1,
     samples=1000,
     differs=(
-        "202 epochs in batches of 100, 120,000 steps, a half cosine; instead of 3280 in batches of "
-        "20, in stages",
+        "202 epochs in batches of 100, 120,000 steps, a half cosine; instead of 3280 in batches "
+        "of 20, in stages",
         "1000 importance samples instead of 5000, which are some 0.3 nats lower",
     ),
 )
