@@ -177,8 +177,8 @@ def main() -> None:
         "one that a CPU can do in an hour",
         "a short one, the default",
     )
-    for kind, words in zip(KINDS, words):
-        which.add_argument(f"--{kind}", dest="kind", action="store_const", const=kind, help=words)
+    for kind, text in zip(KINDS, words):
+        which.add_argument(f"--{kind}", dest="kind", action="store_const", const=kind, help=text)
     add("--seeds", type=int, default=0, help="how many; by default the schedule's")
     add(
         "--variants", nargs="+", default=(), help="some of the target's; by default the schedule's"
