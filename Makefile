@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/demo
 
-.PHONY: demo test test-all lint registry notebooks clean
+.PHONY: demo test test-all lint registry notebooks docs clean
 
 demo: .venv/installed
 	$(BIN)/pyro-vae train digits --out $(RUN) --overwrite
@@ -27,6 +27,11 @@ registry: .venv/installed-dev
 notebooks: .venv/installed-dev
 	$(BIN)/python scripts/execute_notebooks.py
 
+docs: .venv/installed
+	$(BIN)/pip install -q -c constraints.txt -e '.[docs]'
+	$(BIN)/sphinx-build -q -W --keep-going -b html -c docs . build/site
+	@echo "build/site/index.html is the first page."
+
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'pyro_vae needs Python 3.11 or newer; set PYTHON=/path/to/one.')"
 	test -d .venv || $(PYTHON) -m venv .venv
@@ -38,4 +43,4 @@ notebooks: .venv/installed-dev
 	touch $@
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache build docs/reference
