@@ -14,5 +14,6 @@ from .schedule import cyclical as cyclical
 from .schedule import geometric_decay as geometric_decay
 from .schedule import linear_warmup as linear_warmup
 from .schedule import stages as stages
+from .tensorboard import TensorBoard as TensorBoard
 from .tune import Trial as Trial
 from .tune import tune as tune

@@ -15,3 +15,4 @@ from .interpolation import interpolate as interpolate
 from .latent import Encoding as Encoding
 from .latent import encode as encode
 from .latent import encode_sites as encode_sites
+from .onnx import export_onnx as export_onnx

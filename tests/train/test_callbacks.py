@@ -126,3 +126,15 @@ def test_any_object_with_the_three_methods_is_a_callback():
 def test_callbacks_of_another_kind_are_refused():
     with pytest.raises(ValueError, match="Expected objects of pyro_vae.train.Callback"):
         pv.fit(vae(), torch.randn(8, D), epochs=1, callbacks=[print], progress=False)
+
+
+def test_tensorboard_reads_every_metric_back(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    history = pv.fit(vae(), DATA, callbacks=[pv.train.TensorBoard(tmp_path)], **OPTIONS)
+    found = EventAccumulator(str(tmp_path)).Reload()
+    for name in ("loss", "kl", "elbo"):
+        values = [event.value for event in found.Scalars(name)]
+        assert values == pytest.approx(history[name], rel=1e-6) and len(values) == 5
+    assert [event.step for event in found.Scalars("loss")] == [1, 2, 3, 4, 5]

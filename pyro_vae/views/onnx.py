@@ -1,0 +1,95 @@
+r"""Encoder and decoder as ONNX graphs, for programs without Python."""
+
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor, nn
+
+PACKAGES = ("onnx", "onnxscript")
+ROWS = 3  # of the example, whose number stays open
+
+
+class _Encoder(nn.Module):
+    def __init__(self, posterior: nn.Module) -> None:
+        super().__init__()
+        self.posterior = posterior
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        q = self.posterior(x)
+        return q.mean, q.stddev
+
+
+class _Decoder(nn.Module):
+    def __init__(self, likelihood: nn.Module) -> None:
+        super().__init__()
+        self.likelihood = likelihood
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.likelihood(z).mean
+
+
+def export_onnx(vae: Any, folder: Path | str, x: Tensor) -> tuple[Path, Path]:
+    r"""Writes ``encoder.onnx`` and ``decoder.onnx``.
+
+    The first takes `x` to mean and standard deviation of :math:`q(z \mid x)`, ``loc`` and
+    ``scale``; the second `z` to the mean of :math:`p(x \mid z)`. Both take any number of rows.
+    Needs the extra ``onnx``.
+
+    Arguments:
+        vae: A VAE of one latent site and no conditions.
+        folder: Where the files are written; the folder is made.
+        x: A datum at least, of shape `(B, *x_shape)`, as an example.
+
+    Returns:
+        The paths of the two files.
+
+    Raises:
+        ValueError: The VAE has several latent sites or conditions, an operation has no form in
+            ONNX, or the extra is not installed.
+    """
+    if len(vae.latents) != 1 or vae.conditions:
+        what = [*vae.latents, *vae.conditions]
+        raise ValueError(f"Expected one latent site and no conditions; got {', '.join(what)}.")
+    if not all(map(find_spec, PACKAGES)):
+        raise ValueError(
+            f"Expected the packages {' and '.join(PACKAGES)} to export a model; they are not "
+            "installed. Run pip install 'pyro_vae[onnx]'."
+        )
+    folder, was_training = Path(folder), vae.training
+    vae.eval()
+    try:
+        with torch.no_grad(), pyro.validation_enabled(False):
+            rows = x[:1].expand(ROWS, *x.shape[1:]).contiguous()
+            z = vae.posterior(rows).mean
+            folder.mkdir(parents=True, exist_ok=True)
+            encoder = _write(_Encoder(vae.posterior), rows, ("x", "loc", "scale"), folder)
+            return encoder, _write(_Decoder(vae.likelihood), z, ("z", "mean"), folder)
+    finally:
+        vae.train(was_training)
+
+
+def _write(module: nn.Module, example: Tensor, names: tuple[str, ...], folder: Path) -> Path:
+    path = folder / f"{type(module).__name__.strip('_').lower()}.onnx"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the exporter's about itself
+            program: Any = torch.onnx.export(
+                module.eval(),
+                (example,),
+                dynamo=True,
+                input_names=names[:1],
+                output_names=names[1:],
+                dynamic_shapes=({0: torch.export.Dim("rows")},),
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        reason = str(error.__cause__ or error).strip().partition("\n")[0]
+        raise ValueError(f"Expected operations that ONNX has in {path.stem}; {reason}") from error
+    replacing = path.with_suffix(".part")
+    program.save(replacing)
+    replacing.replace(path)
+    return path
