@@ -21,7 +21,7 @@ class TensorBoard(Callback):
 
     Example:
         >>> import pyro_vae as pv
-        >>> pv.fit(vae, x, callbacks=[pv.train.TensorBoard("runs/tensorboard")])  # doctest: +SKIP
+        >>> pv.fit(vae, x, callbacks=[TensorBoard("runs/board")])  # doctest: +SKIP
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:

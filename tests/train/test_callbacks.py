@@ -8,7 +8,7 @@ from checks import D
 from training import QUIET, equal, vae
 
 import pyro_vae as pv
-from pyro_vae.train import Callback
+from pyro_vae.train import Callback, TensorBoard
 
 DATA = torch.randn(50, D, generator=torch.Generator().manual_seed(1))
 VALID = torch.randn(20, D, generator=torch.Generator().manual_seed(2))
@@ -132,7 +132,7 @@ def test_tensorboard_reads_every_metric_back(tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    history = pv.fit(vae(), DATA, callbacks=[pv.train.TensorBoard(tmp_path)], **OPTIONS)
+    history = pv.fit(vae(), DATA, callbacks=[TensorBoard(tmp_path)], **OPTIONS)
     found = EventAccumulator(str(tmp_path)).Reload()
     for name in ("loss", "kl", "elbo"):
         values = [event.value for event in found.Scalars(name)]
