@@ -110,8 +110,12 @@ def record(
         return [tensor.clone() for tensor in found.values()]
 
     def traced(program: Any) -> Graph:
-        maker = make_fx(program, decomposition_table=core_aten_decompositions())
-        module = maker(*(tensor.detach().clone() for tensor in inputs.values()))
+        example = [tensor.detach().clone() for tensor in inputs.values()]
+        table = core_aten_decompositions()
+        module: Any = make_fx(program, decomposition_table=table)(*example)
+        if any(_changes_its_input(node) for node in module.graph.nodes):  # recurrent networks
+            again = torch.func.functionalize(module)
+            module = make_fx(again, decomposition_table=table)(*example)
         return _graph(module, [*inputs.items()], names)
 
     with torch.no_grad(), torch.random.fork_rng(devices=[]), _Unquestioned():
@@ -133,6 +137,10 @@ class _Unquestioned(TorchFunctionMode):
             codes, count = args
             return (codes[..., None] == torch.arange(count, device=codes.device)).to(codes.dtype)
         return function(*args, **(kwargs or {}))
+
+
+def _changes_its_input(node: Node) -> bool:
+    return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
 
 
 def _graph(module: Any, inputs: list[tuple[str, Tensor]], names: list[str]) -> Graph:

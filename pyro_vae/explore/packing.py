@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .graph import Graph, Value
 
+LARGEST = 6e4  # of half precision
 TYPES = {np.dtype("uint8"): "uint8", np.dtype("float16"): "float16"}
 
 
@@ -24,6 +25,8 @@ class Arrays:
     def add(self, values: Any, dtype: Any = np.float32) -> int:
         r"""Stores an array, flattened, and returns its number."""
         array = values.detach().cpu().numpy() if isinstance(values, Tensor) else values
+        if dtype == np.float16 and array.size and float(np.abs(array).max()) > LARGEST:
+            dtype = np.float32
         array = np.ascontiguousarray(array, dtype)
         name = TYPES.get(array.dtype, "float32")
         key = f"{name} {hashlib.sha256(array.tobytes()).hexdigest()}"

@@ -7,7 +7,8 @@ const HALVES = Float32Array.from({ length: 65536 }, (_, bits) => {
 });
 
 export async function unpack({ type, data }) {
-  const packed = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+  const text = atob(data), packed = new Uint8Array(text.length);
+  for (let i = 0; i < packed.length; i++) packed[i] = text.charCodeAt(i);
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
   const buffer = await new Response(stream).arrayBuffer();
   if (type === "uint8") return Float32Array.from(new Uint8Array(buffer));

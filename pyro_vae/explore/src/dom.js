@@ -7,7 +7,7 @@ export function element(tag, options = {}, ...children) {
   }
   Object.assign(made.dataset, data ?? {});
   for (const [name, listener] of Object.entries(on ?? {})) made.addEventListener(name, listener);
-  made.append(...children.filter((c) => c !== null && c !== undefined));
+  made.append(...children.filter((c) => c !== null && c !== undefined && c !== false));
   return made;
 }
 

@@ -42,7 +42,7 @@ function build(site, store, controls, model) {
   const note = `${alive.length} of ${size} features are active: their mean differs from datum to datum.`
     + (steps > 1 ? " A slider moves a feature at all steps." : "");
   const more = alive.length > SHOWN ? `${alive.length - SHOWN} more` : "";
-  const off = dead.length ? `${dead.length} dead: moving them changes nothing, or nothing that data use` : "";
+  const off = dead.length ? `${dead.length} dead, which data do not use` : "";
   return [
     element("p", {}, note), ...alive.slice(0, SHOWN).map(made),
     rest.length ? element("details", {}, element("summary", {}, [more, off].filter(Boolean).join(" and ")), ...rest) : null,
@@ -57,7 +57,7 @@ function slider(site, d, steps, size, activity, store, controls) {
   values.sort((a, b) => a - b);
   const ends = [values[Math.floor(0.002 * values.length)], values[Math.ceil(0.998 * (values.length - 1))]];
   const margin = 0.08 * (ends[1] - ends[0] || 1), low = ends[0] - margin, high = ends[1] + margin;
-  const name = `${site.name}${d + 1}`, rate = steps === 1 ? site.rate?.[d] : null;
+  const name = site.feature(d), rate = steps === 1 ? site.rate?.[d] : null;
   const facts = rate === null || rate === undefined ? `activity ${activity.toFixed(2)}` : `${rate.toFixed(2)} nats`;
   const input = element("input", { type: "range", min: low, max: high, step: (high - low) / 500, "aria-label": name, data: { feature: d } });
   const number = element("output", {});
@@ -97,7 +97,7 @@ function histogram(site, at, low, high) {
 function switches(site, store, controls) {
   const order = Array.from({ length: site.size }, (_, d) => d).sort((a, b) => site.activity[b] - site.activity[a]);
   return element("div", { className: "switches" }, ...order.map((d) => {
-    const name = `${site.name}${d + 1}`;
+    const name = site.feature(d);
     const button = element("button", { role: "switch", data: { feature: d }, title: `activity ${site.activity[d].toFixed(2)}${site.activity[d] <= DEAD ? ", dead" : ""}`, className: site.activity[d] <= DEAD ? "dead" : "" }, name);
     button.addEventListener("click", () => {
       const z = Float32Array.from(store.state.point.z[site.name]);

@@ -31,11 +31,9 @@ async function start() {
   mapCard.append(controls);
   const map = createMap(mapCard, model, store);
   mapCard.append(legend);
-  left.append(createPins(model, store));
-  const right = element("div", { className: "right" });
-  const cards = [createPoint(model, store), createConditions(model, store), createFeatures(model, store),
-    createNearest(model, store, nearest), createOwn(model, store)];
-  right.append(...cards.filter(Boolean));
+  const right = element("div", { className: "right" }), cards = (...some) => some.filter(Boolean);
+  right.append(...cards(createPoint(model, store), createConditions(model, store), createFeatures(model, store), createPins(model, store)));
+  left.append(...cards(createNearest(model, store, nearest), createOwn(model, store)));
   document.getElementById("page").append(header(model, store, map), element("main", {}, left, right), footer(model));
   createControls(controls, model, store);
   createLegend(legend, model, store, map);
@@ -131,9 +129,9 @@ function createControls(root, model, store) {
     if (built !== state.site) {
       built = state.site;
       axes.forEach((select, i) => select.replaceChildren(
-        element("option", { value: "p" }, site.size > 2 ? `principal ${i + 1}` : `${site.name}${Math.min(i + 1, site.size)}`),
+        element("option", { value: "p" }, site.size > 2 ? `principal ${i + 1}` : site.feature(Math.min(i, site.size - 1))),
         ...(site.size > 2 ? Array.from({ length: site.size }, (_, d) => d).sort((a, b) => site.activity[b] - site.activity[a])
-          .map((d) => element("option", { value: d }, `${site.name}${d + 1}`)) : [])));
+          .map((d) => element("option", { value: d }, site.feature(d))) : [])));
       pair.hidden = site.size <= 2 || Boolean(model.page.grid);
       shaded.parentElement.hidden = site.support !== "the real numbers";
     }
@@ -162,7 +160,7 @@ function createLegend(root, model, store, map) {
     if (model.site(state.site).support === "the real numbers" && state.shaded) {
       parts.push(element("div", { className: "key" }, element("i", { className: "q" }), "q(z), where data live ", element("i", { className: "p" }), "p(z), 50 and 95 % ", element("i", { className: "hole" }), "a hole"));
     }
-    parts.push(element("p", {}, up ? `→ ${right}   ↑ ${up}` : `→ ${right}`));
+    parts.push(element("p", { className: "axes" }, element("span", {}, `→ ${right}`), up ? element("span", {}, `↑ ${up}`) : null));
     root.replaceChildren(...parts);
   });
 }

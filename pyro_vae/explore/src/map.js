@@ -30,8 +30,8 @@ export function planeOf(site, axes) {
     return [xx, xy, yy];
   };
   const names = axes.map((a, i) => {
-    if (a !== "p") return `${site.name}${Number(a) + 1}`;
-    if (site.size <= 2) return site.size > i ? `${site.name}${i + 1}` : "";
+    if (a !== "p") return site.feature(Number(a));
+    if (site.size <= 2) return site.size > i ? site.feature(i) : "";
     return `${["first", "second"][i]} principal axis, ${Math.round(100 * site.shares[i])} % of the variance`;
   });
   return { directions, along, covariance, names };
@@ -65,7 +65,7 @@ export function createMap(root, model, store) {
     kept.plane = plane;
     kept.positions = Array.from({ length: model.count }, (_, n) => plane.along(site.loc, n * site.size));
     const imagined = Array.from({ length: site.prior.length / site.size }, (_, n) => plane.along(site.prior, n * site.size));
-    const seen = [...kept.positions, ...(site.support === "the real numbers" ? imagined : [])];
+    const seen = [...kept.positions, ...imagined];
     const ends = [0, 1].map((axis) => {
       const sorted = seen.map((p) => p[axis]).sort((a, b) => a - b);
       return [sorted[Math.floor(0.003 * sorted.length)], sorted[Math.ceil(0.997 * (sorted.length - 1))]];
@@ -101,7 +101,7 @@ export function createMap(root, model, store) {
     const image = new ImageData(SIDE, SIDE), [r, g, b] = css("--shade").split(" ").map(Number);
     for (let j = 0; j < SIDE; j++) for (let i = 0; i < SIDE; i++) {
       const rank = kept.q[j * SIDE + i];
-      image.data.set([r, g, b, rank < EMPTY ? 30 + 110 * (1 - rank) : 0], 4 * ((SIDE - 1 - j) * SIDE + i));
+      image.data.set([r, g, b, 150 * (1 - rank) ** 0.8], 4 * ((SIDE - 1 - j) * SIDE + i));
     }
     const small = element("canvas", { width: SIDE, height: SIDE });
     small.getContext("2d").putImageData(image, 0, 0);
@@ -184,7 +184,7 @@ export function createMap(root, model, store) {
       context.stroke();
     }
     state.pins.forEach((pin, i) => mark(context, toPixels(kept.plane.along(pin.z[state.site], 0)), String(i + 1), ink, paper));
-    if (state.own) ellipse(context, kept.plane.along(state.own.z[state.site], 0), kept.plane.covariance(state.own.scale[state.site], 0), accent);
+    if (state.own) ellipse(context, kept.plane.along(state.own.loc[state.site], 0), kept.plane.covariance(state.own.scale[state.site], 0), accent);
     const row = state.over ?? state.row;
     if (row !== null) ellipse(context, kept.positions[row], kept.plane.covariance(site.scale, row * site.size), ink);
     cross(context, toPixels(kept.plane.along(state.point.z[state.site], 0)), accent, paper);

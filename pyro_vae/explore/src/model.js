@@ -9,7 +9,7 @@ const LOOKS = 48; // draws from q(z | x) for the terms of its bound
 export async function open(page) {
   const arrays = await Promise.all(page.arrays.map(unpack));
   const model = { page, arrays, count: page.count };
-  model.sites = page.sites.map((site) => opened(site, arrays));
+  model.sites = page.sites.map((site) => opened(site, arrays, page.sites.length > 1));
   model.conditions = page.conditions.map((c) => ({ ...c, values: arrays[c.values] }));
   model.data = rowsOf(arrays[page.x.values.array], page.x.size, page.x.values.factor);
   model.labels = page.labels && { ...page.labels, values: arrays[page.labels.values] };
@@ -24,10 +24,11 @@ export async function open(page) {
   return model;
 }
 
-function opened(site, arrays) {
+function opened(site, arrays, several) {
   const loc = arrays[site.loc], scale = arrays[site.scale].map((s) => Math.max(s, 1e-6));
   return {
     ...site, loc, scale,
+    feature: (d) => (several ? `${site.name}.${d + 1}` : `${site.name}${d + 1}`),
     prior: arrays[site.prior],
     centre: arrays[site.centre],
     directions: rowsOf(arrays[site.directions], site.size, 1),
@@ -132,13 +133,14 @@ function looker(model, graph) {
       terms.kl.push(kl);
       terms.bound.push(out["p.x"][0] - kl);
     }
-    const z = {}, scale = {};
+    const z = {}, mean = {}, scale = {};
     for (const site of model.sites) {
       const { loc, square } = found[site.name];
-      z[site.name] = snapped(site, Float32Array.from(loc));
+      mean[site.name] = Float32Array.from(loc);
+      z[site.name] = snapped(site, mean[site.name]);
       scale[site.name] = Float32Array.from(square, (s, d) => Math.sqrt(Math.max(0, s - loc[d] ** 2)));
     }
-    return { z, scale, mean: first.mean, ...Object.fromEntries(Object.entries(terms).map(([n, v]) => [n, meanOf(v)])) };
+    return { z, loc: mean, scale, mean: first.mean, ...Object.fromEntries(Object.entries(terms).map(([n, v]) => [n, meanOf(v)])) };
   };
 }
 
