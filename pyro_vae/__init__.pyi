@@ -8,6 +8,7 @@ from . import distributions as distributions
 from . import estimator as estimator
 from . import evaluate as evaluate
 from . import exact as exact
+from . import explore as explore
 from . import flows as flows
 from . import gallery as gallery
 from . import likelihoods as likelihoods

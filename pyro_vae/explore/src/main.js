@@ -20,7 +20,7 @@ async function start() {
     shaded: true, only: null, theme: null, point: pointOf(model, 0), row: 0, pins: [], seed: 1, hover: null, over: null, own: null,
     ...(location.hash ? { row: null } : {}), ...read(location.hash, model),
   });
-  window.explorer = { model, store, shown: null };
+  window.explorer = { model, store, map: null, shown: null };
   applyTheme(store.state);
   store.on((state, changed) => {
     if (changed.has("theme")) applyTheme(state);
@@ -30,6 +30,7 @@ async function start() {
   const controls = element("div", { className: "controls" }), legend = element("div", { className: "legend" });
   mapCard.append(controls);
   const map = createMap(mapCard, model, store);
+  window.explorer.map = map;
   mapCard.append(legend);
   const right = element("div", { className: "right" }), cards = (...some) => some.filter(Boolean);
   right.append(...cards(createPoint(model, store), createConditions(model, store), createFeatures(model, store), createPins(model, store)));

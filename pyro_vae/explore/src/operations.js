@@ -182,26 +182,32 @@ function pieces(a, dim, ranges) {
   });
 }
 
-function index(shape, a, indices) {
-  const given = indices.map((v, d) => [v, d]).filter(([v]) => v);
-  const around = given.reduce((found, [v]) => {
-    const rank = Math.max(found.length, v.shape.length), pad = (s) => [...new Array(rank - s.length).fill(1), ...s];
-    const x = pad(found), y = pad(v.shape);
-    return x.map((n, i) => Math.max(n, y[i]));
-  }, []);
-  const rows = given.map(([v, d]) => [expanded(v, around), d]), strides = stridesOf(a.shape);
+// Where an index of tensors points to: the shape of what it picks, and the place of each number.
+function pointed(a, indices) {
+  const given = indices.map((v, d) => [v, d]).filter(([v]) => v), strides = stridesOf(a.shape);
+  const rank = Math.max(...given.map(([v]) => v.shape.length));
+  const padded = given.map(([v]) => [...new Array(rank - v.shape.length).fill(1), ...v.shape]);
+  const around = Array.from({ length: rank }, (_, i) => Math.max(...padded.map((shape) => shape[i])));
+  const rows = given.map(([v, d]) => [expanded(v, around), d]);
   const first = given[0][1], apart = given.some(([, d], i) => d !== first + i);
   const rest = a.shape.map((_, d) => d).filter((d) => !given.some(([, e]) => e === d));
   const before = apart ? [] : rest.filter((d) => d < first), after = rest.filter((d) => !before.includes(d));
-  const out = new Float32Array(size(shape)), many = size(around);
   const sizes = (dims) => dims.map((d) => a.shape[d]), steps = (dims) => dims.map((d) => strides[d]);
-  const inner = size(sizes(after));
-  walk(sizes(before), steps(before), 0, (i, start) => {
+  const places = [], many = size(around);
+  walk(sizes(before), steps(before), 0, (_, start) => {
     for (let k = 0; k < many; k++) {
       const base = rows.reduce((sum, [v, d]) => sum + from(v[k], a.shape[d]) * strides[d], start);
-      walk(sizes(after), steps(after), base, (j, place) => { out[(i * many + k) * inner + j] = a.data[place]; });
+      walk(sizes(after), steps(after), base, (__, place) => places.push(place));
     }
   });
+  return { shape: [...sizes(before), ...around, ...sizes(after)], places };
+}
+
+const index = (shape, a, indices) => Float32Array.from(pointed(a, indices).places, (place) => a.data[place]);
+
+function indexPut(shape, a, indices, values, accumulate = false) {
+  const found = pointed(a, indices), x = expanded(values, found.shape), out = Float32Array.from(a.data);
+  found.places.forEach((place, i) => { out[place] = accumulate ? out[place] + x[i] : x[i]; });
   return out;
 }
 
@@ -218,22 +224,6 @@ function scatter(shape, a, dim, places, source) {
   walk(places.shape, strides.map((s, i) => (i === d ? 0 : s)), 0, (i, j) => {
     out[j + places.data[i] * strides[d]] = isTensor(source) ? source.data[i] : source;
   });
-  return out;
-}
-
-// Puts rows at places along the first dimensions, all of which are given.
-function indexPut(shape, a, indices, values, accumulate = false) {
-  const given = indices.filter((v) => v), strides = stridesOf(shape), out = Float32Array.from(a.data);
-  if (given.length < indices.length) throw new Error("Expected the first dimensions to be given.");
-  const count = Math.max(...given.map((v) => v.data.length));
-  const inner = size(shape.slice(given.length)), x = expanded(values, [count, inner]);
-  for (let k = 0; k < count; k++) {
-    const start = given.reduce((sum, v, d) => {
-      const i = v.data[v.data.length === 1 ? 0 : k];
-      return sum + from(i, shape[d]) * strides[d];
-    }, 0);
-    for (let j = 0; j < inner; j++) out[start + j] = accumulate ? out[start + j] + x[k * inner + j] : x[k * inner + j];
-  }
   return out;
 }
 
@@ -379,6 +369,19 @@ export const OPERATIONS = {
   },
   diagonal, diagonal_copy: diagonal, tril: triangle((k, shift) => k <= shift), triu: triangle((k, shift) => k >= shift),
   constant_pad_nd: pad, "index.Tensor": index, gather, "scatter.src": scatter, "scatter.value": scatter,
+  index_put: indexPut,
+  slice_scatter: (shape, a, source, dim = 0, start = 0, end = null, step = 1) => {
+    const strides = stridesOf(shape), d = from(dim, shape.length), out = Float32Array.from(a.data);
+    const first = Math.max(0, from(start ?? 0, shape[d]));
+    walk(source.shape, strides.map((s, i) => (i === d ? s * step : s)), first * strides[d], (i, j) => { out[j] = source.data[i]; });
+    return out;
+  },
+  select_scatter: (shape, a, source, dim, place) => {
+    const strides = stridesOf(shape), d = from(dim, shape.length), out = Float32Array.from(a.data);
+    const rest = strides.filter((_, i) => i !== d);
+    walk(source.shape, rest, from(place, shape[d]) * strides[d], (i, j) => { out[j] = source.data[i]; });
+    return out;
+  },
   index_select: (shape, a, dim, places) => {
     const indices = new Array(from(dim, a.shape.length)).fill(null);
     return index(shape, a, [...indices, places]);
@@ -516,6 +519,26 @@ export const OPERATIONS = {
   },
   mv: (shape, a, b) => OPERATIONS.mm([a.shape[0], 1], a, { data: b.data, shape: [b.shape[0], 1] }),
   dot: (shape, a, b) => Float32Array.of(a.data.reduce((s, v, i) => s + v * b.data[i], 0)),
+  native_layer_norm: (shapes, a, shape, weight, bias, eps) => {
+    const n = size(shape), out = new Float32Array(a.data.length);
+    const [means, scales] = [new Float32Array(a.data.length / n), new Float32Array(a.data.length / n)];
+    for (let row = 0; row < means.length; row++) {
+      const group = a.data.subarray(row * n, (row + 1) * n), mean = total(group) / n;
+      const scale = 1 / Math.sqrt(group.reduce((s, v) => s + (v - mean) ** 2, 0) / n + eps);
+      for (let i = 0; i < n; i++) out[row * n + i] = (group[i] - mean) * scale * (weight ? weight.data[i] : 1) + (bias ? bias.data[i] : 0);
+      [means[row], scales[row]] = [mean, scale];
+    }
+    return [out, means, scales];
+  },
+  native_batch_norm: (shapes, a, weight, bias, mean, variance, training, _, eps) => {
+    if (training) throw new Error("Expected batch normalization in evaluation mode.");
+    const channels = a.shape[1], inner = size(a.shape.slice(2)), none = new Float32Array(0);
+    const out = a.data.map((v, i) => {
+      const c = Math.floor(i / inner) % channels;
+      return ((v - mean.data[c]) / Math.sqrt(variance.data[c] + eps)) * (weight ? weight.data[c] : 1) + (bias ? bias.data[c] : 0);
+    });
+    return [out, none, none];
+  },
   convolution, linalg_cholesky_ex: (shapes, a, upper = false) => [cholesky(a, upper), new Float32Array(size(shapes[1]))],
   cholesky: (shape, a, upper = false) => cholesky(a, upper),
   linalg_solve_triangular: (shape, l, b, upper, left = true, unit = false) => solveTriangular(shape, l, b, upper, left, unit),

@@ -15,6 +15,6 @@ export function snippet(model, state) {
   }
   lines.push(`z = ${tensor(point.z[held[0].name], held[0].shape)}${held.length > 1 || drawn.length ? `  # ${held[0].name}` : ""}`);
   const more = known.map(([name, value]) => `, ${name}=${value}`).join("");
-  lines.push(`mean = pv.decode(vae, z${more})`, `draw = pv.decode(vae, z, "sample"${more})`);
+  lines.push(`mean = pv.evaluate.decode(vae, z${more})`, `draw = pv.evaluate.decode(vae, z, "sample"${more})`);
   return `${lines.join("\n")}\n`;
 }
