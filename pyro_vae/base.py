@@ -116,12 +116,15 @@ class Likelihood(Factor, ABC):
     Attributes:
         support: Where the elements of :math:`x` lie.
         missing: Whether elements of :math:`x` may be missing (NaN).
+        independent: Whether elements of :math:`x` are independent given :math:`z`, so that any may
+            be left out.
         tells_holes: Whether it is of what is missing of `x`, which the data tell by themselves.
         outputs_per_element: How many numbers the decoder returns for each element of :math:`x`.
     """
 
     support: Constraint = constraints.real
     missing: bool = False
+    independent: bool = True
     tells_holes: bool = False
     outputs_per_element: int = 1
 

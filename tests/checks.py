@@ -23,6 +23,7 @@ needs_data = pytest.mark.skipif(
 
 D, L, B = 6, 4, 8  # sizes of x, of z and of a batch
 LEVELS = 4
+WHOLE = ("product", "made", "pixel-cnn")  # likelihoods whose elements are not alike, or dependent
 
 SIGMAS = [{"sigma": sigma} for sigma in ("shared", "fixed", "per-element", "optimal")]
 NETS = {"hidden_features": [8]}
@@ -35,6 +36,10 @@ OPTIONS: dict[tuple[str, str], list[dict]] = {
     ("likelihood", "gaussian"): SIGMAS,
     ("likelihood", "binomial"): [{"total_count": LEVELS}],
     ("likelihood", "categorical"): [{"num_levels": LEVELS + 1}],
+    ("likelihood", "made"): [{**NETS, "num_levels": LEVELS + 1}],
+    ("likelihood", "pixel-cnn"): [
+        {"num_levels": 2, "channels": 4, "num_layers": 2, "kernel_size": 3}
+    ],
     ("likelihood", "discretized-logistic"): [
         {"num_levels": LEVELS + 1},
         {"num_levels": LEVELS + 1, "num_components": 3},
@@ -59,6 +64,8 @@ OPTIONS: dict[tuple[str, str], list[dict]] = {
     ("prior", "categorical"): [{"num_categories": 2, "learned": True}],
     ("prior", "relaxed-bernoulli"): [{"learned": True}],
     ("prior", "relaxed-categorical"): [{"num_categories": 2, "learned": True}],
+    ("posterior", "vector-quantized"): [{"num_codes": 5, "code_dim": 2}],
+    ("prior", "codes"): [NETS],
     ("posterior", "iaf"): [{**NETS, "context_features": 4}],
     ("posterior", "neural-spline"): [{**NETS, "context_features": 4}],
     ("posterior", "categorical"): [{"num_categories": 2}],
@@ -83,11 +90,12 @@ def bound(comparisons: int) -> float:
     )
 
 
-def data_for(likelihood: str, count: int = B, shape: tuple[int, ...] = (D,)) -> Tensor:
+def data_for(likelihood: str, count: int = B, shape: tuple[int, ...] | None = None) -> Tensor:
+    shape = shape or ((1, 2, 3) if likelihood == "pixel-cnn" else (D,))
     match likelihood:
-        case "bernoulli":
+        case "bernoulli" | "pixel-cnn":
             return torch.bernoulli(torch.full((count, *shape), 0.4))
-        case "binomial" | "categorical" | "discretized-logistic" | "ordinal":
+        case "binomial" | "categorical" | "discretized-logistic" | "made" | "ordinal":
             return torch.randint(LEVELS + 1, (count, *shape)).to(torch.get_default_dtype())
         case "poisson" | "negative-binomial" | "zero-inflated-negative-binomial" | "hurdle":
             return torch.poisson(torch.full((count, *shape), 2.0))
@@ -144,7 +152,7 @@ def _with(name: str, kind: dict, network: dict) -> dict:
 def build(triple: tuple[dict, dict, dict]) -> tuple[pv.VAE, Tensor]:
     """Builds a triple of kinds; returns the VAE and data in its support."""
     x = data_for(triple[1]["kind"])
-    return pv.build_vae(recipe_for(*triple), (D,), 1.0, as_split(x)), x
+    return pv.build_vae(recipe_for(*triple), tuple(x.shape[1:]), 1.0, as_split(x)), x
 
 
 TRIPLES = list(product(*(variants(choice) for choice in ("prior", "likelihood", "posterior"))))
@@ -175,8 +183,8 @@ def pairs() -> list[tuple[dict, dict, dict]]:
 def fits(triple: tuple[dict, dict, dict]) -> bool:
     """Whether prior and posterior have the same support, by the registry alone."""
     prior, posterior = (_support(c, triple[i]) for c, i in (("prior", 0), ("posterior", 2)))
-    if prior == "the posterior's":
-        return triple[2]["kind"] not in ("delta", "per-datum")  # no density at other inputs
+    if prior == "the posterior's":  # a density, at other inputs, too
+        return triple[2]["kind"] not in ("delta", "per-datum", "vector-quantized")
     return prior == posterior
 
 

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from checks import L, data_for, name_of, recipe_for, variants
+from checks import WHOLE, L, data_for, name_of, recipe_for, variants
 
 import pyro_vae as pv
 from pyro_vae.data import as_split
 
 CONV = {"kind": "conv", "channels": [3, 4], "hidden_features": 8}
-ELEMENTWISE = [kind for kind in variants("likelihood") if kind["kind"] != "product"]
+ELEMENTWISE = [kind for kind in variants("likelihood") if kind["kind"] not in WHOLE]
 
 
 @pytest.mark.parametrize("likelihood", ELEMENTWISE, ids=lambda k: name_of((k,)))

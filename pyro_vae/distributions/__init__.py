@@ -1,7 +1,11 @@
 r"""Distributions that Pyro lacks, or has without what others need of them.  (layer 0)"""
 
 from ..deprecation import renamed
+from .autoregressive import Autoregressive as Autoregressive
 from .censored import Censored as Censored
+from .codes import Coded as Coded
+from .codes import CodeVectors as CodeVectors
+from .codes import Quantized as Quantized
 from .columns import Columns as Columns
 from .continuous_bernoulli import ContinuousBernoulli as ContinuousBernoulli
 from .counts import Beta as Beta

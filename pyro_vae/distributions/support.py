@@ -178,6 +178,8 @@ def describe_support(support: Any) -> str:
             return name
     if hasattr(support, "num_categories"):
         return "one-hot blocks"
+    if hasattr(support, "codebook"):
+        return "code vectors"
     if isinstance(support, ByColumn):
         return " or ".join(dict.fromkeys(describe_support(part) for part in support.supports))
     if support.is_discrete and hasattr(support, "upper_bound"):

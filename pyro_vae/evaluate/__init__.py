@@ -31,6 +31,8 @@ from .classes import Judge as Judge
 from .classes import agreement as agreement
 from .classes import classification as classification
 from .classes import judge_of as judge_of
+from .codes import CodeUse as CodeUse
+from .codes import code_use as code_use
 from .collapse import CollapseWatch as CollapseWatch
 from .collapse import Information as Information
 from .collapse import Rate as Rate

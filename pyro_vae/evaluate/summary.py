@@ -15,6 +15,7 @@ from ..data import Split
 from ..deprecation import RenamedKeys, renamed_arguments
 from ..programs import Unconstrained, as_program, family_of, sample_sites, undisturbed
 from ..statistics import Mean
+from .codes import code_use, codebook_of
 from .collapse import rate_distortion
 from .importance import LogMarginal, elbo, log_marginal
 from .reliability import verdict
@@ -55,7 +56,7 @@ def evaluate(
         observed. ``verdict`` and ``reason`` say whether :math:`\log p(x)` can be trusted;
         ``evidence`` says what it is of, such as p(x | c). Of sequences, ``elbo_per_step`` and
         ``log_marginal_per_step`` are sums over data divided by ``num_steps``, all steps that are
-        there.
+        there. Of codes, the numbers of :func:`code_use`.
     """
     start = time.perf_counter()
     vae = as_program(vae)
@@ -71,6 +72,8 @@ def evaluate(
     rates = rate_distortion(vae, split, 1, seed=seed).by_site
     if len(rates) > 1:
         metrics |= {f"kl_{name}": float(rate) for name, rate in rates.items()}
+    if codebook_of(vae) is not None:
+        metrics |= code_use(vae, split, seed=seed).record()
     judged = verdict(estimate, can_anneal=_can_anneal(vae, split))
     metrics |= {"verdict": judged.colour, "reason": judged.reason}
     if split.violation:

@@ -12,9 +12,11 @@ from .gaussian import Gaussian as Gaussian
 from .hurdle import Hurdle as Hurdle
 from .laplace import Laplace as Laplace
 from .log_normal import LogNormal as LogNormal
+from .made import MADE as MADE
 from .missing_at_random import MissingAtRandom as MissingAtRandom
 from .negative_binomial import NegativeBinomial as NegativeBinomial
 from .ordinal import Ordinal as Ordinal
+from .pixel_cnn import PixelCNN as PixelCNN
 from .poisson import Poisson as Poisson
 from .product import Product as Product
 from .self_masking import SelfMasking as SelfMasking

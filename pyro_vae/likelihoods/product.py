@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from ..base import Likelihood
 from ..distributions import ByColumn, Columns
+from .wrapper import check_independent
 
 
 class Product(Likelihood):
@@ -23,7 +24,8 @@ class Product(Likelihood):
             they have every column once.
 
     Raises:
-        ValueError: The columns are not :math:`0 \ldots D - 1`, each once.
+        ValueError: The columns are not :math:`0 \ldots D - 1`, each once, or elements
+            of a part depend on each other.
     """
 
     formula = "p(x | z) = prod_g p_g(x_C(g) | z), a likelihood for each group of columns"
@@ -39,6 +41,8 @@ class Product(Likelihood):
         every = sorted(column for columns, _ in parts for column in columns)
         if every != list(range(len(every))) or not every:
             raise ValueError(f"Expected every column in one part; got the columns {every}.")
+        for _, part in parts:
+            check_independent(part, "Product")
         self.parts = nn.ModuleList(part for _, part in parts)
         for i, (columns, _) in enumerate(parts):
             self.register_buffer(f"columns{i}", torch.tensor(list(columns)), persistent=False)

@@ -17,7 +17,7 @@ class Wrapper(Likelihood, ABC):
         family: The other likelihood, of whole data.
 
     Raises:
-        ValueError: It is one of data with holes.
+        ValueError: It is one of data with holes, or its elements depend on each other.
     """
 
     outputs_per_element = 0
@@ -30,6 +30,7 @@ class Wrapper(Likelihood, ABC):
                 f"{type(family).__name__}, which allows for holes. MissingAtRandom goes around "
                 "the others, and Product needs none."
             )
+        check_independent(family, type(self).__name__)
         self.family, self.event_dim = family, family.event_dim
         self.support = family.support
 
@@ -49,3 +50,12 @@ class Wrapper(Likelihood, ABC):
 
     def outputs_at(self, mean: Tensor) -> Tensor | None:
         return self.family.outputs_at(mean)
+
+
+def check_independent(family: Likelihood, where: str) -> None:
+    r"""Refuses a likelihood whose elements depend on each other, where some may be left out."""
+    if not family.independent:
+        raise ValueError(
+            f"Expected a likelihood of independent elements inside of {where}; got "
+            f"{type(family).__name__}, whose elements depend on each other."
+        )

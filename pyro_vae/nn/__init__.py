@@ -1,5 +1,6 @@
 r"""Networks: tensors in, tensors out, with any leading batch shape.  (layer 0)"""
 
+from .codebook import Codebook as Codebook
 from .init import Init as Init
 from .init import find_activation as find_activation
 from .init import initialize as initialize
@@ -14,6 +15,7 @@ from .networks import MLP as MLP
 from .networks import ConvDecoder as ConvDecoder
 from .networks import ConvEncoder as ConvEncoder
 from .offset import Offset as Offset
+from .pixels import PixelCNN as PixelCNN
 from .sequences import Backward as Backward
 from .sequences import Gated as Gated
 from .views import Views as Views

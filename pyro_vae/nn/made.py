@@ -24,6 +24,7 @@ class MADE(nn.Module):
             broadcasts with that of the input.
         reverse: Orders the features from last to first.
         activation: The name of an activation of :mod:`torch.nn`.
+        inputs: How many numbers each feature comes as, laid end to end.
 
     Example:
         >>> made = MADE(3, [8], outputs=2, context_features=5)
@@ -39,6 +40,7 @@ class MADE(nn.Module):
         context_features: int = 0,
         reverse: bool = False,
         activation: str = "SiLU",
+        inputs: int = 1,
     ) -> None:
         super().__init__()
         self.outputs = outputs
@@ -46,6 +48,7 @@ class MADE(nn.Module):
         degrees += [torch.arange(size) % max(1, features - 1) for size in hidden_features]
         last = degrees[0].repeat_interleave(outputs)
         masks = [after[:, None] >= before for before, after in pairwise(degrees)]
+        masks[0] = masks[0].repeat_interleave(inputs, 1)
         masks.append(last[:, None] > degrees[-1])
         sizes = [len(mask) for mask in masks]
         self.linears = nn.ModuleList(

@@ -4,6 +4,7 @@ from ..deprecation import renamed
 from ..programs import Terms as Terms
 from .base import ESTIMATORS as ESTIMATORS
 from .base import Objective as Objective
+from .codebook import track_codebook as track_codebook
 from .dreg import DReG as DReG
 from .elbo import ELBO as ELBO
 from .enumeration import Enumeration as Enumeration

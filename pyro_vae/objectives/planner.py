@@ -176,7 +176,12 @@ def _why(
     samples = objective.samples
     if estimator == "reparameterized":
         known = [n for n, pair in laws.pairs.items() if laws.closed[n] and _known(*pair)]
-        if laws.density == "none":
+        if any(type(q).__name__ == "Quantized" for q, _ in laws.pairs.values()):
+            why = (
+                "a point among codes, whose rate is -log p(z); straight-through gradients are "
+                "biased, and evaluation takes its soft twin"
+            )
+        elif laws.density == "none":
             why = (
                 "a point has no density: this trains a plain autoencoder, log p(x, z) at "
                 "z = f(x), not a bound; for log p(x) use AIS from the prior"

@@ -47,4 +47,6 @@ def _families(support: Any, role: str) -> str:
         return f"a {role} on the real numbers, such as {example}"
     if "one-hot" in describe_support(support):
         return f"the categorical {role}"
+    if hasattr(support, "codebook"):
+        return f"the {'codes prior' if role == 'prior' else 'vector-quantized posterior'}"
     return ""

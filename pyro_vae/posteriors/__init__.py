@@ -21,4 +21,5 @@ from .product_of_experts import ProductOfExperts as ProductOfExperts
 from .relaxed_bernoulli import RelaxedBernoulli as RelaxedBernoulli
 from .relaxed_categorical import RelaxedCategorical as RelaxedCategorical
 from .sylvester import Sylvester as Sylvester
+from .vector_quantized import VectorQuantized as VectorQuantized
 from .von_mises_fisher import VonMisesFisher as VonMisesFisher

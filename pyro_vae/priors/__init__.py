@@ -2,6 +2,7 @@ r"""Priors :math:`p(z)`, one per file.  (layer 2)"""
 
 from .bernoulli import Bernoulli as Bernoulli
 from .categorical import Categorical as Categorical
+from .codes import Codes as Codes
 from .flow import Flow as Flow
 from .gaussian_mixture import GaussianMixture as GaussianMixture
 from .hypersphere_uniform import HypersphereUniform as HypersphereUniform

@@ -13,8 +13,8 @@ from ..checks import first_rows
 from ..compile.counter import CounterNoise
 from ..config import Train
 from ..data import Split
-from ..nn import views_of
-from ..objectives import ELBO, Objective, scale_kl, track_sigma
+from ..nn import Codebook, views_of
+from ..objectives import ELBO, Objective, scale_kl, track_codebook, track_sigma
 from ..programs import device_of, wants_rows
 from ..randomness import apart
 
@@ -62,6 +62,8 @@ class Loss:
     def __init__(self, vae: Any, objective: Objective, data: Split, settings: Train) -> None:
         self.vae, self.objective, self.data = vae, objective, data
         self.sigma = track_sigma(getattr(vae, "likelihood", None))
+        coded = any(isinstance(module, Codebook) for module in vae.modules())
+        self.codes = track_codebook() if coded else contextlib.nullcontext()
         self.wants_rows = wants_rows(vae)
         self.weighs_kl = settings.kl_weight != 1 or settings.kl_warmup_epochs > 0
         self.low = settings.precision == "bfloat16"
@@ -91,7 +93,7 @@ class Loss:
         weighed = scale_kl(weight) if self.weighs_kl else contextlib.nullcontext()
         low = torch.autocast(x.device.type, torch.bfloat16, enabled=self.low)
         with self.noise.program() if self.noise else contextlib.nullcontext():
-            with self.sigma, weighed, low:
+            with self.sigma, self.codes, weighed, low:
                 terms = self.objective(self.vae.model, self.vae.guide, x, **known)
             terms.loss.backward()
         return [term.detach() for term in terms]

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from checks import D, L, data_for, name_of, recipe_for, variants
+from checks import WHOLE, D, L, data_for, name_of, recipe_for, variants
 
 import pyro_vae as pv
 from pyro_vae.data import as_split
 
-ELEMENTWISE = [kind for kind in variants("likelihood") if kind["kind"] != "product"]
+ELEMENTWISE = [kind for kind in variants("likelihood") if kind["kind"] not in WHOLE]
 AT_MEAN = ["bernoulli", "binomial", "gaussian", "poisson", "negative-binomial", "log-normal"]
 AT_MEAN += ["gamma", "ordinal"]
 LINKED = [kind for kind in ELEMENTWISE if kind["kind"] not in ("categorical", "beta")]

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from checks import bound, built, variants, z_scores
+from checks import WHOLE, bound, built, variants, z_scores
 from torch.distributions.constraints import boolean
 
 from pyro_vae.build import construct, num_outputs
@@ -21,7 +21,7 @@ INSIDE = [
     {"kind": "hurdle", "family": {"kind": "gamma", "shape": 2.0}},
     {"kind": "hurdle", "family": {"kind": "beta"}},
 ]
-likelihoods = [kind for kind in variants("likelihood") if kind["kind"] != "product"] + INSIDE
+likelihoods = [kind for kind in variants("likelihood") if kind["kind"] not in WHOLE] + INSIDE
 real_priors = [
     kind
     for kind in variants("prior")

@@ -3,7 +3,7 @@
 import pyro
 import pytest
 import torch
-from checks import D, data_for, recipe_for, variants
+from checks import WHOLE, D, data_for, recipe_for, variants
 
 import pyro_vae as pv
 from pyro_vae.config import validate
@@ -12,7 +12,7 @@ from pyro_vae.distributions.partial import elements
 from pyro_vae.objectives import ESTIMATORS, track_sigma
 
 pytestmark = pytest.mark.filterwarnings("ignore:Not to be trusted")  # by so few steps
-KINDS = [kind for kind in variants("likelihood") if kind["kind"] != "product"]
+KINDS = [kind for kind in variants("likelihood") if kind["kind"] not in WHOLE]
 NORMAL = {"kind": "standard-normal"}
 MEAN_FIELD = {"kind": "mean-field-normal"}
 

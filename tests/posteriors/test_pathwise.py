@@ -41,7 +41,11 @@ def kinds():
     found = []
     for kind in variants("posterior"):
         cls = class_of(REGISTRY["posterior"][kind["kind"]])
-        if cls.reparameterized and cls.density != "none" and not kind.get("straight_through"):
+        if (
+            cls.reparameterized
+            and cls.density in ("anywhere", "own samples")
+            and not kind.get("straight_through")
+        ):
             found.append(kind)
     return found
 

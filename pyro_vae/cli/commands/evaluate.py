@@ -105,6 +105,7 @@ def page(metrics: dict[str, Any], latents: Any) -> str:
     lines += of_labels(metrics)
     if "bits_per_dim" in metrics:
         lines.append(f"  {metrics['bits_per_dim']:.4f} bits per dimension, from {label}")
+    lines += of_codes(metrics)
     lines.append(f"  {metrics['verdict']}: {metrics['reason']}")
     if "no 95 %" in str(metrics["log_marginal_errors"]):
         lines.append(f"  {metrics['log_marginal_errors']}")
@@ -122,6 +123,18 @@ def page(metrics: dict[str, Any], latents: Any) -> str:
     if "not_a_density" in metrics:
         lines.append(f"  Not a density: {metrics['not_a_density']}")
     return "\n".join(lines)
+
+
+def of_codes(metrics: dict[str, Any]) -> list[str]:
+    r"""What the nearest codes cost, in lines."""
+    if "code_rate" not in metrics:
+        return []
+    even, bits = metrics["even_rate"], metrics["code_bits_per_dim"]
+    return [
+        f"  codes     rate {mean(metrics, 'code_rate').strip()} by the prior, {even:.3f} evenly: "
+        f"{bits:.4f} and {metrics['even_bits_per_dim']:.4f} bits per dimension",
+        f"            perplexity {metrics['perplexity']:.1f}, {metrics['dead_codes']} dead",
+    ]
 
 
 def mean(metrics: dict[str, Any], name: str) -> str:
