@@ -65,6 +65,7 @@ OPTIONS: dict[tuple[str, str], list[dict]] = {
     ("prior", "relaxed-bernoulli"): [{"learned": True}],
     ("prior", "relaxed-categorical"): [{"num_categories": 2, "learned": True}],
     ("posterior", "vector-quantized"): [{"num_codes": 5, "code_dim": 2}],
+    ("posterior", "finite-scalar"): [{"num_levels": 3, "code_dim": 2}],
     ("prior", "codes"): [NETS],
     ("posterior", "iaf"): [{**NETS, "context_features": 4}],
     ("posterior", "neural-spline"): [{**NETS, "context_features": 4}],
@@ -184,7 +185,7 @@ def fits(triple: tuple[dict, dict, dict]) -> bool:
     """Whether prior and posterior have the same support, by the registry alone."""
     prior, posterior = (_support(c, triple[i]) for c, i in (("prior", 0), ("posterior", 2)))
     if prior == "the posterior's":  # a density, at other inputs, too
-        return triple[2]["kind"] not in ("delta", "per-datum", "vector-quantized")
+        return triple[2]["kind"] not in ("delta", "per-datum", "vector-quantized", "finite-scalar")
     return prior == posterior
 
 

@@ -79,7 +79,7 @@ def code_use(vae: Any, x: Data, *, seed: int = 0, **known: Any) -> CodeUse:
     rates, distortions, counts = [], [], torch.zeros(codebook.num_codes, dtype=torch.int64)
     with opened(vae, x, known, seed) as (program, split):
         for rows, _ in batches(split, rows_at_once(split)):
-            codes = codebook.codes(program.posterior.encoder(rows))
+            codes = codebook.codes(program.posterior.encoded(rows))
             z = codebook.embed(codes)
             rates.append(-program.prior().log_prob(z).double())
             distortions.append(-program.likelihood(z).log_prob(rows).double())

@@ -1,6 +1,7 @@
 r"""Networks: tensors in, tensors out, with any leading batch shape.  (layer 0)"""
 
 from .codebook import Codebook as Codebook
+from .codebook import Grid as Grid
 from .init import Init as Init
 from .init import find_activation as find_activation
 from .init import initialize as initialize

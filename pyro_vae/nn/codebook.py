@@ -103,3 +103,29 @@ class Codebook(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.num_codes}, {self.code_dim}"
+
+
+class Grid(Codebook):
+    r"""Creates the codebook of all vectors whose elements are at `L` levels from -1 to 1.
+
+    It stays where it is.
+
+    Arguments:
+        num_levels: The number `L` of levels, at least 2.
+        code_dim: The size `D` of the vectors, of which there are :math:`L^D`.
+    """
+
+    MOST = 65_536
+
+    def __init__(self, num_levels: int, code_dim: int) -> None:
+        if num_levels < 2 or num_levels**code_dim > self.MOST:
+            raise ValueError(
+                f"Expected 2 levels or more, and up to {self.MOST} codes; got {num_levels} levels "
+                f"of {code_dim} features."
+            )
+        super().__init__(num_levels**code_dim, code_dim)
+        levels = [torch.linspace(-1.0, 1.0, num_levels)] * code_dim
+        self.vectors.copy_(torch.cartesian_prod(*levels).reshape(-1, code_dim))
+
+    def moved(self, e: Tensor, decay: float) -> dict[str, Tensor]:
+        return {}

@@ -214,6 +214,11 @@ def _bound(
             f"The bound, datum by datum, with {f'{z}_k' if one else z} ~ {guide}:",
             f"  log {x} >= E log 1/K sum_k w_k,  w_k = {k[likelihood]} {k[prior]} / {k[guide]}",
         ], rf"\mathbb{{E}} \log \frac{{1}}{{K}} \sum_k {weight}"
+    if hasattr(getattr(vae, "posterior", None), "codebook"):
+        return [
+            "The bound, datum by datum, is of one value: a point among codes has probability one,",
+            f"  log {x} >= log p(x | z) + log p(z)  at the codes z next to f(x)",
+        ], rf"{_latex(likelihood)} \, {_latex(prior)}"
     if density_of(vae) == "none":
         return [
             "No bound: a point has no density. What training maximizes, datum by datum, is",

@@ -6,6 +6,7 @@ from .committed_rate_normal import CommittedRateNormal as CommittedRateNormal
 from .corrected import Corrected as Corrected
 from .corrected_markov import CorrectedMarkov as CorrectedMarkov
 from .delta import Delta as Delta
+from .finite_scalar import FiniteScalar as FiniteScalar
 from .flow import Flow as Flow
 from .full_covariance_normal import FullCovarianceNormal as FullCovarianceNormal
 from .gaussian_mixture import GaussianMixture as GaussianMixture

@@ -170,6 +170,32 @@ def test_resumed_training_is_that_of_one_go(tmp_path):
     assert once.posterior.codebook is once.prior.codebook
 
 
+def test_finite_scalars_are_rounded_and_their_grid_stays():
+    torch.manual_seed(0)
+    posterior = pv.posteriors.FiniteScalar(MLP(D, [8], 4), 4, num_levels=3, code_dim=2)
+    vae = pv.VAE(
+        pv.priors.Codes.from_recipe(posterior, [12]),
+        pv.likelihoods.Bernoulli(MLP(4, [8], D)),
+        posterior,
+    )
+    x = torch.bernoulli(torch.full((50, D), 0.5))
+    for parameter in posterior.parameters():
+        parameter.data *= 3
+    z, bounded = posterior(x).rsample(), posterior.encoder(x).tanh()
+    torch.testing.assert_close(z, bounded.round())
+    bias = [posterior.encoder.output_bias]
+    ours, hand = (torch.autograd.grad(values.sum(), bias)[0] for values in (z, bounded))
+    torch.testing.assert_close(ours, hand)
+    before = posterior.codebook.vectors.clone()
+    start = float(pv.elbo(vae, x, 5).mean())
+    pv.fit(vae, x, epochs=20, batch_size=25, lr=1e-2, progress=False, compile="no")
+    assert torch.equal(before, posterior.codebook.vectors)
+    assert float(pv.elbo(vae, x, 5).mean()) > start
+    assert code_use(vae, x).counts.sum() == 2 * len(x)
+    with pytest.raises(ValueError, match="up to 65536 codes; got 9 levels of 6 features"):
+        pv.posteriors.FiniteScalar(MLP(D, [], 6), 6, 9, 6)
+
+
 def test_what_is_refused():
     vae, x = made()
     with pytest.raises(ValueError, match="a multiple of code_dim; got 5 and 2"):
