@@ -38,12 +38,14 @@ ROWS = {
 parser = argparse.ArgumentParser(description="Compares decoders and cures of collapse.")
 parser.add_argument("--epochs", type=int, default=60)
 parser.add_argument("--num-samples", type=int, default=200, help="importance samples per datum")
+parser.add_argument("--rows", nargs="+", choices=ROWS, default=[*ROWS], metavar="ROW")
 parser.add_argument("--seeds", type=int, default=1)
 args = parser.parse_args()
 torch.set_num_threads(1)
 
 print(f"{'decoder and objective':44s}{'rate':>14s}{'log p(x)':>17s}{'active units':>14s}")
-for name, changes in ROWS.items():
+for name in args.rows:
+    changes = ROWS[name]
     for seed in range(args.seeds):
         values = {**read_recipe("digits-pixelcnn")}
         values = values | {k: v for k, v in changes.items() if "." not in k}

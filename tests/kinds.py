@@ -122,6 +122,19 @@ def discrete() -> Kind:
     return Kind(vae, torch.bernoulli(torch.full((COUNT, D), 0.5)))
 
 
+def pixels() -> Kind:
+    likelihood = pv.likelihoods.MADE(MLP(2, [8], D), hidden_features=[8])
+    vae = pv.VAE(pv.priors.StandardNormal(2), likelihood, N(MLP(D, [8], 4)))
+    return Kind(vae, torch.bernoulli(torch.full((COUNT, D), 0.5)))
+
+
+def codes() -> Kind:
+    posterior = pv.posteriors.VectorQuantized(MLP(D, [8], 4), 4, num_codes=5, code_dim=2)
+    prior = pv.priors.Codes.from_recipe(posterior, [8])
+    vae = pv.VAE(prior, pv.likelihoods.Bernoulli(MLP(4, [8], D)), posterior)
+    return Kind(vae, torch.bernoulli(torch.full((COUNT, D), 0.5)))
+
+
 def two_observed() -> Kind:
     vae = pv.VAE(
         pv.priors.StandardNormal(2),
@@ -169,6 +182,8 @@ KINDS = {
     "holes": holes,
     "views": views,
     "discrete": discrete,
+    "pixels": pixels,
+    "codes": codes,
     "two observed sites": two_observed,
     "a stranger's module": stranger,
 }

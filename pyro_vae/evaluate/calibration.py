@@ -187,13 +187,13 @@ def eubo(vae: Any, num_data: int = 500, *, seed: int = 0, **known: Any) -> tuple
             alone is known, or it has points of mass, or latent variables that the model has not.
     """
     vae = as_program(vae)
-    if density_of(vae) != "anywhere":
-        raise ValueError(
-            "Expected a posterior whose density is available for any value, as that of the true z "
-            f"is; got {guide_name(vae)}, which has it for {density_of(vae)}."
-        )
     check_rows(vae, {})
     with undisturbed(vae, seed):
+        if density_of(vae) != "anywhere":
+            raise ValueError(
+                "Expected a posterior whose density is available for any value, as that of the "
+                f"true z is; got {guide_name(vae)}, which has it for {density_of(vae)}."
+            )
         truth, split = simulate(vae, num_data, known)
         upper, lower = [], []
         for rows in torch.arange(num_data, device=split.device).split(ROWS_AT_ONCE):

@@ -189,12 +189,12 @@ def information(
         ValueError: The posterior's density is known at its own samples only, or the model is
             about data under a condition.
     """
-    if density_of(vae) != "anywhere":
-        raise ValueError(
-            "Expected a posterior whose density is available for any value; that of "
-            f"{guide_name(vae)} is known at its own samples only."
-        )
     with opened(vae, x, known, seed) as (vae, split):
+        if density_of(vae) != "anywhere":
+            raise ValueError(
+                "Expected a posterior whose density is available for any value; that of "
+                f"{guide_name(vae)} is known at its own samples only."
+            )
         device = split.device
         if others := [name for name in split.known if name != "index"]:
             raise ValueError(

@@ -187,12 +187,17 @@ REFUSED = {
     **{
         (name, "plot_manifold"): PLANE
         for name in KINDS
-        if name not in ("plain", "conditional", "holes", "views", "two observed sites")
+        if name not in ("plain", "conditional", "holes", "views", "pixels", "two observed sites")
     },
     ("sequence", "plot_correlations"): "Expected a table",
     ("discrete", "ais"): CONTINUOUS,
     ("discrete", "bdmc"): CONTINUOUS,
     ("discrete", "nuts_posterior"): CONTINUOUS,
+    ("codes", "ais"): CONTINUOUS,
+    ("codes", "bdmc"): CONTINUOUS,
+    ("codes", "nuts_posterior"): CONTINUOUS,
+    ("codes", "gradients"): "Expected reparameterized latent sites",  # the soft twin has none
+    ("codes", "interpolate"): "Expected real latent variables",
     ("semi-supervised", "ais"): UNKNOWN,
     ("semi-supervised", "bdmc"): CONTINUOUS,
     ("semi-supervised", "nuts_posterior"): UNKNOWN,
