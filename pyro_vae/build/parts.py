@@ -184,8 +184,23 @@ def _likelihood(
 def build_decoder(kind: Any, in_features: int, x_shape: tuple[int, ...]) -> nn.Module:
     r"""Builds the network of a likelihood."""
     shape = (num_outputs(kind) * x_shape[0], *x_shape[1:])
+    if kind.decoder.kind == "posed":
+        return _posed(kind.decoder, in_features, shape)
     known = {"in_features": in_features, "out_features": shape}
     return construct(kind.decoder, known, target=kind.decoder.decoder)
+
+
+def _posed(kind: Any, in_features: int, shape: tuple[int, ...]) -> nn.Module:
+    r"""Builds a decoder of images whose first features are a pose."""
+    content = in_features - (4 if kind.magnified else 3)
+    if len(shape) != 3 or content < 1:
+        raise ValueError(
+            "Expected images, of shape (C, H, W), and more latent features than those of the pose "
+            f"for a posed decoder; got outputs of shape {shape} and {in_features} features."
+        )
+    known = {"in_features": content, "out_features": shape}
+    net = construct(kind.net, known, target=kind.net.decoder)
+    return construct(kind, {"net": net}, target=kind.decoder)
 
 
 def start_likelihood(

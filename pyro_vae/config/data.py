@@ -7,6 +7,7 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    NonNegativeFloat,
     NonNegativeInt,
     PositiveInt,
     model_validator,
@@ -81,6 +82,10 @@ class DataKind(Kind):
     holes: Annotated[Hidden, AfterValidator(_hidden)] | None = None
     """Share of elements of x to hide at random, once or, as { rate = 0.5, when = "visit" }, anew
     at every visit."""
+    rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
+    """Images are turned by up to so many degrees either way, each once, by data.seed."""
+    shift: NonNegativeFloat = 0.0
+    """Images are shifted by up to so many pixels in each direction, each once, by data.seed."""
     known: dict[Known, Some] = {}  # noqa: RUF012
     """Additional inputs of model and guide, by name: the label ("label"), columns of a table, or
     regions of an image such as left or top-left; columns and pixels are then not in x."""

@@ -84,6 +84,22 @@ class Conv(Kind):
 Network = Annotated[MLP | Conv, Field(discriminator="kind")]
 
 
+class Posed(Kind):
+    """A decoder of images whose first three latent features turn and shift what another one
+    draws: angle in radians, pixels to the right and downwards."""
+
+    decoder: ClassVar[str] = "pyro_vae.nn.Posed"
+
+    kind: Literal["posed"] = "posed"
+    net: Network = MLP()
+    """The network that draws, from the other features."""
+    magnified: bool = False
+    """Whether a fourth feature, the logarithm of the magnification, follows."""
+
+
+Decoder = Annotated[MLP | Conv | Posed, Field(discriminator="kind")]
+
+
 # --- Factors -------------------------------------------------------------------------------------
 
 
@@ -101,7 +117,7 @@ class FactorKind(Kind):
 class LikelihoodKind(FactorKind):
     missing: Literal["auto", "at-random"] = "auto"
     """Whether elements may be missing, which then add nothing; auto: if data.holes hides some."""
-    decoder: Network = MLP()
+    decoder: Decoder = MLP()
     """The network from z to the parameters of p(x | z)."""
     output_bias: Literal["data-mean", "zero"] = "data-mean"
     """Where the decoder's output starts: at the mean of the training data, or at zero."""

@@ -4,7 +4,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 from .data import Data
 from .families import FAMILIES, INNER
-from .kinds import Corrected, CorrectedMarkov, Kind, Markov, Network, SelfMasking
+from .kinds import Corrected, CorrectedMarkov, Decoder, Kind, Markov, Network, SelfMasking
 
 
 def kinds(choice: Any) -> dict[str, type[Kind]]:
@@ -30,8 +30,9 @@ KINDS: dict[str, dict[str, Any]] = {
         "corrected": Corrected,
         "corrected-markov": CorrectedMarkov,
     },
+    "network": kinds(Decoder),
 }
-r"""These, and families that only go with certain others."""
+r"""These, and families and networks that only go with certain others."""
 
 CHOICES = {**KINDS, "family": INNER}
 r"""These, and the likelihoods inside of a wrapper."""

@@ -11,6 +11,7 @@ import torch
 from ..config import DataKind
 from ..randomness import stream
 from .content import Column
+from .moving import move
 from .regions import give_regions
 from .split import Split, fingerprint
 
@@ -36,12 +37,12 @@ class Dataset:
         label: str | None = None,
     ) -> "Dataset":
         r"""Sets binarization and range, and draws the bits of validation and test data once.
-        Regions of images that are given leave `x` first."""
+        Images are turned and shifted, and regions that are given leave `x`, first."""
         ready = {}
         for name, split in splits.items():
             if split is None or len(split) == 0:
                 continue
-            split = give_regions(split, config.known)
+            split = give_regions(move(split, config, name), config.known)
             once = config.binarize == "fixed" or (config.binarize == "dynamic" and name != "train")
             binarize = "dynamic" if once else config.binarize
             if split.levels == 1:  # bits already

@@ -17,6 +17,8 @@ from .networks import ConvDecoder as ConvDecoder
 from .networks import ConvEncoder as ConvEncoder
 from .offset import Offset as Offset
 from .pixels import PixelCNN as PixelCNN
+from .posed import Posed as Posed
+from .posed import moved as moved
 from .sequences import Backward as Backward
 from .sequences import Gated as Gated
 from .views import Views as Views
