@@ -106,7 +106,8 @@ def main() -> None:
     args = parser.parse_args()
     found, right = {}, {}
     for name, values in recipes(args.data).items():
-        recipe = validate(override(values, {"train.epochs": args.epochs}))
+        warm = {"train.epochs": args.epochs, "train.kl-warmup-epochs": args.epochs / 4}
+        recipe = validate(override(values, warm))
         data = pv.data.load(recipe.data)
         train, test = data.train.take(slice(0, args.rows)), data.test
         assert test is not None

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ..data import Column
 
 SUFFIXES = (".npz", ".npy", ".csv")
+AND_SOUND = (*SUFFIXES, ".wav")
 
 
 def check_out(out: Path | None, suffixes: Sequence[str] = SUFFIXES, flag: str = "--out") -> None:
@@ -25,6 +26,23 @@ def check_out(out: Path | None, suffixes: Sequence[str] = SUFFIXES, flag: str = 
         raise ValueError(f"Expected {flag} with the suffix {' or '.join(suffixes)}; got {out}.")
     if not out.parent.is_dir():
         raise ValueError(f"Expected a folder {out.parent} for {flag} {out}; create it first.")
+
+
+def check_sound(out: Path | None, record: Mapping[str, Any]) -> None:
+    r"""Refuses a .wav file of data that are no sound.
+
+    Arguments:
+        out: The file.
+        record: What the run recorded about its data.
+
+    Raises:
+        ValueError: They are not.
+    """
+    if out is not None and out.suffix.lower() == ".wav" and record.get("name") != "fsdd":
+        raise ValueError(
+            f"Expected a run on log-mel frames of sound (data.kind fsdd) for {out}; got one on "
+            f"{record.get('name')}. Use --out with the suffix {' or '.join(SUFFIXES)}."
+        )
 
 
 def check_spares(out: Path | None, *sources: Any) -> None:
@@ -90,6 +108,9 @@ def write_data(
     """
     from ..data import Column
 
+    if out.suffix.lower() == ".wav":
+        write_sound(out, x, form)
+        return
     columns = [Column(name, tuple(codes)) for name, codes in form.get("columns", ())]
     if out.suffix.lower() == ".csv" and columns:
         if what == "mean":
@@ -97,6 +118,20 @@ def write_data(
         write_arrays(out, {**keys, **named_columns(x, columns)})
     else:
         write_arrays(out, {"x": x, **keys})
+
+
+def write_sound(out: Path, x: Any, form: Mapping[str, Any]) -> None:
+    r"""Writes log-mel frames of a model as sound, one datum after the other."""
+    import torch
+
+    from ..data import to_waves, write_wav
+    from ..data.sound import RATE
+
+    levels = torch.from_numpy(x)
+    waves = to_waves(levels if form.get("range") == "unit" else levels / form["levels"])
+    write_wav(out, waves)
+    seconds = waves.shape[1] / RATE
+    print(f"{out}: {len(waves)} clips of {seconds:.2f} s, one after the other, at {RATE} Hz")
 
 
 def _write_table(path: Path, arrays: Mapping[str, Any]) -> None:

@@ -33,6 +33,9 @@ from .regions import elements_of as elements_of
 from .regions import only as only
 from .regions import places_of as places_of
 from .sequences import pad as pad
+from .sound import log_mel as log_mel
+from .sound import to_waves as to_waves
+from .sound import write_wav as write_wav
 from .split import Split as Split
 from .split import as_split as as_split
 from .split import fingerprint as fingerprint

@@ -51,7 +51,8 @@ def plot_classes(
     rows = {name: torch.eye(len(classes))}
     x = sample_under(vae, rows, num_draws, seed=seed, **known)
     title = f"means E[x | z, {name}]; z is the same in each column, {name} in each row"
-    return show_grid(x, [*classes], title, split)
+    pictures = as_pictures(x.flatten(0, 1), None, {}).unflatten(0, x.shape[:2])
+    return show_grid(pictures, [*classes], title, split)
 
 
 @counted

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import wave
 
 import numpy as np
 import pytest
@@ -78,3 +79,47 @@ def test_chains_are_listed(capsys):
     out = capsys.readouterr().out
     for name in ("markov", "corrected-markov", "jsb-chorales", "fsdd", "jsb-dmm", "fsdd-dmm"):
         assert f"\n  {name} " in out
+
+
+@pytest.fixture
+def spoken(tmp_path, monkeypatch):
+    """A data folder with made clips: a band of each digit is louder, for 6 speakers."""
+    rng = np.random.default_rng(0)
+    keys = [(digit, speaker, index) for digit in range(10) for speaker in range(6) for index in (0, 5, 6)]  # fmt: skip
+    label, speaker, index = (np.array(values, np.uint8) for values in zip(*keys))
+    mel = rng.integers(0, 90, (len(keys), 32, 32)).astype(np.uint8)
+    for row, digit in zip(mel, label):
+        row[3 * digit] += 150
+    (tmp_path / "fsdd").mkdir()
+    speakers = np.array([f"s{i}" for i in range(6)])
+    np.savez(tmp_path / "fsdd" / sequences.FSDD, logmel=mel, label=label, speaker=speaker,
+             index=index, speakers=speakers)  # fmt: skip
+    monkeypatch.setattr(sequences, "FSDD_SHA256", hashlib.sha256(mel.tobytes()).hexdigest())
+    monkeypatch.setenv("PYRO_VAE_DATA", str(tmp_path))
+    return tmp_path
+
+
+def test_spoken_digits_are_written_as_sound(spoken, capsys):
+    run, out = spoken / "run", spoken / "x.wav"
+    hidden = ["--prior.encoder.hidden-features", "4", "--posterior.encoder.hidden-features", "8"]
+    small = [*hidden, "--likelihood.decoder.hidden-features", "8", "--train.epochs", "1"]
+    assert main(["train", "fsdd-cvae-labels", "--out", str(run), *small]) == 0
+    lengths = {}
+    commands = {
+        20: ["sample", str(run), "--num-samples", "20"],
+        3: ["sample", str(run), "--num-samples", "3", "--given", "y=7"],
+        2: ["reconstruct", str(run), "--num-data", "2"],
+    }
+    for count, command in commands.items():
+        assert main([*command, "--out", str(out)]) == 0
+        assert f"x.wav: {count} clips of 0.48 s" in capsys.readouterr().out
+        with wave.open(str(out)) as file:
+            lengths[count] = file.getnframes()
+    assert lengths == {n: n * 124 * 31 + (n - 1) * 2000 for n in commands}
+    picture = pv.plot.plot_classes(pv.load(run), "y", [*"0123456789"], 2)
+    assert picture.axes[0].images[0].get_array().shape == (10 * 33 + 1, 2 * 33 + 1)
+
+
+def test_other_data_are_no_sound(run, tmp_path, capsys):
+    assert main(["sample", str(run), "--out", str(tmp_path / "x.wav")]) == 2
+    assert "Expected a run on log-mel frames of sound" in capsys.readouterr().err

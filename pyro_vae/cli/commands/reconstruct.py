@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..given import given_values
-from ..output import at_least_one, check_out, save_plot, write_data
+from ..output import AND_SOUND, at_least_one, check_out, check_sound, save_plot, write_data
 from ..shared import OnAnyRows, keys_of
 
 
@@ -21,7 +21,7 @@ class Reconstruct(OnAnyRows):
     what: Literal["mean", "sample"] = "mean"
     """The numbers to write: means of p(x | z), or draws from it."""
     out: Path | None = None
-    """A .npy, .npz or .csv file for the numbers."""
+    """A .npy, .npz or .csv file for the numbers; of log-mel frames also .wav, for the sound."""
     seed: int = 0
     """Seeds the draws."""
 
@@ -29,8 +29,9 @@ class Reconstruct(OnAnyRows):
         from ...evaluate import reconstruct
         from ...plot import plot_reconstructions
 
-        check_out(self.out)
+        check_out(self.out, AND_SOUND)
         run = self.opened()
+        check_sound(self.out, run.recorded.data)
         vae = run.model(self.device)
         split, *_ = self.rows(run, vae)
         count = at_least_one(self.num_data)

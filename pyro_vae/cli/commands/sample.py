@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from ...runs import RunFolder
 from ..given import given_values
-from ..output import at_least_one, check_out, save_plot, write_data
+from ..output import AND_SOUND, at_least_one, check_out, check_sound, save_plot, write_data
 from ..shared import OnRows
 
 
@@ -26,7 +26,7 @@ class Sample(OnRows):
     what: Literal["sample", "mean"] = "sample"
     """The numbers to write: draws from p(x | z), or its means."""
     out: Path | None = None
-    """A .npy, .npz or .csv file for the numbers."""
+    """A .npy, .npz or .csv file for the numbers; of log-mel frames also .wav, for the sound."""
     seed: int = 0
     """Seeds the draws."""
 
@@ -34,8 +34,9 @@ class Sample(OnRows):
         from ...plot import plot_samples
         from ...views import sample
 
-        check_out(self.out)
+        check_out(self.out, AND_SOUND)
         run = self.opened()
+        check_sound(self.out, run.recorded.data)
         vae = run.model(self.device)
         count = at_least_one(self.num_samples, "--num-samples")
         form = run.recorded.data.get("form", {})
