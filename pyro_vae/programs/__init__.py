@@ -30,6 +30,7 @@ from .program import density_of as density_of
 from .program import families as families
 from .program import family_of as family_of
 from .program import guide_name as guide_name
+from .program import is_scored as is_scored
 from .program import is_vae as is_vae
 from .program import plainly as plainly
 from .program import prior_guide as prior_guide

@@ -121,6 +121,11 @@ def density_of(vae: Any) -> str:
     return getattr(getattr(vae, "posterior", None), "density", "anywhere")
 
 
+def is_scored(vae: Any) -> bool:
+    r"""Whether evaluation has a density of what the guide draws, or of its soft twin."""
+    return density_of(vae) != "none" or hasattr(getattr(vae, "posterior", None), "codebook")
+
+
 def guide_name(vae: Any) -> str:
     r"""What errors call the guide."""
     return type(vae.posterior).__name__ if is_vae(vae) else "the guide"

@@ -18,7 +18,7 @@ from ..data import Dataset, Split, as_split
 from ..nn import views_of
 from ..objectives import Plan, plan, planned
 from ..precision import default_dtype
-from ..programs import as_program, device_of, dtype_of, guide_name, is_vae
+from ..programs import as_program, device_of, dtype_of, guide_name, is_scored, is_vae
 from ..randomness import apart, reseed
 from ..runs import RunFolder
 from .history import Callback, History
@@ -293,7 +293,7 @@ def why_no_validation(vae: Any, valid: Any) -> str:
     r"""Says why there is no validation; empty if there is."""
     if vae.posterior.index:
         return "this posterior has parameters only for its training data"
-    if vae.posterior.density == "none":
+    if not is_scored(vae):
         return "a point instead of q(z | x) has no ELBO"
     return "there are no rows for it" if valid is None else ""
 

@@ -323,6 +323,40 @@ def test_views_from_a_recipe(workdir, capsys):
     assert end.value.code == 0 and "drop-views" in capsys.readouterr().out
 
 
+def test_codes_from_a_recipe(workdir, capsys):
+    flags = ["--train.epochs", "1", "--posterior.num-codes", "8"]
+    assert main(["train", "digits-vq", "--out", "r", *flags]) == 0
+    said = capsys.readouterr()
+    assert "a point among codes" in said.out + said.err and "No validation" not in said.out
+    found = figures(capsys, "r")
+    assert found["even_rate"] == pytest.approx(8 * np.log(8)) and found["dead_codes"] >= 0
+    assert found["code_bits_per_dim"] < found["even_bits_per_dim"]
+    assert main(["evaluate", "r", "--num-samples", "10"]) == 0
+    assert "bits per dimension\n            perplexity" in capsys.readouterr().out
+    assert main(["sample", "r", "--out", "s.npy"]) == 0 and np.load("s.npy").shape[1:] == (1, 8, 8)
+    assert main(["explain", "digits-vq"]) == 0
+    assert "a point among codes has probability one" in capsys.readouterr().out
+    trained = pv.load("r")
+    assert trained.prior.codebook is trained.posterior.codebook
+    flags = ["--posterior.kind", "mean-field-normal"]
+    assert main(["train", "digits-vq", "--out", "q", *flags]) == 2
+    assert "Expected a posterior with a codebook" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_pixels_from_a_recipe(workdir, capsys):
+    flags = ["--train.epochs", "1", "--likelihood.channels", "4"]
+    assert main(["train", "digits-pixelcnn", "--out", "r", *flags]) == 0
+    assert np.isfinite(figures(capsys, "r")["log_marginal"])
+    for command in ("sample", "reconstruct"):
+        assert main([command, "r", "--out", "x.npy"]) == 0
+        assert np.load("x.npy").shape[1:] == (1, 8, 8)
+    flags = ["--data.kind", "digits", "--data.binarize", "threshold", "--train.epochs", "1"]
+    assert main(["train", "mnist-made", "--out", "m", *flags]) == 0
+    assert main(["train", "digits-pixelcnn", "--out", "h", "--data.holes", "0.5"]) == 2
+    assert "independent elements inside of MissingAtRandom" in capsys.readouterr().err
+
+
 def test_conditions_from_the_columns_of_a_table(workdir, capsys):
     rows = [f"{i % 7}.5,{'fm'[i % 2]},{i % 3}.25,{i % 5}.75" for i in range(60)]
     written("t.csv", "age,sex,a,b\n" + "\n".join(rows))

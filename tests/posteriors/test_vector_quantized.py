@@ -170,6 +170,26 @@ def test_resumed_training_is_that_of_one_go(tmp_path):
     assert once.posterior.codebook is once.prior.codebook
 
 
+@pytest.mark.slow
+def test_models_trained_together_move_their_codebooks_as_alone():
+    options = {"epochs": 3, "batch_size": 10, "progress": False}
+    x = made()[1]
+
+    def fresh():
+        posterior = pv.posteriors.VectorQuantized(MLP(D, [8], N * E), N * E, K, E)
+        prior = pv.priors.Codes.from_recipe(posterior, [12])
+        return pv.VAE(prior, pv.likelihoods.Bernoulli(MLP(N * E, [8], D)), posterior)
+
+    for trained in pv.fit_many(fresh, x, seeds=[0, 1], **options):
+        assert trained.error is None
+        torch.manual_seed(trained.seed)
+        alone = fresh()
+        pv.fit(alone, x, seed=trained.seed, compile="no", **options)
+        for name, value in alone.state_dict().items():
+            got = trained.vae.state_dict()[name]
+            torch.testing.assert_close(got, value, rtol=1e-4, atol=1e-5, msg=name)
+
+
 def test_finite_scalars_are_rounded_and_their_grid_stays():
     torch.manual_seed(0)
     posterior = pv.posteriors.FiniteScalar(MLP(D, [8], 4), 4, num_levels=3, code_dim=2)

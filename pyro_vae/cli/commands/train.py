@@ -159,6 +159,8 @@ def validation(
 
 def next_commands(vae: Any, splits: Any, out: Path) -> list[str]:
     r"""The commands that work on a run."""
+    from ...programs import is_scored
+
     rows = "" if "test" in splits and not vae.posterior.index else " --split train"
-    names = ["evaluate", "plot"] if vae.posterior.density != "none" else ["plot"]
+    names = ["evaluate", "plot"] if is_scored(vae) else ["plot"]
     return [f"pyro-vae {name} {out}{rows}" for name in names]
