@@ -45,7 +45,7 @@ class VectorQuantized(Quantizing):
         num_codes: Size = 64,
         code_dim: Size = 4,
         commitment: Positive = 0.25,
-        temperature: Positive = 1.0,
+        temperature: Positive = 2.0,
     ) -> None:
         book = Codebook(num_codes, code_dim)
         super().__init__(encoder, latent_dim, book, commitment, temperature)
