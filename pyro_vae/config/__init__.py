@@ -18,6 +18,7 @@ from .data import HeldOut as HeldOut
 from .data import Holes as Holes
 from .data import JSBChorales as JSBChorales
 from .data import Omniglot as Omniglot
+from .data import PhotoPatches as PhotoPatches
 from .data import Sequences as Sequences
 from .data import StaticMNIST as StaticMNIST
 from .families import ESTIMATORS as ESTIMATORS

@@ -196,6 +196,19 @@ class CelebA(DataKind):
     kind: Literal["celeba"] = "celeba"
 
 
+class PhotoPatches(HeldOut):
+    """Patches of 3x32x32 pixels of two photographs, of a palace and of a flower (come with
+    scikit-learn)."""
+
+    kind: Literal["photo-patches"] = "photo-patches"
+    valid: Share = 0.1
+    """Of 120 blocks of 64x64 pixels, those for validation: a number, or a fraction below 1."""
+    test: Share = 0.2
+    """Blocks for testing: a number, or a fraction below 1."""
+    stride: Annotated[PositiveInt, Field(le=32)] = 8
+    """How many pixels patches for training are apart; others do not overlap."""
+
+
 class Sequences(DataKind):
     """Sequences of steps, padded with NaN to the length of the longest."""
 
@@ -263,6 +276,7 @@ Data = Annotated[
     | FreyFaces
     | CIFAR10
     | CelebA
+    | PhotoPatches
     | JSBChorales
     | FSDD
     | File,

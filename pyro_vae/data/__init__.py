@@ -25,6 +25,7 @@ from .loading import jsb_chorales as jsb_chorales
 from .loading import load as load
 from .loading import mnist as mnist
 from .loading import omniglot as omniglot
+from .loading import photo_patches as photo_patches
 from .loading import static_mnist as static_mnist
 from .original import Original as Original
 from .original import read_original as read_original

@@ -184,6 +184,38 @@ def cifar10(config: "kinds.CIFAR10", data_dir: Path | None) -> Dataset:
     return Dataset.make(config, {**cut(splits[0], config.valid, 0, None), "test": splits[1]})
 
 
+PATCH, BLOCK = 32, 64
+
+
+def photo_patches(config: "kinds.PhotoPatches", data_dir: Path | None) -> Dataset:
+    r"""Patches of the photographs china.jpg and flower.jpg. Blocks of 64x64 pixels are shuffled
+    and split, so that no pixel is in two splits; training patches of one block overlap."""
+    from sklearn.datasets import load_sample_images
+
+    photos = [torch.from_numpy(i.copy()).permute(2, 0, 1) for i in load_sample_images().images]
+    blocks = [_windows(photo, BLOCK, BLOCK) for photo in photos]
+    owner = torch.arange(len(blocks)).repeat_interleave(torch.tensor([len(b) for b in blocks]))
+    parts = cut(Split(torch.cat(blocks), owner, levels=255, source=config.kind), config.valid,
+                config.test, config.seed)  # fmt: skip
+    splits = {}
+    for name, split in parts.items():
+        stride = config.stride if name == "train" else PATCH
+        patches = [_windows(block, PATCH, stride) for block in split.stored]
+        if patches:
+            labels = split.labels.repeat_interleave(len(patches[0]))  # type: ignore[union-attr]
+            splits[name] = Split(torch.cat(patches), labels, levels=255, source=split.source,
+                                 classes=("china", "flower"))  # fmt: skip
+    count = {name: len(split) for name, split in parts.items()}
+    notes = ", ".join(f"{name} {n}" for name, n in count.items())
+    return Dataset.make(config, splits, f"blocks of 64x64 pixels: {notes}")
+
+
+def _windows(image: Tensor, side: int, stride: int) -> Tensor:
+    r"""The squares of an image, of shape `(N, C, side, side)`."""
+    found = image.unfold(1, side, stride).unfold(2, side, stride)
+    return found.permute(1, 2, 0, 3, 4).flatten(0, 1).contiguous()
+
+
 def celeba(config: "kinds.CelebA", data_dir: Path | None) -> Dataset:
     r"""CelebA (Liu et al., 2015), aligned and cropped; splits as its authors made them.
 
