@@ -115,6 +115,39 @@ def test_classes_from_few_labels(run):
     assert len((ROOT / "scripts/svi_semisupervised.py").read_text().splitlines()) <= 60
 
 
+@pytest.mark.slow
+def test_pose(run, tmp_path):
+    few = ["--data", "digits", "--rows", "500", "--epochs", "8"]
+    out = run("scripts/pose.py", *few, "--out", "pose.png")
+    posed, plain = (float(v) for v in re.findall(rf"the content moves by ({NUMBER})", out))
+    assert posed < plain and (tmp_path / "pose.png").stat().st_size > 10_000
+    assert 0 < numbers(out, "slope of the latent angle")[0] < 1.2
+
+
+@pytest.mark.slow
+def test_bits_of_photographs(run, tmp_path):
+    from pyro_vae.cli import main
+
+    path = str(tmp_path / "photo")
+    assert main(["train", "photo-patches", "--out", path, "--train.epochs", "1"]) == 0
+    out = run("scripts/colour.py", path, "--num-samples", "5")
+    bits = [float(v) for v in re.findall(rf"({NUMBER}) \+- {NUMBER} bits per dimension", out)]
+    assert len(bits) == 4 and 6 < bits[1] < bits[0] < 8 and bits[3] <= bits[2]
+
+
+@needs_data
+@pytest.mark.slow
+def test_spoken_digits(run, tmp_path):
+    from pyro_vae.cli import main
+
+    path = str(tmp_path / "spoken")
+    settings = ["--train.epochs", "2", "--train.compile", "no", "--out", path]
+    assert main(["train", "fsdd-cvae-labels", *settings]) == 0
+    out = run("scripts/spoken_digits.py", path, "--num-samples", "5", "--out", "x.wav")
+    assert all(v > 0.8 for v in numbers(out, "real clips", "real, as sound"))
+    assert (tmp_path / "x.wav").stat().st_size > 30 * 2 * 3844
+
+
 @needs_data
 def test_baselines_of_sequences(run):
     out = run(
@@ -189,7 +222,7 @@ def test_swapping_priors_and_posteriors(run):
 
 LESSONS = sorted((ROOT / "notebooks").glob("*.py"))
 # Slow lessons, which other lessons cover in kind.
-LONG = tuple("02 03 04 05 06 07 08 09 10 11 12".split())
+LONG = tuple("02 03 04 05 06 07 08 09 10 11 12 14".split())
 
 
 def test_every_lesson_is_in_the_table():
