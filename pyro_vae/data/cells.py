@@ -29,6 +29,7 @@ class Cells(NamedTuple):
     order: tuple[str, ...] = ()  # of categories, where the source has one
     note: str = ""
     fault: str = ""  # why it cannot be a feature
+    dates: bool = False  # numbers that are days since 1970-01-01
 
 
 class Holes:
@@ -212,27 +213,26 @@ def features(
         ValueError: A column holds neither numbers, dates nor categories.
     """
     found = [_values(cell, source, known.get(cell.name), facts) for cell in cells]
-    columns = tuple(Column(cell.name, names) for cell, (_, names) in zip(cells, found))
-    return np.stack([values for values, _ in found], axis=1), columns
+    return np.stack([values for values, _ in found], axis=1), tuple(column for _, column in found)
 
 
 def _values(
     cell: Cells, source: str, wanted: Sequence[str] | None, facts: list[str]
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    r"""A column as numbers, and its categories if it has some."""
+) -> tuple[np.ndarray, Column]:
+    r"""A column as numbers, and what they mean."""
     name = cell.name
     if cell.numbers is not None and not wanted:
         values = cell.numbers.astype(np.float64)
         there = values[np.isfinite(values)]
         if WHOLE < np.abs(there).max(initial=0) < LONGEST and (there == np.round(there)).all():
             raise ValueError(too_large(name, source))
-        return values, ()
+        return values, Column(name, dates=cell.dates)
     if cell.fault and not wanted:
         raise ValueError(cell.fault)
     text = text_of(cell)
     if not wanted and (days := read_dates(text, name, source)) is not None:
         facts.append(DATES.format(name))
-        return days, ()
+        return days, Column(name, dates=True)
     names = tuple(wanted or cell.order or in_order(text))
     if not wanted and not cell.order:
         _check_categories(text, names, name, source)
@@ -247,7 +247,7 @@ def _values(
     values = np.array([np.nan if word is None else codes[word] for word in text])
     listing = first_of([f"{c} {i}" for i, c in enumerate(names)], 8)
     facts.append(f"column {name}: {len(names)} categories, {listing}")
-    return values, names
+    return values, Column(name, names)
 
 
 def _check_categories(

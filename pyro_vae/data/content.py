@@ -7,10 +7,12 @@ import numpy as np
 
 
 class Column(NamedTuple):
-    r"""A column of a table: its name, and the categories of its codes 0, 1, ... if it has some."""
+    r"""A column of a table: its name, the categories of its codes 0, 1, ... if it has some, and
+    whether its numbers are dates, as days since 1970-01-01."""
 
     name: str
     categories: tuple[str, ...] = ()
+    dates: bool = False
 
 
 @dataclass

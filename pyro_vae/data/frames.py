@@ -109,11 +109,12 @@ def _typed(name: str, column: Any, source: str, holes: Holes, chosen: bool) -> C
     if kind in "mM":
         since = values.astype(f"{kind}8[us]").astype(np.int64) / 86_400e6
         since = np.where(np.isnat(values), np.nan, since)
-        return Cells(name, since, note=(DATES if kind == "M" else SPANS).format(name))
+        note = (DATES if kind == "M" else SPANS).format(name)
+        return Cells(name, since, note=note, dates=kind == "M")
     objects = [None if _is_missing(value) else value for value in values.tolist()]
     if any(isinstance(value, date) for value in objects):
         since = np.array([np.nan if v is None else days(v) for v in objects])
-        return Cells(name, since, note=DATES.format(name))
+        return Cells(name, since, note=DATES.format(name), dates=True)
     if any(isinstance(v, list | dict | tuple | np.ndarray | bytes) for v in objects):
         raise ValueError(
             f"Expected numbers, dates or text in column {name!r} of {source}; got nested values. "

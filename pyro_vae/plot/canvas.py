@@ -156,6 +156,15 @@ def short(name: str, room: int = 18) -> str:
     return name if len(name) <= room else f"{name[: room - 1]}…"
 
 
+def show_dates(axis: "Axes") -> None:
+    r"""Writes days since 1970-01-01 along an axis as dates."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    locator = AutoDateLocator(minticks=2, maxticks=5)
+    axis.xaxis.set_major_locator(locator)
+    axis.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+
+
 def name_rows(axis: "Axes", names: list[str], height: float, middle: float) -> None:
     r"""Writes the names of rows, each of some height, beside a grid."""
     if not axis.axison:  # a grid of images, which has no use for the other axis

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..data import Split
 from ..views import Imputed
-from .canvas import as_pictures, is_image, new_figure, short, table_of
+from .canvas import as_pictures, is_image, new_figure, short, show_dates, table_of
 from .conditions import show_grid
 
 if TYPE_CHECKING:
@@ -84,6 +84,8 @@ def _panel(axis: "Axes", draws: Tensor, truth: Tensor, column: "Column", rows: l
         low, high = torch.quantile(draws.double(), torch.tensor([0.05, 0.95]).double(), dim=0)
         axis.hlines(places, low, high, color="tab:orange")
         axis.plot(draws.double().mean(0), places, "o", markersize=3, color="tab:orange")
+        if column.dates:
+            show_dates(axis)
     known = ~truth.isnan()
     axis.plot(truth[known], places[known], "x", markersize=5, color="tab:blue")
     axis.set_title(short(column.name, 28), fontsize=8)

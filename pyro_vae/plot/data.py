@@ -20,6 +20,7 @@ from .canvas import (
     new_figure,
     scale_of,
     short,
+    show_dates,
     show_images,
     show_table,
     table_of,
@@ -231,6 +232,8 @@ def _marginal(axis: "Axes", draws: Tensor, data: Tensor | None, table: Table, j:
     axis.set_title(short(column.name, 28), fontsize=8)
     axis.tick_params(labelsize=7)
     axis.set_yticks([])
+    if column.dates:
+        show_dates(axis)
     if column.categories and len(column.categories) <= 8:
         names = [short(name, 8) for name in column.categories]
         axis.set_xticks(range(len(names)), names)

@@ -46,7 +46,7 @@ def save(run: Any) -> None:
             "noise": "counter" if run.loss.noise else "generator",
             "environment": environment(device),
             "record": run.record,
-            "columns": [[name, list(codes)] for name, codes in run.data.columns],
+            "columns": [[c.name, list(c.categories)] for c in run.data.columns],
         },
     )
 

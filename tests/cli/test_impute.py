@@ -122,6 +122,25 @@ def test_decimal_commas_and_other_dates_are_kept(run, tmp_path, capsys):
     )
 
 
+def test_parquet_is_completed(run, tmp_path, capsys):
+    """Of a typed table: a table of text with its columns, names of categories, and row numbers."""
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    frame = pandas.read_csv(run / "people.csv", parse_dates=["since"])
+    frame["share"] = frame["share"].str.rstrip("%").astype(float) / 100
+    frame.to_parquet(tmp_path / "people.parquet")
+    flags = ["--data", str(tmp_path / "people.parquet"), "--out", str(tmp_path / "o.csv")]
+    assert main(["impute", str(run / "run"), *flags, "--num-samples", "2"]) == 0
+    text = capsys.readouterr().out
+    head, rows = read(tmp_path / "o.csv")
+    assert head == ["rows", *COLUMNS[1:6]] and len(rows) == 90, text
+    assert {row[1] for row in rows} == {*CITIES} and all(all(row) for row in rows)
+    there = frame["income"].notna()
+    for i in np.flatnonzero(there):
+        assert float(rows[i][4]) == pytest.approx(frame["income"][i], rel=1e-4)
+    assert len(read(tmp_path / "o-draws.csv")[1]) == 180
+
+
 def test_images_are_completed_by_a_run_of_whole_data(tmp_path, capsys):
     small = [
         "--train.epochs",

@@ -343,3 +343,13 @@ def test_an_index_in_parquet_is_not_a_feature(tmp_path):
     frame.index = pandas.date_range("2024-01-01", periods=3)
     frame.to_parquet(tmp_path / "t.parquet")
     assert [c.name for c in read(tmp_path / "t.parquet").train.columns] == ["a"]
+
+
+def test_columns_of_dates_say_so(tmp_path):
+    (tmp_path / "t.csv").write_text("d,b\n1970-01-03,1\n1970-02-01,2\n")
+    columns = read(tmp_path / "t.csv").train.columns
+    assert [(c.name, c.dates) for c in columns] == [("d", True), ("b", False)]
+    pandas = pytest.importorskip("pandas")
+    since = pandas.to_datetime(["1970-01-03", "1970-02-01"])
+    frame = pandas.DataFrame({"d": since, "o": list(since.date), "span": since - since[0]})
+    assert [c.dates for c in as_split(frame).columns] == [True, True, False]

@@ -11,7 +11,7 @@ import pyro_vae as pv
 from pyro_vae import plot
 from pyro_vae.data import Column, Split, as_split
 from pyro_vae.plot.canvas import Scale, scale_of
-from pyro_vae.plot.data import _correlations
+from pyro_vae.plot.data import _correlations, _marginals
 
 LATENTS = [
     ({"kind": "standard-normal"}, {"kind": "mean-field-normal"}),
@@ -183,3 +183,23 @@ def test_pictures_of_a_posterior_by_row(tmp_path: Path):
     assert len(plot.plot_run(vae, split, tmp_path)) == 4
     with pytest.raises(ValueError, match="row numbers"):
         plot.plot_reconstructions(vae, split)
+
+
+def test_dates_are_written_as_dates():
+    day = 19_723.0  # 2024-01-01
+    truth = torch.stack([day + 30 * torch.arange(6).double(), torch.arange(6).double()], 1)
+    columns = (Column("since", dates=True), Column("age"))
+    holes = torch.ones(6, 2, dtype=torch.bool)
+    split = Split(truth, columns=columns).hiding(holes)
+    draws = truth + torch.randn(9, 6, 2)
+    rest = [torch.ones(6)] * 5
+    found = pv.views.Imputed(draws, draws.mean(0), *rest, "")
+    for figure in (
+        plot.plot_imputed(found, split),
+        _marginals(truth, Split(truth, columns=columns)),
+    ):
+        figure.canvas.draw()
+        labels = [[t.get_text() for t in axis.get_xticklabels()] for axis in figure.axes[:2]]
+        offset = figure.axes[0].xaxis.get_offset_text().get_text()
+        assert "2024" in " ".join([*labels[0], offset]) and "19" not in "".join(labels[0])
+        assert "2024" not in " ".join(labels[1])

@@ -290,3 +290,36 @@ def test_methods_that_do_not_go_are_refused():
     ]:
         with pytest.raises(ValueError, match=words):
             pv.impute(model, x, 2, **options)
+
+
+# --- Intervals -----------------------------------------------------------------------------------
+
+
+def decoded(vae, x):
+    """The twin: draws around one decoded z, which leave out that z is not known."""
+    with torch.no_grad():
+        return vae.likelihood(vae.posterior(x).mean).sample((19,))
+
+
+@few
+@pytest.mark.parametrize("method", ["sir", "gibbs"])
+def test_between_nineteen_draws_lie_nine_truths_in_ten(method):
+    """Of cells that a trained model has drawn itself, by the order of exchangeable draws."""
+    encoder = nn.Sequential(pv.nn.Observed(), pv.nn.MLP(12, [16], 4))
+    gaussian = pv.likelihoods.Gaussian(pv.nn.MLP(2, [16], 6), "fixed", 0.4)
+    vae = pv.VAE(pv.priors.StandardNormal(2), pv.likelihoods.MissingAtRandom(gaussian), N(encoder))
+    data = torch.randn(500, 2) @ torch.randn(2, 6) + 0.4 * torch.randn(500, 6)
+    data[torch.rand(500, 6) < 0.5] = NAN
+    pv.fit(vae, data, epochs=8, lr=1e-2, estimator="iwae", num_particles=5, progress=False)
+    truth = pv.sample(vae, 500, "sample", seed=1)
+    holes = torch.rand_like(truth) < 0.5
+    x = truth.masked_fill(holes, NAN)
+
+    def share(draws):
+        inside = (draws.min(0).values <= truth) & (truth <= draws.max(0).values) & holes
+        return pv.evaluate.Mean.ratio(inside.double().sum(1), holes.double().sum(1), "of cells")
+
+    found = share(pv.impute(vae, x, 19, method=method, num_particles=400, num_steps=60).draws)
+    assert abs(float(found) - 0.9) < bound(2) * found.se + 0.01  # chains and weights are finite
+    twin = share(decoded(vae, x))
+    assert float(twin) < 0.9 - 2 * bound(2) * twin.se - 0.01
