@@ -222,7 +222,7 @@ def test_swapping_priors_and_posteriors(run):
 
 LESSONS = sorted((ROOT / "notebooks").glob("*.py"))
 # Slow lessons, which other lessons cover in kind.
-LONG = tuple("02 03 04 05 06 07 08 09 10 11 12 14".split())
+LONG = tuple("02 03 04 05 06 07 08 09 10 11 12 13 14".split())
 
 
 def test_every_lesson_is_in_the_table():
@@ -281,6 +281,15 @@ def test_a_notebook_matches_its_source(path):
 def test_a_lesson_holds_at_full_size(path, seed, run, monkeypatch):
     monkeypatch.setenv("SEED", str(seed))
     run(path.relative_to(ROOT))
+
+
+@pytest.mark.slow
+def test_intervals_cover_what_a_trained_model_has_drawn(run):
+    """20,000 missing cells, by resampling and by chains, within 2 %."""
+    out = run("scripts/coverage.py", "model")
+    rows = re.findall(r"model  (\w+) +(\d+) cells  covered ([\d.]+)%", out)
+    assert [method for method, _, _ in rows] == ["sir", "gibbs"]
+    assert all(int(cells) >= 20_000 and abs(float(share) - 90) < 2 for _, cells, share in rows)
 
 
 @pytest.mark.slow
