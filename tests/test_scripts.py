@@ -286,8 +286,8 @@ def test_a_lesson_holds_at_full_size(path, seed, run, monkeypatch):
 @pytest.mark.slow
 def test_intervals_cover_what_a_trained_model_has_drawn(run):
     """20,000 missing cells, by resampling and by chains, within 2 %."""
-    out = run("scripts/coverage.py", "model")
-    rows = re.findall(r"model  (\w+) +(\d+) cells  covered ([\d.]+)%", out)
+    out = run("scripts/coverage.py", "diabetes", "--own")
+    rows = re.findall(r"diabetes  (\w+) +all +(\d+) cells  covered ([\d.]+)%", out)
     assert [method for method, _, _ in rows] == ["sir", "gibbs"]
     assert all(int(cells) >= 20_000 and abs(float(share) - 90) < 2 for _, cells, share in rows)
 
