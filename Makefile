@@ -3,12 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/demo
 
-.PHONY: demo test test-all lint registry notebooks docs clean
+.PHONY: demo test test-all lint registry page browser notebooks docs clean
 
 demo: .venv/installed
 	$(BIN)/pyro-vae train digits --out $(RUN) --overwrite
 	$(BIN)/pyro-vae evaluate $(RUN)
 	$(BIN)/pyro-vae plot $(RUN)
+	$(BIN)/pyro-vae explore $(RUN) --split all
 
 test: .venv/installed-dev lint
 	$(BIN)/pytest -q -n 2 --dist worksteal --durations 5
@@ -23,6 +24,14 @@ lint: .venv/installed-dev
 
 registry: .venv/installed-dev
 	$(BIN)/python scripts/registry.py
+
+page:  # needs node and npm
+	$(PYTHON) scripts/page.py
+
+browser: .venv/installed-dev  # tests of the explorer; needs Chromium
+	command -v chromium || apt-get install -y chromium
+	$(BIN)/pip install -q -c constraints.txt -e '.[browser]'
+	$(BIN)/pytest -q tests/explore/test_browser.py
 
 notebooks: .venv/installed-dev
 	$(BIN)/python scripts/execute_notebooks.py

@@ -142,9 +142,7 @@ for name, make in {
 }.items():
     torch.manual_seed(seed)
     vae = pv.VAE(
-        pv.priors.StandardNormal(2),
-        make(),
-        pv.posteriors.MeanFieldNormal(pv.nn.MLP(5, [16], 4)),
+        pv.priors.StandardNormal(2), make(), pv.posteriors.MeanFieldNormal(pv.nn.MLP(5, [16], 4))
     )
     pv.fit(vae, dirty, epochs=10 if smoke else 100, lr=1e-2, clip_norm=10.0, progress=False)
     scores[name] = pv.log_marginal(vae, held_out, 200).log_marginal

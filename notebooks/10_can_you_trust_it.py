@@ -248,11 +248,7 @@ fig, axes = plt.subplots(1, 3, figsize=(11, 3), layout="constrained", sharey=Tru
 for axis, (name, result) in zip(axes, results.items()):
     axis.hist((result.ranks.flatten() + 0.5).numpy() / 100, bins=20, range=(0, 1), density=True)
     axis.axhline(1, color="black", linestyle="--", linewidth=1)
-    axis.set(
-        title=f"{name}: p = {by_z[name]:.2g}",
-        xlabel="rank of the true z",
-        ylabel="density",
-    )
+    axis.set(title=f"{name}: p = {by_z[name]:.2g}", xlabel="rank of the true z", ylabel="density")
 data = Exact(good).marginal.sample((3000,))
 rates = {name: rate_distortion(model, data).rate for name, model in posteriors.items()}
 for name, result in results.items():

@@ -31,7 +31,7 @@ LAYERS = [
     ["models"],
     ["objectives", "compile", "build", "exact"],
     ["runs", "checks", "views", "evaluate", "debug"],
-    ["train", "plot", "report"],
+    ["train", "plot", "report", "explore"],
     ["cli", "estimator"],
 ]
 LAYER = {name: layer for layer, names in enumerate(LAYERS) for name in names}

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data import Split
+from ..data import Column, Split
 from ..distributions import describe_support
 from ..plot.canvas import scale_of
 from .packing import Arrays
@@ -60,7 +60,7 @@ def columns_of(split: Split, law: Any) -> list[dict[str, Any]]:
     if len(split.x_shape) != 1 or split.picture is not None:
         return []
     x = split.rows(slice(None)).double().cpu()
-    columns = split.columns or tuple(None for _ in range(x.shape[1]))
+    columns = split.columns or [Column(f"x{i + 1}") for i in range(x.shape[1])]
     found = []
     for place, column in enumerate(columns):
         values = x[:, place][~x[:, place].isnan()]
@@ -70,8 +70,8 @@ def columns_of(split: Split, law: Any) -> list[dict[str, Any]]:
         support = getattr(law.support, "at", lambda _: law.support)(place)
         found.append(
             {
-                "name": f"x{place + 1}" if column is None else str(column.name),
-                "categories": [] if column is None else [*column.categories],
+                "name": str(column.name),
+                "categories": [*column.categories],
                 "low": float(ends[0] if ends[1] == ends[2] else ends[1]),
                 "high": float(ends[3] if ends[1] == ends[2] else ends[2]),
                 "mean": float(values.mean()),

@@ -38,6 +38,7 @@ class Place(NamedTuple):
         prior: Draws from p(z), of shape `(M, size)`.
         levels: The quantiles of the log density of the aggregate posterior at draws of its own,
             each without its own datum, from 0 % to 100 %.
+        shape: The shape of a value.
     """
 
     loc: Tensor
@@ -46,6 +47,7 @@ class Place(NamedTuple):
     rate: Tensor | None
     prior: Tensor
     levels: Tensor
+    shape: torch.Size
 
 
 def scores(vae: Any, split: Split) -> Scores | None:
@@ -86,6 +88,7 @@ def places(vae: Any, split: Split, seed: int) -> dict[str, Place]:
             rates if len(moments) == 1 and rates is not None else None,
             imagined[name]["value"].flatten(1),
             quantiles(loc, scale, own[name]["value"].flatten(1)),
+            part.loc.shape[1:],
         )
     return found
 

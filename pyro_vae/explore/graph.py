@@ -111,7 +111,7 @@ def record(
 
     def traced(program: Any) -> Graph:
         example = [tensor.detach().clone() for tensor in inputs.values()]
-        table = core_aten_decompositions()
+        table: Any = core_aten_decompositions()
         module: Any = make_fx(program, decomposition_table=table)(*example)
         if any(_changes_its_input(node) for node in module.graph.nodes):  # recurrent networks
             again = torch.func.functionalize(module)
@@ -119,6 +119,7 @@ def record(
         return _graph(module, [*inputs.items()], names)
 
     with torch.no_grad(), torch.random.fork_rng(devices=[]), _Unquestioned():
+        function(dict(inputs))  # what it caches must not be made while it is recorded
         try:
             return traced(torch.func.functionalize(flat))
         except RuntimeError as error:
@@ -177,8 +178,9 @@ def _call(
     target: Any = node.target
     refer = lambda a: Value(place[a]) if isinstance(a, Node) else a  # noqa: E731
     if not isinstance(target, torch._ops.OpOverload):  # operator.getitem
-        arguments = [Value(place[node.args[0]]), node.args[1]]  # type: ignore[index]
-        value = values[arguments[0].step][arguments[1]]
+        source: Any = node.args[0]
+        arguments: list[Any] = [Value(place[source]), node.args[1]]
+        value: Any = values[place[source]][arguments[1]]
         name = "getitem"
     else:
         arguments = [tree_map(refer, argument) for argument in _in_order(node)]

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from pyro import poutine
 from torch import Tensor
 
 from ..checks import Data, opened
-from ..counted import counted
+from ..counted import Size, counted
 from ..data import Split
 from ..distributions import describe_support
 from ..programs import is_vae, sample_sites, wants_rows
@@ -28,7 +27,7 @@ MOST = 20_000_000  # characters of a page
 def explorer_page(
     vae: Any,
     x: Data,
-    max_data: int = 2000,
+    max_data: Size = 2000,
     *,
     title: str = "",
     run: str = "",
@@ -66,9 +65,7 @@ def explorer_page(
         '<!doctype html>'
     """
     if not is_vae(vae):
-        raise ValueError(
-            f"Expected a VAE, whose parts are explored; got {type(vae).__name__}."
-        )
+        raise ValueError(f"Expected a VAE, whose parts are explored; got {type(vae).__name__}.")
     with opened(vae, x, known, seed, freeze=True) as (vae, split):
         split = split.take(split.spread(max_data))
         content = contents(vae, split, seed, grid)
@@ -85,9 +82,7 @@ def contents(vae: Any, split: Split, seed: int, grid: bool) -> dict[str, Any]:
     conditions = {n: v for n, v in more.items() if n in vae.conditions}
     trace = poutine.trace(vae.model).get_trace(x, **conditions)
     laws = {n: s["fn"] for n, s in sample_sites(trace).items()}
-    sites = [
-        _site(name, place, laws[name], arrays) for name, place in places.items()
-    ]
+    sites = [_site(name, place, laws[name], arrays) for name, place in places.items()]
     model = recorded(vae, split, places, arrays, grid, MOST)
     return {
         "sites": sites,
@@ -98,7 +93,7 @@ def contents(vae: Any, split: Split, seed: int, grid: bool) -> dict[str, Any]:
         "columns": columns_of(split, laws["x"]),
         "labels": _labels(split, arrays),
         "rows": arrays.add(split.row_numbers),
-        "scores": None if found is None else {n: arrays.add(v) for n, v in found._asdict().items()},
+        "scores": found and {n: arrays.add(v) for n, v in found._asdict().items()},
         "count": len(split),
         "encodes": "look" in model["graphs"] and not wants_rows(vae),
         **model,

@@ -51,7 +51,7 @@ def looker(vae: Any) -> Function:
     """
 
     def look(values: Values) -> Mapping[str, Tensor]:
-        known = {name: value for name, value in values.items() if name != "x"}
+        known: dict[str, Any] = {n: v for n, v in values.items() if n != "x"}
         q, p = traces(vae.model, vae.guide, values["x"], 1, **known)
         found: dict[str, Tensor] = {}
         for name in vae.latents:

@@ -1,6 +1,6 @@
 r"""The model itself for a page: recorded operations, or points decoded beforehand."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,10 @@ from ..views import decode
 from . import facts
 from .graph import Graph, record
 from .packing import Arrays, packed_graph
-from .programs import below, decoder, looker, means_alone
+from .programs import Function, Values, below, decoder, looker, means_alone
 
 SIDE = 24  # points of a side of the grid
-CHECKED = 8  # points at which a recording is compared with the model
+CHECKED = 4  # points at which a recording is compared with the model
 TOLERANCE = 3e-4  # of the range of x, by which half precision may change a mean
 NATS = 0.02  # by which it may change a log density
 
@@ -80,17 +80,18 @@ def _record_decoders(
     vae: Any, split: Split, places: Mapping[str, facts.Place], graphs: dict[str, Graph]
 ) -> dict[str, list[str]]:
     r"""Records a decoder for each set of latent sites that are drawn given the others."""
-    inputs = example(vae, split, places)
+    rows = [example(vae, split, places, row) for row in split.spread(CHECKED).tolist()]
+    inputs = rows[0]
     known = {name: value for name, value in inputs.items() if name not in places}
     drawn = {name: below(vae, name, known) for name in places}
     for others in {(), *drawn.values()}:
         name = " ".join(("decode", *others))
-        held = {n: v for n, v in inputs.items() if n not in others}
+        some = [{n: v for n, v in values.items() if n not in others} for values in rows]
         function = decoder(vae, others)
         try:
-            graphs[name] = _checked(record(function, held))
+            graphs[name] = _recorded(function, some[0], some)
         except Exception:  # values decide how it draws; its mean may not ask
-            graphs[name] = _checked(record(means_alone(function), held))
+            graphs[name] = _recorded(means_alone(function), some[0], some)
     return {name: [*others] for name, others in drawn.items()}
 
 
@@ -98,18 +99,39 @@ def _record_look(vae: Any, split: Split, graphs: dict[str, Graph]) -> None:
     r"""Records the encoder with the terms of the bound, if a page can run them."""
     if wants_rows(vae):
         return
-    x, more = split.batch(slice(0, 1))
-    known = {n: v for n, v in more.items() if n in vae.conditions}
+    rows = [data_at(vae, split, row) for row in split.spread(CHECKED).tolist()]
     try:
-        graphs["look"] = _checked(record(looker(vae), {"x": x, **known}))
+        graphs["look"] = _recorded(looker(vae), rows[0], rows)
     except Exception:  # the page goes without
         return
 
 
-def _checked(graph: Graph) -> Graph:
+def _recorded(
+    function: Function, inputs: Values, others: Sequence[Values], tolerance: float = 1e-3
+) -> Graph:
+    r"""Records a function, and compares the recording with it at some inputs.
+
+    Raises:
+        ValueError: The page lacks an operation, or what is recorded depends on the inputs.
+    """
+    graph = record(function, inputs)
     if strange := graph.names() - known_operations():
         raise ValueError(f"operations that it lacks: {', '.join(sorted(strange))}")
+    for values in others:
+        torch.manual_seed(0)
+        here = graph.run(values)
+        torch.manual_seed(0)
+        there = function(values)
+        for name in here:
+            if not torch.allclose(here[name], there[name], tolerance, tolerance, equal_nan=True):
+                raise ValueError("what it does depends on the values that it is given")
     return graph
+
+
+def data_at(vae: Any, split: Split, row: int) -> Values:
+    r"""One datum with its conditions."""
+    x, more = split.batch(slice(row, row + 1))
+    return {"x": x, **{n: v for n, v in more.items() if n in vae.conditions}}
 
 
 def example(
@@ -119,17 +141,9 @@ def example(
     z = {}
     for name, place in places.items():
         value = place.prior[row % len(place.prior) : row % len(place.prior) + 1]
-        z[name] = value.reshape(1, *_shape_of(vae, split)[name])
+        z[name] = value.reshape(1, *place.shape)
     known = split.known_at(slice(row, row + 1))
     return {**z, **{n: known[n] for n in vae.drawn_under}}
-
-
-def _shape_of(vae: Any, split: Split) -> dict[str, torch.Size]:
-    from pyro import poutine
-
-    x, known = split.batch(slice(0, 1))
-    trace = poutine.trace(vae.guide).get_trace(x, **known)
-    return {name: trace.nodes[name]["fn"].event_shape for name in vae.latents}
 
 
 def _half_is_enough(
@@ -150,9 +164,7 @@ def _half_is_enough(
     if (look := graphs.get("look")) is None:
         return True
     for row in rows:
-        data, more = split.batch(slice(row, row + 1))
-        inputs = {"x": data, **{n: v for n, v in more.items() if n in vae.conditions}}
-        pair = []
+        inputs, pair = data_at(vae, split, row), []
         for graph in (look, look.halved()):
             torch.manual_seed(row)
             pair.append(graph.run(inputs))
@@ -167,7 +179,6 @@ def _grid(
 ) -> dict[str, Any]:
     r"""Means on a grid in the plane of each latent site, the others staying at their means."""
     known = {n: v for n, v in split.known_at(slice(0, 1)).items() if n in vae.drawn_under}
-    shapes = _shape_of(vae, split)
     middle = {name: place.loc.mean(0) for name, place in places.items()}
     found = {}
     for name, place in places.items():
@@ -181,8 +192,8 @@ def _grid(
         joined = [
             (z if n == name else middle[n].expand(len(z), -1)).reshape(len(z), -1) for n in places
         ]
-        sequence = len(shapes[name]) > 1 and len(places) == 1
-        values = z.reshape(len(z), *shapes[name]) if sequence else torch.cat(joined, 1)
+        sequence = len(place.shape) > 1 and len(places) == 1
+        values = z.reshape(len(z), *place.shape) if sequence else torch.cat(joined, 1)
         x = decode(vae, values, **known)
         found[name] = {
             "middle": middles.tolist(),

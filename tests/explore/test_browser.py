@@ -62,7 +62,9 @@ class Opened:
     def close(self) -> None:
         self.page.close()
         assert not self.errors
-        assert not [url for url in self.requests if not url.startswith(("file:", "data:", "blob:"))]
+        assert not [
+            url for url in self.requests if not url.startswith(("file:", "data:", "blob:"))
+        ]
 
 
 @pytest.fixture(scope="module")

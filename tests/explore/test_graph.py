@@ -45,7 +45,9 @@ def in_node(jobs: list[tuple[Graph, dict[str, Tensor], int]]) -> list[list[dict[
     """What graphs return in JavaScript, several times each."""
     arrays, packed = Arrays(), []
     for graph, inputs, times in jobs:
-        values = {n: ["NaN" if v != v else v for v in x.flatten().tolist()] for n, x in inputs.items()}
+        values = {
+            n: ["NaN" if v != v else v for v in x.flatten().tolist()] for n, x in inputs.items()
+        }
         packed.append({"graph": packed_graph(graph, arrays), "inputs": values, "times": times})
     text = json.dumps({"jobs": packed, "packed": arrays.packed})
     command = ["node", "--input-type=module", "-e", RUN]
@@ -68,7 +70,10 @@ NETS = {
     "gated": (pv.nn.Gated(3, 6), (3,)),
     "observed": (nn.Sequential(pv.nn.Observed(), nn.Linear(6, 2)), (3,)),
     "views": (pv.nn.Views([([0, 2], nn.Linear(2, 4)), ([1], nn.Linear(1, 4))]), (3,)),
-    "norm": (nn.Sequential(nn.Linear(3, 6), nn.LayerNorm(6), nn.ELU(), nn.BatchNorm1d(6).eval()), (3,)),
+    "norm": (
+        nn.Sequential(nn.Linear(3, 6), nn.LayerNorm(6), nn.ELU(), nn.BatchNorm1d(6).eval()),
+        (3,),
+    ),
 }
 
 
@@ -90,7 +95,9 @@ def test_networks_are_the_same_in_javascript():
 
 def test_what_does_not_depend_on_inputs_is_computed_once():
     net = pv.nn.MLP(3, [8], 5)
-    graph = record(lambda v: {"y": net(v["x"]) + torch.ones(5).cumsum(0)}, {"x": torch.zeros(1, 3)})
+    graph = record(
+        lambda v: {"y": net(v["x"]) + torch.ones(5).cumsum(0)}, {"x": torch.zeros(1, 3)}
+    )
     assert "cumsum" not in graph.names() and "t" not in graph.names()
 
 

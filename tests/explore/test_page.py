@@ -118,8 +118,7 @@ QUICK = ("top-down", "semi-supervised")
 
 
 @pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in KINDS],
+    "name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in KINDS]
 )
 def test_every_kind_of_model_has_a_page(name):
     kind = KINDS[name]()
@@ -130,7 +129,8 @@ def test_every_kind_of_model_has_a_page(name):
     known = {n: v for n, v in kind.known.items() if n not in kind.vae.latents}
     content = content_of(explorer_page(kind.vae, kind.x, **known))
     assert [site["name"] for site in content["sites"]] == [*kind.vae.latents]
-    assert content["grid"] is None and "decode" in content["graphs"]
+    assert content["grid"] is None and {"decode", "look"} <= {*content["graphs"]}
+    assert all("draw" in graph["outputs"] for n, graph in content["graphs"].items() if n != "look")
 
 
 def test_the_bundle_is_that_of_the_source():
