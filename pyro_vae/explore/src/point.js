@@ -86,7 +86,7 @@ function whereText(model, state, row) {
 
 // The nearest data of the point.
 export function createNearest(model, store, nearest) {
-  const list = element("div", { className: "strip", id: "neighbours" });
+  const list = element("div", { className: `strip${isPicture(model.page) ? "" : " named"}`, id: "neighbours" });
   const pictures = isPicture(model.page);
   store.on((state, changed) => {
     if (!["point", "site", "theme"].some((n) => changed.has(n))) return;
