@@ -185,7 +185,7 @@ def _call(
     else:
         arguments = [tree_map(refer, argument) for argument in _in_order(node)]
         value = _called(target, [_filled(argument, values) for argument in arguments])
-        name = target.name().removeprefix("aten::")
+        name = _name(target, arguments, values)
     made_of = [v.step for v in _values_in(arguments)]
     random = name != "getitem" and torch.Tag.nondeterministic_seeded in target.tags
     constant = not random and all(fixed[step] for step in made_of)
@@ -195,6 +195,13 @@ def _call(
         if value.numel() <= max([FEW, *sizes]):
             return Step("constant", [value.contiguous()], shape), value, True
     return Step(name, arguments, shape, target), value, constant
+
+
+def _name(target: Operation, arguments: list[Any], values: list[Any]) -> str:
+    r"""The name of an operation; indices by a mask are another operation than by numbers."""
+    name = target.name().removeprefix("aten::")
+    masks = [v for v in _values_in(arguments[1:2]) if values[v.step].dtype == torch.bool]
+    return f"{name}.mask" if name.startswith("index") and masks else name
 
 
 def _in_order(node: Node) -> list[Any]:

@@ -60,6 +60,14 @@ def in_node(jobs: list[tuple[Graph, dict[str, Tensor], int]]) -> list[list[dict[
     ]
 
 
+class Highest(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        values, places = x.cummax(-2)
+        masked = values.clone()
+        masked[x < 0] = 7.0
+        return torch.cat([values, places.to(x), masked, x[..., [2, 0], :]], -2)
+
+
 NETS = {
     "mlp": (pv.nn.MLP(3, [8], 5, "SiLU"), (3,)),
     "gelu": (pv.nn.MLP(3, [8, 8], 5, "GELU"), (3,)),
@@ -67,6 +75,7 @@ NETS = {
     "decoder": (pv.nn.ConvDecoder(3, (2, 8, 12), (3, 5), 7), (3,)),
     "made": (pv.nn.MADE(4, [8], 2), (4,)),
     "backward": (pv.nn.Backward(3, 6, 2), (5, 3)),
+    "cummax": (Highest(), (5, 3)),
     "gated": (pv.nn.Gated(3, 6), (3,)),
     "observed": (nn.Sequential(pv.nn.Observed(), nn.Linear(6, 2)), (3,)),
     "views": (pv.nn.Views([([0, 2], nn.Linear(2, 4)), ([1], nn.Linear(1, 4))]), (3,)),

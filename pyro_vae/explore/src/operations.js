@@ -370,6 +370,10 @@ export const OPERATIONS = {
   diagonal, diagonal_copy: diagonal, tril: triangle((k, shift) => k <= shift), triu: triangle((k, shift) => k >= shift),
   constant_pad_nd: pad, "index.Tensor": index, gather, "scatter.src": scatter, "scatter.value": scatter,
   index_put: indexPut,
+  "index_put.mask": (shape, a, [mask], value) => { // one value in the places of a mask
+    const inner = size(shape) / mask.data.length;
+    return a.data.map((v, i) => (mask.data[Math.floor(i / inner)] ? value.data[0] : v));
+  },
   slice_scatter: (shape, a, source, dim = 0, start = 0, end = null, step = 1) => {
     const strides = stridesOf(shape), d = from(dim, shape.length), out = Float32Array.from(a.data);
     const first = Math.max(0, from(start ?? 0, shape[d]));
@@ -498,6 +502,15 @@ export const OPERATIONS = {
   }),
   _softmax: (shape, a, dim) => lines(a, dim, softmax), _log_softmax: (shape, a, dim) => lines(a, dim, logSoftmax),
   cumsum: (shape, a, dim) => lines(a, dim, cumsum),
+  cummax: (shapes, a, dim) => {
+    const where = (line) => { // the place of the highest so far, the last of equal ones
+      let best = 0;
+      line.forEach((v, k) => { if (v >= line[best] || v !== v) best = k; });
+      return best;
+    };
+    const last = (line) => line.map((_, k) => where(line.subarray(0, k + 1)));
+    return [lines(a, dim, (line) => line.set(last(line).map((k) => line[k]))), lines(a, dim, (line) => line.set(last(line)))];
+  },
   sort: (shapes, a, dim = -1, descending = false) => sorted(a, dim, descending),
   "sort.stable": (shapes, a, stable, dim = -1, descending = false) => sorted(a, dim, descending),
 
