@@ -74,9 +74,12 @@ def places(vae: Any, split: Split, seed: int) -> dict[str, Place]:
         rates = None
     conditions = getattr(vae, "conditions", ())
     known = {n: v for n, v in split.known_at(slice(None)).items() if n in conditions}
-    count = len(split) if known else PRIOR_DRAWS
-    imagined = sample_sites(poutine.trace(vae.model).get_trace(batch_size=count, **known))
     x, more = split.batch(slice(None))
+    if known or vae.prior.sequential:  # a draw for each datum, as long as it is
+        drawn = poutine.trace(vae.model).get_trace(x, **known)
+    else:
+        drawn = poutine.trace(vae.model).get_trace(batch_size=PRIOR_DRAWS)
+    imagined = sample_sites(drawn)
     own = sample_sites(poutine.trace(vae.guide).get_trace(x, **more))
     found = {}
     for name, part in moments.items():

@@ -2,6 +2,7 @@ r"""The model itself for a page: recorded operations, or points decoded beforeha
 
 from collections.abc import Mapping, Sequence
 from functools import cache
+from math import isqrt, prod
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from .graph import Graph, record
 from .packing import Arrays, packed_graph
 from .programs import Function, Values, below, decoder, looker, means_alone
 
-SIDE = 24  # points of a side of the grid
+SIDE = 24  # points of a side of the grid, at most
+NUMBERS = 2_000_000  # of all means on a grid, at most
 CHECKED = 4  # points at which a recording is compared with the model
 TOLERANCE = 3e-4  # of the range of x, by which half precision may change a mean
 NATS = 0.02  # by which it may change a log density
@@ -180,13 +182,14 @@ def _grid(
     r"""Means on a grid in the plane of each latent site, the others staying at their means."""
     known = {n: v for n, v in split.known_at(slice(0, 1)).items() if n in vae.drawn_under}
     middle = {name: place.loc.mean(0) for name, place in places.items()}
+    side = max(2, min(SIDE, isqrt(NUMBERS // (len(places) * prod(split.x_shape)))))
     found = {}
     for name, place in places.items():
         centre, directions, _ = facts.axes(place.loc)
         along = (place.loc - centre) @ directions.T
         ends = torch.quantile(along, torch.tensor([0.005, 0.995]).to(along), dim=0)
         middles, half = ends.mean(0), 0.6 * (ends[1] - ends[0]).clamp(min=1e-3)
-        steps = torch.linspace(-1, 1, SIDE).to(along)
+        steps = torch.linspace(-1, 1, side).to(along)
         rows = torch.cartesian_prod(steps, steps) * half + middles
         z = centre + rows @ directions
         joined = [
@@ -198,7 +201,7 @@ def _grid(
         found[name] = {
             "middle": middles.tolist(),
             "half": half.tolist(),
-            "side": SIDE,
+            "side": side,
             "means": arrays.add(x, np.float16),
         }
     return found
