@@ -54,7 +54,7 @@ def explorer_page(
         ValueError: `vae` is no VAE.
 
     Example:
-        >>> import pyro_vae as pv
+        >>> import torch, pyro_vae as pv
         >>> vae = pv.VAE(
         ...     pv.priors.StandardNormal(2),
         ...     pv.likelihoods.Bernoulli(pv.nn.MLP(2, [16], 5)),

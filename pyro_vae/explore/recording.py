@@ -20,6 +20,7 @@ from .programs import Function, Values, below, decoder, looker, means_alone
 
 SIDE = 24  # points of a side of the grid, at most
 NUMBERS = 2_000_000  # of all means on a grid, at most
+LONGEST = 40  # steps of a sequence, each of which is recorded, that a page encodes
 CHECKED = 4  # points at which a recording is compared with the model
 TOLERANCE = 3e-4  # of the range of x, by which half precision may change a mean
 NATS = 0.02  # by which it may change a log density
@@ -99,7 +100,7 @@ def _record_decoders(
 
 def _record_look(vae: Any, split: Split, graphs: dict[str, Graph]) -> None:
     r"""Records the encoder with the terms of the bound, if a page can run them."""
-    if wants_rows(vae):
+    if wants_rows(vae) or (vae.prior.sequential and split.x_shape[0] > LONGEST):
         return
     rows = [data_at(vae, split, row) for row in split.spread(CHECKED).tolist()]
     try:
