@@ -29,7 +29,7 @@ page:  # needs node and npm
 	$(PYTHON) scripts/page.py
 
 browser: .venv/installed-dev  # tests of the explorer; needs Chromium
-	command -v chromium || apt-get install -y chromium
+	-command -v chromium || apt-get install -y chromium
 	$(BIN)/pip install -q -c constraints.txt -e '.[browser]'
 	$(BIN)/pytest -q tests/explore/test_browser.py
 

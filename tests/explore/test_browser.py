@@ -266,7 +266,7 @@ def test_keys_move_draw_and_turn_dark(opened):
     page.page.keyboard.press("?")
     assert page.page.locator("dialog").is_visible()
     page.page.locator("dialog button").click()
-    assert page.page.locator("dialog").count() == 0
+    page.page.wait_for_selector("dialog", state="detached")
 
 
 def test_drawing_an_image_encodes_it(opened):

@@ -22,8 +22,9 @@ export function paint(canvas, model, values, c = {}) {
   if (x.form === "sequence") {
     const dark = document.documentElement.dataset.theme;
     for (let t = 0; t < width; t++) for (let d = 0; d < height; d++) {
-      const v = values[t * height + d], parts = scaleColour((v - x.low) / span, dark).match(/\d+/g).map(Number);
-      dot((height - 1 - d) * width + t, ...(Number.isNaN(v) ? [128, 128, 128] : parts));
+      const v = values[t * height + d], place = (height - 1 - d) * width + t;
+      if (Number.isNaN(v)) dot(place, 128, 128, 128); // padding
+      else dot(place, ...scaleColour((v - x.low) / span, dark).match(/\d+/g).map(Number));
     }
   } else {
     const whole = wholeImage(model, values, c), count = width * height, colours = x.picture[0];
