@@ -75,7 +75,7 @@ def places(vae: Any, split: Split, seed: int) -> dict[str, Place]:
     conditions = getattr(vae, "conditions", ())
     known = {n: v for n, v in split.known_at(slice(None)).items() if n in conditions}
     x, more = split.batch(slice(None))
-    if known or vae.prior.sequential:  # a draw for each datum, as long as it is
+    if known or getattr(vae.prior, "sequential", False):  # a draw for each datum, as long as it is
         drawn = poutine.trace(vae.model).get_trace(x, **known)
     else:
         drawn = poutine.trace(vae.model).get_trace(batch_size=PRIOR_DRAWS)

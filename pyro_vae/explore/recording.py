@@ -100,7 +100,7 @@ def _record_decoders(
 
 def _record_look(vae: Any, split: Split, graphs: dict[str, Graph]) -> None:
     r"""Records the encoder with the terms of the bound, if a page can run them."""
-    if wants_rows(vae) or (vae.prior.sequential and split.x_shape[0] > LONGEST):
+    if wants_rows(vae) or (getattr(vae.prior, "sequential", False) and split.x_shape[0] > LONGEST):
         return
     rows = [data_at(vae, split, row) for row in split.spread(CHECKED).tolist()]
     try:

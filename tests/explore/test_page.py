@@ -114,7 +114,7 @@ def test_what_is_no_vae_is_refused():
         explorer_page(*small(), 0)
 
 
-QUICK = ("top-down", "semi-supervised")
+QUICK = ("conditional", "semi-supervised")
 
 
 @pytest.mark.parametrize(
