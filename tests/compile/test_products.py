@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch._inductor.config
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from pyro_vae.compile import backend, products
@@ -12,6 +13,13 @@ BATCH, INPUTS, OUTPUTS = 64, 256, 128
 def layer(x, weight, bias, gradient):
     """What a layer computes: forward, then the gradients by its inputs and its weight."""
     return torch.addmm(bias, x, weight.t()), gradient @ weight, gradient.t() @ x
+
+
+@pytest.fixture(autouse=True)
+def no_cache():
+    """Each test compiles itself: what is on disk was given to no pass."""
+    with torch._inductor.config.patch(force_disable_caches=True):
+        yield
 
 
 @pytest.fixture(params=["MKL", "oneDNN"])
