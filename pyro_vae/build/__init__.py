@@ -10,7 +10,7 @@ from ..data import Split
 from ..models import VAE
 from ..precision import default_dtype
 from ..randomness import apart
-from .parts import build_likelihood, build_posterior, find_units, rows_from, sees_views
+from .parts import build_likelihood, build_posterior, find_share, find_units, rows_from, sees_views
 from .parts import class_of as class_of
 from .parts import construct as construct
 from .parts import num_outputs as num_outputs
@@ -62,8 +62,8 @@ def build_vae(
         known["training_rows"] = rows_from(train, x_shape)
         shared = sees_views(recipe) and recipe.prior.kind in ("standard-normal", "normal")
         prior = construct(recipe.prior, known) if shared else None
-        holes = likelihood.missing
-        posterior = build_posterior(recipe, x_shape, scale, holes, size, units, prior)
+        share = find_share(train, x_shape) if likelihood.missing else None
+        posterior = build_posterior(recipe, x_shape, scale, share, size, units, prior)
         if prior is None:
             prior = construct(recipe.prior, {**known, "posterior": posterior})
         return VAE(prior, likelihood, posterior)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..base import Likelihood, Posterior, Prior
 from ..config import Kind, Recipe
-from ..data import Split, moments, places_of
+from ..data import Split, moments, places_of, share_there
 from ..likelihoods import MissingAtRandom
 from ..likelihoods.location_scale import LocationScale
 from ..nn import Divide, Observed, Standardize
@@ -31,6 +31,13 @@ def find_units(train: Split | None, x_shape: tuple[int, ...]) -> Units:
     mean, spread = moments(train)
     dtype = torch.get_default_dtype()
     return mean.to(dtype), torch.where(spread > 0, spread, 1.0).to(dtype)
+
+
+def find_share(train: Split | None, x_shape: tuple[int, ...]) -> Tensor:
+    r"""Returns the share of the training data in which an element is there; before a checkpoint is
+    loaded it is 1."""
+    share = torch.ones(x_shape) if train is None else share_there(train)
+    return share.to(torch.get_default_dtype())
 
 
 def resolve_columns(recipe: Recipe, train: Split) -> Recipe:
@@ -71,7 +78,7 @@ def build_posterior(
     recipe: Recipe,
     x_shape: tuple[int, ...],
     scale: float,
-    missing: bool,
+    share: Tensor | None,
     num_data: int | None,
     units: "Units | None" = None,
     prior: Prior | None = None,
@@ -86,12 +93,14 @@ def build_posterior(
     if kind.kind == "product-of-experts":
         views = [places_of(view, x_shape) for view in kind.views]
         nets = [
-            _encoder(kind, latent_dim, (len(view),), scale, missing, _units_at(units, view))
+            _encoder(
+                kind, latent_dim, (len(view),), scale, _at(share, view), _units_at(units, view)
+            )
             for view in views
         ]
         known = {"views": views, "prior": prior, "event_dim": len(x_shape)}
         return construct(kind, {"encoder": nets, "latent_dim": latent_dim, **known})
-    encoder = _encoder(kind, latent_dim, x_shape, scale, missing, units)
+    encoder = _encoder(kind, latent_dim, x_shape, scale, share, units)
     return construct(kind, {"encoder": encoder, "latent_dim": latent_dim})
 
 
@@ -100,25 +109,30 @@ def _encoder(
     latent_dim: int,
     x_shape: tuple[int, ...],
     scale: float,
-    missing: bool,
+    share: Tensor | None,
     units: "Units | None",
 ) -> nn.Module:
     r"""Builds the network of a posterior, with what comes before it."""
     encoder = construct(
         kind.encoder,
         {
-            "in_features": seen_shape(x_shape) if missing else x_shape,
+            "in_features": x_shape if share is None else seen_shape(x_shape),
             "out_features": num_outputs(kind, latent_dim),
         },
         target=kind.encoder.encoder,
     )
-    if missing:
-        encoder = nn.Sequential(Observed(len(x_shape)), encoder)
+    if share is not None:
+        encoder = nn.Sequential(Observed(len(x_shape), share), encoder)
     if units is not None:
         encoder = nn.Sequential(Standardize(*units), encoder)
     elif scale != 1:
         encoder = nn.Sequential(Divide(scale), encoder)
     return encoder
+
+
+def _at(values: Tensor | None, places: Sequence[int]) -> Tensor | None:
+    r"""The values of some elements."""
+    return None if values is None else values.flatten()[places]
 
 
 def _units_at(units: "Units | None", places: Sequence[int]) -> "Units | None":

@@ -13,7 +13,15 @@ from ..likelihoods import MissingAtRandom
 from ..models import VAE
 from ..nn import At, Divide, Join, Observed, Standardize
 from .masking import build_masking
-from .parts import Units, build_decoder, construct, num_outputs, seen_shape, start_likelihood
+from .parts import (
+    Units,
+    build_decoder,
+    construct,
+    find_share,
+    num_outputs,
+    seen_shape,
+    start_likelihood,
+)
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -46,7 +54,9 @@ def build_sites(
     parts: dict[str, Any] = {}
     for role, default in (("likelihood", latent), ("prior", []), ("posterior", ["x"])):
         nets: dict[str, tuple[int, ...]] = dict(known)
-        holes = [Observed(len(known["x"]))] if missing and role == "posterior" else []
+        holes = []
+        if missing and role == "posterior":
+            holes = [Observed(len(known["x"]), find_share(train, known["x"]))]
         steps = [*first, *holes]
         scaling = nn.Sequential(*steps) if len(steps) > 1 else steps[0] if steps else None
         if holes:  # what networks see of x

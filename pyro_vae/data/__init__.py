@@ -41,3 +41,4 @@ from .split import Split as Split
 from .split import as_split as as_split
 from .split import fingerprint as fingerprint
 from .split import moments as moments
+from .split import share_there as share_there

@@ -278,6 +278,14 @@ def moments(split: Split) -> tuple[Tensor, Tensor]:
     return mean, (torch.stack(squares).sum(0) / count).sqrt()
 
 
+def share_there(split: Split) -> Tensor:
+    r"""Returns the share of the rows in which an element of `x` is there, of shape `x_shape`, in
+    double precision."""
+    whole = replace(split, hole_rate=0.0)
+    there = torch.stack([(~x.isnan()).double().sum(0) for x in whole.chunks()]).sum(0)
+    return there / len(split) * (1 - split.hole_rate)
+
+
 def fingerprint(split: Split) -> str:
     r"""Returns the SHA-256 of shape, dtype and stored bytes, of holes and of additional inputs.
 

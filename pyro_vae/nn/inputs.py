@@ -12,21 +12,30 @@ class Observed(nn.Module):
     r"""Creates the map from data with holes (NaN) to values, zero in the holes, and which are
     there, joined in the first dimension of a datum: channels of images.
 
+    With :math:`s` the share of data in which an element is there, what says so is :math:`1 - s`
+    where it is and :math:`-s` where it is not: numbers around zero, of which networks learn fast.
+
     Arguments:
         event_dim: The number of dimensions of one datum: 1 for vectors, 3 for images.
+        share: The share :math:`s`, one number or one for each element, of shape `x_shape`.
 
     Example:
         >>> Observed()(torch.tensor([2.0, float("nan")]))
-        tensor([2., 0., 1., 0.])
+        tensor([ 2.,  0.,  0., -1.])
     """
 
-    def __init__(self, event_dim: int = 1) -> None:
+    share: Tensor
+
+    def __init__(self, event_dim: int = 1, share: float | Tensor = 1.0) -> None:
         super().__init__()
         self.event_dim = event_dim
+        learned = isinstance(share, Tensor)  # from data, so that a checkpoint has to hold it
+        self.register_buffer("share", torch.as_tensor(share), persistent=learned)
 
     def forward(self, x: Tensor) -> Tensor:
         there = ~x.isnan()
-        return torch.cat([torch.where(there, x, 0.0), there.to(x.dtype)], dim=-self.event_dim)
+        about_zero = there.to(x.dtype) - self.share.to(x.dtype)
+        return torch.cat([torch.where(there, x, 0.0), about_zero], dim=-self.event_dim)
 
 
 class Divide(nn.Module):
