@@ -11,14 +11,16 @@ from sklearn.base import (
     DensityMixin,
     TransformerMixin,
 )
-from sklearn.utils import check_random_state
+from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from .build import build_vae
+from .build import build_vae, find_device
 from .config import Recipe, validate
+from .config.families import FAMILIES
 from .data import as_split
 from .evaluate import log_marginal, verdict
+from .programs import dtype_of
 from .train.fit import fit
 from .views import decode, encode, impute, sample
 
@@ -92,13 +94,16 @@ class VAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMix
         x = self._checked(X, reset=True)
         split = as_split(x)
         recipe = self._recipe(holes=bool(np.isnan(x).any()))
+        device = find_device(self.device)
         seed = int(check_random_state(self.random_state).randint(SEEDS))
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            vae = build_vae(recipe, split.x_shape, split.scale, split)
-        settings = {"epochs": self.epochs, "batch_size": self.batch_size, "lr": self.lr}
-        history = fit(vae, split, seed=seed, progress=False, **{**settings, **(self.train or {})})
+            vae = build_vae(recipe, split.x_shape, split.scale, split).to(device)
+        settings: dict[str, Any] = {"epochs": self.epochs, "batch_size": self.batch_size}
+        settings |= {"lr": self.lr, "seed": seed, "progress": False, **(self.train or {})}
+        history = fit(vae, split, **settings)
         self.vae_, self.history_, self.seed_ = vae, history, seed
+        self._n_features_out = self.latent_dim
         return self
 
     def transform(self, X: Any) -> np.ndarray:
@@ -109,8 +114,8 @@ class VAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMix
     def inverse_transform(self, X: Any) -> np.ndarray:
         r"""Returns the mean of :math:`p(x \mid z)` for latent features `X`, a row each."""
         check_is_fitted(self)
-        z = np.asarray(X, dtype=np.float32)
-        return _array(decode(self.vae_, torch.from_numpy(z)), z.dtype)
+        z = check_array(X, dtype=[np.float64, np.float32])
+        return _array(decode(self.vae_, torch.tensor(z, dtype=dtype_of(self.vae_))), z.dtype)
 
     def score_samples(self, X: Any) -> np.ndarray:
         r"""Returns the estimate of :math:`\log p(x)` of each row, in nats; see ``verdict_``."""
@@ -136,7 +141,8 @@ class VAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMix
             options: Those of :func:`pyro_vae.impute`, which also has draws and intervals.
         """
         x = self._known(X)
-        return _array(impute(self.vae_, as_split(x), seed=self.seed_, **options).mean, x.dtype)
+        mean = impute(self.vae_, as_split(x), seed=self.seed_, **options).mean
+        return np.where(np.isnan(x), _array(mean, x.dtype), x)
 
     def _checked(self, X: Any, reset: bool) -> np.ndarray:
         kinds = [np.float64, np.float32]
@@ -146,22 +152,24 @@ class VAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMix
         check_is_fitted(self)
         return self._checked(X, reset=False)
 
-    @property
-    def _n_features_out(self) -> int:
-        return self.latent_dim
-
     def _recipe(self, holes: bool) -> Recipe:
         r"""The recipe that the arguments are."""
-        names = ("prior", "likelihood", "posterior")
-        parts = {name: _table(getattr(self, name)) for name in names}
         network = {"hidden_features": self.hidden_features, "activation": self.activation}
         network |= {"kind": "mlp", "init": "kaiming"}
-        parts["likelihood"] = {"decoder": network, **parts["likelihood"]}
-        parts["posterior"] = {"encoder": network, **parts["posterior"]}
-        if holes and parts["likelihood"]["kind"] != "product":
-            parts["likelihood"] = {"missing": "at-random", **parts["likelihood"]}
+        parts = {role: _table(role, getattr(self, role)) for role in FAMILIES}
+        parts["likelihood"] = _likelihood(parts["likelihood"], network, holes)
+        if parts["posterior"]["kind"] == "per-datum":
+            raise ValueError(
+                "Expected a posterior with an encoder, for rows that training does not have; got "
+                "per-datum. Train such a VAE by pyro_vae.fit."
+            )
+        if _takes("posterior", parts["posterior"]["kind"], "encoder"):
+            parts["posterior"] = {"encoder": network, **parts["posterior"]}
+        train = {k: v for k, v in (self.train or {}).items() if k == "precision"}
         data = {"kind": "file", "path": "X"}
-        return validate({"latent_dim": self.latent_dim, "data": data, **parts}, Recipe)
+        return validate(
+            {"latent_dim": self.latent_dim, "data": data, "train": train, **parts}, Recipe
+        )
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -170,8 +178,30 @@ class VAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMix
         return tags
 
 
-def _table(factor: Factor) -> dict[str, Any]:
-    return {"kind": factor} if isinstance(factor, str) else dict(factor)
+def _table(role: str, factor: Factor) -> dict[str, Any]:
+    table = {"kind": factor} if isinstance(factor, str) else factor
+    if not isinstance(table, Mapping) or not isinstance(table.get("kind"), str):
+        raise ValueError(
+            f"Expected {role} as a kind of pyro-vae list, or a table of a kind and its options; "
+            f"got {factor!r:.60}. Train other VAEs by pyro_vae.fit."
+        )
+    return dict(table)
+
+
+def _takes(role: str, kind: str, option: str) -> bool:
+    return option in getattr(FAMILIES[role].get(kind), "model_fields", ())
+
+
+def _likelihood(table: dict[str, Any], network: dict[str, Any], holes: bool) -> dict[str, Any]:
+    r"""The likelihood, or each one of a product, with its decoder."""
+    if table["kind"] == "product":
+        parts = [dict(part) for part in table.get("parts", ())]
+        for part in parts:
+            part["likelihood"] = {"decoder": network, **part.get("likelihood", {})}
+        return {**table, "parts": parts}
+    if not _takes("likelihood", table["kind"], "decoder"):
+        return table
+    return {"decoder": network, **({"missing": "at-random"} if holes else {}), **table}
 
 
 def _array(values: Tensor, dtype: Any) -> np.ndarray:

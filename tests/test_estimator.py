@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
@@ -120,8 +121,59 @@ def test_pickled_and_cloned(fitted, iris):
         ({"train": {"epoch": 3}}, "epoch"),
         ({"latent_dim": 0}, "latent_dim"),
         ({"likelihood": "bernoulli"}, "0 or 1|in {0, 1}|bits"),
+        ({"prior": pv.priors.StandardNormal(2)}, "Expected prior as a kind.*got StandardNormal"),
+        ({"posterior": {"z1": {"kind": "laplace"}}}, "Expected posterior as a kind.*pyro_vae.fit"),
+        ({"posterior": "per-datum"}, "with an encoder.*got per-datum.*pyro_vae.fit"),
+        ({"likelihood": "product"}, "likelihood.parts"),
+        ({"device": "gpu"}, "Expected a device"),
     ],
 )
 def test_mistakes_get_a_sentence(options, words, iris):
     with pytest.raises((ValueError, TypeError), match=words):
         small(**options).fit(iris[0])
+
+
+@pytest.mark.parametrize("holes", [False, True])
+def test_a_product_of_likelihoods_has_the_networks_asked_for(holes, iris):
+    x = np.c_[iris[0], iris[1]]
+    if holes:
+        x[3, 4] = x[5, 0] = np.nan
+    kinds = [
+        {"columns": [0, 1, 2, 3], "likelihood": SIGMA},
+        {"columns": [4], "likelihood": {"kind": "categorical", "num_levels": 3}},
+    ]
+    vae = small(likelihood={"kind": "product", "parts": kinds}).fit(x)
+    widths = {p.shape[0] for p in vae.vae_.likelihood.parameters() if p.dim() == 2}
+    assert widths <= {16, 4, 3}
+    assert vae.inverse_transform(vae.transform(x)).shape == x.shape
+    assert "decoder" not in kinds[0]["likelihood"]  # what was given stays as it was
+
+
+@pytest.mark.filterwarnings("ignore:Not to be trusted")
+def test_numbers_keep_their_precision():
+    x = np.array([[1.23456789012, np.nan, 1e-9, 0.1]])
+    vae = small(likelihood={**SIGMA, "missing": "at-random"}, train={"precision": "float64"})
+    vae.fit(np.random.default_rng(0).normal(size=(30, 4)))
+    for kind in ("f4", "f8"):
+        row = x.astype(kind)
+        filled = vae.impute(row, num_particles=10)
+        np.testing.assert_array_equal(np.where(np.isnan(row), row, filled), row)
+        z = vae.transform(row)
+        assert filled.dtype == z.dtype == vae.inverse_transform(z).dtype == kind
+    assert next(vae.vae_.parameters()).dtype == torch.float64
+
+
+def test_latent_features_that_are_none_are_refused(fitted):
+    for z, words in (
+        (np.full((1, 2), np.nan), "NaN"),
+        (np.zeros(2), "2D"),
+        (np.ones((1, 5)), "z"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            fitted.inverse_transform(z)
+
+
+def test_parameters_that_change_later_leave_what_was_trained(iris):
+    vae = small().set_output(transform="pandas").fit(iris[0])
+    z = vae.set_params(latent_dim=5).transform(iris[0])
+    assert z.shape == (150, 2)
