@@ -48,8 +48,9 @@ def export_onnx(vae: Any, folder: Path | str, x: Tensor) -> tuple[Path, Path]:
         The paths of the two files.
 
     Raises:
-        ValueError: The VAE has several latent sites or conditions, an operation has no form in
-            ONNX, or the extra is not installed.
+        ValueError: The VAE has several latent sites or conditions, a distribution has no mean or
+            standard deviation in closed form, an operation has no form in ONNX, or the extra is
+            not installed. No file is written then.
     """
     if len(vae.latents) != 1 or vae.conditions:
         what = [*vae.latents, *vae.conditions]
@@ -64,20 +65,39 @@ def export_onnx(vae: Any, folder: Path | str, x: Tensor) -> tuple[Path, Path]:
     try:
         with torch.no_grad(), pyro.validation_enabled(False):
             rows = x[:1].expand(ROWS, *x.shape[1:]).contiguous()
-            z = vae.posterior(rows).mean
-            folder.mkdir(parents=True, exist_ok=True)
-            encoder = _write(_Encoder(vae.posterior), rows, ("x", "loc", "scale"), folder)
-            return encoder, _write(_Decoder(vae.likelihood), z, ("z", "mean"), folder)
+            encoder, decoder = _Encoder(vae.posterior), _Decoder(vae.likelihood)
+            z, _ = _tried(encoder, rows)
+            _tried(decoder, z)
+            graphs = {
+                "encoder": _graph("encoder", encoder, rows, ("x", "loc", "scale")),
+                "decoder": _graph("decoder", decoder, z, ("z", "mean")),
+            }
     finally:
         vae.train(was_training)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, graph in graphs.items():
+        graph.save(folder / f"{name}.part")
+    written = [(folder / f"{name}.part").replace(folder / f"{name}.onnx") for name in graphs]
+    return written[0], written[1]
 
 
-def _write(module: nn.Module, example: Tensor, names: tuple[str, ...], folder: Path) -> Path:
-    path = folder / f"{type(module).__name__.strip('_').lower()}.onnx"
+def _tried(module: _Encoder | _Decoder, rows: Tensor) -> Any:
+    r"""What a module returns, if its distribution has the moments."""
+    try:
+        return module(rows)
+    except NotImplementedError:
+        ((_, factor),) = module.named_children()
+        raise ValueError(
+            "Expected distributions whose mean and standard deviation have a closed form; got "
+            f"{type(factor).__name__}. Draw from it in Python (pyro_vae.encode)."
+        ) from None
+
+
+def _graph(name: str, module: nn.Module, example: Tensor, names: tuple[str, ...]) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the exporter's about itself
-            program: Any = torch.onnx.export(
+            return torch.onnx.export(
                 module.eval(),
                 (example,),
                 dynamo=True,
@@ -88,8 +108,4 @@ def _write(module: nn.Module, example: Tensor, names: tuple[str, ...], folder: P
             )
     except torch.onnx.OnnxExporterError as error:
         reason = str(error.__cause__ or error).strip().partition("\n")[0]
-        raise ValueError(f"Expected operations that ONNX has in {path.stem}; {reason}") from error
-    replacing = path.with_suffix(".part")
-    program.save(replacing)
-    replacing.replace(path)
-    return path
+        raise ValueError(f"Expected operations that ONNX has in {name}; {reason}") from error

@@ -55,6 +55,30 @@ def test_what_cannot_be_exported_is_said(tmp_path, monkeypatch):
     assert not list(tmp_path.glob("*.onnx"))
 
 
+@pytest.mark.parametrize("role", ["posterior", "likelihood"])
+def test_both_files_or_none_are_written(role, tmp_path):
+    pytest.importorskip("onnxscript")
+    MLP, Q = pv.nn.MLP, pv.posteriors
+    cases = {
+        "posterior": (Q.IAF(MLP(5, [8], Q.IAF.num_outputs(3)), 3), "closed form; got IAF"),
+        "likelihood": (Q.MeanFieldNormal(MLP(5, [8], 6)), "operations that ONNX has in decoder"),
+    }
+
+    class Unknown(torch.nn.Module):
+        def forward(self, z):
+            square = torch.linalg.matrix_exp(z[..., None] * z[..., None, :])
+            return square.flatten(1)[:, :5]
+
+    decoder = Unknown() if role == "likelihood" else MLP(3, [8], 5)
+    posterior, words = cases[role]
+    vae = pv.VAE(pv.priors.StandardNormal(3), pv.likelihoods.Gaussian(decoder), posterior)
+    before = tmp_path / "encoder.onnx"
+    before.write_bytes(b"of an earlier model")
+    with pytest.raises(ValueError, match=words):
+        pv.views.export_onnx(vae, tmp_path, torch.randn(2, 5))
+    assert [*tmp_path.iterdir()] == [before] and before.read_bytes() == b"of an earlier model"
+
+
 def test_a_run_is_exported(tmp_path, monkeypatch, capsys):
     pytest.importorskip("onnxscript")
     monkeypatch.chdir(tmp_path)
