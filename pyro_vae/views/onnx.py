@@ -89,7 +89,7 @@ def _tried(module: _Encoder | _Decoder, rows: Tensor) -> Any:
         ((_, factor),) = module.named_children()
         raise ValueError(
             "Expected distributions whose mean and standard deviation have a closed form; got "
-            f"{type(factor).__name__}. Draw from it in Python (pyro_vae.encode)."
+            f"{type(factor).__name__}. pyro_vae.encode has those of samples."
         ) from None
 
 
