@@ -53,7 +53,7 @@ def kinds():
 def posterior_of(kind):
     torch.manual_seed(4)
     recipe = recipe_for({"kind": "standard-normal"}, {"kind": "gaussian"}, kind, latent_dim=L)
-    posterior = build_posterior(recipe, (D,), 1.0, False, ROWS)
+    posterior = build_posterior(recipe, (D,), 1.0, None, ROWS)
     if kind["kind"] == "per-datum":
         posterior.family.encoder = nn.Embedding(ROWS, posterior.family.encoder.weight.shape[1])
         with torch.no_grad():
