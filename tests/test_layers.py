@@ -32,7 +32,7 @@ LAYERS = [
     ["objectives", "compile", "build", "exact"],
     ["runs", "checks", "views", "evaluate", "debug"],
     ["train", "plot", "report", "explore"],
-    ["cli", "estimator"],
+    ["cli", "estimator", "__main__"],
 ]
 LAYER = {name: layer for layer, names in enumerate(LAYERS) for name in names}
 FILES = [path for path in sorted(ROOT.rglob("*.py")) if path != ROOT / "__init__.py"]

@@ -170,7 +170,7 @@ def test_every_writer_acquires_the_lock(workdir, capsys):
 
 @pytest.mark.slow
 def test_two_processes_never_share_a_folder(workdir, capsys):
-    command = [sys.executable, "-m", "pyro_vae.cli", "train", "digits-plain", "--out", "one"]
+    command = [sys.executable, "-m", "pyro_vae", "train", "digits-plain", "--out", "one"]
     flags = [*QUICK, "--train.epochs", "100000", "--no-compile"]
     first = subprocess.Popen([*command, *flags], stderr=subprocess.PIPE)
     for _ in range(600):
@@ -422,7 +422,7 @@ def test_threads_take_turns():
 
 @pytest.mark.slow
 def test_a_closed_pipe_saves_and_is_an_error(workdir):
-    command = f"{sys.executable} -m pyro_vae.cli train digits-plain --out run {' '.join(QUICK)}"
+    command = f"{sys.executable} -m pyro_vae train digits-plain --out run {' '.join(QUICK)}"
     script = f"({command} --train.epochs 400 --no-compile; echo $? > code) | head -n 1"
     subprocess.run(["bash", "-c", script], capture_output=True, timeout=120, check=True)
     assert Path("code").read_text().strip() == "141"
