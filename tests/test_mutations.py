@@ -1,4 +1,4 @@
-"""A planted fault is caught by the test that is meant to catch it. `faults.py` has the table."""
+"""A planted fault is caught by the test that is meant to catch it. `mutations.py` has the table."""
 
 import os
 import re
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from faults import FAULTS, twin
+from mutations import FAULTS, twin
 
 HERE = Path(__file__).parent
 
@@ -30,7 +30,7 @@ def test_every_fault_can_be_planted():
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_planted_fault_is_caught(name):
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "faults"]
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "mutations"]
         + ["-m", "slow or not slow", f"tests/{FAULTS[name].test}"],
         cwd=HERE.parent,
         env={

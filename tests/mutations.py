@@ -1,7 +1,7 @@
 """Faults to plant: functions whose faulty twins the tests must catch, in one table.
 
 A function is found by its room and its name, in whichever file it stands; its twin is the function itself
-with one expression exchanged. `-p faults` with FAULT=name in the environment plants one in a test run.
+with one expression exchanged. `-p mutations` with FAULT=name in the environment plants one in a test run.
 """
 
 import ast
