@@ -25,6 +25,7 @@ LAYERS = [
         "randomness",
         "precision",
         "counted",
+        "writing",
     ],
     ["base", "flows", "programs", "gallery"],
     ["priors", "likelihoods", "posteriors"],

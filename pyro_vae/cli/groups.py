@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..runs import RunFolder
 from ..runs.records import settings_of, to_json
+from ..writing import write_text
 from .output import announce
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def save_ranking(
     from ..plot.sweep import plot_ranking
 
     record = ranking(found, valid) | {"stopped": dict(failed)}
-    (out / RANKING).write_text(to_json(record) + "\n", encoding="utf-8")
+    write_text(out / RANKING, to_json(record) + "\n")
     plot_ranking(record, out / PICTURE)
     return record | {"picture": str(out / PICTURE)}
 

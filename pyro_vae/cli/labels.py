@@ -95,7 +95,7 @@ def _samples(
 
 def _save(run: "RunFolder", name: str, figure: Any) -> None:
     r"""Writes a picture, unless the folder is not writable."""
-    from ..plot.run import save
+    from ..plot.canvas import save
 
     with contextlib.suppress(OSError):
         folder = run.path / "pictures"

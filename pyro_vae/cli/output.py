@@ -7,6 +7,8 @@ from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..writing import replacing
+
 if TYPE_CHECKING:
     from ..data import Column
 
@@ -66,17 +68,15 @@ def write_arrays(out: Path, arrays: Mapping[str, Any]) -> None:
     """
     import numpy as np
 
-    partial = out.with_name(f".{out.stem}.partial{out.suffix}")
-    try:
-        if out.suffix.lower() == ".npz":
-            np.savez(partial, **arrays)
-        elif out.suffix.lower() == ".npy":
-            np.save(partial, next(iter(arrays.values())))
-        else:
+    with replacing(out) as partial:
+        if out.suffix.lower() == ".csv":
             _write_table(partial, arrays)
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
+        else:
+            with partial.open("wb") as file:  # numpy would append a suffix to a name
+                if out.suffix.lower() == ".npz":
+                    np.savez(file, **arrays)
+                else:
+                    np.save(file, next(iter(arrays.values())))
     shapes = [f"{name} {np.shape(array)}" for name, array in arrays.items()]
     print(f"{out}: {', '.join(shapes[:1] if out.suffix == '.npy' else shapes)}")
 
@@ -153,7 +153,7 @@ def _write_table(path: Path, arrays: Mapping[str, Any]) -> None:
 
 def save_plot(figure: Any, run: Path, name: str, title: str) -> None:
     r"""Writes a plot of a run."""
-    from ..plot.run import save
+    from ..plot.canvas import save
 
     path = run / "pictures" / f"{name}.png"
     path.parent.mkdir(exist_ok=True)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..writing import replacing
 from .cells import Cells, Holes
 from .content import Column
 from .dates import date_layout, write_date
@@ -56,16 +57,11 @@ class Original(NamedTuple):
             rows: Its rows.
             before: The name of a column that stands before the others.
         """
-        partial = out.with_name(f".{out.stem}.partial{out.suffix}")
-        try:
-            with partial.open("w", newline="", encoding="utf-8") as file:
-                writer = csv.writer(file, delimiter=self.separator, lineterminator="\n")
-                if self.first:
-                    writer.writerow([before, *self.first] if before else self.first)
-                writer.writerows(rows)
-            partial.replace(out)
-        finally:
-            partial.unlink(missing_ok=True)
+        with replacing(out) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, delimiter=self.separator, lineterminator="\n")
+            if self.first:
+                writer.writerow([before, *self.first] if before else self.first)
+            writer.writerows(rows)
 
 
 def read_original(path: Path, options: Any, form: Mapping[str, Any]) -> Original:

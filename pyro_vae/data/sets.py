@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from .. import config as kinds
+from ..writing import replacing
 from .archives import read_idx
 from .content import Column
 from .dataset import Dataset, cut
@@ -251,14 +252,13 @@ def _shrink(paths: list[Path], out: Path) -> None:
     from tqdm import tqdm
 
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_suffix(".partial.npy")
-    pixels = np.lib.format.open_memmap(partial, "w+", np.uint8, (len(paths), 3, 32, 32))
-    for i, path in enumerate(tqdm(paths, desc="CelebA to 32x32", disable=None)):
-        with Image.open(path) as image:
-            left, top = (image.width - 140) // 2, (image.height - 140) // 2
-            box = (left, top, left + 140, top + 140)
-            face = image.convert("RGB").crop(box).resize((32, 32), Image.Resampling.LANCZOS)
-        pixels[i] = np.asarray(face).transpose(2, 0, 1)
-    pixels.flush()
-    del pixels
-    partial.rename(out)
+    with replacing(out) as partial:
+        pixels = np.lib.format.open_memmap(partial, "w+", np.uint8, (len(paths), 3, 32, 32))
+        for i, path in enumerate(tqdm(paths, desc="CelebA to 32x32", disable=None)):
+            with Image.open(path) as image:
+                left, top = (image.width - 140) // 2, (image.height - 140) // 2
+                box = (left, top, left + 140, top + 140)
+                face = image.convert("RGB").crop(box).resize((32, 32), Image.Resampling.LANCZOS)
+            pixels[i] = np.asarray(face).transpose(2, 0, 1)
+        pixels.flush()
+        del pixels

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..counted import counted
+from ..writing import replacing
 
 RATE, SIZE, FRAMES, BANDS = 8000, 256, 32, 32
 SHORTEST = 4096
@@ -122,7 +123,7 @@ def write_wav(path: Path, waves: Tensor) -> None:
     silence = waves.new_zeros(len(waves), PAUSE)
     joined = torch.cat([waves, silence], 1).flatten()[:-PAUSE]
     samples = (joined.double() * 32767).round().clamp(-32768, 32767).to(torch.int16)
-    with wave.open(str(path), "wb") as file:
+    with replacing(path) as partial, wave.open(str(partial), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(RATE)

@@ -1,11 +1,13 @@
 r"""How likely are the data? Importance sampling from the guide."""
 
 import os
+import zlib
 from collections.abc import Iterator
 from hashlib import sha256
 from math import ceil, log, prod, sqrt
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 import pyro
@@ -20,6 +22,7 @@ from ..deprecation import renamed_arguments
 from ..programs import density_of, device_of, evidence, guide_name, rows_at_once, weigh
 from ..randomness import reseed, stream
 from ..statistics import NORMAL, interval, pareto_shape
+from ..writing import replacing
 
 FEWEST = 25  # samples, of which the largest fifth is a tail
 
@@ -279,24 +282,34 @@ class _Cache:
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         self.about = digest.hexdigest()
         if self.path.is_file():
-            with np.load(self.path) as file:
-                if str(file["about"]) != self.about:
-                    raise ValueError(
-                        f"Expected rows of this model, data, num_samples and seed in {self.path}; "
-                        "got others. Delete the file, or name another."
-                    )
-                fields = [torch.from_numpy(file[name]) for name in LogMarginal._fields]
             device = device_of(vae)
-            self.chunks = [LogMarginal(*(field.to(device) for field in fields))]
-            self.rows = len(fields[0])
+            self.chunks = [LogMarginal(*(field.to(device) for field in self.stored(self.path)))]
+            self.rows = len(self.chunks[0].log_marginal)
+
+    def stored(self, path: Path) -> list[Tensor]:
+        r"""The rows in a file, which must be about the same numbers."""
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                about = str(file["about"])
+                fields = [torch.from_numpy(file[name]) for name in LogMarginal._fields]
+        except (ValueError, KeyError, EOFError, TypeError, BadZipFile, zlib.error) as error:
+            raise ValueError(
+                f"Expected the finished rows of an evaluation in {path}; got {error}. Delete the "
+                "file, or name another."
+            ) from error
+        if about != self.about:
+            raise ValueError(
+                f"Expected rows of this model, data, num_samples and seed in {path}; got others. "
+                "Delete the file, or name another."
+            )
+        return fields
 
     def add(self, chunk: LogMarginal) -> None:
         self.chunks.append(chunk)
         if self.path is not None:
             arrays = {k: v.cpu().numpy() for k, v in self.result()._asdict().items()}
-            part = self.path.with_suffix(".part.npz")
-            np.savez(part, about=np.array(self.about), **arrays)
-            part.replace(self.path)
+            with replacing(self.path) as partial, partial.open("wb") as file:
+                np.savez(file, about=np.array(self.about), **arrays)
 
     def result(self) -> LogMarginal:
         return LogMarginal(*(torch.cat(field) for field in zip(*self.chunks)))

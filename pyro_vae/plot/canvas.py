@@ -1,6 +1,7 @@
 r"""What all plots share: a figure without a window, one scale, images as a grid, tables."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from ..data import Column, Split
 from ..data.vision import torchvision
+from ..writing import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,6 +49,14 @@ def new_figure(
 
     figure = Figure(figsize=size, layout="constrained")
     return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
+
+
+def save(figure: "Figure", path: Path, title: str = "", dpi: int = 150) -> None:
+    r"""Writes a picture, which is whole under its name."""
+    if title:
+        figure.suptitle("\n".join(filter(None, (title, figure.get_suptitle()))), fontsize=8)
+    with replacing(path) as partial:
+        figure.savefig(partial, dpi=dpi)
 
 
 def is_image(x: Tensor) -> bool:

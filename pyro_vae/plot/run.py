@@ -9,7 +9,7 @@ from ..data import Split
 from ..distributions import describe_support
 from ..programs import is_vae
 from ..runs.records import read_metrics
-from .canvas import is_image
+from .canvas import is_image, save
 from .conditions import class_condition, plot_classes, plot_completions, plot_held
 from .data import plot_correlations, plot_reconstructions, plot_samples
 from .diagnosis import plot_curves
@@ -42,15 +42,6 @@ def plot_run(
         paths.append(folder / f"{name}.png")
         save(figure, paths[-1], title)
     return paths
-
-
-def save(figure: "Figure", path: Path, title: str = "") -> None:
-    r"""Writes a picture under another name first, so that it is whole under its own."""
-    if title:
-        figure.suptitle("\n".join(filter(None, (title, figure.get_suptitle()))), fontsize=8)
-    partial = path.with_name(f".{path.stem}.partial.png")
-    figure.savefig(partial, dpi=150)
-    partial.replace(path)
 
 
 def draw_run(vae: Any, split: Split, metrics: Path | None = None) -> "dict[str, Figure]":

@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from .canvas import new_figure
+from .canvas import new_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,7 +61,7 @@ def plot_search(
     figure.suptitle(
         "Mean +- standard error over seeds; a cross failed, a triangle lies below", fontsize=9
     )
-    figure.savefig(path, dpi=120)
+    save(figure, path, dpi=120)
 
 
 def _floor(bounds: Sequence[float]) -> float | None:

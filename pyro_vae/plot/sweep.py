@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .canvas import new_figure
+from .canvas import new_figure, save
 
 
 def plot_ranking(record: Mapping[str, Any], path: Path) -> None:
@@ -34,4 +34,4 @@ def plot_ranking(record: Mapping[str, Any], path: Path) -> None:
     )
     axis.set_title("Differences +- standard error over seeds and data; a dot is a model")
     axis.grid(axis="x", alpha=0.3)
-    figure.savefig(path, dpi=120)
+    save(figure, path, dpi=120)

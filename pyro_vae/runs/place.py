@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..writing import write_text
 from . import storage
 
 CONFIG, DATA, METRICS, EVALUATIONS = "config.toml", "data.json", "metrics.jsonl", "figures.json"
@@ -84,9 +85,7 @@ class Place:
     def write(self, files: Mapping[str, str]) -> None:
         r"""Writes texts into the folder, each atomically."""
         for name, text in files.items():
-            partial = self.path / f".{name}.partial"
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(self.path / name)
+            write_text(self.path / name, text)
 
     def save(self, step: int, tensors: Mapping[str, Any], state: Mapping[str, Any]) -> None:
         r"""Writes a checkpoint; after the first one, deletes the run that was replaced."""

@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
+from ..writing import sync_folder
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
@@ -103,7 +105,7 @@ def save(
     with _explained(f"Expected to write the checkpoint {final}", remedy):
         if not folder.is_dir():
             folder.mkdir(parents=True, exist_ok=True)
-            _sync_folder(run)
+            sync_folder(run)
         if partial.exists():
             shutil.rmtree(partial)
         try:
@@ -113,13 +115,13 @@ def save(
                 data = safetensors.torch.save({key: _to_save(t) for key, t in group.items()})
                 files[f"{name}.safetensors"] = _write(partial / f"{name}.safetensors", data)
             _write(partial / MANIFEST, _manifest(step, files))
-            _sync_folder(partial)
+            sync_folder(partial)
             if final.exists():  # folders cannot be swapped: until the rename, `newest` uses .old
                 aside = folder / f"{final.name}.old"
                 _discard(aside)
                 final.rename(aside)
             partial.rename(final)
-            _sync_folder(folder)
+            sync_folder(folder)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
@@ -167,16 +169,6 @@ def _versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             versions[package] = "unknown"
     return versions
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # not supported there
-        return
-    file = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
 
 
 def _discard(path: Path) -> None:

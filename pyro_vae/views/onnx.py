@@ -9,6 +9,8 @@ import pyro
 import torch
 from torch import Tensor, nn
 
+from ..writing import replacing
+
 PACKAGES = ("onnx", "onnxscript")
 ROWS = 3  # of the example, whose number stays open
 
@@ -75,10 +77,11 @@ def export_onnx(vae: Any, folder: Path | str, x: Tensor) -> tuple[Path, Path]:
     finally:
         vae.train(was_training)
     folder.mkdir(parents=True, exist_ok=True)
-    for name, graph in graphs.items():
-        graph.save(folder / f"{name}.part")
-    written = [(folder / f"{name}.part").replace(folder / f"{name}.onnx") for name in graphs]
-    return written[0], written[1]
+    paths = folder / "encoder.onnx", folder / "decoder.onnx"
+    with replacing(paths[0]) as encoder_file, replacing(paths[1]) as decoder_file:
+        graphs["encoder"].save(encoder_file)
+        graphs["decoder"].save(decoder_file)
+    return paths
 
 
 def _tried(module: _Encoder | _Decoder, rows: Tensor) -> Any:

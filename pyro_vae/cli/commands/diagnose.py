@@ -2,6 +2,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...runs.records import to_json
+from ...writing import write_text
 from ..output import announce, at_least_one, check_out
 from ..shared import OnRows
 
@@ -63,7 +64,7 @@ class Diagnose(OnRows):
         title = f"{run.recipe.name}, {dataset.name} {self.split} data"
         figures = report.pictures(vae, rows, found, run.path / "metrics.jsonl")
         path = self.html or run.path / "diagnosis.html"
-        path.write_text(report.html(found, title, figures), encoding="utf-8")
+        write_text(path, report.html(found, title, figures))
         if self.json:
             print(to_json({"data": dataset.name, "split": self.split, **found.record()}))
             return

@@ -1,6 +1,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...writing import write_text
 from ..output import at_least_one, check_out
 from ..shared import OnAnyRows
 
@@ -34,5 +35,5 @@ class Explore(OnAnyRows):
         page = explorer_page(
             vae, split, count, title=run.title, run=str(run.path), grid=self.grid, seed=self.seed
         )
-        out.write_text(page, encoding="utf-8")
+        write_text(out, page)
         print(f"{out} ({len(page) / 1e6:.1f} MB)")

@@ -1,5 +1,4 @@
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -8,6 +7,7 @@ from tyro.conf import Positional, UseAppendAction
 
 from ...config import override, read_recipe, read_settings, read_space, validate
 from ...runs.records import to_json
+from ...writing import write_text
 from ..output import at_least_one
 from ..shared import Command, DataDir
 
@@ -83,9 +83,8 @@ class Tune(Command):
             raise ValueError(
                 f"Expected trials to compare; all of them failed. {record['trials'][0]['error']}"
             )
-        text = to_json(record) + "\n"
-        whole(out / RECORD, lambda path: path.write_text(text, encoding="utf-8"))
-        whole(out / PICTURE, lambda path: plot_search(record["trials"], search, path))
+        write_text(out / RECORD, to_json(record) + "\n")
+        plot_search(record["trials"], search, out / PICTURE)
         record |= {"picture": str(out / PICTURE)}
         print(to_json(record)) if self.json else print_search(record, trials)
 
@@ -109,13 +108,6 @@ def record_of(search: dict[str, Any], trials: "Sequence[Trial]") -> dict[str, An
     done = [row for row in rows if row["valid_elbo"] is not None]
     best = max(done, key=lambda row: row["valid_elbo"], default=None)
     return {"search": search, "trials": rows, "best": None if best is None else best["trial"]}
-
-
-def whole(path: Path, write: Callable[[Path], Any]) -> None:
-    r"""Writes a file under a name of this process first: others may write the same one."""
-    partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    write(partial)
-    partial.replace(path)
 
 
 def print_search(record: dict[str, Any], trials: "Sequence[Trial]") -> None:
