@@ -201,16 +201,38 @@ class RunFolder(Place):
         r"""Returns the rows of metrics.jsonl."""
         return read_metrics(self.path / METRICS)
 
-    def append(self, row: Mapping[str, Any]) -> int:
-        r"""Appends a row to metrics.jsonl, and returns its new size in bytes."""
-        with (self.path / METRICS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-            return file.tell()
+    def append(self, *rows: Mapping[str, Any], size: int | None = None) -> int:
+        r"""Appends rows to metrics.jsonl.
+
+        Arguments:
+            rows: The rows.
+            size: The bytes before them; what is behind, such as part of a row, is cut off.
+
+        Returns:
+            The new size in bytes.
+
+        Raises:
+            CheckpointError: They could not be written. What is before them is intact.
+        """
+        path = self.path / METRICS
+        text = "".join(json.dumps(row) + "\n" for row in rows).encode()
+        with storage.explained(f"Expected to write {path}", "Free some space."):
+            self.path.mkdir(parents=True, exist_ok=True)  # somebody may have deleted it
+            with path.open("a+b") as file:
+                if size is not None:
+                    file.truncate(size)
+                file.write(text)
+            return path.stat().st_size
 
     def cut_metrics(self, size: int) -> None:
         r"""Truncates metrics.jsonl to its size at a checkpoint."""
         with (self.path / METRICS).open("a+b") as file:
-            file.truncate(size)
+            file.truncate(min(size, file.tell()))
+
+    def metrics_size(self) -> int:
+        r"""The size of metrics.jsonl in bytes; 0 if there is no such file."""
+        path = self.path / METRICS
+        return path.stat().st_size if path.is_file() else 0
 
     def evaluations(self) -> dict[str, Any]:
         r"""Returns the results of evaluation on the run's own data, by split."""

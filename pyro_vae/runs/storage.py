@@ -102,7 +102,7 @@ def save(
         f"It needs {megabytes:.1f} MB: free some space, or choose another folder. "
         "Earlier checkpoints are intact."
     )
-    with _explained(f"Expected to write the checkpoint {final}", remedy):
+    with explained(f"Expected to write the checkpoint {final}", remedy):
         if not folder.is_dir():
             folder.mkdir(parents=True, exist_ok=True)
             sync_folder(run)
@@ -182,7 +182,12 @@ def _discard(path: Path) -> None:
 
 
 @contextmanager
-def _explained(expected: str, remedy: str) -> Iterator[None]:
+def explained(expected: str, remedy: str) -> Iterator[None]:
+    r"""Turns errors of the disk into a sentence.
+
+    Raises:
+        CheckpointError: What was expected, what happened, and the remedy.
+    """
     try:
         yield
     except CheckpointError:
@@ -222,11 +227,11 @@ def lock(run: Path) -> Iterator[None]:
     if fcntl is None:
         yield
         return
-    with _explained(f"Expected to lock {run}", "Choose another folder."):
+    with explained(f"Expected to lock {run}", "Choose another folder."):
         run.mkdir(parents=True, exist_ok=True)
         file = os.open(run / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        with _explained(f"Expected to lock {run}", "Choose another folder."):
+        with explained(f"Expected to lock {run}", "Choose another folder."):
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -329,7 +334,7 @@ def _corrupt(file: Path, rule: str, fact: str) -> CheckpointCorrupt:
 
 def _verified(path: Path) -> Iterator[tuple[str, bytes]]:
     r"""Yields the name and the verified bytes of each file."""
-    with _explained(f"Expected to read the checkpoint {path}", "Check its path and permissions."):
+    with explained(f"Expected to read the checkpoint {path}", "Check its path and permissions."):
         everything = {file.name for file in path.iterdir()}
         plain = {n for n in everything if (path / n).is_file() and not (path / n).is_symlink()}
         if MANIFEST not in plain:
@@ -342,7 +347,7 @@ def _verified(path: Path) -> Iterator[tuple[str, bytes]]:
     for name in sorted(everything - files.keys() - {MANIFEST}):
         raise _corrupt(path / name, "not to exist", "a file that the manifest does not list")
     for name, wanted in files.items():
-        with _explained(f"Expected to read {path / name}", "Check its permissions."):
+        with explained(f"Expected to read {path / name}", "Check its permissions."):
             size = (path / name).stat().st_size
             if size != wanted["bytes"]:
                 raise _corrupt(path / name, f"of {wanted['bytes']} bytes", f"{size}")

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -70,10 +71,10 @@ class Member:
         with self.drawing():
             self.run.step(self.batches[0])
 
-    def save(self) -> None:
+    def save(self, last: bool = False) -> None:
         with self.drawing():
             self.run.add_time()
-            self.run.save()
+            self.run.save(last)
 
 
 class Group:
@@ -266,7 +267,7 @@ class Group:
     def leave_if_told(self) -> None:
         if self.stop:
             for member in self.active:
-                member.save()
+                self.attempt(member, partial(member.save, last=True))
             leave(self.stop[0])
 
     def show(self) -> None:

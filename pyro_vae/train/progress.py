@@ -33,15 +33,25 @@ class Progress:
 
     def advance(self, step: int) -> None:
         if self.bar is not None:
-            self.bar.update(step - self.bar.n)
+            with self._output():
+                self.bar.update(step - self.bar.n)
 
     def show(self, row: Mapping[str, Any]) -> None:
-        r"""Shows a row of the history; training stops if the output is closed."""
-        try:
+        r"""Shows a row of the history."""
+        with self._output():
             self._show(row)
+
+    @contextlib.contextmanager
+    def _output(self) -> Iterator[None]:
+        r"""Goes on in silence where output cannot be written: a terminal that is gone, a log on a
+        disk that is full. If the reader has exited, training saves and stops."""
+        try:
+            yield
         except BrokenPipeError:
-            self.enabled = False
+            self.enabled, self.bar = False, None
             self.stop.append(getattr(signal, "SIGPIPE", signal.SIGTERM))
+        except OSError:
+            self.enabled, self.bar = False, None
 
     def _show(self, row: Mapping[str, Any]) -> None:
         if "warning" in row:
@@ -64,24 +74,36 @@ class Progress:
 
 @contextlib.contextmanager
 def stop_signals(received: list[int], enabled: bool = True) -> Iterator[None]:
-    r"""Collects the first SIGINT, SIGTERM or SIGHUP instead of terminating; the second kills."""
+    r"""Collects the first SIGINT, SIGTERM or SIGHUP instead of terminating; the second kills.
+
+    SIGHUP stays ignored where it is, as under ``nohup``.
+    """
 
     def handle(number: int, frame: Any) -> None:
         if received:
             os._exit(128 + number)
         received.append(number)
-        print(f"\n{signal.Signals(number).name}: saving after this step.", file=sys.stderr)
+        say(f"\n{signal.Signals(number).name}: saving after this step.")
 
     if not enabled or threading.current_thread() is not threading.main_thread():
         yield
         return
-    numbers = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
+    hangup = getattr(signal, "SIGHUP", signal.SIGTERM)
+    numbers = {signal.SIGINT, signal.SIGTERM}
+    if signal.getsignal(hangup) is not signal.SIG_IGN:
+        numbers.add(hangup)
     before = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def say(text: str) -> None:
+    r"""Prints a line for people, if there is still a terminal."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def leave(number: int) -> None:

@@ -65,6 +65,7 @@ def restore(run: Any) -> None:
         _take_up(run, source, tensors, state)
     run.folder.cut_metrics(run.position.metrics_bytes)
     run.history.rows = run.folder.metrics()
+    run.saving.rows = len(run.history.rows)
 
 
 def _take_up(run: Any, source: Path, tensors: Any, state: Mapping[str, Any]) -> None:

@@ -23,16 +23,15 @@ from ..programs import device_of, wants_rows
 from ..randomness import apart
 from ..runs import RunFolder
 from ..statistics import Mean
-from . import resume
 from .history import Callback, History, Position
 from .progress import Progress, leave, stop_signals
+from .saving import Saving
 from .schedule import Schedule
 from .steps import Eager, Fused, Loss, Step, compiles, uncompiled_steps
 
 STEPS_UNREAD = 100  # on a GPU: reading the metrics of a step synchronizes
 FAR = 10  # times the first loss: training has diverged
 ROWS_WATCHED = 1000  # whose posterior means show which latent units are active
-SECONDS_BETWEEN_CHECKPOINTS = 1.0  # after epochs; affects only what a crash may lose
 
 
 class NumericsError(ArithmeticError):
@@ -58,7 +57,6 @@ class Run:
     history: History = field(default_factory=History)
     best: dict[str, Tensor] = field(default_factory=dict)
     first_loss: float | None = None
-    saved: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         vae, settings, count = self.vae, self.settings, len(self.data)
@@ -73,6 +71,7 @@ class Run:
         self.watches: dict[str, CollapseWatch] = {}
         self.unread: list[tuple[Tensor, int]] = []
         self.display = Progress(self.progress, settings.epochs, self.steps_per_epoch)
+        self.saving = Saving(self)
 
     def use_steps(self, compiled: bool, first: int | None = None) -> None:
         r"""Sets whether steps are compiled from now on, at the earliest after the `first`."""
@@ -111,12 +110,12 @@ class Run:
             self.clock = time.perf_counter()
             yield self.batches(self.order(at.epoch))[at.batch :]
             row = self.measure()
-            if time.monotonic() - self.saved > SECONDS_BETWEEN_CHECKPOINTS:
+            if self.saving.is_due():
                 self.save()
             self.notify("on_row", row)
         at.finished = True
         self.warn_of_rise()
-        self.save()
+        self.save(last=True)
         if self.best:
             self.vae.load_state_dict(self.best)
         self.notify("on_end", self.history)
@@ -169,7 +168,7 @@ class Run:
         interrupted = bool(self.display.stop)
         if interrupted or (every and at.step % every == 0):
             self.add_time()
-            self.save()
+            self.save(last=interrupted)
         if interrupted:
             leave(self.display.stop[0])
 
@@ -304,8 +303,7 @@ class Run:
         row = {"step": at.step, "epoch": at.epoch, **values}
         self.history.rows.append(row)
         self.display.show(row)
-        if self.folder is not None:
-            at.metrics_bytes = self.folder.append(row)
+        self.saving.write_metrics()
         return {**row}
 
     def notify(self, method: str, what: Any) -> None:
@@ -320,12 +318,14 @@ class Run:
             raise
         self.vae.train()
 
-    def save(self) -> None:
-        r"""Writes a checkpoint, if training writes to a folder."""
+    def save(self, last: bool = False) -> None:
+        r"""Writes a checkpoint, if training writes to a folder.
+
+        Arguments:
+            last: Whether nothing is trained after it; an earlier one may fail.
+        """
         self.read_metrics()
-        if self.folder is not None:
-            resume.save(self)
-            self.saved = time.monotonic()
+        self.saving.save(last)
 
     def add_time(self) -> None:
         r"""Adds the seconds since the last call to the epoch's time."""
