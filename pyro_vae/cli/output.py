@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from math import isnan
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from ..writing import replacing
@@ -72,11 +73,13 @@ def write_arrays(out: Path, arrays: Mapping[str, Any]) -> None:
         if out.suffix.lower() == ".csv":
             _write_table(partial, arrays)
         else:
-            with partial.open("wb") as file:  # numpy would append a suffix to a name
+            with partial.open("wb") as file:
+                # to a name numpy would append a suffix, and to a file of the system it writes
+                # without noticing that the disk is full
                 if out.suffix.lower() == ".npz":
                     np.savez(file, **arrays)
                 else:
-                    np.save(file, next(iter(arrays.values())))
+                    np.save(SimpleNamespace(write=file.write), next(iter(arrays.values())))
     shapes = [f"{name} {np.shape(array)}" for name, array in arrays.items()]
     print(f"{out}: {', '.join(shapes[:1] if out.suffix == '.npy' else shapes)}")
 

@@ -252,13 +252,12 @@ def _shrink(paths: list[Path], out: Path) -> None:
     from tqdm import tqdm
 
     out.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(out) as partial:
-        pixels = np.lib.format.open_memmap(partial, "w+", np.uint8, (len(paths), 3, 32, 32))
-        for i, path in enumerate(tqdm(paths, desc="CelebA to 32x32", disable=None)):
+    header = {"descr": "|u1", "fortran_order": False, "shape": (len(paths), 3, 32, 32)}
+    with replacing(out) as partial, partial.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for path in tqdm(paths, desc="CelebA to 32x32", disable=None):
             with Image.open(path) as image:
                 left, top = (image.width - 140) // 2, (image.height - 140) // 2
                 box = (left, top, left + 140, top + 140)
                 face = image.convert("RGB").crop(box).resize((32, 32), Image.Resampling.LANCZOS)
-            pixels[i] = np.asarray(face).transpose(2, 0, 1)
-        pixels.flush()
-        del pixels
+            file.write(np.asarray(face).transpose(2, 0, 1).tobytes())

@@ -95,7 +95,9 @@ def test_a_run_that_is_deleted_meanwhile_is_written_again(tmp_path, monkeypatch)
     assert equal(pv.load(run.path, vae=vae(1)), model)
 
 
-@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder where nobody can write")
+@pytest.mark.skipif(
+    not Path("/proc/self").is_dir(), reason="needs a folder where nobody can write"
+)
 def test_a_folder_where_nothing_can_be_written_is_refused_before_training(capsys, monkeypatch):
     monkeypatch.setattr("pyro_vae.train.run.Run.train", lambda self: pytest.fail("trains"))
     flags = ["--latent-dim", "2", "--train.epochs", "1"]
