@@ -88,4 +88,6 @@ def find_device(name: str) -> torch.device:
             f"Expected a GPU for device {name!r}; torch {torch.__version__} sees "
             f"{torch.cuda.device_count()}. Use --device cpu or auto."
         )
-    return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", torch.cuda.current_device())  # of a rank its own
+    return device

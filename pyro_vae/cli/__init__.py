@@ -7,9 +7,13 @@ import contextlib
 import os
 import sys
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 __all__ = ["main"]
+
+OF_RANKS = ("train", "evaluate", "diagnose", "impute", "sweep")
+r"""The commands that torchrun may start as several processes."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -30,7 +34,8 @@ def main(argv: list[str] | None = None) -> int:
 
             print(f"pyro_vae {version('pyro_vae')}")
             return 0
-        parse(args)()
+        with _among_ranks(args):
+            parse(args)()
         if sys.stdout is not None:
             sys.stdout.flush()
     except KeyboardInterrupt:
@@ -51,6 +56,31 @@ def main(argv: list[str] | None = None) -> int:
         print(f"pyro-vae: {error}", file=sys.stderr)
         return code
     return 0
+
+
+@contextlib.contextmanager
+def _among_ranks(args: list[str]) -> Iterator[None]:
+    r"""Joins the processes that torchrun started, if it did; only the first one prints.
+
+    Raises:
+        ValueError: The command is of one process.
+    """
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1 or "TORCHELASTIC_RUN_ID" not in os.environ:
+        yield
+        return
+    if args[:1] and args[0] not in OF_RANKS:
+        raise ValueError(
+            f"Expected one of {', '.join(OF_RANKS)} with several processes; got {args[0]}. Run it "
+            "without torchrun."
+        )
+    from ..ranks import joined
+
+    with contextlib.ExitStack() as stack:
+        ranks = stack.enter_context(joined())
+        if ranks.rank:
+            nowhere = stack.enter_context(open(os.devnull, "w"))  # noqa: PTH123
+            stack.enter_context(contextlib.redirect_stdout(nowhere))
+        yield
 
 
 def _show_warning(message: Any, category: Any, *place: Any, **known: Any) -> None:

@@ -3,7 +3,7 @@ r"""Compilation: a Pyro program recorded once as a graph of tensors, and compile
 `externals` finds what a program reads and writes, `record` makes the graph, `backend` compiles it,
 `cache` keeps one for every kind of call, `optimizers` puts the update into it, `step` checks and
 runs it, `many` maps it over several models, `counter` draws without a generator, `svi` is Pyro's
-SVI on top. Nothing here imports the rest of the package.
+SVI on top. Nothing here imports the rest of the package, but for `ranks`.
 """
 
 import warnings

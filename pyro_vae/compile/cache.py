@@ -13,6 +13,7 @@ import pyro
 import torch
 from torch import Generator, Tensor, nn
 
+from ..ranks import connect, here, silently
 from .ahead import Ahead
 from .arguments import Call, Inputs
 from .backend import Backend, Function, compile_graph
@@ -278,7 +279,10 @@ class Cache:
         r"""Records the program; returns its graph with what takes and gives the arguments."""
         inputs = Inputs(call.inputs, self.device)
         tensors = inputs(call.inputs)
-        graph = record(self.program, call, tensors, self.parameters, self.most)
+        with silently():
+            graph = record(self.program, call, tensors, self.parameters, self.most)
+        if not here().alone:
+            connect(graph.module)
         with undisturbed_randomness():
             made = graph.guards([*graph.externals, *tensors])[1] if graph.guards else []
         return inputs, graph, [*tensors, *made]

@@ -116,18 +116,25 @@ class FusedStep:
             NotStatic: Random draws or parameters decide the program's structure.
             Mismatch: The program has changed since it was recorded.
         """
+        found = self.find(args, kwargs)
+        return None if found is None else self.take_step(found)
+
+    def find(self, args: tuple, kwargs: dict[str, Any]) -> Taken | None:
+        r"""Returns the graph of a step, recorded if it has to be; nothing moves. None, and errors,
+        as of a call."""
         if self.hooks != RemovableHandle.next_id or not self.intact.holds():
             self.bind()
         if self.options.changed(self.parameter_groups):
             self.regroup()
         try:
-            found = self.cache.find(args, kwargs)
+            return self.cache.find(args, kwargs)
         except PartialGradients:
             self.together = False
             self.regroup()
-            found = self.cache.find(args, kwargs)
-        if found is None:
-            return None
+            return self.cache.find(args, kwargs)
+
+    def take_step(self, found: Taken) -> list[Tensor]:
+        r"""Takes a step that was found."""
         bad = int(self.bad_steps) if self.unfused else 0
         rates = self.options.decay() if self.options.decaying else ()
         outputs = self.check(found, rates) if is_checked(found.compiled) else found()

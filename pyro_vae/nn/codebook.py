@@ -3,6 +3,8 @@ r"""Vectors that codes stand for, and how they follow what is encoded."""
 import torch
 from torch import Tensor, nn
 
+from ..ranks import batch_rows, batch_sum
+
 LEAST_SHARE = 0.03  # of an even share of the data: less, and a code is dead
 
 
@@ -82,12 +84,12 @@ class Codebook(nn.Module):
         data = e.reshape(-1, self.code_dim)
         places = torch.arange(self.num_codes, device=e.device)
         own = (self.codes(data) == places).to(data.dtype)
-        counts = decay * self.counts + (1 - decay) * own.sum(0)
-        sums = decay * self.sums + (1 - decay) * own.T @ data
+        counts = decay * self.counts + (1 - decay) * batch_sum(own.sum(0))
+        sums = decay * self.sums + batch_sum((1 - decay) * own.T @ data)
         share = counts.mean()
         dead = counts <= LEAST_SHARE * share
         means = sums / torch.where(dead, 1.0, counts)[:, None]
-        vectors = torch.where(dead[:, None], data[places % len(data)], means)
+        vectors = torch.where(dead[:, None], batch_rows(data, places), means)
         return {
             "vectors": vectors,
             "counts": torch.where(dead, share, counts),

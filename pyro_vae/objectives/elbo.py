@@ -7,6 +7,7 @@ from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
 from ..programs import Terms, check_gradients, equal, taught, traces
+from ..ranks import batch_mean
 from .base import Objective
 from .kl import closed_sites, kl_by_feature, kl_divergence
 
@@ -101,7 +102,7 @@ class ELBO(Objective):
                 value, term = self.kl_of(q[name], site, closed[name])
                 if self.free_bits and self.free_bits_per == "site":
                     least = self.free_bits * _mean(site["scale"])
-                    rate = rate + (term / count).clamp(min=least)
+                    rate = rate + batch_mean(term / count).clamp(min=least)
                 elif self.free_bits:
                     rate = rate + self.with_free_bits(q[name], site, closed[name], count)
                 else:
@@ -112,7 +113,7 @@ class ELBO(Objective):
             if name not in p:
                 rate = rate + _scaled_sum(site["fn"].log_prob(site["value"]), site) / count
         if self.capacity is not None:
-            rate = (rate - self.capacity * _common(scales)).abs()
+            rate = (batch_mean(rate) - self.capacity * _common(scales)).abs()
         known = taught(q) if self.supervision else None
         if known is not None:
             loss = loss - self.supervision * known.sum() / count
@@ -148,9 +149,9 @@ class ELBO(Objective):
             for part in (scale if of_rows else 1.0, p["mask"])
         )
         rows = scale_and_mask(features, weight, mask).reshape(-1, *event)
-        means, least = rows.mean(0) * (len(rows) / count), self.free_bits
+        means, least = batch_mean(rows.mean(0)) * (len(rows) / count), self.free_bits
         if of_rows:
-            return means.clamp(min=least * scale.mean()).sum()
+            return means.clamp(min=least * _mean(scale)).sum()
         return means.clamp(min=least).sum() * scale
 
 
@@ -170,4 +171,4 @@ def _common(scales: list[Any]) -> Any:
 
 
 def _mean(scale: Any) -> Any:
-    return scale.mean() if isinstance(scale, Tensor) else scale
+    return batch_mean(scale.mean()) if isinstance(scale, Tensor) and scale.dim() else scale

@@ -7,6 +7,7 @@ import torch
 from pyro.poutine.messenger import Messenger
 
 from ..base import Likelihood, Sites, factors_of
+from ..ranks import batch_nanmean
 
 
 class track_sigma(Messenger):
@@ -47,7 +48,7 @@ class track_sigma(Messenger):
                     law = (law if hasattr(law, "parts") else law.base_dist).parts[part]
                 x = msg["value"] if part is None else msg["value"][..., columns]
                 error = (x - law.mean) / (1.0 if gaussian.unit is None else gaussian.unit)
-                residual = error.square().nanmean()  # of what is there
+                residual = batch_nanmean(error.square())  # of what is there
                 mean = (2 * gaussian.log_scale).exp()
                 mean = self.decay * mean + (1 - self.decay) * residual
                 self.pending.append((gaussian.log_scale, mean.log() / 2))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..nn import MLP
 from ..programs import Terms
+from ..ranks import batch_mean
 from .base import Objective
 
 
@@ -105,7 +106,7 @@ class Average(nn.Module):
     def forward(self, x: Tensor, target: Tensor) -> Tensor:
         r"""Returns the mean of what came before, a 0-dim tensor, then takes in `target`."""
         past = self.mean.to(target.dtype) / (1 - self.decay**self.steps).clamp(min=1e-6)
-        batch = target.mean()
+        batch = batch_mean(target.mean())
         if self.training:
             mean, finite = self.decay * self.mean + (1 - self.decay) * batch, batch.isfinite()
             self.mean.copy_(torch.where(finite, mean, self.mean))

@@ -5,6 +5,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from inspect import signature
 from types import MappingProxyType
 from typing import Any, Literal
@@ -20,11 +21,14 @@ from ..objectives import Plan, plan, planned
 from ..precision import default_dtype
 from ..programs import as_program, device_of, dtype_of, guide_name, is_scored, is_vae
 from ..randomness import apart, reseed
+from ..ranks import here, launch, restarted
 from ..runs import RunFolder
 from .history import Callback, History
 from .optimizer import make_optimizer
 from .resume import restore
-from .run import Run
+from .run import Run, normalizes
+
+LAUNCH = ".launch"  # names the torchrun whose ranks have begun a run
 
 
 def fit(
@@ -149,11 +153,15 @@ def fit(
         NumericsError: Too many consecutive steps were not finite.
         CheckpointError: A checkpoint could not be written or read.
     """
-    settings = _settings(locals())
+    settings, ranks = _settings(locals()), here()
+    resume = resume or (out is not None and goes_on(RunFolder(out), overwrite))
     folder = _free_folder(out, resume, overwrite)
-    run = make_run(
-        vae, data, valid, settings, seed, folder, record, callbacks, progress, warn=not resume
-    )
+    progress &= ranks.rank == 0
+    with ranks.agreed():
+        run = make_run(
+            vae, data, valid, settings, seed, folder, record, callbacks, progress, warn=not resume
+        )
+    ranks.hand_out([*run.vae.state_dict().values(), *run.objective.state_dict().values()])
     with surroundings(run.vae, settings, seed):
         return _carried_out(run, resume, overwrite, files or {})
 
@@ -172,6 +180,7 @@ def make_run(
 ) -> Run:
     r"""Checks a model, its data and the settings, and returns the training that they make."""
     vae = _checked_program(vae, settings, valid, callbacks)
+    check_ranks(vae, settings)
     train = _training_data(vae, data, settings, warn=warn)
     held_out = _validation_data(vae, valid, train, settings, seed)
     chosen = _planned(vae, train, settings, seed)
@@ -186,16 +195,31 @@ def make_run(
 
 def _carried_out(run: Run, resume: bool, overwrite: bool, files: Mapping[str, str]) -> History:
     r"""Carries out a run, in its folder if it has one, and returns its history."""
-    if not resume:
-        run.try_out()
-        reseed(device_of(run.vae), run.seed)
-    if run.folder is None:
+    ranks, folder = here(), run.folder
+    if not resume or not ranks.alone:
+        with ranks.agreed():
+            run.try_out()
+        reseed(device_of(run.vae), ranks.seed(run.seed))
+    if folder is None:
         return run.train()
-    with run.folder.held(resume=resume, overwrite=overwrite):
+    with contextlib.ExitStack() as stack:
+        held = folder.held(resume=resume, overwrite=overwrite)
+        ranks.by_first(lambda: stack.enter_context(held))
         if resume:
             restore(run)
-        run.folder.write(files)
+        elif not ranks.alone:
+            ranks.by_first(partial(folder.write, {LAUNCH: launch()}))
+        ranks.by_first(partial(folder.write, files))
         return run.train()
+
+
+def goes_on(folder: RunFolder, overwrite: bool) -> bool:
+    r"""Whether torchrun has started ranks anew that had a checkpoint of this training."""
+    if not restarted():
+        return False
+    path = folder.path / LAUNCH
+    own = path.is_file() and path.read_text(encoding="utf-8") == launch()
+    return here().first(folder.holds_training and (own or not overwrite))
 
 
 def _free_folder(
@@ -208,7 +232,7 @@ def _free_folder(
         return None
     folder = RunFolder(out)
     if not resume:
-        folder.check_free(overwrite)
+        here().by_first(partial(folder.check_free, overwrite))
     return folder
 
 
@@ -247,6 +271,26 @@ def _checked_program(vae: Any, settings: Train, valid: Any, callbacks: Any) -> A
             f"{dtype_of(vae)}. Call vae.double() first."
         )
     return vae
+
+
+def check_ranks(vae: Any, settings: Train) -> None:
+    r"""Refuses what ranks cannot train together.
+
+    Raises:
+        ValueError: A batch has fewer rows than there are ranks, or a network normalizes over it.
+    """
+    count = here().count
+    if settings.batch_size < count:
+        raise ValueError(
+            f"Expected a batch_size of at least one row for each of {count} ranks; got "
+            f"{settings.batch_size}. It is that of all ranks together."
+        )
+    if count > 1 and normalizes(vae):
+        raise ValueError(
+            f"Expected networks whose rows do not depend on each other, among {count} ranks; got "
+            "one with BatchNorm, which would see a part of the batch. Use LayerNorm, or one "
+            "process."
+        )
 
 
 def _takes_holes(vae: Any) -> bool:

@@ -1,12 +1,18 @@
 r"""Saves a run to a checkpoint and restores it, so that training continues bit for bit."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from ..programs import device_of, families
+from ..randomness import reseed, stream
+from ..ranks import here
+from ..runs import storage
 from ..runs.records import differences
 from ..runs.state import (
     environment,
@@ -21,7 +27,31 @@ from .history import Position
 
 
 def save(run: Any) -> None:
-    r"""Writes a checkpoint from which :func:`restore` continues bit for bit."""
+    r"""Writes a checkpoint from which :func:`restore` continues bit for bit.
+
+    Among ranks, all make sure that they hold the same, and the first writes.
+
+    Raises:
+        OSError: It could not be written, at all ranks alike.
+    """
+    ranks = here()
+    held = [*run.vae.state_dict().values(), *run.objective.state_dict().values()]
+    ranks.verify(held, "parameters")
+    states = ranks.gather(get_rng_state(device_of(run.vae)))
+    error = ranks.by_first(partial(_attempt, run, states))
+    if error is not None:
+        raise error
+
+
+def _attempt(run: Any, states: Sequence[Mapping[str, Tensor]]) -> OSError | None:
+    try:
+        _write(run, states)
+    except OSError as error:
+        return error
+    return None
+
+
+def _write(run: Any, states: Sequence[Mapping[str, Tensor]]) -> None:
     assert run.folder is not None
     optimizer, numbers = pack_optimizer(run.optimizer, _names(run))
     device = device_of(run.vae)
@@ -32,7 +62,7 @@ def save(run: Any) -> None:
             "best": run.best,
             "objective": run.objective.state_dict(),
             "optimizer": optimizer,
-            "rng": get_rng_state(device),
+            "rng": {_of_rank(n, i): t for i, one in enumerate(states) for n, t in one.items()},
         },
         state={
             "position": asdict(run.position),
@@ -45,6 +75,7 @@ def save(run: Any) -> None:
             "uncompiled_steps": run.take_step.first,
             "noise": "counter" if run.loss.noise else "generator",
             "environment": environment(device),
+            "ranks": len(states),
             "record": run.record,
             "columns": [[c.name, list(c.categories)] for c in run.data.columns],
         },
@@ -59,11 +90,14 @@ def restore(run: Any) -> None:
         CheckpointError: There is no complete checkpoint.
     """
     assert run.folder is not None
-    source, tensors, state = run.folder.read()
-    with understood(source):
-        _check_same(run, source, state)
-        _take_up(run, source, tensors, state)
-    run.folder.cut_metrics(run.position.metrics_bytes)
+    ranks = here()
+    source = ranks.by_first(partial(storage.newest, run.folder.path))
+    with ranks.agreed():
+        tensors, state = storage.read(source)
+        with understood(source):
+            _check_same(run, source, state)
+            _take_up(run, source, tensors, state)
+    ranks.by_first(partial(run.folder.cut_metrics, run.position.metrics_bytes))
     run.history.rows = run.folder.metrics()
     run.saving.rows = len(run.history.rows)
 
@@ -81,7 +115,29 @@ def _take_up(run: Any, source: Path, tensors: Any, state: Mapping[str, Any]) -> 
     run.use_noise(state.get("noise") == "counter")
     stopped_early = run.position.epoch < state["settings"]["epochs"]
     run.position.finished &= stopped_early  # else there may be more epochs now
-    set_rng_state(tensors["rng"], device)
+    _take_up_noise(run, tensors["rng"], state.get("ranks", 1))
+
+
+def _take_up_noise(run: Any, states: Mapping[str, Tensor], before: int) -> None:
+    r"""Restores the random generators of this rank, or begins other streams if there were another
+    number of ranks."""
+    ranks, device = here(), device_of(run.vae)
+    if before == ranks.count:
+        own = {name: _of_rank(name, ranks.rank) for name in get_rng_state(device)}
+        set_rng_state({n: states[kept] for n, kept in own.items() if kept in states}, device)
+        return
+    if ranks.rank == 0:
+        print(
+            f"Resuming with {ranks.count} rank{'s' * (ranks.count > 1)}, which were {before}: the "
+            "batches and their order are the same, their noise is not.",
+            file=sys.stderr,
+        )
+    reseed(device, ranks.seed(stream(run.seed, "resumed", run.position.step)))
+
+
+def _of_rank(name: str, rank: int) -> str:
+    r"""The name of a generator of a rank in a checkpoint."""
+    return f"{name}.{rank}" if rank else name
 
 
 def _check_same(run: Any, source: Path, state: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 r"""One training: data, batches, steps, metrics, checkpoints."""
 
 import math
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,12 +22,14 @@ from ..evaluate.collapse import ACTIVE
 from ..objectives import Objective
 from ..programs import device_of, wants_rows
 from ..randomness import apart
+from ..ranks import here
 from ..runs import RunFolder
 from ..statistics import Mean
 from .history import Callback, History, Position
 from .progress import Progress, leave, stop_signals
 from .saving import Saving
 from .schedule import Schedule
+from .shared import SharedLoss, Together
 from .steps import Eager, Fused, Loss, Step, compiles, uncompiled_steps
 
 STEPS_UNREAD = 100  # on a GPU: reading the metrics of a step synchronizes
@@ -60,17 +63,19 @@ class Run:
 
     def __post_init__(self) -> None:
         vae, settings, count = self.vae, self.settings, len(self.data)
+        self.ranks = here()
         self.fingerprint = fingerprint(self.data)
         self.joins = leftover_rows(vae, count, settings.batch_size)
         self.steps_per_epoch = math.ceil(count / settings.batch_size) - self.joins
         self.schedule = Schedule(settings, self.steps_per_epoch)
         self.relaxed = [m for m in vae.modules() if "temperature" in dict(m.named_buffers())]
-        self.loss = Loss(vae, self.objective, self.data, settings)
+        kind = Loss if self.ranks.alone else SharedLoss
+        self.loss = kind(vae, self.objective, self.data, settings)
+        self.display = Progress(self.progress, settings.epochs, self.steps_per_epoch)
         self.use_noise(device_of(vae).type in COUNTED)
         self.use_steps(compiled=compiles(settings, self.steps_per_epoch))
         self.watches: dict[str, CollapseWatch] = {}
         self.unread: list[tuple[Tensor, int]] = []
-        self.display = Progress(self.progress, settings.epochs, self.steps_per_epoch)
         self.saving = Saving(self)
 
     def use_steps(self, compiled: bool, first: int | None = None) -> None:
@@ -81,12 +86,15 @@ class Run:
             first = uncompiled_steps(self.settings) if first is None else first
             taken = self.position.step
             self.take_step = Fused(eager, self.settings, self.progress, first, taken)
+        if isinstance(self.loss, SharedLoss):
+            self.take_step = Together(self.take_step, self.loss, self.display.stop)
 
     def use_noise(self, counted: bool) -> None:
         r"""Sets whether random numbers are by counter from the next step on."""
         self.loss.noise = None
         if counted:
-            self.loss.noise = CounterNoise(self.seed, device_of(self.vae), self.position.step)
+            seed, device = self.ranks.seed(self.seed), device_of(self.vae)
+            self.loss.noise = CounterNoise(seed, device, self.position.step)
 
     # --- The loop -------------------------------------------------------------------------------
 
@@ -110,7 +118,7 @@ class Run:
             self.clock = time.perf_counter()
             yield self.batches(self.order(at.epoch))[at.batch :]
             row = self.measure()
-            if self.saving.is_due():
+            if self.ranks.first(self.saving.is_due()):
                 self.save()
             self.notify("on_row", row)
         at.finished = True
@@ -165,12 +173,18 @@ class Run:
         at, every = self.position, self.settings.checkpoint_steps
         at.batch += 1
         self.display.advance(at.step)
-        interrupted = bool(self.display.stop)
+        interrupted = self.stops()
         if interrupted or (every and at.step % every == 0):
             self.add_time()
             self.save(last=interrupted)
         if interrupted:
-            leave(self.display.stop[0])
+            self.ranks.part_ways()
+            leave(self.display.stop[0] if self.display.stop else signal.SIGTERM)
+
+    def stops(self) -> bool:
+        r"""Whether training stops after this step: on a signal, of which all ranks have heard."""
+        step = self.take_step
+        return step.stopped if isinstance(step, Together) else bool(self.display.stop)
 
     def try_out(self) -> None:
         r"""Computes the loss of a batch and its gradients without changing anything.
@@ -230,6 +244,7 @@ class Run:
             saved = ""
             if self.folder is not None and self.folder.holds_training:
                 saved = f" The last checkpoint is in {self.folder.path}."
+            self.ranks.part_ways()
             raise NumericsError(
                 f"Expected finite losses and gradients; got loss {metrics[0]} and gradient norm "
                 f"{metrics[3]} in {at.bad_steps} steps in a row, up to step {at.step}. The "
@@ -334,14 +349,18 @@ class Run:
         self.clock = now
 
 
+def normalizes(vae: Any) -> bool:
+    r"""Whether a network normalizes over the batch."""
+    return any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in vae.modules())
+
+
 def leftover_rows(vae: Any, count: int, batch_size: int) -> int:
     r"""The number of last rows that cannot be normalized over their own batch: one or zero.
 
     Raises:
         ValueError: Every batch has one row.
     """
-    normalizes = any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in vae.modules())
-    if not normalizes:
+    if not normalizes(vae):
         return 0
     if min(count, batch_size) == 1:
         raise ValueError(

@@ -50,8 +50,10 @@ class Saving:
             return
         self.time = time.monotonic()
         try:
-            self._append()
+            self.write_metrics()
             resume.save(self.run)
+            if last:
+                self.run.ranks.by_first(self._append)
         except OSError as error:
             if last:
                 raise
@@ -63,7 +65,7 @@ class Saving:
 
     def _append(self) -> None:
         folder, at, rows = self.run.folder, self.run.position, self.run.history.rows
-        if folder is None:
+        if folder is None or self.run.ranks.rank > 0:
             return
         if folder.metrics_size() < at.metrics_bytes:  # somebody deleted it
             self.rows, at.metrics_bytes = 0, 0
@@ -72,7 +74,7 @@ class Saving:
             self.rows = len(rows)
 
     def _warn(self, error: OSError) -> None:
-        if self.fails:
+        if self.fails or self.run.ranks.rank > 0:
             return
         self.fails = True
         text = f"Training goes on and will try again. {error}"

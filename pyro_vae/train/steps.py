@@ -2,6 +2,8 @@ r"""One gradient step, in PyTorch or as one compiled graph."""
 
 import contextlib
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -21,6 +23,7 @@ from ..randomness import apart
 if TYPE_CHECKING:
     from ..compile import FusedStep
     from ..compile.ahead import Ahead
+    from ..compile.cache import Taken
 
 STEPS_TO_COMPILE = 10_000  # fewer are not worth a compilation
 STEPS_MEANWHILE = 1000  # taken in PyTorch while a step is compiled
@@ -35,8 +38,16 @@ class Step(Protocol):
         first: How many steps are taken before, in PyTorch.
     """
 
-    compiled: bool
-    first: int
+    @property
+    def compiled(self) -> bool: ...
+
+    @property
+    def first(self) -> int: ...
+
+    def prepare(
+        self, rows: Tensor, weight: float, capacity: float | None, *more: float
+    ) -> Callable[[], Tensor]:
+        r"""Does what may fail before anything moves; what it returns takes the step."""
 
     def __call__(self, rows: Tensor, weight: float, capacity: float | None) -> Tensor:
         r"""Takes the step.
@@ -108,9 +119,16 @@ class Eager:
         self.loss, self.optimizer, self.clip_norm = loss, optimizer, settings.clip_norm
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
 
+    def prepare(self, rows: Tensor, *given: Any) -> Callable[[], Tensor]:
+        return partial(self.take, self.loss.read(rows), rows, *given)
+
     def __call__(self, rows: Tensor, weight: float, capacity: float | None) -> Tensor:
+        return self.prepare(rows, weight, capacity)()
+
+    def take(self, *given: Any) -> Tensor:
+        r"""Takes a step for the data of some rows."""
         self.optimizer.zero_grad()
-        terms = self.loss(self.loss.read(rows), rows, weight, capacity)
+        terms = self.loss(*given)
         norm = get_total_norm([p.grad for p in self.parameters if p.grad is not None])
         metrics = torch.stack([*terms, norm])
         if metrics.isfinite().all():
@@ -148,22 +166,27 @@ class Fused:
         self.ahead: Ahead | None = None
 
     def __call__(self, rows: Tensor, weight: float, capacity: float | None) -> Tensor:
+        return self.prepare(rows, weight, capacity)()
+
+    def prepare(self, rows: Tensor, *given: Any) -> Callable[[], Tensor]:
         from ..compile import NotStatic  # imported here, as it takes a second
 
         self.taken += 1
-        outputs = None
+        found = None
         if self.compiled and len(rows) == self.size:
             try:
                 if self.taken > self.first:
-                    outputs = self.take(rows, weight, capacity)
+                    found = self.find(rows, *given)
                 elif self.fused is None:
-                    self.begin(rows, weight, capacity)
+                    self.begin(rows, *given)
             except NotStatic as error:
                 if self.settings.compile == "yes":
                     raise
                 print(f"Training continues without compiling. {error}", file=sys.stderr)
                 self.compiled = False
-        return self.eager(rows, weight, capacity) if outputs is None else torch.stack(outputs)
+        if found is None or self.fused is None:
+            return self.eager.prepare(rows, *given)
+        return partial(self.take, found)
 
     def begin(self, *args: Any) -> None:
         r"""Begins to compile the step, of such arguments."""
@@ -173,8 +196,13 @@ class Fused:
         if self.progress:
             print("Steps are compiled meanwhile.", file=sys.stderr, flush=True)
 
-    def take(self, *args: Any) -> list[Tensor] | None:
-        r"""Takes a compiled step; the first one waits for the compiler."""
+    def take(self, found: "Taken") -> Tensor:
+        r"""Takes a compiled step."""
+        assert self.fused is not None
+        return torch.stack(self.fused.take_step(found))
+
+    def find(self, *args: Any) -> "Taken | None":
+        r"""Returns the compiled step for such arguments; the first one waits for the compiler."""
         if self.ahead is not None:
             self.ahead.wait()
             self.ahead = None
@@ -182,7 +210,7 @@ class Fused:
             if self.progress:
                 print("Compiling a step: 5 to 30 s, once.", file=sys.stderr, flush=True)
             self.fused = self.made()
-        return self.fused(self.rows(args[0]), *args)
+        return self.fused.find((self.rows(args[0]), *args), {})
 
     def rows(self, rows: Tensor) -> Tensor | None:
         r"""Returns the data of these rows, unless the step reads them itself."""

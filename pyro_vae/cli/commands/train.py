@@ -1,5 +1,6 @@
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -37,7 +38,9 @@ class Train(Command):
 
     def __call__(self, flags: dict[str, Any]) -> None:
         from ...build import build_vae, find_device
+        from ...ranks import here
         from ...train import fit
+        from ...train.fit import goes_on
 
         if self.seeds is not None:
             self.sweep(self.seeds, flags)
@@ -45,6 +48,10 @@ class Train(Command):
         if not self.recipe and self.resume is None:
             known = ", ".join(recipes())
             raise ValueError(f"Expected a recipe ({known}) or a TOML file; got none.")
+        if not here().alone and self.out is None and self.resume is None:
+            raise ValueError("Expected --out, the folder of all ranks; got none.")
+        if self.out is not None and goes_on(RunFolder(self.out), self.overwrite):
+            self.resume, self.overwrite = str(self.out), False
         resume = self.resume is not None
         run, recipe = self.resumed(flags) if resume else self.started(flags)
         if resume and (why := why_complete(run, recipe)):
@@ -82,17 +89,21 @@ class Train(Command):
 
     def started(self, flags: dict[str, Any]) -> tuple[RunFolder, Recipe]:
         r"""A new run, and its recipe."""
+        from ...ranks import here
+
         said: list[str] = []
         recipe = validate(override(read_recipe(self.recipe), flags, said))
         for line in said:
             print(line)
         name = f"{recipe.name}-{time.strftime('%Y%m%d-%H%M%S')}"
         run = RunFolder(self.out or Path("runs") / name)
-        run.check_free(self.overwrite)
+        here().by_first(partial(run.check_free, self.overwrite))
         return run, recipe
 
     def resumed(self, flags: dict[str, Any]) -> tuple[RunFolder, Recipe]:
         r"""A run to continue, and its recipe with the epochs and the device from flags."""
+        from ...ranks import here
+
         name = validate(read_recipe(self.recipe)).name if self.recipe else None
         newest = self.resume == "newest"
         run = RunFolder.newest(name) if newest else RunFolder(str(self.resume))
@@ -102,7 +113,7 @@ class Train(Command):
             raise ValueError(
                 f"Expected --resume {out} to continue in its own folder; got {wrong}, too."
             )
-        run.recover()
+        here().by_first(run.recover)
         run = RunFolder.open(out)
         if name is not None and name != run.recipe.name:
             raise ValueError(

@@ -1,0 +1,362 @@
+r"""Processes that compute together, started by torchrun; one process is a group of one.  (layer 0)
+
+Whatever ranks decide, they decide from a sum that is the same at each of them, bit for bit.
+"""
+
+import contextlib
+import datetime
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.fx import GraphModule
+
+from .randomness import stream
+
+TIMEOUT = 120.0  # seconds until a rank that is silent counts as lost
+VARIABLE = "PYRO_VAE_RANK_TIMEOUT"
+Value = TypeVar("Value")
+
+
+class RankFailed(RuntimeError):
+    r"""Another rank could not do its part, or is lost."""
+
+
+class Part(NamedTuple):
+    r"""A rank's rows of a global batch.
+
+    Attributes:
+        start: Where they begin in it.
+        rows: How many they are. A rank without rows computes on one that counts nothing.
+        size: How many rows the batch has.
+    """
+
+    start: int
+    rows: int
+    size: int
+
+    @property
+    def share(self) -> float:
+        r"""The share of the batch that is this rank's."""
+        return self.rows / self.size
+
+
+@dataclass(frozen=True)
+class Ranks:
+    r"""The group: which of its processes this one is, and how they speak.
+
+    All ranks call the same methods in the same order; each waits for the others.
+
+    Attributes:
+        rank: The number of this process.
+        count: How many there are.
+    """
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def alone(self) -> bool:
+        return self.count == 1
+
+    def part(self, size: int) -> Part:
+        r"""This rank's rows of a global batch: blocks whose sizes differ by one at most."""
+        start = size * self.rank // self.count
+        return Part(start, size * (self.rank + 1) // self.count - start, size)
+
+    def seed(self, seed: int) -> int:
+        r"""The seed of this rank's own noise; that of the first is the seed itself."""
+        return stream(seed, "rank", self.rank) if self.rank else seed
+
+    def gather(self, value: Value) -> list[Value]:
+        r"""The values of all ranks, in order."""
+        if self.alone:
+            return [value]
+        found: list[Any] = [None] * self.count
+        with spoken():
+            dist.all_gather_object(found, value)
+        return found
+
+    def first(self, value: Value) -> Value:
+        r"""The value of the first rank, whose clock and disk decide for all."""
+        return self.gather(value)[0]
+
+    @contextlib.contextmanager
+    def agreed(self) -> Iterator[None]:
+        r"""Raises at all ranks if what is inside fails at one."""
+        if self.alone:
+            yield
+            return
+        error = None
+        try:
+            yield
+        except Exception as caught:
+            error = caught
+        self.agree(error)
+
+    def by_first(self, act: Callable[[], Value]) -> Value:
+        r"""Does something at the first rank alone, and returns the value there at all."""
+        value = None
+        with self.agreed():
+            if self.rank == 0:
+                value = act()
+        return self.first(value)  # type: ignore[return-value]
+
+    def agree(self, error: Exception | None) -> None:
+        r"""Raises at all ranks if there is an error at one.
+
+        Raises:
+            RankFailed: It is at another one, which raises its own.
+        """
+        if isinstance(error, RankFailed):  # as all others have
+            raise error
+        said = self.gather("" if error is None else f"{type(error).__name__}: {error}")
+        failed = "; ".join(f"rank {rank}: {text}" for rank, text in enumerate(said) if text)
+        if failed:
+            self.part_ways()
+            raise error or RankFailed(failed)
+
+    def verify(self, tensors: Iterable[Tensor], what: str) -> None:
+        r"""Makes sure that every rank holds the same bits.
+
+        Raises:
+            RankFailed: One holds others.
+        """
+        if self.alone:
+            return
+        digest = hashlib.sha256()
+        for tensor in tensors:
+            plain = tensor.detach().cpu().contiguous().reshape(-1)
+            digest.update(plain.view(torch.uint8).numpy().tobytes())
+        said = [text[:8] for text in self.gather(digest.hexdigest())]
+        if len({*said}) > 1:
+            self.part_ways()
+            raise RankFailed(
+                f"Expected the same {what} at all ranks; got {', '.join(said)}. Use machines with "
+                "the same processor and PyTorch, and resume from the newest checkpoint."
+            )
+
+    def hand_out(self, tensors: Iterable[Tensor]) -> None:
+        r"""Sets tensors to those of the first rank."""
+        with torch.no_grad():
+            for tensor in () if self.alone else tensors:
+                own = tensor.contiguous()
+                dist.broadcast(own, 0)
+                tensor.copy_(own)
+
+    def part_ways(self) -> None:
+        r"""Waits until no rank speaks any more, so that each may leave."""
+        if not self.alone:
+            with spoken():
+                dist.barrier()
+
+
+_here = Ranks()
+# What follows is no part of a recorded program, which would watch plain globals.
+_part: ContextVar[Part | None] = ContextVar("part", default=None)
+_silent: ContextVar[bool] = ContextVar("silent", default=False)
+_sums: ContextVar[list[tuple[torch.Size, torch.dtype]]] = ContextVar("sums")
+
+
+def here() -> Ranks:
+    r"""The group of this process."""
+    return _here
+
+
+@contextlib.contextmanager
+def joined(timeout: float | None = None) -> Iterator[Ranks]:
+    r"""Joins the processes that torchrun started, and leaves them in order.
+
+    Inside, :func:`pyro_vae.fit` and evaluations are of all ranks together: each calls them with
+    the same arguments. Outside, and without torchrun, a process is alone.
+
+    Arguments:
+        timeout: Seconds after which a rank that is silent counts as lost; by default
+            `PYRO_VAE_RANK_TIMEOUT` in the environment, else 120.
+    """
+    global _here
+    if "TORCHELASTIC_RUN_ID" not in os.environ or not _here.alone:
+        yield _here
+        return
+    own = not dist.is_initialized()
+    if own:
+        _connect(float(os.environ.get(VARIABLE, TIMEOUT)) if timeout is None else timeout)
+    _here = Ranks(dist.get_rank(), dist.get_world_size())
+    try:
+        yield _here
+        _here.part_ways()
+    finally:
+        _here = Ranks()
+        if own:
+            dist.destroy_process_group()
+
+
+def _connect(timeout: float) -> None:
+    r"""Joins the group, by a store whose keys no earlier attempt has written."""
+    env, wait = os.environ, datetime.timedelta(seconds=timeout)
+    rank, count = int(env["RANK"]), int(env["WORLD_SIZE"])
+    agent = env.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    place = env["MASTER_ADDR"], int(env["MASTER_PORT"]), count, not agent and rank == 0
+    store = dist.TCPStore(*place, timeout=wait, multi_tenant=not agent)
+    attempt = dist.PrefixStore(f"attempt-{env['TORCHELASTIC_RESTART_COUNT']}", store)
+    backend = "gloo"
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(env["LOCAL_RANK"]))
+        backend = "cpu:gloo,cuda:nccl"
+    dist.init_process_group(backend, store=attempt, rank=rank, world_size=count, timeout=wait)
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    r"""Lets this process be alone inside, as for models of which it trains some."""
+    global _here
+    before, _here = _here, Ranks()
+    try:
+        yield
+    finally:
+        _here = before
+
+
+def restarted() -> bool:
+    r"""Whether torchrun started these processes anew after one was lost."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
+
+
+def launch() -> str:
+    r"""Names the torchrun that started this process, to know it again."""
+    return f"{os.environ.get('TORCHELASTIC_RUN_ID')} {os.getppid()}"
+
+
+@contextlib.contextmanager
+def spoken() -> Iterator[None]:
+    r"""Says which kind of error it is if another rank does not answer."""
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, RankFailed):
+            raise
+        reason = str(error).strip().partition("\n")[0]
+        raise RankFailed(
+            f"Expected an answer of all ranks; one is lost or late ({reason}). Its own error, if "
+            f"any, stands above; {VARIABLE} sets how many seconds are waited for."
+        ) from error
+
+
+# --- Sums over ranks ----------------------------------------------------------------------------
+
+
+def total(x: Tensor) -> Tensor:
+    r"""The sum over ranks, bit for bit the same at each; no gradient goes through it."""
+    if _here.alone:
+        return x
+    _sums.get([]).append((x.shape, x.dtype))
+    if _silent.get():
+        return torch.ops.pyro_vae.sum_over_ranks(x.detach())
+    x = x.detach().clone()
+    with spoken():
+        dist.all_reduce(x)
+    return x
+
+
+@contextlib.contextmanager
+def silently() -> Iterator[None]:
+    r"""Lets sums inside be of this rank alone, as while a program is recorded."""
+    token = _silent.set(True)
+    try:
+        yield
+    finally:
+        _silent.reset(token)
+
+
+def is_silent() -> bool:
+    return _silent.get()
+
+
+@torch.library.custom_op("pyro_vae::sum_over_ranks", mutates_args=())
+def _sum_over_ranks(x: Tensor) -> Tensor:
+    return x.clone()
+
+
+@_sum_over_ranks.register_fake
+def _(x: Tensor) -> Tensor:
+    return torch.empty_like(x)
+
+
+def connect(module: GraphModule) -> None:
+    r"""Lets the sums of a recorded graph be sums over ranks."""
+    import torch.distributed._functional_collectives
+
+    world = dist.group.WORLD
+    assert world is not None
+    ops, group = torch.ops._c10d_functional, world.group_name
+    own = torch.ops.pyro_vae.sum_over_ranks.default
+    for node in module.graph.find_nodes(op="call_function", target=own):
+        with module.graph.inserting_before(node):
+            sent = module.graph.call_function(ops.all_reduce.default, (*node.args, "sum", group))
+            got = module.graph.call_function(ops.wait_tensor.default, (sent,))
+        sent.meta, got.meta = dict(node.meta), dict(node.meta)
+        node.replace_all_uses_with(got)
+        module.graph.erase_node(node)
+    module.recompile()
+
+
+# --- Means over a batch of which each rank has a part -------------------------------------------
+
+
+@contextlib.contextmanager
+def within(part: Part) -> Iterator[list[tuple[torch.Size, torch.dtype]]]:
+    r"""Lets means inside be those of the whole batch, of which a rank has a part.
+
+    Yields:
+        Shapes and dtypes of what has been summed over ranks inside, which grow.
+    """
+    sums: list[tuple[torch.Size, torch.dtype]] = []
+    tokens = _part.set(part), _sums.set(sums)
+    try:
+        yield sums
+    finally:
+        _part.reset(tokens[0])
+        _sums.reset(tokens[1])
+
+
+def batch_mean(mean: Tensor) -> Tensor:
+    r"""The mean over the batch of which `mean` is that over this rank's rows, whose gradient it
+    has."""
+    part = _part.get()
+    if part is None:
+        return mean
+    return total(mean * part.share) + (mean - mean.detach())
+
+
+def batch_sum(x: Tensor) -> Tensor:
+    r"""The sum over the batch of which `x` is that over this rank's rows."""
+    part = _part.get()
+    return x if part is None else total(x * min(part.rows, 1))
+
+
+def batch_nanmean(x: Tensor) -> Tensor:
+    r"""The mean over what is there, in the batch of which `x` has this rank's rows."""
+    part = _part.get()
+    if part is None:
+        return x.nanmean()
+    found = batch_sum(torch.stack([x.nansum(), (~x.isnan()).sum().to(x.dtype)]))
+    return found[0] / found[1]
+
+
+def batch_rows(data: Tensor, places: Tensor) -> Tensor:
+    r"""The rows of the batch at places modulo their number; `data` are as many of this rank's for
+    each datum."""
+    part = _part.get()
+    if part is None:
+        return data[places % len(data)]
+    each = len(data) // max(part.rows, 1)
+    own = places % (each * part.size) - each * part.start
+    inside = (own >= 0) & (own < len(data))
+    found = data[own.clamp(0, len(data) - 1)]
+    return batch_sum(torch.where(inside[:, None], found, torch.zeros_like(found)))
