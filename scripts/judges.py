@@ -59,6 +59,13 @@ def evidence(pairs, samples: int, folder: Path) -> Iterator[Figure]:
         yield Figure(name, torch.stack(values).double().cpu(), unit)
 
 
+def bounds(pairs, samples: int, folder: Path) -> Iterator[Figure]:
+    """The ELBO of training, validation and test data."""
+    for name, part in (("training", "train"), ("validation", "valid"), ("test", "test")):
+        values = [pv.elbo(model.vae, getattr(data, part), samples) for model, data in pairs]
+        yield Figure(f"ELBO, {name} data", torch.stack(values).double().cpu())
+
+
 def classes(pairs, samples: int, folder: Path) -> Iterator[Figure]:
     """The share of test data whose most probable class under q(y | x) is right."""
     right = []
@@ -107,4 +114,4 @@ def holes(pairs, samples: int, folder: Path) -> Iterator[Figure]:
     yield Figure("rows whose weights can be trusted", torch.tensor(trusted).double(), "%")
 
 
-JUDGES = {judge.__name__: judge for judge in (evidence, classes, optimum, holes)}
+JUDGES = {judge.__name__: judge for judge in (evidence, bounds, classes, optimum, holes)}

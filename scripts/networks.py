@@ -46,6 +46,29 @@ def gated_vae(prior="standard-normal", latent_dim=40, hidden=(300, 300), pseudo_
     return pv.VAE(pv.priors.Vamp(posterior, pseudo), likelihood, posterior)
 
 
+class Centre(nn.Module):
+    """Data less their mean, which is a buffer."""
+
+    def __init__(self, mean):
+        super().__init__()
+        self.register_buffer("mean", mean)
+
+    def forward(self, x):
+        return x - self.mean
+
+
+def belief_network(latent_dim=200):
+    """One layer of bits, with linear networks and a learned prior (Mnih & Gregor, 2014)."""
+    mean, _ = pv.data.moments(pv.data.load("static-mnist", quiet=True).train)
+    shape = tuple(mean.shape)
+    encoder = nn.Sequential(Centre(mean.float()), pv.nn.MLP(shape, [], latent_dim))
+    return pv.VAE(
+        pv.priors.Bernoulli(latent_dim, learned=True),
+        pv.likelihoods.Bernoulli(pv.nn.MLP(latent_dim, [], shape), event_dim=len(shape)),
+        pv.posteriors.Bernoulli(encoder),
+    )
+
+
 class StudentTs(Likelihood):
     """Student's t with location, scale and degrees of freedom of each element by the decoder."""
 

@@ -13,7 +13,16 @@ import pyro_vae as pv
 from pyro_vae.config import REGISTRY, Train, validate
 from pyro_vae.data.inputs import with_known
 
-NAMES = ("iwae-one-layer", "iwae-two-layers", "m2-labels", "ppca", "altosaar", "vamp", "miwae")
+NAMES = (
+    "iwae-one-layer",
+    "iwae-two-layers",
+    "m2-labels",
+    "ppca",
+    "altosaar",
+    "vamp",
+    "miwae",
+    "belief-network",
+)
 
 
 @pytest.fixture
