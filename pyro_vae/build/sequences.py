@@ -2,13 +2,14 @@ r"""Builds models of sequences."""
 
 from dataclasses import replace
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from ..config import Recipe
 from ..data import Split, moments
 from ..likelihoods import MissingAtRandom
 from ..models import VAE
-from ..nn import Backward, Divide, Gated, Standardize
+from ..nn import Backward, Divide, Gated, Standardize, followed
 from ..posteriors import CorrectedMarkov
 from ..priors import Markov
 from .parts import build_decoder, find_units, num_outputs, start_likelihood
@@ -50,9 +51,23 @@ def build_chain(
     decoder = build_decoder(kind, latent_dim, (size,))
     likelihood = start_likelihood(kind, decoder, x_shape, start, units)
     chain = Markov(Gated(latent_dim, prior.hidden_features), latent_dim, prior.num_steps or steps)
-    encoder: nn.Module = Backward(size, posterior.hidden_features, 2 * latent_dim)
+    encoder: nn.Module = Backward(
+        size, posterior.hidden_features, 2 * latent_dim, share_of_steps(train, size)
+    )
     if units is not None:
         encoder = nn.Sequential(Standardize(*units), encoder)
     elif scale != 1:
         encoder = nn.Sequential(Divide(scale), encoder)
     return VAE(chain, MissingAtRandom(likelihood), CorrectedMarkov(encoder, chain))
+
+
+def share_of_steps(train: Split | None, size: int) -> Tensor:
+    r"""Returns the share of the steps of the training data in which an element is there, of shape
+    `(size,)`; padding is no step. Before a checkpoint is loaded it is one."""
+    if train is None:
+        return torch.ones(size)
+    there, steps = torch.zeros(size, dtype=torch.double), 0
+    for x in replace(train, hole_rate=0.0).chunks():
+        there += (~x.isnan()).double().sum((0, 1)).cpu()
+        steps += int(followed(x).sum())
+    return (there / max(steps, 1) * (1 - train.hole_rate)).to(torch.get_default_dtype())

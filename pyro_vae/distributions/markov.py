@@ -47,9 +47,9 @@ class Markov(dist.TorchDistribution):
         shape = torch.Size(sample_shape) + self.batch_shape
         noise = torch.randn_like(self.start.expand(*shape, *self.event_shape))
         z, drawn = self.start.expand(*shape, -1), []
-        for t in range(self.steps):
-            loc, scale = self.cell(z, *(c[..., t, :] for c in self.context))
-            z = loc + scale * noise[..., t, :]
+        for e, *context in zip(*(of.unbind(-2) for of in (noise, *self.context))):
+            loc, scale = self.cell(z, *context)
+            z = loc + scale * e
             drawn.append(z)
         return torch.stack(drawn, -2)
 

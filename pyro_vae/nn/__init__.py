@@ -21,5 +21,6 @@ from .posed import Posed as Posed
 from .posed import moved as moved
 from .sequences import Backward as Backward
 from .sequences import Gated as Gated
+from .sequences import followed as followed
 from .views import Views as Views
 from .views import views_of as views_of

@@ -4,23 +4,48 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from .inputs import Observed
+
 LEAST = 1e-4  # a variance; single precision loses what is far below that of the states
+
+
+def followed(x: Tensor) -> Tensor:
+    r"""Returns whether a step has a datum, or one after it has: all but padding.
+
+    Arguments:
+        x: Sequences of shape `(*batch, T, D)`, NaN where nothing is.
+
+    Returns:
+        A tensor of bool, of shape `(*batch, T, 1)`.
+    """
+    there = ~x.isnan().all(-1, keepdim=True)
+    return there.flip(-2).cummax(-2).values.flip(-2)
 
 
 class Backward(nn.Module):
     r"""Creates a network that reads each sequence from its last datum to its first, by a GRU.
 
-    It sees which elements are there, and padding behind the last datum never before it: each
-    sequence is turned by its own length, so that no number depends on how far it is padded.
+    It sees which elements are there (:class:`Observed`), and padding behind the last datum never
+    before it: each sequence is turned by its own length, so that no number depends on how far it
+    is padded.
 
     Arguments:
         in_features: The number of elements of a step.
         hidden_features: The size of the GRU's state.
         out_features: The number of outputs of a step.
+        share: The share of steps in which an element is there, one number or one for each
+            element, of shape `(in_features,)`.
     """
 
-    def __init__(self, in_features: int, hidden_features: int, out_features: int) -> None:
+    def __init__(
+        self,
+        in_features: int,
+        hidden_features: int,
+        out_features: int,
+        share: float | Tensor = 1.0,
+    ) -> None:
         super().__init__()
+        self.observed = Observed(share=share)
         self.gru = nn.GRU(2 * in_features, hidden_features, batch_first=True)
         self.out = nn.Linear(hidden_features, out_features)
 
@@ -33,14 +58,13 @@ class Backward(nn.Module):
             Outputs of shape `(B, T, out_features)`, each of the step and those that follow; zero
             behind the last datum.
         """
-        there = ~x.isnan()
-        place = torch.arange(x.shape[-2], device=x.device)
-        length = (there.any(-1) * (place + 1)).amax(-1, keepdim=True)
-        turned = torch.where(place < length, length - 1 - place, place)[..., None]  # its inverse
-        steps = torch.cat([torch.where(there, x, 0.0), there.to(x.dtype)], -1)
+        inside = followed(x)
+        length, place = inside.sum(-2, keepdim=True), torch.arange(x.shape[-2], device=x.device)
+        turned = torch.where(inside, length - 1 - place[:, None], place[:, None])  # its inverse
+        steps = self.observed(x)
         state, _ = self.gru(steps.gather(-2, turned.expand_as(steps)))
         outputs = self.out(state.gather(-2, turned.expand_as(state)))
-        return torch.where((place < length)[..., None], outputs, 0.0)
+        return torch.where(inside, outputs, 0.0)
 
 
 class Gated(nn.Module):

@@ -1,6 +1,7 @@
 from typing import Any
 
 import pyro.distributions as dist
+import torch
 from torch import Tensor, nn
 
 from ..base import Factor, Posterior
@@ -28,7 +29,8 @@ class Corrected(Posterior):
     def forward(self, values: Any) -> dist.Distribution:
         x, law = corrected_law(self.prior, values)
         guess, log_scale = halves(self.encoder(x), -1)
-        return dist.Normal(*correct(law.loc, law.scale, guess, scale_of(log_scale))).to_event(1)
+        precision = scale_of(log_scale).pow(-2)
+        return dist.Normal(*correct(law.loc, law.scale, guess, precision)).to_event(1)
 
 
 def corrected_law(prior: Factor, values: Any) -> tuple[Any, Any]:
@@ -55,11 +57,9 @@ def normal_of(law: Any) -> Any:
     return element
 
 
-def correct(
-    loc: Tensor, scale: Tensor, guess: Tensor, error: Tensor, there: Tensor | float = 1.0
-) -> tuple[Tensor, Tensor]:
-    r"""Returns the product of two Normals, as location and scale; where evidence is not
-    `there`, the first."""
-    own, other = scale.pow(-2), error.pow(-2) * there
-    precision = own + other
-    return (own * loc + other * guess) / precision, precision.rsqrt()
+def correct(loc: Tensor, scale: Tensor, guess: Tensor, precision: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Returns the product of two Normals, as location and scale; the second, which is evidence,
+    has a precision, zero where there is none."""
+    own = scale.pow(-2)
+    both = own + precision
+    return torch.lerp(guess, loc, own / both), both.rsqrt()

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from .. import distributions
 from ..base import Posterior
 from ..distributions import halves, scale_of
+from ..nn import followed
 from .corrected import correct
 
 
@@ -34,15 +35,11 @@ class CorrectedMarkov(Posterior):
 
     def forward(self, values: Any) -> dist.Distribution:
         x = values[0] if isinstance(values, tuple) else values
-        there = ~x.isnan().all(-1, keepdim=True)
-        follows = there.flip(-2).cummax(-2).values.flip(-2).to(x.dtype)
+        follows = followed(x).to(x.dtype)
         guess, log_scale = halves(self.encoder(values), -1)
 
-        def cell(
-            previous: Tensor, guess: Tensor, error: Tensor, follows: Tensor
-        ) -> tuple[Tensor, Tensor]:
-            loc, scale = self.prior.cell(previous)
-            return correct(loc, scale, guess, error, follows)
+        def cell(previous: Tensor, guess: Tensor, precision: Tensor) -> tuple[Tensor, Tensor]:
+            return correct(*self.prior.cell(previous), guess, precision)
 
-        context = (guess, scale_of(log_scale), follows)
+        context = (guess, scale_of(log_scale).pow(-2) * follows)
         return distributions.Markov(cell, self.prior.start, x.shape[-2], context, x.shape[:-2])

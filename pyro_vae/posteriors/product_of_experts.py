@@ -73,5 +73,5 @@ class ProductOfExperts(Posterior):
         loc, scale = law.loc, law.scale
         for expert in outputs.unflatten(-1, (-1, 2 * self.latent_dim)).unbind(-2):
             guess, log_scale = halves(expert, -1)
-            loc, scale = correct(loc, scale, guess, scale_of(log_scale))
+            loc, scale = correct(loc, scale, guess, scale_of(log_scale).pow(-2))
         return dist.Normal(loc, scale).to_event(1)

@@ -41,3 +41,21 @@ def test_holes_that_are_made_at_every_visit_count():
     torch.testing.assert_close(
         pv.data.share_there(split), torch.full(split.x_shape, 0.7, dtype=torch.float64)
     )
+
+
+def test_padding_is_no_hole_of_a_sequence():
+    """Indicators of a chain's encoder are about zero over steps up to the last datum."""
+    x = torch.randn(60, 7, 3, generator=torch.Generator().manual_seed(0))
+    x[:30, 4:] = torch.nan  # padding
+    x[:, :2, 1] = torch.nan
+    chain = {"prior": {"kind": "markov"}, "posterior": {"kind": "corrected-markov"}}
+    declared = validate({**recipe().model_dump(), **chain, "latent_dim": 2})
+    vae = build_vae(declared, (7, 3), 1.0, pv.data.as_split(x))
+    [observed] = [m for m in vae.modules() if isinstance(m, pv.nn.Observed)]
+    torch.testing.assert_close(observed.share, torch.tensor([1.0, 7 / 11, 1.0]))
+    inside = pv.nn.followed(x)[..., 0]
+    indicators = observed(x)[inside][:, 3:]
+    torch.testing.assert_close(indicators.mean(0), torch.zeros(3), atol=1e-6, rtol=0)
+    other = build_vae(declared, (7, 3), 1.0, None)
+    other.load_state_dict(vae.state_dict())
+    torch.testing.assert_close(other.posterior(x).mean, vae.posterior(x).mean)
