@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from ..data import Column
 
 SUFFIXES = (".npz", ".npy", ".csv")
-AND_SOUND = (*SUFFIXES, ".wav")
+HEARD = {  # what is written as sound or music, by suffix: the kind of data, and in words
+    ".wav": ("fsdd", "log-mel frames of sound"),
+    ".mid": ("jsb-chorales", "piano rolls"),
+}
+AND_SOUND = (*SUFFIXES, *HEARD)
 
 
 def check_out(out: Path | None, suffixes: Sequence[str] = SUFFIXES, flag: str = "--out") -> None:
@@ -32,7 +36,7 @@ def check_out(out: Path | None, suffixes: Sequence[str] = SUFFIXES, flag: str = 
 
 
 def check_sound(out: Path | None, record: Mapping[str, Any]) -> None:
-    r"""Refuses a .wav file of data that are no sound.
+    r"""Refuses a .wav file of data that are no sound, and a .mid file of those that are no music.
 
     Arguments:
         out: The file.
@@ -41,9 +45,12 @@ def check_sound(out: Path | None, record: Mapping[str, Any]) -> None:
     Raises:
         ValueError: They are not.
     """
-    if out is not None and out.suffix.lower() == ".wav" and record.get("name") != "fsdd":
+    if out is None or out.suffix.lower() not in HEARD:
+        return
+    kind, words = HEARD[out.suffix.lower()]
+    if record.get("name") != kind:
         raise ValueError(
-            f"Expected a run on log-mel frames of sound (data.kind fsdd) for {out}; got one on "
+            f"Expected a run on {words} (data.kind {kind}) for {out}; got one on "
             f"{record.get('name')}. Use --out with the suffix {' or '.join(SUFFIXES)}."
         )
 
@@ -114,6 +121,9 @@ def write_data(
     if out.suffix.lower() == ".wav":
         write_sound(out, x, form)
         return
+    if out.suffix.lower() == ".mid":
+        write_music(out, x)
+        return
     columns = [Column(name, tuple(codes)) for name, codes in form.get("columns", ())]
     if out.suffix.lower() == ".csv" and columns:
         if what == "mean":
@@ -135,6 +145,16 @@ def write_sound(out: Path, x: Any, form: Mapping[str, Any]) -> None:
     write_wav(out, waves)
     seconds = waves.shape[1] / RATE
     print(f"{out}: {len(waves)} clips of {seconds:.2f} s, one after the other, at {RATE} Hz")
+
+
+def write_music(out: Path, x: Any) -> None:
+    r"""Writes piano rolls of a model as music, one datum after the other."""
+    import torch
+
+    from ..data import write_midi
+
+    write_midi(out, torch.from_numpy(x))
+    print(f"{out}: {len(x)} piano rolls, one after the other, 100 steps a minute")
 
 
 def _write_table(path: Path, arrays: Mapping[str, Any]) -> None:

@@ -27,6 +27,7 @@ from .loading import mnist as mnist
 from .loading import omniglot as omniglot
 from .loading import photo_patches as photo_patches
 from .loading import static_mnist as static_mnist
+from .midi import write_midi as write_midi
 from .original import Original as Original
 from .original import read_original as read_original
 from .regions import Picture as Picture

@@ -14,13 +14,13 @@ from torch.nn.functional import one_hot
 
 from .. import config as kinds
 from .dataset import Dataset, cut
+from .midi import KEYS, LOWEST
 from .places import find, verify
 from .split import Split
 
 JSB, FSDD = "jsb-chorales-quarter.json", "fsdd_logmel32.npz"
 JSB_SHA256 = "2db9329f1881a1d3f49703ec556bf1d6f84b4f6c1d702c156536e93cf31e1c91"
 FSDD_SHA256 = "26649ec5c66989f38dc880f4bb09de1038d38cbe1ce41bfe719fc051c5bd9416"
-LOWEST, KEYS = 21, 88
 TESTED = 5  # the first recordings of a speaker and digit are for testing
 
 

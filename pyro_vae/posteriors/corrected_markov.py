@@ -39,7 +39,8 @@ class CorrectedMarkov(Posterior):
         guess, log_scale = halves(self.encoder(values), -1)
 
         def cell(previous: Tensor, guess: Tensor, precision: Tensor) -> tuple[Tensor, Tensor]:
-            return correct(*self.prior.cell(previous), guess, precision)
+            loc, scale = self.prior.cell(previous)
+            return correct(loc, scale, guess, precision)
 
         context = (guess, scale_of(log_scale).pow(-2) * follows)
         return distributions.Markov(cell, self.prior.start, x.shape[-2], context, x.shape[:-2])

@@ -6,6 +6,7 @@ import wave
 
 import numpy as np
 import pytest
+from midi import read
 
 import pyro_vae as pv
 from pyro_vae.cli import main
@@ -120,6 +121,26 @@ def test_spoken_digits_are_written_as_sound(spoken, capsys):
     assert picture.axes[0].images[0].get_array().shape == (10 * 33 + 1, 2 * 33 + 1)
 
 
+def test_chorales_are_written_as_music(run, tmp_path, capsys):
+    out = tmp_path / "x.mid"
+    assert main(["sample", str(run), "--num-samples", "3", "--out", str(out)]) == 0
+    assert "x.mid: 3 piano rolls" in capsys.readouterr().out
+    notes, _ = read(out)
+    assert 3 * 64 + 2 * 2 - 8 < max(end for _, end, _ in notes) <= 3 * 64 + 2 * 2
+    assert main(["reconstruct", str(run), "--num-data", "2", "--what", "sample", "--out", str(out)]) == 0  # fmt: skip
+    test = pv.data.jsb_chorales().test
+    there = pv.nn.followed(test.take(test.spread(2)).rows(slice(None)))
+    assert max(end for _, end, _ in read(out)[0]) <= int(there.sum()) + 2  # forecasts are left out
+
+
 def test_other_data_are_no_sound(run, tmp_path, capsys):
     assert main(["sample", str(run), "--out", str(tmp_path / "x.wav")]) == 2
     assert "Expected a run on log-mel frames of sound" in capsys.readouterr().err
+
+
+def test_other_data_are_no_music(spoken, capsys):
+    run = spoken / "run"
+    small = ["--latent-dim", "2", "--prior.hidden-features", "4", "--train.epochs", "1"]
+    assert main(["train", "fsdd-dmm", "--out", str(run), *small]) == 0
+    assert main(["sample", str(run), "--out", str(spoken / "x.mid")]) == 2
+    assert "Expected a run on piano rolls (data.kind jsb-chorales)" in capsys.readouterr().err

@@ -1,4 +1,5 @@
 from dataclasses import dataclass
+from math import nan
 from pathlib import Path
 from typing import Literal
 
@@ -21,12 +22,13 @@ class Reconstruct(OnAnyRows):
     what: Literal["mean", "sample"] = "mean"
     """The numbers to write: means of p(x | z), or draws from it."""
     out: Path | None = None
-    """A .npy, .npz or .csv file for the numbers; of log-mel frames also .wav, for the sound."""
+    """A .npy, .npz or .csv file for the numbers; of sound also .wav, of piano rolls .mid."""
     seed: int = 0
     """Seeds the draws."""
 
     def __call__(self) -> None:
         from ...evaluate import reconstruct
+        from ...nn import followed
         from ...plot import plot_reconstructions
 
         check_out(self.out, AND_SOUND)
@@ -41,5 +43,7 @@ class Reconstruct(OnAnyRows):
         save_plot(figure, run.path, "reconstructions", run.title)
         if self.out is not None:
             seen = split.freeze(self.seed).take(split.spread(count))
-            x = reconstruct(vae, seen, self.what, given=given, seed=self.seed).cpu().numpy()
-            write_data(self.out, x, form, keys_of(seen), self.what)
+            x = reconstruct(vae, seen, self.what, given=given, seed=self.seed).cpu()
+            if self.out.suffix.lower() == ".mid":  # pieces end where their data do
+                x = x.where(followed(seen.rows(slice(None)).cpu()), nan)
+            write_data(self.out, x.numpy(), form, keys_of(seen), self.what)

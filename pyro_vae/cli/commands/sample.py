@@ -26,7 +26,7 @@ class Sample(OnRows):
     what: Literal["sample", "mean"] = "sample"
     """The numbers to write: draws from p(x | z), or its means."""
     out: Path | None = None
-    """A .npy, .npz or .csv file for the numbers; of log-mel frames also .wav, for the sound."""
+    """A .npy, .npz or .csv file for the numbers; of sound also .wav, of piano rolls .mid."""
     seed: int = 0
     """Seeds the draws."""
 
