@@ -45,7 +45,10 @@ def build_chain(
     latent_dim = prior.latent_dim or recipe.latent_dim
     rows = None
     if train is not None:  # each step is a row
-        rows = replace(train, stored=train.stored.flatten(0, 1), labels=None, known={})
+        holes = None if train.holes is None else train.holes.flatten(0, 1)
+        rows = replace(
+            train, stored=train.stored.flatten(0, 1), holes=holes, labels=None, known={}
+        )
     units = find_units(rows, (size,)) if recipe.data.standardize else None
     start = None if rows is None else moments(rows)
     decoder = build_decoder(kind, latent_dim, (size,))

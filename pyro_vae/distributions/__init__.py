@@ -6,6 +6,8 @@ from .censored import Censored as Censored
 from .codes import Coded as Coded
 from .codes import CodeVectors as CodeVectors
 from .codes import Quantized as Quantized
+from .codes import Residual as Residual
+from .codes import residuals as residuals
 from .columns import Columns as Columns
 from .continuous_bernoulli import ContinuousBernoulli as ContinuousBernoulli
 from .counts import Beta as Beta

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.distributions.constraints import Constraint
 
 from ..nn import Codebook
+from .discrete import Levels
 
 MAX_STATES = 2**16
 
@@ -80,6 +81,76 @@ class Quantized(dist.TorchDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         cost = self.commitment * (self.encoded - self.nearest).square().sum(-1)
         return (cost - cost.detach()).expand(value.shape[:-1])
+
+
+class Residual(dist.TorchDistribution):
+    r"""Creates the law of codes that come one after the other, each for what is left of a vector:
+
+    .. math:: q(k_{j1}, \ldots, k_{jm}) = \prod_d q(k_{jd} \mid k_{j, <d}), \quad
+        q(k_{jd} = k \mid k_{j, <d}) \propto
+        \exp(-\| e_j - \textstyle\sum_{i < d} c_{k_{ji}} - c_k \|^2 / \tau)
+
+    Arguments:
+        encoded: Vectors of size `D`, end to end, of shape `(*batch, n * D)`.
+        codebook: The codebook, one for all depths.
+        depth: The number `m` of codes of a vector.
+        temperature: The temperature :math:`\tau`.
+    """
+
+    arg_constraints: dict[str, Any] = {}
+
+    def __init__(
+        self, encoded: Tensor, codebook: Codebook, depth: int, temperature: Tensor
+    ) -> None:
+        self.encoded, self.codebook = encoded, codebook
+        self.depth, self.temperature = depth, temperature
+        count = encoded.shape[-1] // codebook.code_dim * depth
+        super().__init__(encoded.shape[:-1], torch.Size([count]), validate_args=False)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "Residual":
+        encoded = self.encoded.expand(*torch.Size(batch_shape), -1)
+        return Residual(encoded, self.codebook, self.depth, self.temperature)
+
+    @property
+    def base_dist(self) -> Levels:
+        r"""The laws of the codes, each given the nearest ones before it."""
+        nearest = self.codebook.codes(residuals(self.encoded, self.codebook, self.depth))
+        return self.given(nearest)
+
+    def given(self, codes: Tensor) -> Levels:
+        r"""The laws of all codes, each given those before it, of shape `(*batch, n * m)`."""
+        vectors = self.codebook.vectors[codes.long()].unflatten(-2, (-1, self.depth))
+        before = vectors.cumsum(-2) - vectors
+        left = self.encoded.unflatten(-1, (-1, 1, self.codebook.code_dim)) - before
+        return Levels(-self.codebook.distances(left.flatten(-3)) / self.temperature)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return self.given(value).log_prob(value).sum(-1)
+
+    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
+        codes = self.encoded.new_zeros(self._extended_shape(sample_shape))
+        place = torch.arange(codes.shape[-1], device=codes.device) % self.depth
+        for d in range(self.depth):
+            codes = torch.where(place == d, self.given(codes).sample(), codes)
+        return codes
+
+
+def residuals(encoded: Tensor, codebook: Codebook, depth: int) -> Tensor:
+    r"""Returns what is left of vectors before each of `depth` nearest codes, the vector first.
+
+    Arguments:
+        encoded: Vectors of size `D`, end to end, of shape `(*batch, n * D)`.
+        codebook: The codebook.
+        depth: The number of codes of a vector.
+
+    Returns:
+        A tensor of shape `(*batch, n * depth * D)`, the residuals of a vector after one another.
+    """
+    left = [encoded]
+    for _ in range(depth - 1):
+        left.append(left[-1] - codebook.embed(codebook.codes(left[-1])))
+    blocks = [each.unflatten(-1, (-1, codebook.code_dim)) for each in left]
+    return torch.stack(blocks, -2).flatten(-3)
 
 
 class Coded(dist.TorchDistribution):

@@ -59,5 +59,8 @@ class Quantizing(Posterior, ABC):
         encoded = self.encoded(x)
         if self.training:
             return Quantized(encoded, self.codebook, self.commitment)
-        logits = -self.codebook.distances(encoded) / self.temperature
-        return Coded(Levels(logits).to_event(1), self.codebook)
+        return Coded(self.twin(encoded), self.codebook)
+
+    def twin(self, encoded: Tensor) -> dist.Distribution:
+        r"""The law of the codes of the soft twin, given what :meth:`encoded` returned."""
+        return Levels(-self.codebook.distances(encoded) / self.temperature).to_event(1)

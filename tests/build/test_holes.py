@@ -47,10 +47,13 @@ def test_padding_is_no_hole_of_a_sequence():
     """Indicators of a chain's encoder are about zero over steps up to the last datum."""
     x = torch.randn(60, 7, 3, generator=torch.Generator().manual_seed(0))
     x[:30, 4:] = torch.nan  # padding
-    x[:, :2, 1] = torch.nan
+    hidden = torch.zeros(x.shape, dtype=torch.bool)
+    hidden[:, :2, 1] = True
+    split = pv.data.as_split(x).hiding(hidden)
+    x = split.rows(slice(None))
     chain = {"prior": {"kind": "markov"}, "posterior": {"kind": "corrected-markov"}}
     declared = validate({**recipe().model_dump(), **chain, "latent_dim": 2})
-    vae = build_vae(declared, (7, 3), 1.0, pv.data.as_split(x))
+    vae = build_vae(declared, (7, 3), 1.0, split)
     [observed] = [m for m in vae.modules() if isinstance(m, pv.nn.Observed)]
     torch.testing.assert_close(observed.share, torch.tensor([1.0, 7 / 11, 1.0]))
     inside = pv.nn.followed(x)[..., 0]

@@ -56,14 +56,22 @@ def make_pictures(folder, monkeypatch):
     return ["--data.path", str(folder), "--data.test", "10", "--data.valid", "5"]
 
 
+CODES = ["--posterior.code-dim", "2", "--posterior.num-codes", "4", "--prior.hidden-features", "8"]
+
+
 @pytest.mark.parametrize(
-    "recipe,make,side",
-    [("cifar10", make_cifar10, 32), ("celeba", make_celeba, 32), ("pictures", make_pictures, 20)],
+    "recipe,make,side,own",
+    [
+        ("cifar10", make_cifar10, 32, []),
+        ("cifar10-vq", make_cifar10, 32, CODES),
+        ("celeba", make_celeba, 32, []),
+        ("pictures", make_pictures, 20, []),
+    ],
 )
-def test_recipes_of_colour(recipe, make, side, tmp_path, monkeypatch, capsys):
+def test_recipes_of_colour(recipe, make, side, own, tmp_path, monkeypatch, capsys):
     folder = tmp_path / "data"
     folder.mkdir()
-    more = [*make(folder, monkeypatch), "--data-dir", str(folder)]
+    more = [*make(folder, monkeypatch), *own, "--data-dir", str(folder)]
     run, out = tmp_path / "run", tmp_path / "x.npy"
     assert main(["train", recipe, "--out", str(run), *SMALL, *more]) == 0
     capsys.readouterr()
@@ -75,6 +83,28 @@ def test_recipes_of_colour(recipe, make, side, tmp_path, monkeypatch, capsys):
     drawn = np.load(out)
     assert drawn.shape == (3, 3, side, 32) and drawn.min() >= 0 and drawn.max() <= 255
     assert (drawn == drawn.round()).all()
+    if own:  # one vector of two codes of four
+        assert 0 < figures["code_rate"] < 4 and figures["even_rate"] == pytest.approx(np.log(16))
+
+
+def test_two_layers_of_colour(tmp_path, capsys):
+    channels = ["--likelihood.decoder.channels", "4,4", "--posterior.z1.encoder.channels", "4,4"]
+    sizes = [
+        "--likelihood.decoder.hidden-features",
+        "8",
+        "--data.stride",
+        "32",
+        "--data.test",
+        "4",
+    ]
+    run, short = str(tmp_path / "run"), ["--train.epochs", "1", "--train.compile", "no"]
+    train = ["train", "photo-patches-two-layers", "--out", run, *channels, *sizes, *short]
+    assert main(train) == 0
+    capsys.readouterr()
+    assert main(["evaluate", run, "--num-samples", "3", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert figures["num_data"] == 16 and 6.5 < figures["bits_per_dim"] < 10
+    assert {"kl_z1", "kl_z2"} <= {*figures}
 
 
 def test_patches_of_photographs_share_no_pixel():

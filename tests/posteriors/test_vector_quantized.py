@@ -1,13 +1,14 @@
 """Codes: gradients by hand, running means in closed form, a prior that sums to one, exact log p(x)."""
 
 import copy
+import math
 
 import pytest
 import torch
 from checks import bound, z_scores
 
 import pyro_vae as pv
-from pyro_vae.distributions import Coded, Quantized
+from pyro_vae.distributions import Coded, Quantized, Residual
 from pyro_vae.evaluate import code_use
 from pyro_vae.nn import Codebook
 from pyro_vae.programs import weigh
@@ -230,3 +231,96 @@ def test_what_is_refused():
         with pytest.raises(ValueError, match="Expected"):
             pv.plan(vae, x, estimator)
     assert "a point among codes" in pv.plan(vae, x).why
+
+
+# --- Several codes of a vector ------------------------------------------------------------------
+def deep(depth, blocks=2, codes=3):
+    torch.manual_seed(0)
+    size = blocks * depth * E
+    posterior = pv.posteriors.VectorQuantized(MLP(D, [8], blocks * E), size, codes, E, depth=depth)
+    prior = pv.priors.Codes.from_recipe(posterior, [12])
+    vae = pv.VAE(prior, pv.likelihoods.Bernoulli(MLP(size, [8], D)), posterior)
+    for parameter in vae.parameters():
+        parameter.data += 0.4 * torch.randn_like(parameter)
+    return vae, torch.bernoulli(torch.full((50, D), 0.5))
+
+
+def test_one_code_of_a_vector_is_the_plain_posterior_bit_for_bit():
+    vae, x = deep(1)
+    q, e = vae.posterior, vae.posterior.encoder(x)
+    assert torch.equal(q.encoded(x), e)
+    law, plain = Residual(e, q.codebook, 1, q.temperature), q.twin(e)
+    codes = q.codebook.codes(e)
+    assert torch.equal(law.log_prob(codes), plain.log_prob(codes))
+    drawn = []
+    for each in (law, plain):
+        torch.manual_seed(1)
+        drawn.append(each.sample())
+    assert torch.equal(*drawn)
+    state = vae.state_dict()
+    assert {*state} == {*deep(2)[0].state_dict()} == {*made()[0].state_dict()}
+
+
+def test_each_code_is_next_to_what_is_left():
+    vae, x = deep(3)
+    q, book = vae.posterior, vae.posterior.codebook
+    z, e = q(x).rsample().unflatten(-1, (2, 3, E)), q.encoder(x).unflatten(-1, (2, E))
+    left = e.detach()
+    for d in range(3):
+        nearest = torch.cdist(left, book.vectors).argmin(-1)
+        torch.testing.assert_close(z[..., d, :], book.vectors[nearest])
+        left = left - book.vectors[nearest]
+    slope = torch.randn_like(z)
+    (ours,) = torch.autograd.grad((z * slope).sum(), [q.encoder.output_bias])
+    (hand,) = torch.autograd.grad((e * slope.sum(-2)).sum(), [q.encoder.output_bias])
+    torch.testing.assert_close(ours, hand)
+
+
+@pytest.mark.usefixtures("float64")
+def test_codes_of_what_is_left_sum_to_one_and_are_drawn_as_they_say():
+    vae, x = deep(2)
+    e, book = vae.posterior.encoder(x[:1])[0].detach(), vae.posterior.codebook
+    law = Residual(e, book, 2, torch.tensor(5.0))
+    every = torch.cartesian_prod(*[torch.arange(3.0)] * 4)
+    p = law.log_prob(every).exp()
+    assert abs(float(p.sum()) - 1) < 1e-12
+    one = torch.tensor([2.0, 0.0, 1.0, 1.0])
+    total = 0.0  # by the formula, code by code
+    for block, codes in enumerate(one.long().unflatten(0, (2, 2))):
+        left = e.unflatten(-1, (2, E))[block]
+        for code in codes:
+            total += torch.log_softmax(-(left - book.vectors).square().sum(-1) / 5, -1)[code]
+            left = left - book.vectors[code]
+    torch.testing.assert_close(law.log_prob(one), total)
+    drawn = law.sample((20_000,))
+    share, often = (drawn[:, None] == every).all(-1).double(), p > 1e-3
+    assert z_scores(share[:, often], p[often]).abs().max() < bound(len(every))
+    blind = Residual(e, book, 1, torch.tensor(5.0)).sample((20_000,))[:, [0, 0, 1, 1]]
+    share = (blind[:, None] == every).all(-1).double()  # the twin: does not see what is left
+    assert (share.mean(0) - p).abs().max() > 0.02
+
+
+@pytest.mark.usefixtures("float64")
+def test_log_p_of_codes_of_what_is_left():
+    vae, x = deep(2)
+    vae.posterior.temperature.fill_(20.0)
+    exact = pv.log_marginal(vae, x).log_marginal
+    vae.eval()
+    with torch.no_grad():
+        soft = weigh(vae.model, vae.guide, x, 4000).log_weights
+    gaps = (soft - exact).exp()
+    assert z_scores(gaps, torch.ones(len(x))).abs().max() < bound(len(x))
+    found = code_use(vae, x)
+    assert found.even_rate == pytest.approx(4 * math.log(3))
+    assert found.rate.value + found.distortion.value > -float(exact.mean())
+    with pytest.raises(ValueError, match=r"a multiple of depth \* code_dim; got 6 and 2 \* 2"):
+        pv.posteriors.VectorQuantized(MLP(D, [], 3), 6, K, 2, depth=2)
+
+
+def test_training_with_two_codes_of_a_vector():
+    vae, x = deep(2)
+    start = float(pv.elbo(vae, x, 5).mean())
+    pv.fit(vae, x, epochs=20, batch_size=25, lr=1e-2, progress=False, compile="no")
+    assert float(pv.elbo(vae, x, 5).mean()) > start
+    law = vae.eval().posterior(x)
+    assert law.mean.shape == law.variance.shape == (50, 8) and law.mean.isfinite().all()
