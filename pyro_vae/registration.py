@@ -14,7 +14,7 @@ from .counted import rule_of
 from .distributions.support import describe_support
 
 SUPPLIED = ["latent_dim", "encoder", "decoder", "event_dim", "x_shape", "posterior"]
-SUPPLIED += ["training_rows", "num_data"]
+SUPPLIED += ["training_rows", "num_data", "x_mean", "x_scale"]
 r"""Arguments that are supplied when a model is built; all others are options."""
 
 TABLES = ("parts", "views")

@@ -1,5 +1,14 @@
 r"""Models beside the VAE.  (layer 1)"""
 
+from .base import Lacking, Relative, abilities
 from .classical import bernoulli_mixture, factor_analysis, independent_pixels, ppca
 
-__all__ = ["bernoulli_mixture", "factor_analysis", "independent_pixels", "ppca"]
+__all__ = [
+    "Lacking",
+    "Relative",
+    "abilities",
+    "bernoulli_mixture",
+    "factor_analysis",
+    "independent_pixels",
+    "ppca",
+]
