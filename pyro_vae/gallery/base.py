@@ -1,4 +1,4 @@
-r"""What relatives of the VAE have in common: a loss, and what applies of sampler, density, encoder.
+r"""What relatives of the VAE have in common: a loss, and any of sampler, density and encoder.
 
 None of them need have a prior :math:`p(z)`. What a relative has is found by calling it
 (:func:`abilities`); what it lacks, it refuses in a sentence that says why.
@@ -43,6 +43,7 @@ class Relative(nn.Module, ABC):
         formula: The model in plain characters, for lists and help.
         advice: When to use it, in one line.
         support: Where the elements of `x` lie.
+        density: What ``log_prob`` returns.
         lacks: Why it has no ``sample``, ``log_prob``, ``reconstruct`` or ``encode``, by name: the
             end of the sentence "An RBM has no ..., ".
         measures: The names of what ``step`` returns, in its order.
@@ -52,6 +53,7 @@ class Relative(nn.Module, ABC):
     advice: str = ""
     support: Constraint = constraints.real
     support_name: str = ""
+    density: Density = "none"
     lacks: Mapping[str, str] = {}
     measures: tuple[str, ...] = ("loss",)
 
@@ -63,11 +65,6 @@ class Relative(nn.Module, ABC):
     def entry(cls) -> dict[str, Any] | None:
         r"""What the class says of itself to recipes (:func:`pyro_vae.registration.entry_of`)."""
         return entry_of(cls)
-
-    @property
-    def density(self) -> Density:
-        r"""What :meth:`log_prob` returns."""
-        return "none"
 
     # --- Training -------------------------------------------------------------------------------
 
