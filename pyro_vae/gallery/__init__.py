@@ -1,9 +1,11 @@
 r"""Models beside the VAE.  (layer 1)"""
 
 from .base import Lacking, Relative, abilities
+from .autoencoder import Autoencoder
 from .classical import bernoulli_mixture, factor_analysis, independent_pixels, ppca
 
 __all__ = [
+    "Autoencoder",
     "Lacking",
     "Relative",
     "abilities",
