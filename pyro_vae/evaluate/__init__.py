@@ -56,15 +56,23 @@ from .groups import rank as rank
 from .importance import LogMarginal as LogMarginal
 from .importance import elbo as elbo
 from .importance import log_marginal as log_marginal
+from .neighbours import Copying as Copying
+from .neighbours import Fidelity as Fidelity
+from .neighbours import copying as copying
+from .neighbours import fidelity as fidelity
 from .nuts import NUTSPosterior as NUTSPosterior
 from .nuts import c2st as c2st
 from .nuts import nuts_posterior as nuts_posterior
+from .pqmass import PQMass as PQMass
+from .pqmass import pqmass as pqmass
 from .predictive import PredictiveCheck as PredictiveCheck
 from .predictive import interval_coverage as interval_coverage
 from .predictive import predictive_check as predictive_check
 from .reliability import Verdict as Verdict
 from .reliability import verdict as verdict
 from .summary import evaluate as evaluate
+from .two_sample import TwoSample as TwoSample
+from .two_sample import compare_samples as compare_samples
 
 __getattr__ = renamed(
     __name__,

@@ -167,8 +167,18 @@ class Judge(NamedTuple):
 
     def classes_of(self, x: Tensor) -> Tensor:
         r"""Returns the class of each datum, of shape `(B,)`."""
-        rows = torch.nan_to_num(x).flatten(1).double().cpu().numpy() / self.scale
-        return torch.from_numpy(self.classifier.predict(rows)).long()
+        return torch.from_numpy(self.classifier.predict(self._scaled(x).numpy())).long()
+
+    def features(self, x: Tensor) -> Tensor:
+        r"""Returns the hidden units of the network for each datum, of shape `(B, 100)`."""
+        weight, bias = (
+            torch.from_numpy(found[0])
+            for found in (self.classifier.coefs_, self.classifier.intercepts_)
+        )
+        return (self._scaled(x) @ weight + bias).relu()
+
+    def _scaled(self, x: Tensor) -> Tensor:
+        return torch.nan_to_num(x).flatten(1).double().cpu() / self.scale
 
     def accuracy(self, split: Split) -> Mean:
         r"""Returns the share of labelled data whose class it finds."""
