@@ -95,6 +95,19 @@ class Train(Settings):
     """The baseline of the score function: a running mean, a network, or none."""
     supervision: NonNegativeFloat = 0.0
     """The weight of log q(y | x) where a latent y is known, for estimators of the ELBO."""
+    tc_weight: NonNegativeFloat = 6.0
+    """The weight of the total correlation, for beta-tcvae and factor-vae; 1 is the ELBO."""
+    mi_weight: NonNegativeFloat = 1.0
+    """The weight of the mutual information of x and z, for beta-tcvae; 1 is the ELBO."""
+    dimension_weight: NonNegativeFloat = 1.0
+    """The weight of the KL terms of q(z_j) of single features, for beta-tcvae; 1 is the ELBO."""
+    tc_sampling: Literal["stratified", "weighted"] = "stratified"
+    """How beta-tcvae estimates q(z) from a minibatch."""
+    mmd_weight: NonNegativeFloat = 100.0
+    """The weight of the squared distance (MMD) of q(z) from p(z), for info-vae; kl_weight is that
+    of the KL term."""
+    mmd_width: PositiveFloat = 1.0
+    """The width of its kernel, in units of the root of latent_dim."""
     drop_views: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """The probability that a step does not see a view of a datum, one of which always stays: so
     experts also learn what they say alone."""

@@ -56,6 +56,8 @@ from .groups import rank as rank
 from .importance import LogMarginal as LogMarginal
 from .importance import elbo as elbo
 from .importance import log_marginal as log_marginal
+from .kl_terms import KLTerms as KLTerms
+from .kl_terms import kl_terms as kl_terms
 from .neighbours import Copying as Copying
 from .neighbours import Fidelity as Fidelity
 from .neighbours import copying as copying

@@ -36,9 +36,7 @@ class Fidelity(NamedTuple):
 
 
 @counted
-def fidelity(
-    samples: Tensor, data: Tensor, num_neighbours: int = 5, *, seed: int = 0
-) -> Fidelity:
+def fidelity(samples: Tensor, data: Tensor, num_neighbours: int = 5, *, seed: int = 0) -> Fidelity:
     r"""Returns precision, recall, density and coverage of samples.
 
     All four depend on the numbers of rows: compare them with those of as many data.

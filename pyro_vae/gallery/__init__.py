@@ -1,7 +1,7 @@
 r"""Models beside the VAE.  (layer 1)"""
 
-from .base import Lacking, Relative, abilities
 from .autoencoder import Autoencoder
+from .base import Lacking, Relative, abilities
 from .classical import bernoulli_mixture, factor_analysis, independent_pixels, ppca
 
 __all__ = [

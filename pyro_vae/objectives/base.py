@@ -26,10 +26,13 @@ class Objective(nn.Module, ABC):
         advice: What it maximizes and when to use it, in one line.
         needs: What the planner asks of model and guide: a ``"path"`` for gradients through
             samples; a ``"density"`` of the guide; a ``"foreign density"``, of any value; a
-            ``"list"`` of all values of a latent variable.
+            ``"list"`` of all values of a latent variable; ``"one vector"`` of latent features,
+            given x alone; independent ``"features"``; ``"draws of the prior"`` with gradients.
         bound: ``"ELBO"``, or ``"importance weighted"``, which has no KL term to weigh.
         max_plate_nesting: How deep the programs nest their plates; several particles are in a
             plate to the left of these.
+        num_data: How many data there are in all, which training says; without it those of a batch
+            are all.
     """
 
     name: str = ""
@@ -37,6 +40,7 @@ class Objective(nn.Module, ABC):
     needs: tuple[str, ...] = ()
     bound: Literal["ELBO", "importance weighted"] = "ELBO"
     max_plate_nesting: int = 1
+    num_data: int | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
-from ..programs import Terms, check_gradients, equal, taught, traces
+from ..programs import Sites, Terms, check_gradients, equal, taught, traces
 from ..ranks import batch_mean
 from .base import Objective
 from .kl import closed_sites, kl_by_feature, kl_divergence
@@ -88,6 +88,10 @@ class ELBO(Objective):
             model, guide, x, self.num_particles, max_plate_nesting=self.max_plate_nesting, **kwargs
         )
         check_gradients(q, p)
+        return self.terms(x, q, p)
+
+    def terms(self, x: Tensor, q: Sites, p: Sites) -> Terms:
+        r"""The terms of the bound, of what guide and model have drawn for `x`."""
         closed = closed_sites(q, p) if self.kl == "closed-form" else dict.fromkeys(p, False)
         count = len(x) * self.num_particles
 
@@ -113,7 +117,7 @@ class ELBO(Objective):
             if name not in p:
                 rate = rate + _scaled_sum(site["fn"].log_prob(site["value"]), site) / count
         if self.capacity is not None:
-            rate = (batch_mean(rate) - self.capacity * _common(scales)).abs()
+            rate = (batch_mean(rate) - self.capacity * common_scale(scales)).abs()
         known = taught(q) if self.supervision else None
         if known is not None:
             loss = loss - self.supervision * known.sum() / count
@@ -160,7 +164,7 @@ def _scaled_sum(value: Tensor, site: Any) -> Tensor:
     return scale_and_mask(value, site["scale"], site["mask"]).sum()
 
 
-def _common(scales: list[Any]) -> Any:
+def common_scale(scales: list[Any]) -> Any:
     r"""The one scale of all latent sites, on average over data."""
     if not all(equal(scale, scales[0]) for scale in scales):
         raise ValueError(

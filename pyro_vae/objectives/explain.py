@@ -11,6 +11,7 @@ from ..distributions import name_of
 from ..distributions.formulas import Formula, compute, density_formula, divergence_formula
 from ..programs import Sites, density, density_of, device_of, family_of, traces, wants_rows
 from ..randomness import apart
+from .aggregate import Aggregate
 from .enumeration import Enumeration
 from .kl import closed_sites, kl_divergence
 from .planner import Plan, plan
@@ -54,6 +55,11 @@ class Derivation(NamedTuple):
         vae, count = self.vae, self.plan.objective.num_particles
         if self.plan.estimator == "enumeration":
             raise ValueError("Expected a sampled bound; an enumerated one is a sum over z.")
+        if isinstance(self.plan.objective, Aggregate):
+            raise ValueError(
+                f"Expected a bound of each datum; got {self.plan.estimator}, whose penalty is of "
+                "the whole batch. Use the objective itself."
+            )
         known = {name: value for name, value in known.items() if value is not None}
         with apart(x.device, seed):
             q, p = traces(vae.model, vae.guide, x, count, **known)
@@ -153,8 +159,18 @@ def explain(
             text += words
             lines.append(formula)
         latex.append(" \\\\\n".join(lines))
+    if options.get("kl_weight", 1.0) != 1:
+        text += ["In training the KL term has a weight of its own; evaluation reports the bound."]
+    what = "the bound"
+    if isinstance(chosen.objective, Aggregate):
+        what, penalty = "that", chosen.objective.formula
+        text += ["", "Training maximizes the bound minus a penalty on the aggregate posterior,"]
+        text += ["q(z) = E_x q(z | x), estimated from the batch:", f"  {penalty.text}"]
+        text += [f"  {penalty.remark}"]
+        latex[-1] += r" \\"
+        latex.append(rf"\max \ & \mathbb{{E}}_x \mathcal{{L}}(x) - {penalty.latex}")
     latex.append(r"\end{align*}")
-    text += ["", "The loss is minus the bound, averaged over the batch, in nats per datum."]
+    text += ["", f"The loss is minus {what}, averaged over the batch, in nats per datum."]
     text.append(chosen.why)
     return Derivation("\n".join(text), "\n".join(latex), vae, chosen, reconstruction, kls)
 

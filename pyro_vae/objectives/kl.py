@@ -96,6 +96,14 @@ def kl_by_feature(q: Any, p: Any, z: Tensor, exact: bool) -> Tensor | None:
     return q.log_prob(z) - p.log_prob(z) if known is None else known
 
 
+def features_of(d: Any) -> Any:
+    r"""Returns the distribution of single features, of shape `(*batch, latent_dim)`, or none where
+    they are not numbers independent of each other."""
+    d = _plain(d)
+    alone = isinstance(d, torch.distributions.Independent) and len(d.event_shape) == 1
+    return d.base_dist if alone and not d.base_dist.event_shape else None
+
+
 def _plain(d: Any) -> Any:
     r"""The distribution inside Pyro's wrappers, but for masks."""
     while isinstance(d, dist.ExpandedDistribution):

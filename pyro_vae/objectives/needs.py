@@ -1,8 +1,10 @@
 r"""What estimators need of a model and its guide, and the sentences where it is not there."""
 
+from math import prod
 from typing import Any, NamedTuple
 
 from ..distributions import name_of
+from .kl import features_of
 
 
 class Laws(NamedTuple):
@@ -16,6 +18,7 @@ class Laws(NamedTuple):
         density: For which values the guide's ``log_prob`` is available.
         listed: The latent site that alone has no gradient, if its values can be listed.
         guide: What errors call the guide.
+        given: What else the programs are given: conditions, values of latent sites.
     """
 
     pairs: dict[str, tuple[Any, Any]]
@@ -25,6 +28,7 @@ class Laws(NamedTuple):
     density: str
     listed: str | None
     guide: str
+    given: tuple[str, ...] = ()
 
     @property
     def names(self) -> str:
@@ -33,6 +37,11 @@ class Laws(NamedTuple):
         if len(shown) == 1:
             return next(iter(shown.values()))
         return ", ".join(f"{site}: {pair}" for site, pair in shown.items())
+
+    @property
+    def latent_dim(self) -> int:
+        r"""The number of features of the latent variables, all together."""
+        return sum(prod(q.event_shape) for q, _ in self.pairs.values())
 
     def states(self) -> int:
         r"""How many values the listed site has."""
@@ -79,4 +88,50 @@ def _list(laws: Laws, estimator: str) -> str | None:
     )
 
 
-NEEDS = {"path": _path, "density": _density, "foreign density": _foreign_density, "list": _list}
+def _one_vector(laws: Laws, estimator: str) -> str | None:
+    if laws.given:
+        return (
+            f"Expected a model of x alone for {estimator}, which is about the aggregate posterior "
+            f"over all data; got one that is given {', '.join(laws.given)}. Use reparameterized."
+        )
+    laws_of_z = [q for q, _ in laws.pairs.values()]
+    shapes = {name: tuple(q.event_shape) for name, (q, _) in laws.pairs.items()}
+    if len(shapes) == 1 and len(laws_of_z[0].batch_shape) == 1:
+        [shape] = shapes.values()
+        if len(shape) == 1 and shape[0] > 1:
+            return None
+    got = ", ".join(f"{name} of shape {shape}" for name, shape in shapes.items()) or "none"
+    return (
+        f"Expected one latent variable, a vector of two features or more for each datum, for "
+        f"{estimator}, which is about its aggregate posterior; got {got}. Use reparameterized."
+    )
+
+
+def _features(laws: Laws, estimator: str) -> str | None:
+    if all(features_of(law) is not None for pair in laws.pairs.values() for law in pair):
+        return None
+    return (
+        f"Expected a prior and a posterior that factorize over latent features for {estimator}, "
+        f"which weighs parts of the KL term by feature; got {laws.names}. Use factor-vae, whose "
+        "discriminator needs no density, or a diagonal pair."
+    )
+
+
+def _draws(laws: Laws, estimator: str) -> str | None:
+    if all(p.has_rsample for _, p in laws.pairs.values()):
+        return None
+    return (
+        f"Expected a prior whose samples have gradients for {estimator}, which compares them with "
+        f"the posterior's; got {laws.names}. Use standard-normal or flow, or reparameterized."
+    )
+
+
+NEEDS = {
+    "path": _path,
+    "density": _density,
+    "foreign density": _foreign_density,
+    "list": _list,
+    "one vector": _one_vector,
+    "features": _features,
+    "draws of the prior": _draws,
+}

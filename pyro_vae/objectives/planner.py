@@ -69,7 +69,9 @@ def plan(
         known: Further inputs of the programs, one row per datum.
         options: Options of estimators by name, as their classes have them: ``num_particles``,
             ``kl``, ``free_bits``, ``free_bits_per``, ``capacity``, ``alpha``, ``baseline``,
-            ``supervision``. Those that an estimator has not must be at their defaults.
+            ``supervision``, ``tc_weight``, ``mi_weight``, ``dimension_weight``, ``tc_sampling``,
+            ``mmd_weight``, ``mmd_width``. Those that an estimator has not must be at their
+            defaults.
 
     Returns:
         The plan.
@@ -91,14 +93,15 @@ def plan(
             raise ValueError(shown)
     _check_options(estimator, kind, options, kl_weight)
 
-    exact = estimator == "reparameterized" and options.get("kl", "closed-form") == "closed-form"
+    own = signature(kind).parameters
+    exact = "kl" in own and options.get("kl", "closed-form") == "closed-form"
     exact = exact and any(laws.closed[n] and _known(*pair) for n, pair in laws.pairs.items())
-    taken = {n: v for n, v in options.items() if n in signature(kind).parameters}
-    if estimator == "reparameterized":
+    taken = {n: v for n, v in options.items() if n in own}
+    if "kl" in own:
         taken["kl"] = "closed-form" if exact else "sampled"
         _check_free_bits(laws, taken)
-    if "x_shape" in signature(kind).parameters:
-        taken["x_shape"] = laws.x_shape
+    shapes = {"x_shape": laws.x_shape, "latent_dim": laws.latent_dim}
+    taken |= {n: size for n, size in shapes.items() if n in own}
     objective = kind(**taken)
     why = _why(estimator, objective, laws, exact, options)
     return Plan(estimator, objective, f"{estimator}: {why}.", exact)
@@ -107,7 +110,8 @@ def plan(
 def planned(settings: "Train") -> dict[str, Any]:
     r"""What the settings of a training say to :func:`plan`."""
     names = ["estimator", "num_particles", "kl", "free_bits", "free_bits_per", "capacity"]
-    names += ["alpha", "baseline", "supervision"]
+    names += ["alpha", "baseline", "supervision", "tc_weight", "mi_weight", "dimension_weight"]
+    names += ["tc_sampling", "mmd_weight", "mmd_width"]
     changes = settings.kl_warmup_epochs > 0
     return {
         **{name: getattr(settings, name) for name in names},
@@ -130,7 +134,7 @@ def _check_options(
         n: p.default
         for cls in ESTIMATORS.values()
         for n, p in signature(cls).parameters.items()
-        if n not in ("kl", "num_particles", "x_shape")
+        if n not in ("kl", "num_particles", "x_shape", "latent_dim", "hidden_features")
     }
     own = signature(kind).parameters
     given = [n for n, v in options.items() if n in defaults and n not in own and v != defaults[n]]
@@ -151,6 +155,12 @@ def _check_options(
         raise ValueError(
             "Expected reparameterized, enumeration or score-function for supervision, the weight "
             f"of log q(y | x) where y is known; got {estimator}."
+        )
+    if others := [n for n in given if n not in ("alpha", "baseline")]:
+        having = [n for n, cls in ESTIMATORS.items() if others[0] in signature(cls).parameters]
+        raise ValueError(
+            f"Expected {' or '.join(having)} with {others[0]}; got {estimator}. Set "
+            f"train.estimator, or leave {others[0]} out."
         )
 
 
@@ -257,6 +267,7 @@ def _laws(vae: Any, x: Tensor | None, known: dict[str, Any]) -> Laws:
         density_of(vae),
         listed,
         guide_name(vae),
+        tuple(n for n in known if n != "index"),
     )
 
 

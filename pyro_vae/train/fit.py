@@ -64,6 +64,12 @@ def fit(
     alpha: float = 0.5,
     baseline: Literal["average", "neural", "none"] = "average",
     supervision: float = 0.0,
+    tc_weight: float = 6.0,
+    mi_weight: float = 1.0,
+    dimension_weight: float = 1.0,
+    tc_sampling: Literal["stratified", "weighted"] = "stratified",
+    mmd_weight: float = 100.0,
+    mmd_width: float = 1.0,
     drop_views: float = 0.0,
     final_temperature: float | None = None,
     temperature_epochs: float = 0.0,
@@ -126,6 +132,14 @@ def fit(
         baseline: The baseline of the score function: a running mean, a network, or none.
         supervision: The weight of :math:`\log q(y \mid x)` where a latent `y` is known,
             for estimators of the ELBO.
+        tc_weight: The weight of the total correlation, for ``"beta-tcvae"`` and ``"factor-vae"``;
+            1 is the ELBO.
+        mi_weight: The weight of the mutual information, for ``"beta-tcvae"``.
+        dimension_weight: The weight of the dimension-wise KL, for ``"beta-tcvae"``.
+        tc_sampling: How ``"beta-tcvae"`` estimates the aggregate posterior from a minibatch.
+        mmd_weight: The weight of the distance of aggregate posterior and prior, for
+            ``"info-vae"``; `kl_weight` is that of the KL term.
+        mmd_width: The width of its kernel, in units of the root of the number of features.
         drop_views: The probability that a step does not see a view of a datum, one of which
             always stays: so experts also learn what they say alone.
         final_temperature: Final temperature of relaxed families.

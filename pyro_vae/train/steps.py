@@ -84,6 +84,7 @@ class Loss:
         with apart(device_of(vae)):
             x, known = first_rows(vae, data, 2)
         objective.prepare(vae.guide, x, **known)
+        objective.num_data = len(data)
 
     def read(self, rows: Tensor) -> Tensor:
         r"""Returns the data of these rows, whose bits may be drawn."""

@@ -53,7 +53,9 @@ def test_chi_squared_of_one_law_is_one_a_degree_of_freedom():
 def test_fidelity_of_one_law_is_that_of_the_formula():
     """Coverage and density in the mean over repeats, and errors that are those of repeats."""
     size, others, k = 60, 80, 3
-    found = [fidelity(normal(others, seed=2 * i), normal(size, seed=2 * i + 1), k) for i in range(80)]
+    found = [
+        fidelity(normal(others, seed=2 * i), normal(size, seed=2 * i + 1), k) for i in range(80)
+    ]
     exact = 1 - math.prod((size - i) / (size + others - i) for i in range(1, k + 1))
     for name, value in (("coverage", exact), ("density", 1.0)):
         z = pv.evaluate.z_score(torch.tensor([float(getattr(f, name)) for f in found]), value)
