@@ -20,6 +20,7 @@ from .data import JSBChorales as JSBChorales
 from .data import Omniglot as Omniglot
 from .data import PhotoPatches as PhotoPatches
 from .data import Sequences as Sequences
+from .data import Sprites as Sprites
 from .data import StaticMNIST as StaticMNIST
 from .families import ESTIMATORS as ESTIMATORS
 from .families import Likelihood as Likelihood

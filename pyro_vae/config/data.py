@@ -209,6 +209,16 @@ class PhotoPatches(HeldOut):
     """How many pixels patches for training are apart; others do not overlap."""
 
 
+class Sprites(HeldOut):
+    """7200 images of a square, an ellipse or a heart, 16x16 pixels, grey levels 0..16: every
+    combination of shape, scale, rotation, column and row once (made here)."""
+
+    kind: Literal["sprites"] = "sprites"
+    range: Literal["unit", "levels"] = "levels"
+    valid: Share = 600
+    test: Share = 1200
+
+
 class Sequences(DataKind):
     """Sequences of steps, padded with NaN to the length of the longest."""
 
@@ -277,6 +287,7 @@ Data = Annotated[
     | CIFAR10
     | CelebA
     | PhotoPatches
+    | Sprites
     | JSBChorales
     | FSDD
     | File,

@@ -26,6 +26,7 @@ from .loading import load as load
 from .loading import mnist as mnist
 from .loading import omniglot as omniglot
 from .loading import photo_patches as photo_patches
+from .loading import sprites as sprites
 from .loading import static_mnist as static_mnist
 from .midi import write_midi as write_midi
 from .original import Original as Original

@@ -99,6 +99,7 @@ class Dataset:
                 for name in parts[0].known
                 if all(name in part.known for part in parts)
             },
+            factors={n: torch.cat([p.factors[n] for p in parts]) for n in parts[0].factors},
             source=f"{self.name}, all rows",
         )
         if len(numbers.unique()) < len(numbers):  # each split has its own file

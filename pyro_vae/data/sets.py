@@ -18,6 +18,7 @@ from .places import cache, find, present, verify
 from .sequences import fsdd as fsdd
 from .sequences import jsb_chorales as jsb_chorales
 from .split import Split
+from .sprites import sprites as sprites
 from .vision import torchvision
 
 IDX = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte",

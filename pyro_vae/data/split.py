@@ -44,6 +44,8 @@ class Split:
         classes: The names of the labels 0, 1, ...
         known: Additional inputs of model and guide, by name: conditions, values of other sites
             (NaN where unknown), row numbers; each has one row per datum.
+        factors: What the data were made of, by name, one number for each row; models are not
+            given them, evaluation is.
         holes: Which elements of `x` are hidden, of the shape of `stored`; they are NaN in `x`.
         hole_rate: The share of elements that are hidden at every visit, drawn from torch's global
             generator.
@@ -65,6 +67,7 @@ class Split:
     columns: tuple[Column, ...] = ()
     classes: tuple[str, ...] = ()
     known: dict[str, Tensor] = field(default_factory=dict)
+    factors: dict[str, Tensor] = field(default_factory=dict)
     holes: Tensor | None = None
     hole_rate: float = 0.0
     picture: Any = None
@@ -149,6 +152,7 @@ class Split:
             numbers=_pick(self.row_numbers, index),
             holes=None if self.holes is None else _pick(self.holes, index),
             known={name: _pick(value, index) for name, value in self.known.items()},
+            factors={name: _pick(value, index) for name, value in self.factors.items()},
         )
 
     @property

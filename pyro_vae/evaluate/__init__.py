@@ -47,6 +47,11 @@ from .conditional import LogConditional as LogConditional
 from .conditional import log_conditional as log_conditional
 from .diagnosis import Diagnosis as Diagnosis
 from .diagnosis import diagnose as diagnose
+from .factors import FactorScores as FactorScores
+from .factors import Score as Score
+from .factors import dci as dci
+from .factors import factor_scores as factor_scores
+from .factors import mig as mig
 from .gaps import Ledger as Ledger
 from .gaps import gap_ledger as gap_ledger
 from .gradient_noise import gradients as gradients

@@ -102,7 +102,7 @@ def plan(
         _check_free_bits(laws, taken)
     shapes = {"x_shape": laws.x_shape, "latent_dim": laws.latent_dim}
     taken |= {n: size for n, size in shapes.items() if n in own}
-    objective = kind(**taken)
+    objective = kind(**taken).to(dtype)
     why = _why(estimator, objective, laws, exact, options)
     return Plan(estimator, objective, f"{estimator}: {why}.", exact)
 

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ...runs.records import to_json
+from ..factors import lines as of_factors
+from ..factors import scored
 from ..labels import judged
 from ..labels import lines as of_labels
 from ..output import announce, at_least_one, check_out, write_arrays
@@ -54,6 +56,7 @@ class Evaluate(OnAnyRows):
         }
         if self.given:
             metrics |= self.conditional(vae, split, by_datum)
+        metrics |= scored(vae, split, self.seed)
         own = self.data is None
         metrics |= judged(run, vae, split, self.data_dir, self.seed, draw=own)
         if own:
@@ -102,7 +105,7 @@ def page(metrics: dict[str, Any], latents: Any) -> str:
             for name, said in (("elbo", "ELBO"), ("log_marginal", label))
         )
         lines.append(f"  per step: {each}, of {metrics['num_steps']} steps")
-    lines += of_labels(metrics)
+    lines += of_labels(metrics) + of_factors(metrics)
     if "bits_per_dim" in metrics:
         lines.append(f"  {metrics['bits_per_dim']:.4f} bits per dimension, from {label}")
     lines += of_codes(metrics)

@@ -1,0 +1,72 @@
+r"""Compares beta-VAE, beta-TCVAE, FactorVAE and InfoVAE on data of known factors.
+
+For each of them: test ELBO, total correlation, MIG and DCI, over seeds. Errors are of seeds and
+data together. Run as ``python scripts/kin.py --epochs 30 --seeds 3``.
+"""
+
+import argparse
+from statistics import fmean, stdev
+from typing import Any
+
+import pyro_vae as pv
+from pyro_vae.evaluate import factor_scores, kl_terms
+from pyro_vae.statistics import Mean
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "VAE": {},
+    "beta-VAE, KL weight 4": {"kl_weight": 4.0},
+    "beta-TCVAE, TC weight 6": {"estimator": "beta-tcvae", "tc_weight": 6.0},
+    "FactorVAE, TC weight 6": {"estimator": "factor-vae", "tc_weight": 6.0},
+    "InfoVAE, MMD weight 1000": {"estimator": "info-vae", "mmd_weight": 1000.0},
+    "MMD-VAE, KL weight 0, MMD weight 1000": {
+        "estimator": "info-vae",
+        "mmd_weight": 1000.0,
+        "kl_weight": 0.0,
+    },
+}
+COLUMNS = ("ELBO", "TC", "MIG", "disentanglement", "completeness", "informativeness")
+
+
+def measured(vae: Any, rows: Any) -> dict[str, Mean]:
+    r"""The figures of one model."""
+    scores = factor_scores(vae, rows)
+    found = {
+        "ELBO": Mean.of(pv.elbo(vae, rows, 10)),
+        "TC": kl_terms(vae, rows).total_correlation,
+        "MIG": scores.mig.value,
+    }
+    return found | {name: getattr(scores, name).value for name in COLUMNS[3:]}
+
+
+def pooled(means: list[Mean]) -> Mean:
+    r"""The mean over seeds, with the errors of seeds and of the data that they share."""
+    spread = stdev(means) / len(means) ** 0.5 if len(means) > 1 else 0.0
+    return Mean(fmean(means), (spread**2 + fmean(m.se**2 for m in means)) ** 0.5)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--recipe", default="sprites")
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--seeds", type=int, default=3)
+    given = parser.parse_args()
+    rows = pv.data.load(pv.config.validate(pv.config.read_recipe(given.recipe)).data).test
+    print(f"| | {' | '.join(COLUMNS)} |\n|---|{'---|' * len(COLUMNS)}")
+    for name, settings in SETTINGS.items():
+        models = pv.fit_many(
+            given.recipe,
+            seeds=range(given.seeds),
+            epochs=given.epochs,
+            progress=False,
+            compile="no",
+            **settings,
+        )
+        figures = [measured(trained.vae, rows) for trained in models]
+        cells = [pooled([each[column] for each in figures]) for column in COLUMNS]
+        digits = [2, 2, 3, 3, 3, 3]
+        shown = [f"{float(m):.{d}f} +- {m.se:.{d}f}" for m, d in zip(cells, digits)]
+        print(f"| {name} | {' | '.join(shown)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
