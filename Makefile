@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/demo
 
-.PHONY: demo test test-all lint registry page browser notebooks docs clean
+.PHONY: demo test test-all lint registry page chromium browser notebooks docs links wheel clean
 
 demo: .venv/installed
 	$(BIN)/pyro-vae train digits --out $(RUN) --overwrite
@@ -28,9 +28,11 @@ registry: .venv/installed-dev
 page:  # needs node and npm
 	$(PYTHON) scripts/page.py
 
-browser: .venv/installed-dev  # tests of the explorer; needs Chromium
-	-command -v chromium || apt-get install -y chromium
+chromium: .venv/installed-dev  # what tests of the explorer need
+	command -v chromium || command -v chromium-browser || apt-get install -y -q chromium
 	$(BIN)/pip install -q -c constraints.txt -e '.[browser]'
+
+browser: chromium  # tests of the explorer
 	$(BIN)/pytest -q tests/explore/test_browser.py
 
 notebooks: .venv/installed-dev
@@ -39,7 +41,15 @@ notebooks: .venv/installed-dev
 docs: .venv/installed
 	$(BIN)/pip install -q -c constraints.txt -e '.[docs]'
 	$(BIN)/sphinx-build -q -W --keep-going -b html -c docs . build/site
+	$(BIN)/python scripts/links.py build/site
 	@echo "build/site/index.html is the first page."
+
+links: .venv/installed  # asks other hosts
+	$(BIN)/python scripts/links.py --external
+
+wheel: .venv/installed  # builds it, and uses it in an empty environment
+	$(BIN)/pip install -q -c constraints.txt build
+	$(BIN)/python scripts/wheel.py
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'pyro_vae needs Python 3.11 or newer; set PYTHON=/path/to/one.')"

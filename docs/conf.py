@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from site_pages import write_llms, write_reference, write_start
+from site_pages import write_explorer, write_llms, write_reference, write_start
 
 import pyro_vae
 
@@ -47,4 +47,5 @@ copybutton_exclude = ".linenos, .gp, .go"
 def setup(app):
     app.connect("builder-inited", write_reference)
     app.connect("build-finished", write_start)
+    app.connect("build-finished", write_explorer)
     app.connect("build-finished", write_llms)

@@ -1,4 +1,4 @@
-"""Pages of the site that are made: the reference, the front door, and llms.txt."""
+"""Pages of the site that are made: the reference, the front door, an explorer, and llms.txt."""
 
 import inspect
 from importlib import import_module
@@ -85,6 +85,24 @@ def write_start(app, error):
         write(
             Path(app.outdir) / "index.html", f"<!doctype html>{refresh}<title>pyro_vae</title>\n"
         )
+
+
+def write_explorer(app, error):
+    """The page that lesson 1 and the first page show in a frame: the model of that lesson."""
+    page = Path(app.outdir) / "notebooks" / "explore.html"
+    if error is not None or app.builder.format != "html" or page.is_file():
+        return
+    digits = pyro_vae.data.digits()
+    encoder = pyro_vae.nn.MLP((1, 8, 8), [200, 200], 4, scale=16)
+    decoder = pyro_vae.nn.MLP(2, [200, 200], (1, 8, 8))
+    vae = pyro_vae.VAE(
+        prior=pyro_vae.priors.StandardNormal(2),
+        likelihood=pyro_vae.likelihoods.Binomial(decoder, 16, event_dim=3),
+        posterior=pyro_vae.posteriors.MeanFieldNormal(encoder),
+    )
+    pyro_vae.fit(vae, digits.train, epochs=100, lr=2e-3, schedule="cosine", progress=False)
+    text = pyro_vae.explore.explorer_page(vae, digits.all(), title="Digits on a plane")
+    write(page, text)
 
 
 def write_llms(app, error):

@@ -20,6 +20,7 @@
 # %%
 # %matplotlib inline
 import os
+from pathlib import Path
 
 import pyro
 import torch
@@ -160,6 +161,18 @@ pv.plot.plot_manifold(vae)
 
 # %%
 pv.plot.plot_latent(vae, digits.train)
+
+# %% [markdown]
+# Pictures show what somebody chose to show. The *explorer* is a page on which you choose yourself, one file that needs
+# no server: move the point, draw a digit, look for the places where nobody lives.
+
+# %%
+page = pv.explore.explorer_page(vae, digits.all(), title="Digits on a plane", seed=seed)
+Path("explore.html").write_text(page, encoding="utf-8")
+print(f"explore.html, {len(page) / 1e6:.2f} MB")
+
+# %% [markdown]
+# <iframe src="explore.html" title="The explorer of this model" width="100%" height="900" loading="lazy"></iframe>
 
 # %% [markdown]
 # ## How good is it?

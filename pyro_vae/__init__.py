@@ -14,6 +14,7 @@ from .deprecation import MOVED, find_moved
 __version__ = "0.2.0"
 
 _INSIDE = {"build", "cli", "counted", "deprecation", "precision", "randomness", "registration"}
+_INSIDE |= {"remembered"}
 _MODULES = sorted({m.name for m in iter_modules(__path__)} - _INSIDE - {"train", "transforms"})
 _NAMES = {
     "base": ("Net", "Sites"),
@@ -24,7 +25,7 @@ _NAMES = {
     "evaluate": ("ais", "bdmc", "diagnose", "elbo", "gap_ledger", "log_marginal"),
     "models": ("VAE",),
     "objectives": ("explain", "plan"),
-    "runs": ("load",),
+    "runs": ("load", "save"),
     "train": ("fit", "fit_many", "rate_distortion_curve", "refit_prior", "tune"),
     "views": ("encode", "impute", "interpolate", "reconstruct", "sample"),
 }

@@ -41,6 +41,7 @@ from .models import VAE as VAE
 from .objectives import explain as explain
 from .objectives import plan as plan
 from .runs import load as load
+from .runs import save as save
 from .train import fit as fit
 from .train import fit_many as fit_many
 from .train import rate_distortion_curve as rate_distortion_curve

@@ -16,12 +16,13 @@ from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
 from .registration import entry_of
+from .remembered import Remembers
 
 Density = Literal["anywhere", "own samples", "none"]
 r"""Whether ``log_prob`` is available for any value, for values just drawn, or not at all."""
 
 
-class Factor(nn.Module):
+class Factor(Remembers, nn.Module):
     r"""One factor of a model or guide: a conditional distribution, or a tensor that is computed.
 
     Attributes:
@@ -229,7 +230,7 @@ class Posterior(Factor, ABC):
         """
 
 
-class Sites(nn.ModuleDict):
+class Sites(Remembers, nn.ModuleDict):
     r"""Creates a product of factors, :math:`\prod_s p(s \mid \text{parents of } s)`, in order.
 
     A conditional prior is a family of posteriors: both are conditional distributions of a network.

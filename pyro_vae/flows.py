@@ -14,9 +14,10 @@ from torch.distributions.transforms import Transform
 
 from . import transforms
 from .nn import MADE
+from .remembered import Remembers
 
 
-class Layer(ABC):
+class Layer(Remembers, ABC):
     r"""Abstract layer. Define ``bijection``, and ``sizes`` or ``context_features``.
 
     Attributes:

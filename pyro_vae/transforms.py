@@ -14,6 +14,8 @@ from torch.distributions import constraints
 from torch.distributions.transforms import Transform
 from torch.nn.functional import logsigmoid, pad, softplus
 
+from .remembered import Remembers
+
 BISECTIONS = 60
 FAR = 1e18  # has a square in single precision
 
@@ -107,7 +109,7 @@ class GatedAffine:
         return (y - torch.sigmoid(-s) * m) / torch.sigmoid(s)
 
 
-class Spline:
+class Spline(Remembers):
     r"""A monotone rational-quadratic spline on [-bound, bound], the identity outside.
 
     References:

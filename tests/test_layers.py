@@ -18,6 +18,7 @@ LAYERS = [
         "deprecation",
         "statistics",
         "registration",
+        "remembered",
         "nn",
         "transforms",
         "distributions",

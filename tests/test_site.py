@@ -1,11 +1,17 @@
 """The pages of the site: their code runs, and they are built without a warning."""
 
+import ast
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+import pyro_vae as pv
+from pyro_vae.train import Callback
 
 ROOT = Path(__file__).parents[1]
 HOW_TO = sorted((ROOT / "docs" / "how-to").glob("*.md"))
@@ -30,6 +36,45 @@ def test_the_code_of_an_answer_runs(path, tmp_path, monkeypatch):
     exec(compile(code, str(path), "exec"), {"__name__": "answer"})
 
 
+def callbacks_of_the_answer():
+    """What the page on watching defines, without its training."""
+    code = "\n".join(BLOCK.findall((ROOT / "docs/how-to/watch.md").read_text()))
+    classes = [part for part in ast.parse(code).body if isinstance(part, ast.ClassDef)]
+    names = {"Callback": Callback}
+    exec(compile(ast.Module(classes, []), "watch.md", "exec"), names)
+    return names
+
+
+def trained_with(callback):
+    q = pv.posteriors.MeanFieldNormal(pv.nn.MLP(3, [4], 4))
+    vae = pv.VAE(pv.priors.StandardNormal(2), pv.likelihoods.Gaussian(pv.nn.MLP(2, [4], 3)), q)
+    x = torch.randn(50, 3)
+    return pv.fit(vae, x, valid=x, epochs=2, progress=False, callbacks=[callback])
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_wandb_follows_training_offline(tmp_path, monkeypatch):
+    pytest.importorskip("wandb")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    history = trained_with(callbacks_of_the_answer()["WandB"]())
+    [log] = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    assert f"{history['elbo'][-1]:.6f}"[:8].encode() in log.read_bytes()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_mlflow_follows_training_in_a_folder(tmp_path, monkeypatch):
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    mlflow.set_tracking_uri((tmp_path / "mlruns").as_uri())
+    history = trained_with(callbacks_of_the_answer()["MLflow"]())
+    client = mlflow.tracking.MlflowClient()
+    [run] = client.search_runs(["0"])
+    elbos = client.get_metric_history(run.info.run_id, "elbo")
+    assert [(m.step, m.value) for m in elbos] == [*enumerate(history["elbo"], 1)]
+
+
 @pytest.mark.slow
 def test_the_site_is_built_without_a_warning(tmp_path):
     pytest.importorskip("myst_nb")
@@ -45,3 +90,5 @@ def test_the_site_is_built_without_a_warning(tmp_path):
             r'<(?:script|link|img)[^>]*(?:src|href)="(https?:[^"]+)"', page.read_text()
         )
         assert not loaded, f"{page.name} asks another host for {loaded}"
+    inside = runpy.run_path(str(ROOT / "scripts" / "links.py"))["inside"]
+    assert inside(tmp_path) == []

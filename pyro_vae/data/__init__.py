@@ -6,6 +6,7 @@ A :class:`Split` stores data compactly and computes `x` for the rows that are vi
 split from data in memory.
 """
 
+from .batches import from_batches as from_batches
 from .checks import check as check
 from .content import Column as Column
 from .dataset import Dataset as Dataset
@@ -35,6 +36,7 @@ from .regions import Picture as Picture
 from .regions import elements_of as elements_of
 from .regions import only as only
 from .regions import places_of as places_of
+from .retyped import to_dataframe as to_dataframe
 from .sequences import pad as pad
 from .sound import log_mel as log_mel
 from .sound import to_waves as to_waves

@@ -37,6 +37,8 @@ def plain(x: Any, source: str) -> tuple[Tensor | np.memmap, Tensor | None]:
         hint = " Read it first: pv.data.load(path)." if path else ""
         if hasattr(x, "splits"):
             hint = " Pass one of its splits, such as dataset.train."
+        elif hasattr(x, "__next__") or callable(x):
+            hint = " Write batches to a file first: pv.data.from_batches(batches, path)."
         raise ValueError(
             f"Expected numbers of shape (N, *x_shape) in {source}: a tensor, an array, a "
             f"DataFrame, a Dataset or a DataLoader; got an object of type {type(x).__name__}."
@@ -112,7 +114,7 @@ def _from_dataset(data: Any, source: str) -> tuple[Tensor, Tensor | None]:
         if not own and not isinstance(data.dataset, IterableDataset):
             return _from_dataset(data.dataset, source)
         batches = _gather(data, source)
-        joined = [torch.cat([_as_tensor(part) for part in parts]) for parts in zip(*batches)]
+        joined = [torch.cat([as_tensor(part) for part in parts]) for parts in zip(*batches)]
     elif isinstance(data, TensorDataset):
         joined = list(data.tensors)
     else:
@@ -124,7 +126,7 @@ def _from_dataset(data: Any, source: str) -> tuple[Tensor, Tensor | None]:
         else:
             raise ValueError("Expected a Dataset with a known length; got one without __len__.")
         try:
-            joined = [torch.stack([_as_tensor(part) for part in column]) for column in zip(*parts)]
+            joined = [torch.stack([as_tensor(part) for part in column]) for column in zip(*parts)]
         except RuntimeError as error:
             raise ValueError(
                 f"Expected data of one shape in {source}; got several shapes ({error})."
@@ -146,13 +148,14 @@ def _gather(rows: Iterable[Any], source: str, count: int = 1) -> list[tuple[Any,
                 f"{', '.join(map(str, row))}. Pass a Dataset with only the tensors that make up x."
             )
         parts = tuple(row) if isinstance(row, list | tuple) else (row,)
-        held += _as_tensor(parts[0]).nbytes
+        held += as_tensor(parts[0]).nbytes
         _check_size(max(held, held * count if not found else 0), source)
         found.append(parts)
     return found
 
 
-def _as_tensor(part: Any) -> Tensor:
+def as_tensor(part: Any) -> Tensor:
+    r"""Returns a part of a row or of a batch as a tensor; pictures with their channels first."""
     if isinstance(part, Tensor):
         return part.detach().cpu()
     array = np.asarray(part)
@@ -165,7 +168,8 @@ def _check_size(count: int, source: str) -> None:
     if count > MAX_BYTES:
         raise ValueError(
             f"Expected {source} to fit into memory as a dense array; got {count / 1e9:.0f} GB. "
-            "Save it as .npy, which is read row by row, or use fewer columns."
+            "Write it to a file that is read row by row, pv.data.from_batches(batches, path), or "
+            "use fewer columns."
         )
 
 

@@ -69,7 +69,7 @@ def read_frame(
 
 def typed_columns(frame: Any, source: str, options: Any, facts: list[str]) -> list[Cells]:
     r"""The columns of a DataFrame or of a pyarrow table."""
-    columns = _named(frame)
+    columns = columns_by_name(frame)
     names = distinct([name for name, _ in columns], facts)
     holes = Holes(options)
     cells = [
@@ -81,7 +81,8 @@ def typed_columns(frame: Any, source: str, options: Any, facts: list[str]) -> li
     return [cell._replace(note="") for cell in cells]
 
 
-def _named(frame: Any) -> list[tuple[str, Any]]:
+def columns_by_name(frame: Any) -> list[tuple[str, Any]]:
+    r"""The columns of a DataFrame or of a pyarrow table, with their names as text."""
     if hasattr(frame, "collect_schema") and hasattr(frame, "collect"):  # polars, lazy
         frame = frame.collect()
     if hasattr(frame, "column_names"):

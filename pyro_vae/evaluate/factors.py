@@ -243,7 +243,10 @@ def _disentangled(importances: np.ndarray) -> tuple[float, float]:
     def certainty(table: np.ndarray) -> np.ndarray:
         size = table.shape[1]
         return np.array(
-            [1 - _entropy(row) / np.log(size) if row.sum() > 0 and size > 1 else 0 for row in table]
+            [
+                1 - _entropy(row) / np.log(size) if row.sum() > 0 and size > 1 else 0
+                for row in table
+            ]
         )
 
     shares = importances.sum(1) / max(importances.sum(), 1e-300)

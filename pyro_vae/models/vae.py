@@ -7,10 +7,11 @@ from torch import Tensor, nn
 from ..base import Factor, Net, Sites, factors_of
 from ..distributions import Known
 from ..programs import show_parameters
+from ..remembered import Remembers
 from .wiring import check_roles, completes, parents_of, wire
 
 
-class VAE(nn.Module):
+class VAE(Remembers, nn.Module):
     r"""Creates a variational autoencoder from its three assumptions.
 
     .. math:: p(x, z) = p(z) \, p(x \mid z) \qquad q(z \mid x) \approx p(z \mid x)

@@ -4,11 +4,12 @@ import torch
 from torch import Tensor, nn
 
 from ..ranks import batch_rows, batch_sum
+from ..remembered import Remembers
 
 LEAST_SHARE = 0.03  # of an even share of the data: less, and a code is dead
 
 
-class Codebook(nn.Module):
+class Codebook(Remembers, nn.Module):
     r"""Creates `K` vectors of size `D`, the codes. No gradient moves them.
 
     They start at the first data that :meth:`follow` sees, and are their running means:

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ..remembered import Remembers
 from .networks import MLP, broadcast_rows
 
 
-class Observed(nn.Module):
+class Observed(Remembers, nn.Module):
     r"""Creates the map from data with holes (NaN) to values, zero in the holes, and which are
     there, joined in the first dimension of a datum: channels of images.
 
@@ -38,7 +39,7 @@ class Observed(nn.Module):
         return torch.cat([torch.where(there, x, 0.0), about_zero], dim=-self.event_dim)
 
 
-class Divide(nn.Module):
+class Divide(Remembers, nn.Module):
     r"""Creates the map :math:`x \mapsto x / s`, which brings grey levels to about 0..1.
 
     Arguments:
@@ -53,7 +54,7 @@ class Divide(nn.Module):
         return x / self.scale
 
 
-class Standardize(nn.Module):
+class Standardize(Remembers, nn.Module):
     r"""Creates the map :math:`x \mapsto (x - a) / b`, element by element, for data that networks
     are to see with mean 0 and standard deviation 1.
 
@@ -74,7 +75,7 @@ class Standardize(nn.Module):
         return (x - self.shift) / self.unit
 
 
-class Batched(nn.Module):
+class Batched(Remembers, nn.Module):
     r"""Creates a network that takes any leading batch shape from one that takes a single batch
     dimension, by flattening and restoring it.
 
@@ -98,7 +99,7 @@ class Batched(nn.Module):
         return y.reshape(*batch, *y.shape[1:])
 
 
-class At(nn.Module):
+class At(Remembers, nn.Module):
     r"""Creates the map of several inputs that applies a network to one of them.
 
     Arguments:
@@ -115,7 +116,7 @@ class At(nn.Module):
         return tuple(self.net(v) if i == self.place else v for i, v in enumerate(inputs))
 
 
-class Join(nn.Module):
+class Join(Remembers, nn.Module):
     r"""Creates a network of several inputs: each is flattened, all are joined to one vector.
 
     Batch shapes broadcast, so that inputs without particles meet others with some.

@@ -6,10 +6,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from ..remembered import Remembers
 from .init import find_activation, initialize
 
 
-class MADE(nn.Module):
+class MADE(Remembers, nn.Module):
     r"""Creates a network whose outputs for feature `i` depend on the features before it alone.
 
     References:

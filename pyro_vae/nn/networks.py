@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from ..remembered import Remembers
 from .init import Init, find_activation, initialize
 
 
-class MLP(nn.Module):
+class MLP(Remembers, nn.Module):
     r"""Creates a fully connected network.
 
     Arguments:
@@ -83,7 +84,7 @@ class MLP(nn.Module):
         return y.unflatten(-1, self.out_shape) if len(self.out_shape) > 1 else y
 
 
-class ConvEncoder(nn.Module):
+class ConvEncoder(Remembers, nn.Module):
     r"""Creates a convolutional network from images to vectors; each layer halves the image.
 
     Arguments:
@@ -126,7 +127,7 @@ class ConvEncoder(nn.Module):
         return y.reshape(*x.shape[:-3], -1)
 
 
-class ConvDecoder(nn.Module):
+class ConvDecoder(Remembers, nn.Module):
     r"""Creates a convolutional network from vectors to images, :class:`ConvEncoder` mirrored.
 
     Arguments:

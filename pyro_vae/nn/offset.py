@@ -5,8 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ..remembered import Remembers
 
-class Offset(nn.Module):
+
+class Offset(Remembers, nn.Module):
     r"""Creates a decoder whose log means are shifted by :math:`\log n`, so that the means of
     counts are in proportion to :math:`n`, such as the number of reads of a cell.
 

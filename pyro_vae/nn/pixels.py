@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad
 
+from ..remembered import Remembers
 from .init import initialize
 
 
@@ -33,7 +34,7 @@ class Masked(nn.Module):
         return conv2d(pad(x, (self.width, 0)), self.conv.weight * self.mask, self.conv.bias)
 
 
-class PixelCNN(nn.Module):
+class PixelCNN(Remembers, nn.Module):
     r"""Creates a gated PixelCNN: what comes out for a pixel depends on the pixels above it and to
     its left, and on a context.
 

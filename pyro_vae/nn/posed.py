@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import grid_sample
 
+from ..remembered import Remembers
+
 
 def moved(images: Tensor, pose: Tensor, outside: str = "border") -> Tensor:
     r"""Returns images magnified and turned about their centre, then shifted, by bilinear
@@ -44,7 +46,7 @@ def moved(images: Tensor, pose: Tensor, outside: str = "border") -> Tensor:
     return grid_sample(images, grid, padding_mode=outside, align_corners=False)
 
 
-class Posed(nn.Module):
+class Posed(Remembers, nn.Module):
     r"""Creates a decoder whose first latent features are the pose of what another one draws: its
     angle, its shift, and, if it can be magnified, the logarithm of that. The others, its content,
     are what the inner decoder sees (:func:`moved` has the formula).

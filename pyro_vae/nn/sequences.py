@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from ..remembered import Remembers
 from .inputs import Observed
 
 LEAST = 1e-4  # a variance; single precision loses what is far below that of the states
@@ -22,7 +23,7 @@ def followed(x: Tensor) -> Tensor:
     return there.flip(-2).cummax(-2).values.flip(-2)
 
 
-class Backward(nn.Module):
+class Backward(Remembers, nn.Module):
     r"""Creates a network that reads each sequence from its last datum to its first, by a GRU.
 
     It sees which elements are there (:class:`Observed`), and padding behind the last datum never
@@ -67,7 +68,7 @@ class Backward(nn.Module):
         return torch.where(inside, outputs, 0.0)
 
 
-class Gated(nn.Module):
+class Gated(Remembers, nn.Module):
     r"""Creates a transition that moves each feature of a state some of the way to a proposal.
 
     .. math:: \mu = (1 - g) \odot z + g \odot h, \quad

@@ -6,8 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..remembered import Remembers
 
-class Views(nn.Module):
+
+class Views(Remembers, nn.Module):
     r"""Creates a network of several views of :math:`x`, each seen by a network of its own, whose
     outputs are location and log scale of what it says of :math:`z`.
 

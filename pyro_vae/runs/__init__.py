@@ -7,6 +7,7 @@ from ..deprecation import renamed
 from .folder import RunFolder as RunFolder
 from .folder import load as load
 from .folder import load_recipe as load_recipe
+from .folder import save as save
 from .storage import CheckpointCorrupt as CheckpointCorrupt
 from .storage import CheckpointError as CheckpointError
 from .storage import RunLocked as RunLocked

@@ -100,10 +100,11 @@ class RunFolder(Place):
         with storage.understood(source):
             record, position = state["record"], state["position"]
             if not record:
+                reason = state.get("undeclared")
+                vae = f", vae=vae) with the VAE that you build, as {reason}" if reason else ")"
                 raise ValueError(
-                    f"Expected a run of a recipe; got {self.path}, which fit() wrote without one. "
-                    f"In Python, use pv.load({str(self.path)!r}, vae=vae) with the VAE that you "
-                    "build."
+                    f"Expected a run of a recipe; got {self.path}, which was written without one. "
+                    f"In Python, use pv.load({str(self.path)!r}{vae}."
                 )
             recipe, epochs = validate(record["recipe"]), position["epoch"]
             shape, data = tuple(record["x_shape"]), {**record["data"]}
@@ -277,20 +278,52 @@ class RunFolder(Place):
 
 
 def load(run: str | os.PathLike[str], device: str = "auto", *, vae: Any = None) -> "VAE":
-    r"""Returns the trained VAE of a run, in evaluation mode.
+    r"""Returns the VAE of a run, or one that :func:`pyro_vae.save` wrote, in evaluation mode.
 
     With early stopping it has the parameters of the best epoch, else the newest ones.
 
     Arguments:
         run: The folder of the run.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
-        vae: The VAE to load into, for a run of :func:`pyro_vae.fit` without a recipe.
+        vae: The VAE to load into, where the folder does not say how it was made: one with classes
+            of your own.
 
     Raises:
         ValueError: The run holds a different model, or `vae` is needed.
         CheckpointError: The run has no complete checkpoint.
     """
     return RunFolder(run).model(device, vae=vae)
+
+
+def save(vae: Any, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    r"""Saves a VAE in a folder, from which :func:`pyro_vae.load` returns it.
+
+    Saved are parameters, buffers and the columns of its table; and how it was made, if all of it
+    are classes of this package and of :mod:`torch.nn`. Of a VAE with a class of your own only the
+    values are saved: ``pv.load(folder, vae=vae)`` then wants a VAE that you make as before.
+
+    Arguments:
+        vae: The VAE.
+        folder: A folder that holds no run; it is made.
+        overwrite: Whether to replace the run that the folder holds.
+
+    Raises:
+        ValueError: The folder holds a run, or files that no run wrote.
+        CheckpointError: It could not be written.
+
+    Example:
+        >>> import tempfile, pyro_vae as pv
+        >>> q = pv.posteriors.MeanFieldNormal(pv.nn.MLP(5, [8], 4))
+        >>> p = pv.likelihoods.Gaussian(pv.nn.MLP(2, [8], 5))
+        >>> vae = pv.VAE(pv.priors.StandardNormal(2), p, q)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save(vae, folder)
+        ...     type(pv.load(folder).prior).__name__
+        'StandardNormal'
+    """
+    from .saved import write_model
+
+    write_model(vae, folder, overwrite)
 
 
 def load_recipe(run: str | os.PathLike[str]) -> Recipe:

@@ -7,6 +7,7 @@ import torch
 from ..build import build_vae, find_device
 from ..data import Column
 from ..models import VAE
+from .saved import created
 from .state import load_parameters
 from .storage import CheckpointCorrupt, understood
 
@@ -17,7 +18,7 @@ def load_model(run: Any, device: str, vae: Any = None) -> VAE:
     with understood(source):
         parameters = tensors["best"] or tensors["model"]
         if vae is None:
-            vae = _untrained(run.record_in(source, state))
+            vae = created(tensors, state) or _untrained(run.record_in(source, state))
         columns = tuple(Column(name, tuple(codes)) for name, codes in state.get("columns", ()))
     if wrong := [name for name, t in parameters.items() if not t.isfinite().all()]:
         raise CheckpointCorrupt(

@@ -55,9 +55,11 @@ def _write(run: Any, states: Sequence[Mapping[str, Tensor]]) -> None:
     assert run.folder is not None
     optimizer, numbers = pack_optimizer(run.optimizer, _names(run))
     device = device_of(run.vae)
+    how, declaration = run.declaration
     run.folder.save(
         run.position.step,
         tensors={
+            **how,
             "model": run.vae.state_dict(),
             "best": run.best,
             "objective": run.objective.state_dict(),
@@ -78,6 +80,7 @@ def _write(run: Any, states: Sequence[Mapping[str, Tensor]]) -> None:
             "ranks": len(states),
             "record": run.record,
             "columns": [[c.name, list(c.categories)] for c in run.data.columns],
+            **declaration,
         },
     )
 
@@ -95,6 +98,11 @@ def restore(run: Any) -> None:
     with ranks.agreed():
         tensors, state = storage.read(source)
         with understood(source):
+            if "settings" not in state:
+                raise ValueError(
+                    f"Expected a training in {run.folder.path} to resume; got a model that was "
+                    "saved by pv.save. Load it, and train it with another `out`."
+                )
             _check_same(run, source, state)
             _take_up(run, source, tensors, state)
     ranks.by_first(partial(run.folder.cut_metrics, run.position.metrics_bytes))

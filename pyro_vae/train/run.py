@@ -24,6 +24,7 @@ from ..programs import device_of, wants_rows
 from ..randomness import apart
 from ..ranks import here
 from ..runs import RunFolder
+from ..runs.saved import declaration_of
 from ..statistics import Mean
 from .history import Callback, History, Position
 from .progress import Progress, leave, stop_signals
@@ -65,6 +66,8 @@ class Run:
         vae, settings, count = self.vae, self.settings, len(self.data)
         self.ranks = here()
         self.fingerprint = fingerprint(self.data)
+        declared = self.folder is not None and not self.record  # a recipe says it all
+        self.declaration = declaration_of(vae) if declared else ({}, {})
         self.joins = leftover_rows(vae, count, settings.batch_size)
         self.steps_per_epoch = math.ceil(count / settings.batch_size) - self.joins
         self.schedule = Schedule(settings, self.steps_per_epoch)

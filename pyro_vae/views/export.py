@@ -7,6 +7,7 @@ import numpy as np
 import pyro
 from pyro import poutine
 from torch import Tensor
+from torch.distributions import Independent
 
 from ..checks import Data, opened
 from ..counted import counted
@@ -24,6 +25,7 @@ def to_datatree(
     num_samples: int = 1000,
     posterior_predictive: bool = True,
     log_likelihood: bool = True,
+    pointwise: bool = False,
     prior: bool = True,
     coords: Mapping[str, Sequence[Any]] | None = None,
     dims: Mapping[str, Sequence[str]] | None = None,
@@ -32,9 +34,9 @@ def to_datatree(
 ) -> "DataTree":
     r"""Draws from guide and model, in the groups that ArviZ knows.
 
-    The guide is one chain of independent draws. ``sample_stats`` holds their log weights
-    :math:`\log p(x, z) - \log q(z \mid x)`, for Pareto smoothed importance sampling. Needs the
-    extra ``bayes``.
+    The guide is one chain of independent draws. ``sample_stats`` holds :math:`\log p(x, z)` and
+    :math:`\log q(z \mid x)`, ``log_p`` and ``log_q``, and their difference ``log_weight``, for
+    Pareto smoothed importance sampling. Needs the extra ``bayes``.
 
     Arguments:
         vae: A VAE, or a pair of Pyro model and guide.
@@ -42,6 +44,8 @@ def to_datatree(
         num_samples: The number of draws per datum.
         posterior_predictive: Whether data are drawn for each draw of `z`.
         log_likelihood: Whether :math:`\log p(x \mid z)` is kept.
+        pointwise: Whether it is kept for each element of `x`, of which ArviZ leaves out one at a
+            time, instead of their sum.
         prior: Whether draws from the prior, and data from them, are kept; the model draws them
             when it is called as ``model(batch_size=B)``.
         coords: The values along dimensions.
@@ -54,7 +58,8 @@ def to_datatree(
         The groups ``posterior``, ``sample_stats``, ``observed_data`` and those asked for.
 
     Raises:
-        ValueError: The extra ``bayes`` is not installed.
+        ValueError: The extra ``bayes`` is not installed, or the elements of `x` depend on each
+            other with ``pointwise``.
     """
     try:
         from xarray import Dataset, DataTree
@@ -65,8 +70,9 @@ def to_datatree(
     with opened(vae, x, known, seed, freeze=True) as (program, split):
         data, more = split.batch(slice(None))
         groups, observed = _drawn(program, data, more, num_samples)
-        if not log_likelihood:
-            groups.pop("log_likelihood")
+        if log_likelihood:
+            of = _by_element if pointwise else density
+            groups["log_likelihood"] = {name: of(site) for name, site in observed.items()}
         if posterior_predictive:
             groups["posterior_predictive"] = {n: s["fn"].sample() for n, s in observed.items()}
         if prior:
@@ -99,11 +105,24 @@ def _drawn(
         p = poutine.trace(poutine.replay(vae.model, trace=q)).get_trace(x, **known)
     model, guide = sample_sites(p), sample_sites(q)
     observed = {name: site for name, site in model.items() if site["is_observed"]}
+    log_p, log_q = log_density(model.values()), log_density(guide.values())
     return {
         "posterior": {name: site["value"] for name, site in guide.items() if name in model},
-        "sample_stats": {"log_weight": log_density(model.values()) - log_density(guide.values())},
-        "log_likelihood": {name: density(site) for name, site in observed.items()},
+        "sample_stats": {"log_p": log_p, "log_q": log_q, "log_weight": log_p - log_q},
     }, observed
+
+
+def _by_element(site: dict[str, Any]) -> Tensor:
+    r"""The log density of each element of an observed site."""
+    law = site["fn"]
+    while isinstance(law, Independent):
+        law = law.base_dist
+    if law.event_shape:
+        raise ValueError(
+            "Expected a likelihood of independent elements with pointwise=True; got one of "
+            f"{type(law).__name__}. Leave pointwise out."
+        )
+    return law.log_prob(site["value"])
 
 
 def _named(
