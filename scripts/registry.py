@@ -7,22 +7,25 @@ Run it by ``make registry`` after adding or changing a family or an estimator. I
 import json
 import re
 import sys
+from inspect import isabstract
 from pathlib import Path
 from typing import Any
 
-from pyro_vae import likelihoods, posteriors, priors
+from pyro_vae import gallery, likelihoods, posteriors, priors
 from pyro_vae.objectives import ESTIMATORS
 from pyro_vae.registration import entry_of, kind_of
 
 ROOT = Path(__file__).parents[1]
-ROOMS = {"prior": priors, "likelihood": likelihoods, "posterior": posteriors}
+ROOMS = {"prior": priors, "likelihood": likelihoods, "posterior": posteriors, "model": gallery}
 
 
 def registry() -> dict[str, dict[str, Any]]:
     r"""What every exported family and every estimator declares, by role and name."""
     found: dict[str, dict[str, Any]] = {}
     for role, room in ROOMS.items():
-        classes = [cls for cls in vars(room).values() if isinstance(cls, type)]
+        classes = [
+            cls for cls in vars(room).values() if hasattr(cls, "entry") and not isabstract(cls)
+        ]
         entries = {kind_of(cls): entry for cls in classes if (entry := entry_of(cls))}
         found[role] = dict(sorted(entries.items(), key=_order))
     by_bound = sorted(ESTIMATORS.items(), key=lambda item: (item[1].bound, item[0]))
@@ -40,7 +43,7 @@ def _order(item: tuple[str, dict[str, Any]]) -> tuple[Any, ...]:
 
 def tables(found: dict[str, dict[str, Any]]) -> dict[str, str]:
     r"""The tables of the docs, by the name of their marker."""
-    titles = {"prior": "p(z)", "likelihood": "p(x \\| z)", "posterior": "q(z \\| x)"}
+    titles = {"prior": "p(z)", "likelihood": "p(x \\| z)", "posterior": "q(z \\| x)", "model": ""}
     rows, names = {}, ["| | `pyro-vae list` says more |", "|---|---|"]
     for role, entries in found.items():
         names.append(f"| {role}s | {', '.join(f'`{name}`' for name in entries)} |")

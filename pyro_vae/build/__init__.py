@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from ..config import Recipe, allows_holes, is_chain, is_plain
+from ..config import Recipe, RelativeRecipe, allows_holes, is_chain, is_plain
 from ..data import Split
 from ..models import VAE
 from ..precision import default_dtype
@@ -16,6 +16,7 @@ from .parts import construct as construct
 from .parts import num_outputs as num_outputs
 from .parts import resolve_columns as resolve_columns
 from .products import build_sites
+from .relatives import build_relative as build_relative
 from .sequences import build_chain
 
 
@@ -67,6 +68,19 @@ def build_vae(
         if prior is None:
             prior = construct(recipe.prior, {**known, "posterior": posterior})
         return VAE(prior, likelihood, posterior)
+
+
+def build_model(
+    recipe: Recipe | RelativeRecipe,
+    x_shape: tuple[int, ...],
+    scale: float,
+    train: Split | None,
+    *rest: Any,
+) -> Any:
+    r"""Builds what a recipe declares: by :func:`build_vae`, or :func:`build_relative`."""
+    if isinstance(recipe, RelativeRecipe):
+        return build_relative(recipe, x_shape, scale, train)
+    return build_vae(recipe, x_shape, scale, train, *rest)
 
 
 def find_device(name: str) -> torch.device:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..base import Likelihood, Posterior, Prior
-from ..config import Kind, Recipe
+from ..config import Kind, Recipe, RelativeRecipe
 from ..data import Split, moments, places_of, share_there
 from ..likelihoods import MissingAtRandom
 from ..likelihoods.location_scale import LocationScale
@@ -40,12 +40,14 @@ def find_share(train: Split | None, x_shape: tuple[int, ...]) -> Tensor:
     return share.to(torch.get_default_dtype())
 
 
-def resolve_columns(recipe: Recipe, train: Split) -> Recipe:
+def resolve_columns(recipe: Any, train: Split) -> Any:
     r"""Returns the recipe with column numbers instead of the names of a table's columns.
 
     Raises:
         ValueError: The data have no such column.
     """
+    if isinstance(recipe, RelativeRecipe):
+        return recipe
     names = tuple(column.name for column in train.columns)
     likelihood, posterior = recipe.likelihood, recipe.posterior
     if getattr(likelihood, "kind", "sites") == "product":

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..base import factors_of
 from ..data import Split, as_split
 from ..debug.mistakes import first_mistake
+from ..gallery import Relative
 from ..programs import (
     as_program,
     device_of,
@@ -27,6 +28,7 @@ from ..programs import (
     weigh,
 )
 from .data import check_data, check_program, first_rows
+from .relatives import take_for_relative
 
 Data = Tensor | np.ndarray | Split
 
@@ -76,7 +78,7 @@ def take(
     r"""Returns data on the device of a model, checked against it, each split once.
 
     Arguments:
-        vae: A VAE, or a program.
+        vae: A VAE, a program, or a relative.
         x: The data, of shape `(B, *x_shape)`.
         known: Further inputs of model and guide that the split does not hold: row numbers,
             conditions, values of other sites.
@@ -90,6 +92,8 @@ def take(
             differently.
     """
     split = as_split(x, source, getattr(vae, "columns", ())).knowing(**(known or {}))
+    if isinstance(vae, Relative):
+        return take_for_relative(vae, split, skip_checks)
     split = telling_holes(vae, replace(split, dtype=dtype_of(vae)))
     if "index" in split.known and refused(vae, ["index"]):  # row numbers for who wants them
         split = replace(split, known={n: v for n, v in split.known.items() if n != "index"})

@@ -89,8 +89,9 @@ def measured(
     r"""log p(x) of every datum under every run, which must be about the same data."""
     from ..checks import take
     from ..data import fingerprint
-    from ..evaluate import check_comparable, log_marginal
+    from ..evaluate import check_comparable, log_marginal, log_probs
     from ..evaluate.summary import seen_elements
+    from ..gallery import Relative
     from ..runs.data import split_of
 
     first: dict[str, Any] | None = None
@@ -101,14 +102,20 @@ def measured(
         dataset = run.dataset(data_dir, split)
         vae = run.model(device)
         rows = split_of(dataset, split).forgetting(vae.latents)
-        record = {**dataset.record(), "discrete": vae.likelihood.support.is_discrete}
+        own = isinstance(vae, Relative)
+        support = vae.support if own else vae.likelihood.support
+        record = {**dataset.record(), "discrete": support.is_discrete}
         record["sha256"] = {**record["sha256"], split: fingerprint(rows)}
         record["x_shape"] = list(rows.x_shape)  # that of training may be a chunk's
         first = first or record
         check_comparable(first, record, split)
         frozen = take(vae, rows.freeze(seed))
         record["elements"] = seen_elements(frozen) / len(frozen)
-        values.append(log_marginal(vae, frozen, num_samples, seed=seed).log_marginal)
+        values.append(
+            log_probs(vae, frozen, seed=seed)
+            if own
+            else log_marginal(vae, frozen, num_samples, seed=seed).log_marginal
+        )
     assert first is not None
     return Measured([*paths], values, first, split)
 

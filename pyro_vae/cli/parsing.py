@@ -59,7 +59,7 @@ def _train_help(rest: list[str], flags: dict[str, Any]) -> Any:
     if values["data"].get("kind") == "file":  # help does not need the file
         values["data"].setdefault("path", "FILE")
     example = {"kind": "gaussian"}
-    fields_of = KINDS["likelihood"].get(values["likelihood"].get("kind", ""))
+    fields_of = KINDS["likelihood"].get(values.get("likelihood", {}).get("kind", ""))
     if fields_of is not None and "parts" in fields_of.model_fields:
         values["likelihood"].setdefault("parts", [{"columns": [0], "likelihood": example}])
     if fields_of is not None and "family" in fields_of.model_fields:
@@ -68,7 +68,7 @@ def _train_help(rest: list[str], flags: dict[str, Any]) -> Any:
 
     @dataclass(kw_only=True)
     class WithSettings(Train):
-        settings: Annotated[Recipe, tyro.conf.arg(name="")] = recipe
+        settings: Annotated[type(recipe), tyro.conf.arg(name="")] = recipe  # type: ignore[misc]
 
     WithSettings.__doc__ = (
         f"{(Train.__doc__ or '').splitlines()[0]} These are the settings of {name!r}."

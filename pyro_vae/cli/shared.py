@@ -1,12 +1,13 @@
 r"""Flags that commands share, and the run and rows that they work on."""
 
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from tyro.conf import Positional, arg
 
-from ..config import Recipe, override, read_recipe, validate
+from ..config import Recipe, RelativeRecipe, override, read_recipe, validate
 from ..runs import RunFolder
 from .output import check_spares
 
@@ -26,6 +27,26 @@ class Command:
 
     takes_settings: ClassVar[bool] = False
     """Whether it also takes the settings of a recipe as flags, which are passed to the call."""
+    takes_relatives: ClassVar[bool] = False
+    """Whether it works on relatives of the VAE, too."""
+
+    def check_kind(self, recipe: Any) -> None:
+        r"""Refuses a relative of the VAE, unless the command works on it."""
+        if not self.takes_relatives:
+            check_is_vae(recipe, f"pyro-vae {type(self).__name__.lower()}")
+
+
+def check_is_vae(recipe: Any, what: str) -> None:
+    r"""Refuses a relative of the VAE.
+
+    Raises:
+        ValueError: The recipe declares one.
+    """
+    if isinstance(recipe, RelativeRecipe):
+        raise ValueError(
+            f"Expected a VAE, as {what} asks for p(z), p(x | z) and q(z | x); got "
+            f"{recipe.name}, whose model is {recipe.model.kind}, a relative."
+        )
 
 
 @dataclass(kw_only=True)
@@ -37,6 +58,7 @@ class OnRun(Command):
     def opened(self) -> RunFolder:
         r"""The run, unless the command would overwrite its data or those of --data."""
         run = RunFolder.open(self.run)
+        self.check_kind(run.recipe)
         sources = [getattr(run.recipe.data, "path", None), getattr(self, "data", None)]
         check_spares(getattr(self, "out", None), *(s for s in sources if s is not None))
         return run
@@ -90,7 +112,9 @@ class OnRecipe(Command):
 
     def declared(self, flags: dict[str, Any]) -> Recipe:
         r"""The recipe with the settings from flags."""
-        return validate(override(read_recipe(self.recipe), flags))
+        recipe = validate(override(read_recipe(self.recipe), flags))
+        self.check_kind(recipe)
+        return recipe
 
     def built(self, flags: dict[str, Any], data_dir: Path | None) -> "tuple[Recipe, Any, Split]":
         r"""The recipe, the VAE that it declares, and its training data."""
@@ -116,3 +140,10 @@ def keys_of(split: "Split") -> dict[str, Any]:
             names = np.array([*split.classes, ""])
             keys["label_names"] = names[np.where(labels < 0, len(split.classes), labels)]
     return keys
+
+
+def mean(metrics: dict[str, Any], name: str) -> str:
+    r"""A mean with its standard error, which is unknown for a single datum."""
+    error = metrics[f"{name}_se"]
+    known = error is not None and isfinite(error)
+    return f"{metrics[name]:10.3f} +- " + (f"{error:.3f}" if known else "unknown for one datum")

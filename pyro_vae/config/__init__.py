@@ -47,7 +47,9 @@ from .reading import read_recipe as read_recipe
 from .reading import recipes as recipes
 from .reading import validate as validate
 from .recipe import Recipe as Recipe
+from .recipe import RelativeRecipe as RelativeRecipe
 from .recipe import Train as Train
+from .recipe import check_relative_training as check_relative_training
 from .registry import KINDS as KINDS
 from .registry import REGISTRY as REGISTRY
 from .registry import kinds as kinds

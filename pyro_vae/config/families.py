@@ -1,8 +1,8 @@
-r"""Priors, likelihoods and posteriors by name: settings derived from the classes.
+r"""Priors, likelihoods, posteriors and relatives by name: settings derived from the classes.
 
 ``families.json`` is written by ``make registry`` from signatures and docstrings of the classes.
 Another package registers its own families by entry points in the groups ``pyro_vae.prior``,
-``pyro_vae.likelihood`` and ``pyro_vae.posterior``, each of which is a class.
+``pyro_vae.likelihood``, ``pyro_vae.posterior`` and ``pyro_vae.model``, each of which is a class.
 """
 
 import json
@@ -47,7 +47,7 @@ def _entries() -> dict[str, dict[str, Any]]:
     """
     text = resources.files("pyro_vae").joinpath("config/families.json").read_text("utf-8")
     found: dict[str, dict[str, Any]] = json.loads(text)
-    for role in BASES:
+    for role in (*BASES, "model"):
         for point in entry_points(group=f"pyro_vae.{role}"):
             entry = None if point.name in found[role] else point.load().entry()
             if entry is None:
@@ -135,6 +135,10 @@ FAMILIES: dict[str, dict[str, type[Kind]]] = {
 }
 """The settings of every family, by role and name."""
 
+RELATIVES = {name: _kind("model", name, entry) for name, entry in ENTRIES["model"].items()}
+"""The settings of every relative of the VAE, by name."""
+
+Model: Any = _choice([*RELATIVES.values()])
 Prior: Any = _choice([*FAMILIES["prior"].values()])
 Likelihood: Any = _choice([*FAMILIES["likelihood"].values()])
 Posterior: Any = _choice([*FAMILIES["posterior"].values()])

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from .kinds import Kind, Settings
 from .messages import choice_of, line_of, suggestion
-from .recipe import Recipe
+from .recipe import Recipe, RelativeRecipe
 from .registry import CHOICES
 
 MAX_RECIPE_BYTES = 1_000_000
@@ -101,20 +101,26 @@ def _change_kind(table: dict[str, Any], new: type[Kind]) -> list[str]:
     return dropped
 
 
-def validate(values: Mapping[str, Any], model: type[Settings] = Recipe) -> Any:
+def validate(values: Mapping[str, Any], model: type[Settings] | None = None) -> Any:
     """Returns the settings in `values`.
+
+    Arguments:
+        values: The settings, not yet validated.
+        model: What they are of; by default a recipe, of a relative if there is a table `model`.
 
     Raises:
         ValueError: With one line per wrong value, naming key and remedy.
     """
     try:
         values = _copy(values)
+        model = model or (RelativeRecipe if "model" in values else Recipe)
         return model.model_validate(values)
     except RecursionError:
         raise ValueError(
             "Expected settings in a few tables; got thousands of nested ones."
         ) from None
     except ValidationError as error:
+        assert model is not None
         lines = [line_of(details, model, values) for details in error.errors()]
         first = {line.partition(": ")[0]: line for line in reversed(lines)}  # one per setting
         kept = [line for line in dict.fromkeys(lines) if line in first.values()]

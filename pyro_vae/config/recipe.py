@@ -1,4 +1,4 @@
-r"""A recipe declares a VAE, its data and its training."""
+r"""A recipe declares a VAE, or a relative of it, its data and its training."""
 
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from .data import Data
-from .families import ESTIMATORS, FAMILIES
+from .families import ESTIMATORS, FAMILIES, Model
 from .kinds import Settings, Size
 from .sites import LikelihoodPart, PosteriorPart, PriorPart, check_sites
 
@@ -135,15 +135,43 @@ class Train(Settings):
     """Steps between checkpoints within an epoch, at most one per second."""
 
 
-class Recipe(Settings):
-    """The declaration of a VAE, its data and its training."""
+OF_VAES = (
+    *("kl_weight", "kl_warmup_epochs", "kl_cycles", "free_bits", "free_bits_per", "capacity"),
+    *("capacity_epochs", "estimator", "alpha", "baseline", "supervision", "drop_views"),
+    *("final_temperature", "temperature_epochs", "kl", "num_particles"),
+)
+"""Settings of training that concern the bound of a VAE."""
 
+
+def check_relative_training(train: Train) -> None:
+    """Refuses settings that have no meaning for a relative of the VAE.
+
+    Raises:
+        ValueError: One of them is set.
+    """
+    defaults = Train()
+    changed = [name for name in OF_VAES if getattr(train, name) != getattr(defaults, name)]
+    if changed:
+        raise ValueError(
+            f"train.{changed[0]}: expected settings without the bound of a VAE, which a relative "
+            f"does not have; got {', '.join(changed)}. Leave it out"
+        )
+    if train.compile == "yes":
+        raise ValueError("train.compile: expected auto or no, as only VAEs are compiled; got yes")
+
+
+class _Declared(Settings):
     name: Annotated[str, AfterValidator(_name)] = "recipe"
     """The name of the recipe."""
     seed: NonNegativeInt = 0
     """Seeds the parameters, the order of the data and the noise."""
     device: Annotated[str, BeforeValidator(_device)] = "auto"
     """auto, cpu, cuda or cuda:N; auto uses a GPU if there is one."""
+
+
+class Recipe(_Declared):
+    """The declaration of a VAE, its data and its training."""
+
     latent_dim: Size = 16
     """Number of latent features."""
     data: Data
@@ -155,4 +183,30 @@ class Recipe(Settings):
     @model_validator(mode="after")
     def _whole(self) -> Self:
         check_sites(self)
+        return self
+
+
+class RelativeRecipe(_Declared):
+    """The declaration of a relative of the VAE, its data and its training."""
+
+    data: Data
+    model: Model
+    train: Train = Train()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_parts(cls, values: Any) -> Any:
+        """A relative stands in the place of the three parts of a VAE."""
+        parts = [n for n in ("prior", "likelihood", "posterior", "latent_dim") if n in values]
+        if parts:
+            raise ValueError(
+                "model: expected in the place of prior, likelihood, posterior and latent_dim; got "
+                f"{', '.join(parts)} beside it. Start from a recipe such as digits-rbm, or leave "
+                f"{'it' if len(parts) == 1 else 'them'} out"
+            )
+        return values
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        check_relative_training(self.train)
         return self

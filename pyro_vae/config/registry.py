@@ -3,7 +3,7 @@ r"""Every choice by name: families, networks and data sets."""
 from typing import Annotated, Any, get_args, get_origin
 
 from .data import Data
-from .families import FAMILIES, INNER
+from .families import FAMILIES, INNER, RELATIVES
 from .kinds import Corrected, CorrectedMarkov, Decoder, Kind, Markov, Network, SelfMasking
 
 
@@ -31,8 +31,9 @@ KINDS: dict[str, dict[str, Any]] = {
         "corrected-markov": CorrectedMarkov,
     },
     "network": kinds(Decoder),
+    "model": RELATIVES,
 }
-r"""These, and families and networks that only go with certain others."""
+r"""These, families and networks that only go with certain others, and relatives of the VAE."""
 
 CHOICES = {**KINDS, "family": INNER}
 r"""These, and the likelihoods inside of a wrapper."""

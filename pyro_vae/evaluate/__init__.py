@@ -75,6 +75,8 @@ from .pqmass import pqmass as pqmass
 from .predictive import PredictiveCheck as PredictiveCheck
 from .predictive import interval_coverage as interval_coverage
 from .predictive import predictive_check as predictive_check
+from .relatives import evaluate_relative as evaluate_relative
+from .relatives import log_probs as log_probs
 from .reliability import Verdict as Verdict
 from .reliability import verdict as verdict
 from .summary import evaluate as evaluate

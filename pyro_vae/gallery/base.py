@@ -7,7 +7,7 @@ None of them need have a prior :math:`p(z)`. What a relative has is found by cal
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import prod
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +17,9 @@ from torch.distributions.constraints import Constraint
 from ..distributions import describe_support
 from ..registration import entry_of, kind_of
 
-Density = Literal["exact", "lower bound", "estimate", "none"]
-r"""What ``log_prob`` returns: the log density, less than it, an estimate of it, or nothing."""
+Density = Literal["exact", "lower bound", "stochastic upper bound", "estimate", "none"]
+r"""What ``log_prob`` returns: the log density, no more than it in the mean over draws, no less in
+that mean, another estimate of it, or nothing."""
 
 Update = Callable[[Tensor, Iterable[nn.Parameter]], Tensor]
 r"""What training gives to :meth:`Relative.step`: one step of the optimizer down the gradient of a
@@ -47,6 +48,7 @@ class Relative(nn.Module, ABC):
         lacks: Why it has no ``sample``, ``log_prob``, ``reconstruct`` or ``encode``, by name: the
             end of the sentence "An RBM has no ..., ".
         measures: The names of what ``step`` returns, in its order.
+        latents: The names of Pyro's latent sites, of which a relative has none.
     """
 
     formula: str = ""
@@ -54,8 +56,9 @@ class Relative(nn.Module, ABC):
     support: Constraint = constraints.real
     support_name: str = ""
     density: Density = "none"
-    lacks: Mapping[str, str] = {}
+    lacks: ClassVar[Mapping[str, str]] = {}
     measures: tuple[str, ...] = ("loss",)
+    latents: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, x_shape: Sequence[int]) -> None:
         super().__init__()

@@ -68,7 +68,7 @@ def plot_samples(
         (draws, "samples x from p(x | z), same z"),
     ]
     seen = means if split is None or split.picture is not None else _some(split)
-    _show_parts(figure, axes, parts, as_pictures(seen, None, {}), split, columns)
+    show_parts(figure, axes, parts, as_pictures(seen, None, {}), split, columns)
     return figure
 
 
@@ -109,7 +109,7 @@ def plot_reconstructions(
         parts.append((draws, rows, "samples x from p(x | z), same z"))
     shown = [(as_pictures(values, seen, at), title) for values, at, title in parts]
     figure, axes = new_figure(3, 1, (10, 4.2 if is_image(shown[0][0]) else 6.4))
-    _show_parts(figure, axes, shown, shown[0][0], split, count)
+    show_parts(figure, axes, shown, shown[0][0], split, count)
     return figure
 
 
@@ -168,7 +168,7 @@ def _some(split: Split) -> Tensor:
     return split.freeze(0).rows(split.spread(1000))
 
 
-def _show_parts(
+def show_parts(
     figure: "Figure",
     axes: list["Axes"],
     parts: list[tuple[Tensor, str]],

@@ -134,6 +134,17 @@ def plot_latent(
         loc = encode(vae, seen).loc.flatten(1).double().cpu()
     else:
         loc = encode_sites(vae, seen)[site].loc.flatten(1).double().cpu()
+    return plot_codes(loc, seen, "means of q(z | x)")
+
+
+def plot_codes(loc: Tensor, split: Split, title: str) -> "Figure":
+    r"""Places codes in the plane, by their principal axes if they have more than two features.
+
+    Arguments:
+        loc: The codes, of shape `(N, num_features)`.
+        split: The data, whose labels give the colours.
+        title: What they are.
+    """
     names = ["z1", "z2"]
     if loc.shape[1] > 2:
         centred = loc - loc.mean(0)
@@ -147,8 +158,8 @@ def plot_latent(
     if loc.shape[1] < 2:
         loc = torch.cat([loc, torch.zeros_like(loc)], dim=1)
     figure, axes = new_figure(1, 1, (6.8, 5.6))
-    _scatter(figure, axes[0], loc, seen)
-    axes[0].set(title=f"means of q(z | x), {len(loc)} data", xlabel=names[0], ylabel=names[1])
+    _scatter(figure, axes[0], loc, split)
+    axes[0].set(title=f"{title}, {len(loc)} data", xlabel=names[0], ylabel=names[1])
     return figure
 
 

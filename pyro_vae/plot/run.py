@@ -7,6 +7,7 @@ import torch
 
 from ..data import Split
 from ..distributions import describe_support
+from ..gallery import Relative
 from ..programs import is_vae
 from ..runs.records import read_metrics
 from .canvas import is_image, save
@@ -14,6 +15,7 @@ from .conditions import class_condition, plot_classes, plot_completions, plot_he
 from .data import plot_correlations, plot_reconstructions, plot_samples
 from .diagnosis import plot_curves
 from .latent import plot_latent, plot_manifold, plot_traversal
+from .relatives import draw_relative
 from .walks import latent_laws
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 def plot_run(
     vae: Any, split: Split, folder: Path, metrics: Path | None = None, title: str = ""
 ) -> list[Path]:
-    r"""Draws every picture of a trained VAE into `folder`.
+    r"""Draws every picture of a trained VAE, or of a relative, into `folder`.
 
     Arguments:
         vae: The VAE.
@@ -45,7 +47,9 @@ def plot_run(
 
 
 def draw_run(vae: Any, split: Split, metrics: Path | None = None) -> "dict[str, Figure]":
-    r"""Draws every picture of a trained VAE, by name."""
+    r"""Draws every picture of a trained VAE, or of a relative, by name."""
+    if isinstance(vae, Relative):
+        return draw_relative(vae, split, metrics)
     if is_vae(vae) and vae.posterior.index and "index" not in split.known:
         split = split.knowing(index=torch.arange(len(split)))
     figures = {

@@ -113,7 +113,7 @@ def wants_rows(vae: Any) -> bool:
     r"""Whether the guide takes the row numbers of the data."""
     if is_vae(vae):
         return bool(getattr(vae.posterior, "index", False))
-    return "index" in _parameters(vae.guide)[0]
+    return hasattr(vae, "guide") and "index" in _parameters(vae.guide)[0]
 
 
 def density_of(vae: Any) -> str:

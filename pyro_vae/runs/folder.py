@@ -16,13 +16,12 @@ from .records import differences, read_metrics, settings_of, to_json
 
 if TYPE_CHECKING:
     from ..data import Dataset, Split
-    from ..models import VAE
 
 
 class Recorded(NamedTuple):
     r"""The record of a run in a checkpoint."""
 
-    recipe: Recipe
+    recipe: Any
     data: dict[str, Any]
     x_shape: tuple[int, ...]
     scale: float
@@ -112,7 +111,7 @@ class RunFolder(Place):
             return Recorded(recipe, data, shape, record["scale"], epochs, stopped)
 
     @property
-    def recipe(self) -> Recipe:
+    def recipe(self) -> Any:
         r"""The recipe that was trained, regardless of later edits of config.toml."""
         return self.recorded.recipe
 
@@ -158,8 +157,8 @@ class RunFolder(Place):
                 f"{'; '.join(changed)}. Only train.epochs and device may change."
             )
 
-    def model(self, device: str = "auto", *, vae: Any = None) -> "VAE":
-        r"""Returns the trained VAE, as :func:`pyro_vae.load` does."""
+    def model(self, device: str = "auto", *, vae: Any = None) -> Any:
+        r"""Returns the trained model, as :func:`pyro_vae.load` does."""
         from .model import load_model
 
         return load_model(self, device, vae)
@@ -249,7 +248,7 @@ class RunFolder(Place):
         """
         stored, samples = self.evaluations(), "num_importance_samples"
         known, epochs = stored.get(split, {}), self.recorded.epochs
-        if known.get("epochs") == epochs and known.get(samples, 0) > metrics[samples]:
+        if known.get("epochs") == epochs and known.get(samples, 0) > metrics.get(samples, 0):
             return
         with contextlib.suppress(OSError):
             self.write(
@@ -269,23 +268,26 @@ class RunFolder(Place):
             row["recipe"] = "not readable"
         for found in self.metrics():
             row["epochs"] = found.get("epoch", row["epochs"])
-            if "elbo" in found:
-                row["valid"] = f"{found['elbo']:.3f} +- {found['elbo_se'] or 0:.3f}"
-        if test := self.evaluations().get("test"):
-            row["test"] = f"{test['log_marginal']:.3f} +- {test['log_marginal_se'] or 0:.3f}"
-            row["verdict"] = test.get("verdict", test.get("light"))  # in older runs
+            for name in ("elbo", "score"):
+                if name in found:
+                    row["valid"] = f"{found[name]:.3f} +- {found[f'{name}_se'] or 0:.3f}"
+        test = self.evaluations().get("test", {})
+        for name in ("log_marginal", "log_prob"):
+            if name in test:
+                row["test"] = f"{test[name]:.3f} +- {test[f'{name}_se'] or 0:.3f}"
+        row["verdict"] = test.get("verdict", test.get("light"))  # in older runs
         return row
 
 
-def load(run: str | os.PathLike[str], device: str = "auto", *, vae: Any = None) -> "VAE":
-    r"""Returns the VAE of a run, or one that :func:`pyro_vae.save` wrote, in evaluation mode.
+def load(run: str | os.PathLike[str], device: str = "auto", *, vae: Any = None) -> Any:
+    r"""Returns the model of a run, or the VAE that :func:`pyro_vae.save` wrote, in evaluation mode.
 
     With early stopping it has the parameters of the best epoch, else the newest ones.
 
     Arguments:
         run: The folder of the run.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
-        vae: The VAE to load into, where the folder does not say how it was made: one with classes
+        vae: The model to load into, where the folder does not say how it was made: one with classes
             of your own.
 
     Raises:
@@ -326,6 +328,6 @@ def save(vae: Any, folder: str | os.PathLike[str], *, overwrite: bool = False) -
     write_model(vae, folder, overwrite)
 
 
-def load_recipe(run: str | os.PathLike[str]) -> Recipe:
+def load_recipe(run: str | os.PathLike[str]) -> Any:
     r"""Returns the recipe of a run, from its newest checkpoint."""
     return RunFolder(run).recipe

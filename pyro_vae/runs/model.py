@@ -4,16 +4,15 @@ from typing import Any
 
 import torch
 
-from ..build import build_vae, find_device
+from ..build import build_model, find_device
 from ..data import Column
-from ..models import VAE
 from .saved import created
 from .state import load_parameters
 from .storage import CheckpointCorrupt, understood
 
 
-def load_model(run: Any, device: str, vae: Any = None) -> VAE:
-    r"""Builds the VAE of a run, or uses `vae`, and loads the parameters of the best epoch."""
+def load_model(run: Any, device: str, vae: Any = None) -> Any:
+    r"""Builds the model of a run, or uses `vae`, and loads the parameters of the best epoch."""
     source, tensors, state = run.read()
     with understood(source):
         parameters = tensors["best"] or tensors["model"]
@@ -33,9 +32,9 @@ def load_model(run: Any, device: str, vae: Any = None) -> VAE:
     return vae.to(find_device(device)).eval()
 
 
-def _untrained(recorded: Any) -> VAE:
+def _untrained(recorded: Any) -> Any:
     data = recorded.data
     known = data.get("form", {}).get("known", {})
     shapes = {name: tuple(shape) for name, shape in known.items()}
     size = int(data["sizes"]["train"])
-    return build_vae(recorded.recipe, recorded.x_shape, recorded.scale, None, size, shapes)
+    return build_model(recorded.recipe, recorded.x_shape, recorded.scale, None, size, shapes)

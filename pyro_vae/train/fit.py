@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from inspect import signature
+from math import isfinite
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -14,12 +15,22 @@ import pyro
 import torch
 
 from ..checks import check_start, take, unit_warning
-from ..config import Train, validate
+from ..config import Train, check_relative_training, validate
 from ..data import Dataset, Split, as_split
+from ..gallery import Relative
 from ..nn import views_of
-from ..objectives import Plan, plan, planned
+from ..objectives import Objective, Plan, plan, planned
+from ..objectives.aggregate import Aggregate
 from ..precision import default_dtype
-from ..programs import as_program, device_of, dtype_of, guide_name, is_scored, is_vae
+from ..programs import (
+    as_program,
+    device_of,
+    dtype_of,
+    guide_name,
+    is_scored,
+    is_vae,
+    undisturbed,
+)
 from ..randomness import apart, reseed
 from ..ranks import here, launch, restarted
 from ..runs import RunFolder
@@ -82,19 +93,22 @@ def fit(
     precision: Literal["float32", "float64", "tf32", "bfloat16"] = "float32",
     checkpoint_steps: int | None = None,
 ) -> History:
-    r"""Trains a VAE in place, on the device of its parameters.
+    r"""Trains a VAE, or a relative of it, in place, on the device of its parameters.
 
     Each step maximizes the bound that :func:`pyro_vae.objectives.plan` chose on a minibatch: data
     are gathered by index and, if set, binarized; the gradient is the mean over the actual batch.
-    A step whose loss or gradient is not finite does not change the parameters.
+    A step whose loss or gradient is not finite does not change the parameters. A relative
+    (:class:`pyro_vae.gallery.Relative`) says itself what a step is.
 
     Arguments:
-        vae: The VAE, or another module with a Pyro model and guide that takes `x` first.
+        vae: The VAE, another module with a Pyro model and guide that takes `x` first, or a
+            relative.
         data: The training data, of shape `(N, *x_shape)`: a Split of :func:`pyro_vae.data.load`,
             a tensor or array, a DataFrame, a sparse matrix, a Dataset or DataLoader whose rows are
             `x` or `(x, label)`. Values are not rescaled. Use a Split for additional inputs:
             ``pv.data.as_split(x, c=c)``.
-        valid: Validation data; their ELBO is measured after every epoch.
+        valid: Validation data; their ELBO, or the score of a relative, is measured after every
+            epoch.
         seed: Seeds the order of the data, the bits and the noise. Random
             generators outside are not affected.
         out: A folder for ``metrics.jsonl`` and checkpoints. With it, SIGINT and SIGTERM finish
@@ -195,16 +209,35 @@ def make_run(
     r"""Checks a model, its data and the settings, and returns the training that they make."""
     vae = _checked_program(vae, settings, valid, callbacks)
     check_ranks(vae, settings)
+    if isinstance(vae, Relative):
+        with surroundings(vae, settings, seed):
+            return _own_run(vae, data, valid, settings, seed, folder, record, callbacks, progress)
     train = _training_data(vae, data, settings, warn=warn)
     held_out = _validation_data(vae, valid, train, settings, seed)
     chosen = _planned(vae, train, settings, seed)
     vae.columns = train.columns
+    check_objective_of_ranks(chosen.objective)
     objective = chosen.objective.to(device_of(vae))
     programs = (vae, objective, make_optimizer(settings, vae, objective), settings)
     if progress:
         print(chosen.why, file=sys.stderr)
     with surroundings(vae, settings, seed):
         return Run(*programs, train, held_out, seed, folder, record, callbacks, progress)
+
+
+def _own_run(
+    model: Relative, data: Any, valid: Any, settings: Train, seed: int, *rest: Any
+) -> Run:
+    r"""The training of a relative, which needs no plan."""
+    train = take(model, _rows(data), skip_checks=settings.skip_checks, source="training data")
+    held_out = _validation_data(model, valid, train, settings, seed)
+    with undisturbed(model, seed):
+        loss = float(model.loss(train.rows(slice(0, 2))).mean())
+    if not isfinite(loss) and not train.violation:
+        raise ValueError(f"Expected a finite loss at the start; got {loss} on the first rows.")
+    model.columns = train.columns  # type: ignore[assignment]
+    optimizer = make_optimizer(settings, model)
+    return Run(model, torch.nn.Module(), optimizer, settings, train, held_out, seed, *rest)  # type: ignore[arg-type]
 
 
 def _carried_out(run: Run, resume: bool, overwrite: bool, files: Mapping[str, str]) -> History:
@@ -267,7 +300,10 @@ def _checked_program(vae: Any, settings: Train, valid: Any, callbacks: Any) -> A
         raise ValueError("Expected validation data with patience; got none. Pass valid=.")
     if not all(hasattr(callback, "on_row") for callback in callbacks):
         raise ValueError(f"Expected objects of pyro_vae.train.Callback; got {callbacks!r}.")
-    vae = as_program(vae)
+    if isinstance(vae, Relative):
+        check_relative_training(settings)
+    else:
+        vae = as_program(vae)
     if is_vae(vae) and vae.posterior.index and valid is not None:
         raise ValueError(
             f"Expected no validation data with {guide_name(vae)}, which has no "
@@ -305,19 +341,37 @@ def check_ranks(vae: Any, settings: Train) -> None:
             "one with BatchNorm, which would see a part of the batch. Use LayerNorm, or one "
             "process."
         )
+    if count > 1 and isinstance(vae, Relative):
+        raise ValueError(
+            f"Expected a VAE or a Pyro program among {count} ranks; got one of pv.gallery. Train "
+            "it by one process."
+        )
+
+
+def check_objective_of_ranks(objective: Objective) -> None:
+    r"""Refuses objectives that are no means over data, among several ranks."""
+    if not here().alone and isinstance(objective, Aggregate):
+        raise ValueError(
+            f"Expected an objective that is a mean over data, among {here().count} ranks; got "
+            f"{type(objective).__name__}, whose penalty is of whole batches. Use one process."
+        )
 
 
 def _takes_holes(vae: Any) -> bool:
     return not is_vae(vae) or vae.likelihood.missing
 
 
-def _training_data(vae: Any, data: Any, settings: Train, warn: bool) -> Split:
+def _rows(data: Any) -> Split:
     if isinstance(data, Dataset):
         raise ValueError(
             "Expected the rows to train on; got a whole data set. Pass dataset.train, and "
             "valid=dataset.valid."
         )
-    split = as_split(data, "training data")
+    return as_split(data, "training data")
+
+
+def _training_data(vae: Any, data: Any, settings: Train, warn: bool) -> Split:
+    split = _rows(data)
     if "index" in split.known:
         raise ValueError(
             "Expected no row numbers among the additional inputs, as fit numbers the rows itself; "
@@ -349,6 +403,8 @@ def _planned(vae: Any, train: Split, settings: Train, seed: int) -> Plan:
 
 def why_no_validation(vae: Any, valid: Any) -> str:
     r"""Says why there is no validation; empty if there is."""
+    if isinstance(vae, Relative):
+        return "there are no rows for it" if valid is None else ""
     if vae.posterior.index:
         return "this posterior has parameters only for its training data"
     if not is_scored(vae):

@@ -13,7 +13,16 @@ from typing import Any
 import torch
 
 from ..build import build_vae, find_device, resolve_columns
-from ..config import Point, Recipe, Train, grid_points, override, read_recipe, validate
+from ..config import (
+    Point,
+    Recipe,
+    RelativeRecipe,
+    Train,
+    grid_points,
+    override,
+    read_recipe,
+    validate,
+)
 from ..data import Dataset, Split, as_split, load
 from ..randomness import apart
 from ..runs import RunFolder
@@ -238,6 +247,11 @@ def _of_recipe(
     plans = []
     for point in points:
         recipe = validate(own_recipe(values, settings, {**point.values, "seed": point.seed}))
+        if isinstance(recipe, RelativeRecipe):
+            raise ValueError(
+                f"Expected a VAE, as models of a grid may share a step; got {recipe.name}, whose "
+                f"model is {recipe.model.kind}. Train a relative once for each seed."
+            )
         dataset = data
         if data is None:
             key = recipe.data.model_dump_json()

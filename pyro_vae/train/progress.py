@@ -58,13 +58,15 @@ class Progress:
             if self.enabled:
                 tqdm.write(f"epoch {row['epoch']}: {row['warning']}", file=sys.stderr)
             return
-        if "elbo" in row:
-            known = row["elbo_se"] is not None and isfinite(row["elbo_se"])
-            error = f" +- {row['elbo_se']:.2f}" if known else ""
-            text = f"validation ELBO {row['elbo']:.2f}{error} nats"
+        if measured := next((name for name in ("elbo", "score") if name in row), ""):
+            se = row[f"{measured}_se"]
+            error = f" +- {se:.2f}" if se is not None and isfinite(se) else ""
+            what, unit = ("ELBO", " nats") if measured == "elbo" else (measured, "")
+            text = f"validation {what} {row[measured]:.2f}{error}{unit}"
         else:
             terms = [f"{name} {row[name]:.2f}" for name in ("loss", "kl") if name in row]
-            means = f"{'  '.join(terms)} nats per datum" if terms else "no step was finite"
+            unit = " nats per datum" if "kl" in row else ""
+            means = f"{'  '.join(terms)}{unit}" if terms else "no step was finite"
             text = f"epoch {row['epoch']}/{self.epochs}  {means}"
         if self.bar is not None:
             self.bar.set_postfix_str(text)

@@ -17,16 +17,17 @@ from torch.optim import Optimizer
 from ..compile.counter import COUNTED, CounterNoise, NoCounterForm
 from ..config import Train
 from ..data import Split, fingerprint
-from ..evaluate import CollapseWatch, elbo, rate_distortion, site_activities
-from ..evaluate.collapse import ACTIVE
+from ..gallery import Relative
 from ..objectives import Objective
-from ..programs import device_of, wants_rows
+from ..programs import device_of
 from ..randomness import apart
 from ..ranks import here
 from ..runs import RunFolder
 from ..runs.saved import declaration_of
 from ..statistics import Mean
 from .history import Callback, History, Position
+from .measures import OfRelative, OfVAE
+from .own import OwnLoss, OwnStep
 from .progress import Progress, leave, stop_signals
 from .saving import Saving
 from .schedule import Schedule
@@ -35,7 +36,6 @@ from .steps import Eager, Fused, Loss, Step, compiles, uncompiled_steps
 
 STEPS_UNREAD = 100  # on a GPU: reading the metrics of a step synchronizes
 FAR = 10  # times the first loss: training has diverged
-ROWS_WATCHED = 1000  # whose posterior means show which latent units are active
 
 
 class NumericsError(ArithmeticError):
@@ -72,19 +72,26 @@ class Run:
         self.steps_per_epoch = math.ceil(count / settings.batch_size) - self.joins
         self.schedule = Schedule(settings, self.steps_per_epoch)
         self.relaxed = [m for m in vae.modules() if "temperature" in dict(m.named_buffers())]
+        own = isinstance(vae, Relative)
+        self.measured: OfVAE | OfRelative = OfRelative(vae.measures) if own else OfVAE()
         kind = Loss if self.ranks.alone else SharedLoss
-        self.loss = kind(vae, self.objective, self.data, settings)
+        self.loss: Any = (
+            OwnLoss(vae, self.data) if own else kind(vae, self.objective, self.data, settings)
+        )
         self.display = Progress(self.progress, settings.epochs, self.steps_per_epoch)
-        self.use_noise(device_of(vae).type in COUNTED)
-        self.use_steps(compiled=compiles(settings, self.steps_per_epoch))
-        self.watches: dict[str, CollapseWatch] = {}
+        self.use_noise(not own and device_of(vae).type in COUNTED)
+        self.use_steps(compiled=not own and compiles(settings, self.steps_per_epoch))
         self.unread: list[tuple[Tensor, int]] = []
         self.saving = Saving(self)
 
     def use_steps(self, compiled: bool, first: int | None = None) -> None:
         r"""Sets whether steps are compiled from now on, at the earliest after the `first`."""
+        self.take_step: Step
+        if isinstance(self.vae, Relative):
+            self.take_step = OwnStep(self.vae, self.optimizer, self.data, self.settings)
+            return
         eager = Eager(self.loss, self.optimizer, self.settings)
-        self.take_step: Step = eager
+        self.take_step = eager
         if compiled:
             first = uncompiled_steps(self.settings) if first is None else first
             taken = self.position.step
@@ -168,7 +175,9 @@ class Run:
                 module.temperature.fill_(self.schedule.temperature(at.step, start))
         capacity = self.schedule.capacity(at.step)
         at.step += 1
-        at.sums["kl_weight"], at.sums["lr"] = weight, lr
+        at.sums["lr"] = lr
+        if "kl" in self.measured.terms:
+            at.sums["kl_weight"] = weight
         return weight, capacity
 
     def between_steps(self) -> None:
@@ -230,12 +239,12 @@ class Run:
 
     def add_metrics(self, metrics: Sequence[float], count: int) -> None:
         r"""Adds the metrics of a step to those of the epoch."""
-        at, names = self.position, ("loss", "reconstruction", "kl", "grad_norm")
+        at = self.position
         if not all(map(math.isfinite, metrics)):
             self.count_bad_step(metrics)
             return
         at.bad_steps = 0
-        for name, value in zip(names, metrics):
+        for name, value in zip(self.measured.terms, metrics):
             at.sums[name] = at.sums.get(name, 0.0) + value * count
         at.sums["count"] = at.sums.get("count", 0.0) + count
 
@@ -250,7 +259,7 @@ class Run:
             self.ranks.part_ways()
             raise NumericsError(
                 f"Expected finite losses and gradients; got loss {metrics[0]} and gradient norm "
-                f"{metrics[3]} in {at.bad_steps} steps in a row, up to step {at.step}. The "
+                f"{metrics[-1]} in {at.bad_steps} steps in a row, up to step {at.step}. The "
                 "parameters are unchanged since. Lower train.lr or set "
                 f"train.clip_norm.{saved}"
             )
@@ -264,37 +273,18 @@ class Run:
         sums, at.sums = at.sums, {}
         count = sums.pop("count", 0.0)
         means = {n: v if n in ("kl_weight", "lr") else v / count for n, v in sums.items()}
-        rows = self.data.spread(ROWS_WATCHED)
-        seen = self.data.take(rows)
-        seen = seen.knowing(index=rows) if wants_rows(self.vae) else seen
-        activity = site_activities(self.vae, seen, seed=self.seed)
-        alive = {f"active_{n}": int((units > ACTIVE).sum()) for n, units in activity.items()}
-        several = {**self.site_rates(seen), **alive} if len(alive) > 1 else {}
-        total = {"active_units": sum(alive.values()), **several}
-        row = self.log(**means, **total, seconds=round(at.seconds, 3))
-        for name, units in activity.items():
-            site = name if len(activity) > 1 else ""
-            watch = self.watches.setdefault(name, CollapseWatch(site=site))
-            if warning := watch.update(units):
-                row |= self.log(warning=warning)
+        found, warnings = self.measured.epoch(self)
+        row = self.log(**means, **found, seconds=round(at.seconds, 3))
+        for warning in warnings:
+            row |= self.log(warning=warning)
         return row | self.validate()
 
-    def site_rates(self, seen: Split) -> dict[str, float]:
-        r"""The KL term of each of several latent sites, in nats per datum, from one sample; none
-        of programs whose terms are not those of single data."""
-        try:
-            rates = rate_distortion(self.vae, seen, 1, seed=self.seed).by_site
-        except (ValueError, NotImplementedError):
-            return {}
-        return {f"kl_{name}": float(rate) for name, rate in rates.items()}
-
     def validate(self) -> dict[str, Any]:
-        r"""Measures the ELBO of the validation data; with patience, keeps the best parameters."""
+        r"""Measures the validation data; with patience, keeps the best parameters."""
         if self.valid is None:
             return {}
         at, patience = self.position, self.settings.patience
-        bounds = elbo(self.vae, self.valid, seed=self.seed, skip_checks=True)
-        mean = Mean.of(bounds)
+        mean = Mean.of(self.measured.valid(self))
         bound = mean.value
         if patience is None:
             pass
@@ -304,7 +294,7 @@ class Run:
         else:
             at.epochs_since_best += 1
             at.finished = at.epochs_since_best >= patience
-        return self.log(**mean.record("elbo"))
+        return self.log(**mean.record(self.measured.score))
 
     def warn_of_rise(self) -> None:
         r"""Warns if the loss ended far above where it began."""

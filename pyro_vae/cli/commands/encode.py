@@ -1,7 +1,9 @@
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from ...config import RelativeRecipe
+from .. import relatives
 from ..output import check_out, write_arrays
 from ..shared import OnAnyRows, keys_of
 
@@ -9,6 +11,8 @@ from ..shared import OnAnyRows, keys_of
 @dataclass(kw_only=True)
 class Encode(OnAnyRows):
     r"""Writes mean and standard deviation of q(z | x) for each datum, its row and label."""
+
+    takes_relatives: ClassVar[bool] = True
 
     out: Path
     """A .npz or .csv file, with loc, scale, rows (numbers in the file from 0) and labels."""
@@ -18,6 +22,9 @@ class Encode(OnAnyRows):
 
         check_out(self.out, (".npz", ".csv"))
         run = self.opened()
+        if isinstance(run.recipe, RelativeRecipe):
+            relatives.encode(self, run)
+            return
         vae = run.model(self.device)
         split, *_ = self.rows(run, vae)
         arrays: dict[str, Any] = {}

@@ -1,22 +1,25 @@
 import contextlib
 import sys
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from ...config import RelativeRecipe
 from ...runs.records import to_json
+from .. import relatives
 from ..factors import lines as of_factors
 from ..factors import scored
 from ..labels import judged
 from ..labels import lines as of_labels
 from ..output import announce, at_least_one, check_out, write_arrays
-from ..shared import OnAnyRows, keys_of
+from ..shared import OnAnyRows, keys_of, mean
 
 
 @dataclass(kw_only=True)
 class Evaluate(OnAnyRows):
     r"""Prints the ELBO and log p(x) of a run on its test data, or on your own data."""
+
+    takes_relatives: ClassVar[bool] = True
 
     num_samples: int = 500
     """Importance samples per datum."""
@@ -42,6 +45,9 @@ class Evaluate(OnAnyRows):
         check_out(self.cache, (".npz",), "--cache")
         at_least_one(self.num_samples, "--num-samples")
         run = self.opened()
+        if isinstance(run.recipe, RelativeRecipe):
+            relatives.evaluate(self, run)
+            return
         vae = run.model(self.device)
         split, name, which = self.rows(run, vae)
         announce(f"Evaluating {len(split)} data with {self.num_samples} samples each.")
@@ -138,10 +144,3 @@ def of_codes(metrics: dict[str, Any]) -> list[str]:
         f"{bits:.4f} and {metrics['even_bits_per_dim']:.4f} bits per dimension",
         f"            perplexity {metrics['perplexity']:.1f}, {metrics['dead_codes']} dead",
     ]
-
-
-def mean(metrics: dict[str, Any], name: str) -> str:
-    r"""A mean with its standard error, which is unknown for a single datum."""
-    error = metrics[f"{name}_se"]
-    known = error is not None and isfinite(error)
-    return f"{metrics[name]:10.3f} +- " + (f"{error:.3f}" if known else "unknown for one datum")

@@ -1,4 +1,5 @@
 from dataclasses import dataclass
+from typing import ClassVar
 
 from ..shared import OnRows
 
@@ -6,6 +7,8 @@ from ..shared import OnRows
 @dataclass(kw_only=True)
 class Plot(OnRows):
     r"""Plots samples, reconstructions, latent space and learning curves of a run."""
+
+    takes_relatives: ClassVar[bool] = True
 
     def __call__(self) -> None:
         from ...plot import plot_run

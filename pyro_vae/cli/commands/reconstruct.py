@@ -1,8 +1,10 @@
 from dataclasses import dataclass
 from math import nan
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
+from ...config import RelativeRecipe
+from .. import relatives
 from ..given import given_values
 from ..output import AND_SOUND, at_least_one, check_out, check_sound, save_plot, write_data
 from ..shared import OnAnyRows, keys_of
@@ -14,6 +16,8 @@ class Reconstruct(OnAnyRows):
 
     With --given y=7 they are those of the same z under another condition.
     """
+
+    takes_relatives: ClassVar[bool] = True
 
     num_data: int = 10
     """Number of data."""
@@ -33,6 +37,9 @@ class Reconstruct(OnAnyRows):
 
         check_out(self.out, AND_SOUND)
         run = self.opened()
+        if isinstance(run.recipe, RelativeRecipe):
+            relatives.reconstruct(self, run)
+            return
         check_sound(self.out, run.recorded.data)
         vae = run.model(self.device)
         split, *_ = self.rows(run, vae)

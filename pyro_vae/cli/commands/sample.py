@@ -1,9 +1,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
+from ...config import RelativeRecipe
 from ...runs import RunFolder
+from .. import relatives
 from ..given import given_values
 from ..output import AND_SOUND, at_least_one, check_out, check_sound, save_plot, write_data
 from ..shared import OnRows
@@ -16,6 +18,8 @@ class Sample(OnRows):
     Without a value of its condition, it draws under every class, or, of images with given
     regions, completions of data.
     """
+
+    takes_relatives: ClassVar[bool] = True
 
     num_samples: int = 64
     """Number of data."""
@@ -36,6 +40,9 @@ class Sample(OnRows):
 
         check_out(self.out, AND_SOUND)
         run = self.opened()
+        if isinstance(run.recipe, RelativeRecipe):
+            relatives.sample(self, run)
+            return
         check_sound(self.out, run.recorded.data)
         vae = run.model(self.device)
         count = at_least_one(self.num_samples, "--num-samples")

@@ -1,5 +1,5 @@
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ...config import to_toml
 from ..shared import OnRecipe
@@ -11,6 +11,8 @@ class Show(OnRecipe):
 
     Settings are flags, as in `train`.
     """
+
+    takes_relatives: ClassVar[bool] = True
 
     def __call__(self, flags: dict[str, Any]) -> None:
         print(to_toml(self.declared(flags), optional=True), end="")

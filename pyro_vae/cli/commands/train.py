@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tyro.conf import Positional
 
-from ...config import Recipe, override, read_recipe, recipes, validate
+from ...config import Recipe, RelativeRecipe, override, read_recipe, recipes, validate
 from ...runs import RunFolder
 from ...runs.records import declaration
 from ..shared import Command, DataDir
 
 if TYPE_CHECKING:
     from ...data import Dataset, Split
+
+
+AnyRecipe = Recipe | RelativeRecipe
 
 
 @dataclass(kw_only=True)
@@ -37,7 +40,7 @@ class Train(Command):
     data_dir: DataDir = None
 
     def __call__(self, flags: dict[str, Any]) -> None:
-        from ...build import build_vae, find_device
+        from ...build import build_model, find_device
         from ...ranks import here
         from ...train import fit
         from ...train.fit import goes_on
@@ -60,7 +63,7 @@ class Train(Command):
         device = find_device(recipe.device)
         recipe, dataset = self.with_data(recipe, run if resume else None)
         rows = dataset.train
-        vae = build_vae(recipe, rows.x_shape, rows.scale, rows).to(device)
+        vae = build_model(recipe, rows.x_shape, rows.scale, rows).to(device)
         print(f"{recipe.name} on {device}, {len(rows)} data, into {run.path}", flush=True)
         valid, settings = validation(vae, recipe, dataset)
         settings |= {"out": run.path, "resume": resume, "overwrite": self.overwrite}
@@ -87,7 +90,7 @@ class Train(Command):
             data_dir=self.data_dir,
         )(flags)
 
-    def started(self, flags: dict[str, Any]) -> tuple[RunFolder, Recipe]:
+    def started(self, flags: dict[str, Any]) -> tuple[RunFolder, AnyRecipe]:
         r"""A new run, and its recipe."""
         from ...ranks import here
 
@@ -100,7 +103,7 @@ class Train(Command):
         here().by_first(partial(run.check_free, self.overwrite))
         return run, recipe
 
-    def resumed(self, flags: dict[str, Any]) -> tuple[RunFolder, Recipe]:
+    def resumed(self, flags: dict[str, Any]) -> tuple[RunFolder, AnyRecipe]:
         r"""A run to continue, and its recipe with the epochs and the device from flags."""
         from ...ranks import here
 
@@ -124,7 +127,7 @@ class Train(Command):
         run.check_same(recipe)
         return run, recipe
 
-    def with_data(self, recipe: Recipe, run: RunFolder | None) -> "tuple[Recipe, Dataset]":
+    def with_data(self, recipe: AnyRecipe, run: RunFolder | None) -> "tuple[AnyRecipe, Dataset]":
         r"""The recipe with settings that depend on the data, and the data, new or of a run."""
         from ... import data
         from ...build import resolve_columns
@@ -141,7 +144,7 @@ class Train(Command):
         return resolve_columns(recipe, dataset.train), dataset
 
 
-def why_complete(run: RunFolder, recipe: Recipe) -> str:
+def why_complete(run: RunFolder, recipe: AnyRecipe) -> str:
     r"""Why nothing is left to do for a run; empty if something is."""
     if run.recorded.stopped_early:
         return "it stopped early"
@@ -149,7 +152,7 @@ def why_complete(run: RunFolder, recipe: Recipe) -> str:
 
 
 def validation(
-    vae: Any, recipe: Recipe, dataset: "Dataset"
+    vae: Any, recipe: AnyRecipe, dataset: "Dataset"
 ) -> "tuple[Split | None, dict[str, Any]]":
     r"""The rows for validation, if any, and the settings of training."""
     from ...train.fit import why_no_validation
@@ -170,8 +173,11 @@ def validation(
 
 def next_commands(vae: Any, splits: Any, out: Path) -> list[str]:
     r"""The commands that work on a run."""
+    from ...gallery import Relative
     from ...programs import is_scored
 
+    if isinstance(vae, Relative):
+        return [f"pyro-vae {name} {out}" for name in ("evaluate", "plot")]
     rows = "" if "test" in splits and not vae.posterior.index else " --split train"
     names = ["evaluate", "plot"] if is_scored(vae) else ["plot"]
     return [f"pyro-vae {name} {out}{rows}" for name in names]

@@ -1,0 +1,105 @@
+r"""What commands do on a run whose model is a relative of the VAE."""
+
+import contextlib
+import sys
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from ..runs.records import to_json
+from .output import at_least_one, save_plot, write_arrays, write_data
+from .shared import keys_of, mean
+
+if TYPE_CHECKING:
+    from ..runs import RunFolder
+
+
+def evaluate(command: Any, run: "RunFolder") -> None:
+    r"""Prints what a relative has, and what that is worth on data."""
+    from ..evaluate import evaluate_relative
+
+    model = _model(command, run, "cache", "given", "simulated")
+    split, name, which = command.rows(run, model)
+    by_datum: dict[str, Any] = {}
+    found = evaluate_relative(model, split, seed=command.seed, by_datum=by_datum)
+    metrics = {"data": name, "split": which, **found}
+    if command.data is None:
+        run.keep_evaluation(command.split, metrics)
+    if command.out is not None:
+        with contextlib.redirect_stdout(sys.stderr if command.json else sys.stdout):
+            write_arrays(command.out, {**keys_of(split), **by_datum})
+    print(to_json(metrics) if command.json else page(metrics))
+
+
+def page(metrics: dict[str, Any]) -> str:
+    r"""The metrics as text."""
+    can = metrics["can"]
+    lines = [f"{metrics['data']}, {metrics['split']}, {metrics['num_data']} data:"]
+    if "log_prob" in metrics:
+        figure = mean(metrics, "log_prob")
+        lines.append(f"  log p(x)  {figure} nats per datum, {can['log_prob']}")
+    if "squared_error" in metrics:
+        lines.append(f"  squared error of a reconstruction {mean(metrics, 'squared_error')}")
+    lines += [f"  {said}" for said in can.values() if said.endswith(".")]
+    return "\n".join(lines)
+
+
+def sample(command: Any, run: "RunFolder") -> None:
+    r"""Draws and plots new data."""
+    from ..plot.relatives import plot_relative_samples
+    from ..programs import undisturbed
+
+    model = _model(command, run, "given", "hold", "what")
+    count = at_least_one(command.num_samples, "--num-samples")
+    split, *_ = command.rows(run, model)
+    figure = plot_relative_samples(model, split, count, seed=command.seed)
+    save_plot(figure, run.path, "samples", run.title)
+    if command.out is not None:
+        with undisturbed(model, command.seed):
+            x = model.sample(count)
+        write_data(command.out, x.cpu().numpy(), _form(run), {}, "sample")
+
+
+def reconstruct(command: Any, run: "RunFolder") -> None:
+    r"""Plots data and their reconstructions."""
+    from ..plot.relatives import plot_relative_reconstructions
+    from ..programs import undisturbed
+
+    model = _model(command, run, "given", "what")
+    count = at_least_one(command.num_data)
+    split, *_ = command.rows(run, model)
+    figure = plot_relative_reconstructions(model, split, count, seed=command.seed)
+    save_plot(figure, run.path, "reconstructions", run.title)
+    if command.out is not None:
+        seen = split.freeze(command.seed).take(split.spread(count))
+        with undisturbed(model, command.seed):
+            x = model.reconstruct(seen.rows(slice(None)))
+        write_data(command.out, x.cpu().numpy(), _form(run), keys_of(seen), "mean")
+
+
+def encode(command: Any, run: "RunFolder") -> None:
+    r"""Writes the code of each datum."""
+    import torch
+
+    from ..programs import undisturbed
+
+    model = _model(command, run)
+    split, *_ = command.rows(run, model)
+    with undisturbed(model, 0):
+        codes = torch.cat([model.encode(x) for x in split.freeze(0).chunks()])
+    write_arrays(command.out, {"code": codes.cpu().numpy(), **keys_of(split)})
+
+
+def _form(run: "RunFolder") -> dict[str, Any]:
+    form: dict[str, Any] = run.recorded.data.get("form", {})
+    return form
+
+
+def _model(command: Any, run: "RunFolder", *of_vaes: str) -> Any:
+    r"""The model of a run, once no flag is set that only VAEs have."""
+    for field in fields(command):
+        if field.name in of_vaes and getattr(command, field.name) != field.default:
+            raise ValueError(
+                f"Expected no --{field.name} for {run.recipe.model.kind}, which is no VAE; got "
+                f"{getattr(command, field.name)!r}. Leave it out."
+            )
+    return run.model(command.device)

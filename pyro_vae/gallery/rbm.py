@@ -1,0 +1,158 @@
+r"""The restricted Boltzmann machine, trained by contrastive divergence."""
+
+from collections.abc import Sequence
+from math import log, prod
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import constraints
+from torch.nn.functional import softplus
+
+from ..counted import Size, counted
+from ..statistics import Mean
+from .annealing import MOST_UNITS, anneal, log_mean, log_sum
+from .base import Relative
+
+
+class RBM(Relative):
+    r"""Creates a restricted Boltzmann machine of bits.
+
+    .. math::
+        p(v) = \frac{1}{Z} \sum_h e^{b^\top v + c^\top h + v^\top W h} = \frac{e^{-F(v)}}{Z}, \quad
+        F(v) = -b^\top v - \sum_j \log\big(1 + e^{c_j + (W^\top v)_j}\big)
+
+    The gradient of :math:`-\log p(v)` is that of :math:`F(v) - \mathbb{E}_{p(v')} F(v')`. The loss
+    has draws of a Gibbs chain in the place of the expectation: `gibbs_steps` after the data
+    (contrastive divergence), or after where the chains were at the last step (persistent). It is a
+    loss by its gradient; its value is no bound.
+
+    :math:`Z` is summed if one of the two layers has at most 20 units; otherwise it is estimated by
+    annealed importance sampling, whose :math:`\log \hat Z` is too low in the mean.
+
+    References:
+        | Training Products of Experts by Minimizing Contrastive Divergence (Hinton, 2002)
+        | Training Restricted Boltzmann Machines using Approximations to the Likelihood Gradient
+        | (Tieleman, 2008), Sec. 2.3
+        | On the Quantitative Analysis of Deep Belief Networks (Salakhutdinov & Murray, 2008),
+        | Eq. 15 to 18
+
+    Arguments:
+        x_shape: The shape of one datum.
+        num_hidden: The number of hidden units.
+        persistent: Whether chains go on from where they were, instead of from the data.
+        gibbs_steps: The steps of a chain for each step of training.
+        num_chains: The number of persistent chains, and of those that estimate :math:`Z`.
+        num_temperatures: The temperatures that estimate :math:`Z`.
+        sample_steps: The Gibbs steps of a sample, from independent bits with the data's mean.
+        x_mean: The mean of the training data, where visible biases start.
+    """
+
+    formula = "exp(b v + c h + v W h) / Z"
+    advice = "for bits: codes, a sampler by Gibbs chains, and log p(x) but for Z"
+    support = constraints.boolean
+
+    @counted
+    def __init__(
+        self,
+        x_shape: Sequence[int],
+        num_hidden: int = 100,
+        persistent: bool = True,
+        gibbs_steps: Size = 1,
+        num_chains: int = 100,
+        num_temperatures: int = 1000,
+        sample_steps: Size = 1000,
+        x_mean: Tensor | None = None,
+    ) -> None:
+        super().__init__(x_shape)
+        self.persistent, self.gibbs_steps, self.sample_steps = (
+            persistent,
+            gibbs_steps,
+            sample_steps,
+        )
+        self.num_chains, self.num_temperatures = num_chains, num_temperatures
+        dim = prod(self.x_shape)
+        self.weights = nn.Parameter(0.01 * torch.randn(dim, num_hidden))
+        bias = torch.zeros(dim) if x_mean is None else x_mean.flatten().clamp(0.01, 0.99).logit()
+        self.visible_bias = nn.Parameter(bias.clone())
+        self.hidden_bias = nn.Parameter(torch.zeros(num_hidden))
+        self.base_bias: Tensor
+        self.chains: Tensor
+        self.register_buffer("base_bias", bias)
+        self.register_buffer("chains", torch.bernoulli(bias.sigmoid().expand(num_chains, -1)))
+        self.density = (
+            "exact" if min(self.weights.shape) <= MOST_UNITS else "stochastic upper bound"
+        )
+
+    # --- The model ------------------------------------------------------------------------------
+
+    def free_energy(self, v: Tensor) -> Tensor:
+        r"""Returns :math:`F(v)` of bits of shape `(B, D)`, of shape `(B,)`."""
+        return -v @ self.visible_bias - softplus(self.hidden_bias + v @ self.weights).sum(-1)
+
+    def gibbs(self, v: Tensor, steps: int = 1) -> Tensor:
+        r"""Returns states after some steps of block Gibbs sampling, of the shape of `v`."""
+        with torch.no_grad():
+            for _ in range(steps):
+                h = torch.bernoulli((self.hidden_bias + v @ self.weights).sigmoid())
+                v = torch.bernoulli((self.visible_bias + h @ self.weights.T).sigmoid())
+        return v
+
+    def loss(self, x: Tensor) -> Tensor:
+        v = x.flatten(1)
+        if not self.persistent:
+            return self.free_energy(v) - self.free_energy(self.gibbs(v, self.gibbs_steps)).mean()
+        self.chains = self.gibbs(self.chains, self.gibbs_steps)
+        return self.free_energy(v) - self.free_energy(self.chains).mean()
+
+    # --- What it has ----------------------------------------------------------------------------
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        return -self.free_energy(x.flatten(1)) - self.log_z()
+
+    def log_z(self) -> Tensor:
+        r"""Returns :math:`\log Z`, summed if possible, else estimated, of shape `()`."""
+        visible, hidden = self.weights.shape
+        if hidden <= min(visible, MOST_UNITS):
+            return log_sum(self._log_hidden, hidden, self.weights)
+        if visible <= MOST_UNITS:
+            return log_sum(lambda v: -self.free_energy(v), visible, self.weights)
+        return self.weights.new_tensor(float(self.annealed_log_z()))
+
+    def _log_hidden(self, h: Tensor) -> Tensor:
+        r"""Returns :math:`\log \sum_v e^{-E(v, h)}`."""
+        return h @ self.hidden_bias + softplus(self.visible_bias + h @ self.weights.T).sum(-1)
+
+    @torch.no_grad()
+    def annealed_log_z(self, num_chains: int | None = None) -> Mean:
+        r"""Estimates :math:`\log Z` by annealed importance sampling, in nats with its error.
+
+        The chains begin at independent bits with the mean of the data, and weights and hidden
+        biases grow linearly to their values.
+        """
+        count = num_chains or self.num_chains
+        base = self.base_bias
+        start = torch.bernoulli(base.sigmoid().expand(count, -1))
+        log_base = softplus(base).sum() + self.weights.shape[1] * log(2)
+
+        def log_f(v: Tensor, heat: float) -> Tensor:
+            bias = base + heat * (self.visible_bias - base)
+            return v @ bias + softplus(heat * (self.hidden_bias + v @ self.weights)).sum(-1)
+
+        def transition(v: Tensor, heat: float) -> Tensor:
+            h = torch.bernoulli((heat * (self.hidden_bias + v @ self.weights)).sigmoid())
+            bias = base + heat * (self.visible_bias - base)
+            return torch.bernoulli((bias + heat * (h @ self.weights.T)).sigmoid())
+
+        estimate = log_mean(anneal(log_f, transition, start, self.num_temperatures))
+        return Mean(float(estimate) + float(log_base), estimate.se, "nats")
+
+    def sample(self, num_samples: int) -> Tensor:
+        start = torch.bernoulli(self.base_bias.sigmoid().expand(num_samples, -1))
+        return self.gibbs(start, self.sample_steps).reshape(num_samples, *self.x_shape)
+
+    def encode(self, x: Tensor) -> Tensor:
+        return (self.hidden_bias + x.flatten(1) @ self.weights).sigmoid()
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        mean = (self.visible_bias + self.encode(x) @ self.weights.T).sigmoid()
+        return mean.reshape(x.shape)
