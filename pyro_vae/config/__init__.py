@@ -14,11 +14,13 @@ from .data import Digits as Digits
 from .data import FashionMNIST as FashionMNIST
 from .data import File as File
 from .data import FreyFaces as FreyFaces
+from .data import Grid as Grid
 from .data import HeldOut as HeldOut
 from .data import Holes as Holes
 from .data import JSBChorales as JSBChorales
 from .data import Omniglot as Omniglot
 from .data import PhotoPatches as PhotoPatches
+from .data import Ring as Ring
 from .data import Sequences as Sequences
 from .data import Sprites as Sprites
 from .data import StaticMNIST as StaticMNIST

@@ -9,6 +9,7 @@ from pydantic import (
     Field,
     NonNegativeFloat,
     NonNegativeInt,
+    PositiveFloat,
     PositiveInt,
     model_validator,
 )
@@ -140,6 +141,37 @@ class Diabetes(HeldOut):
     kind: Literal["diabetes"] = "diabetes"
     valid: Share = 60
     test: Share = 100
+
+
+class _Mixture(HeldOut):
+    rows: PositiveInt = 5000
+    """How many are drawn, by seed."""
+    valid: Share = 1000
+    """Rows for validation: a number, or a fraction below 1."""
+    test: Share = 1000
+    """Rows for testing: a number, or a fraction below 1."""
+    sigma: PositiveFloat = 0.05
+    """Standard deviation around each mode."""
+
+
+class Ring(_Mixture):
+    """An even mixture of 8 Gaussians on a circle in the plane, drawn by seed."""
+
+    kind: Literal["ring"] = "ring"
+    num_modes: PositiveInt = 8
+    """Number of Gaussians."""
+    radius: PositiveFloat = 2.0
+    """Radius of the circle."""
+
+
+class Grid(_Mixture):
+    """An even mixture of 25 Gaussians on a square grid in the plane, drawn by seed."""
+
+    kind: Literal["grid"] = "grid"
+    side: PositiveInt = 5
+    """Number of Gaussians along a side."""
+    spacing: PositiveFloat = 2.0
+    """Distance between neighbours."""
 
 
 class MNIST(DataKind):
@@ -279,6 +311,8 @@ class File(HeldOut):
 Data = Annotated[
     Digits
     | Diabetes
+    | Ring
+    | Grid
     | MNIST
     | FashionMNIST
     | StaticMNIST

@@ -22,14 +22,17 @@ from .loading import fashion_mnist as fashion_mnist
 from .loading import freyfaces as freyfaces
 from .loading import from_dataframe as from_dataframe
 from .loading import fsdd as fsdd
+from .loading import grid as grid
 from .loading import jsb_chorales as jsb_chorales
 from .loading import load as load
 from .loading import mnist as mnist
 from .loading import omniglot as omniglot
 from .loading import photo_patches as photo_patches
+from .loading import ring as ring
 from .loading import sprites as sprites
 from .loading import static_mnist as static_mnist
 from .midi import write_midi as write_midi
+from .mixtures import centres_of as centres_of
 from .original import Original as Original
 from .original import read_original as read_original
 from .regions import Picture as Picture

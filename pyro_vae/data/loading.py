@@ -126,6 +126,8 @@ def _set(name: str) -> Callable[..., Dataset]:
 
 digits = _set("digits")
 diabetes = _set("diabetes")
+ring = _set("ring")
+grid = _set("grid")
 mnist = _set("mnist")
 fashion_mnist = _set("fashion-mnist")
 static_mnist = _set("static-mnist")

@@ -14,6 +14,8 @@ from ..writing import replacing
 from .archives import read_idx
 from .content import Column
 from .dataset import Dataset, cut
+from .mixtures import grid as grid
+from .mixtures import ring as ring
 from .places import cache, find, present, verify
 from .sequences import fsdd as fsdd
 from .sequences import jsb_chorales as jsb_chorales

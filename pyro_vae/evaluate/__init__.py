@@ -63,6 +63,8 @@ from .importance import elbo as elbo
 from .importance import log_marginal as log_marginal
 from .kl_terms import KLTerms as KLTerms
 from .kl_terms import kl_terms as kl_terms
+from .modes import ModeCoverage as ModeCoverage
+from .modes import mode_coverage as mode_coverage
 from .neighbours import Copying as Copying
 from .neighbours import Fidelity as Fidelity
 from .neighbours import copying as copying

@@ -54,8 +54,11 @@ def mode_coverage(
         share: Which part of its fair share, :math:`1 / K` of the samples, covers a mode.
 
     Example:
+        >>> import pyro_vae as pv
         >>> data = pv.data.ring()
-        >>> found = mode_coverage(data.test, data.test.centres, 0.05)
+        >>> found = mode_coverage(data.test, pv.data.centres_of(data.config), data.config.sigma)
+        >>> found.covered, f"{found.divergence:.4f}", f"{found.divergence_floor:.4f}"
+        (8, '0.0050', '0.0035')
     """
     from scipy.stats import chi2
 
