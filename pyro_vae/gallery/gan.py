@@ -80,7 +80,7 @@ class GAN(Relative):
                     spectral_norm(layer)
         if x_mean is not None and not bounded:
             with torch.no_grad():
-                bias = next(reversed([*self.generator.parameters()]))
+                bias = self.generator.get_parameter("output_bias")
                 bias.copy_(x_mean.flatten() / x_scale)
 
     def loss(self, x: Tensor) -> Tensor:
