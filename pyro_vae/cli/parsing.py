@@ -68,7 +68,7 @@ def _train_help(rest: list[str], flags: dict[str, Any]) -> Any:
 
     @dataclass(kw_only=True)
     class WithSettings(Train):
-        settings: Annotated[type(recipe), tyro.conf.arg(name="")] = recipe  # type: ignore[misc]
+        settings: Annotated[type(recipe), tyro.conf.arg(name="")] = recipe  # type: ignore[valid-type]
 
     WithSettings.__doc__ = (
         f"{(Train.__doc__ or '').splitlines()[0]} These are the settings of {name!r}."

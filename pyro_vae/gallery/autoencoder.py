@@ -115,7 +115,7 @@ class Autoencoder(Relative):
 
     def atom_norms(self) -> Tensor:
         r"""Returns the norm of each feature's weights in the decoder, of shape `(code_dim,)`."""
-        return self.decoder.layers[0].weight.norm(dim=0)  # type: ignore[operator, union-attr]
+        return self.decoder.layers[0].weight.norm(dim=0)  # type: ignore[operator]
 
     def stretch(self, x: Tensor) -> Tensor:
         r"""Returns :math:`\lVert \partial f / \partial x \rVert_F^2` of each datum, of shape

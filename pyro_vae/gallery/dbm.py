@@ -11,7 +11,7 @@ from torch.nn.functional import softplus
 from ..counted import Size, counted
 from ..statistics import Mean
 from .annealing import MOST_UNITS, anneal, log_mean, log_sum
-from .base import Relative
+from .base import Density, Relative
 
 
 class DBM(Relative):
@@ -48,7 +48,7 @@ class DBM(Relative):
     formula = "exp(b v + c1 h1 + c2 h2 + v W1 h1 + h1 W2 h2) / Z"
     advice = "for bits: two layers of codes, each of which explains the other"
     support = constraints.boolean
-    density = "estimate"
+    density: Density = "estimate"
 
     @counted
     def __init__(

@@ -37,7 +37,8 @@ class GSN(Relative):
         hidden_noise: The standard deviation :math:`\sigma`.
         walkback: The steps of the chain in training; one makes it a denoising autoencoder.
         sample_steps: The steps of a sample, from independent even bits.
-        hidden_features: The size of each hidden layer between `x` and `h`; the way back mirrors it.
+        hidden_features: The size of each hidden layer between `x` and `h`; the way back mirrors
+            it.
         activation: Any activation of torch.nn, by name.
     """
 
@@ -91,9 +92,9 @@ class GSN(Relative):
         return x
 
     def sample(self, num_samples: int) -> Tensor:
-        bias = self.decoder.output_bias
-        start = torch.bernoulli(bias.new_full((num_samples, *self.x_shape), 0.5))
-        return self.chain(start, self.sample_steps)
+        like = next(self.parameters())
+        even = like.new_full((num_samples, *self.x_shape), 0.5)
+        return self.chain(torch.bernoulli(even), self.sample_steps)
 
     def encode(self, x: Tensor) -> Tensor:
         code: Tensor = self.encoder(x)

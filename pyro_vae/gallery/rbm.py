@@ -6,12 +6,12 @@ from math import log, prod
 import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
-from torch.nn.functional import softplus
+from torch.nn.functional import logsigmoid, softplus
 
 from ..counted import Size, counted
 from ..statistics import Mean
 from .annealing import MOST_UNITS, anneal, log_mean, log_sum
-from .base import Relative
+from .base import Density, Relative
 
 
 class RBM(Relative):
@@ -50,6 +50,7 @@ class RBM(Relative):
     formula = "exp(b v + c h + v W h) / Z"
     advice = "for bits: codes, a sampler by Gibbs chains, and log p(x) but for Z"
     support = constraints.boolean
+    density: Density = "stochastic upper bound"
 
     @counted
     def __init__(
@@ -64,11 +65,8 @@ class RBM(Relative):
         x_mean: Tensor | None = None,
     ) -> None:
         super().__init__(x_shape)
-        self.persistent, self.gibbs_steps, self.sample_steps = (
-            persistent,
-            gibbs_steps,
-            sample_steps,
-        )
+        self.persistent, self.gibbs_steps = persistent, gibbs_steps
+        self.sample_steps = sample_steps
         self.num_chains, self.num_temperatures = num_chains, num_temperatures
         dim = prod(self.x_shape)
         self.weights = nn.Parameter(0.01 * torch.randn(dim, num_hidden))
@@ -79,9 +77,8 @@ class RBM(Relative):
         self.chains: Tensor
         self.register_buffer("base_bias", bias)
         self.register_buffer("chains", torch.bernoulli(bias.sigmoid().expand(num_chains, -1)))
-        self.density = (
-            "exact" if min(self.weights.shape) <= MOST_UNITS else "stochastic upper bound"
-        )
+        if min(self.weights.shape) <= MOST_UNITS:
+            self.density = "exact"
 
     # --- The model ------------------------------------------------------------------------------
 
@@ -108,6 +105,19 @@ class RBM(Relative):
 
     def log_prob(self, x: Tensor) -> Tensor:
         return -self.free_energy(x.flatten(1)) - self.log_z()
+
+    def score(self, x: Tensor) -> Tensor:
+        r"""Returns :math:`\log p(x)` if it is exact, else the pseudo-likelihood
+        :math:`\sum_d \log p(x_d \mid x_{-d})`, which needs no :math:`Z`."""
+        if self.density == "exact":
+            return self.log_prob(x)
+        v = x.flatten(1)
+        energy, total = self.free_energy(v), torch.zeros_like(v[:, 0])
+        for d in range(v.shape[1]):
+            other = v.clone()
+            other[:, d] = 1 - v[:, d]
+            total += logsigmoid(self.free_energy(other) - energy)
+        return total
 
     def log_z(self) -> Tensor:
         r"""Returns :math:`\log Z`, summed if possible, else estimated, of shape `()`."""

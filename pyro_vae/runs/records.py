@@ -6,7 +6,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..config import Recipe, to_toml
+from ..config import Recipe, RelativeRecipe, to_toml
 from .place import CONFIG, DATA
 
 if TYPE_CHECKING:
@@ -37,12 +37,12 @@ def to_json(record: Mapping[str, Any]) -> str:
     return json.dumps(plain(dict(record)), allow_nan=False)
 
 
-def settings_of(recipe: Recipe) -> dict[str, Any]:
+def settings_of(recipe: Recipe | RelativeRecipe) -> dict[str, Any]:
     r"""Returns the settings of a recipe as JSON values."""
     return recipe.model_dump(mode="json")
 
 
-def declaration(recipe: Recipe, dataset: "Dataset") -> dict[str, Any]:
+def declaration(recipe: Recipe | RelativeRecipe, dataset: "Dataset") -> dict[str, Any]:
     r"""Returns the record of recipe and data in a run, as keywords of :func:`pyro_vae.fit`."""
     data = dataset.record()
     x_shape, scale = dataset.train.x_shape, dataset.train.scale
