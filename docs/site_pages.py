@@ -25,6 +25,7 @@ ROOMS = {  # the modules of the reference, in the order in which a reader meets 
     "pyro_vae.compile": "Compilation",
     "pyro_vae.exact": "Exact answers",
     "pyro_vae.gallery": "Relatives",
+    "pyro_vae.relatives": "Relatives side by side",
     "pyro_vae.explore": "The explorer",
     "pyro_vae.debug": "Debugging",
 }

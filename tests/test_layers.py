@@ -34,7 +34,7 @@ LAYERS = [
     ["models"],
     ["objectives", "compile", "build", "exact"],
     ["runs", "checks", "views", "evaluate", "debug"],
-    ["train", "plot", "report", "explore"],
+    ["train", "plot", "report", "explore", "relatives"],
     ["cli", "estimator", "__main__"],
 ]
 LAYER = {name: layer for layer, names in enumerate(LAYERS) for name in names}

@@ -219,6 +219,7 @@ def test_list_and_show(capsys):
         "posterior",
         "network",
         "data",
+        "model",
         "estimator",
         "recipe",
     }

@@ -1,0 +1,60 @@
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from ...runs.records import to_json
+from ..output import announce, at_least_one, check_out
+from ..shared import Command, DataDir
+
+
+@dataclass(kw_only=True)
+class Gallery(Command):
+    r"""Trains the VAE and its relatives small on the same images, and draws them side by side.
+
+    One HTML page with their graphs, samples, and what each can and cannot do. Minutes on digits.
+    """
+
+    data: Positional[str] = "digits"
+    """A data set of images, which are used as bits."""
+    only: tuple[str, ...] = ()
+    """Some of the models by name, as in VAE RBM "sparse autoencoder"."""
+    epochs: int = 100
+    """Epochs of training; GAN and diffusion take three times as many."""
+    seed: int = 0
+    """Seeds everything."""
+    out: Path = Path("gallery.html")
+    """The .html file."""
+    json: bool = False
+    """Print one JSON object with all figures."""
+    data_dir: DataDir = None
+
+    def __call__(self) -> None:
+        from ...relatives import MEMBERS, Floor, gallery_page, portraits
+
+        check_out(self.out, (".html", ".htm"))
+        at_least_one(self.epochs, "--epochs")
+        for name in self.only:
+            if name not in MEMBERS:
+                near = difflib.get_close_matches(name, MEMBERS, n=1, cutoff=0.5)
+                hint = f" (did you mean {near[0]!r}?)" if near else ""
+                raise ValueError(f"Expected --only of {', '.join(MEMBERS)}; got {name!r}{hint}.")
+        floor = Floor.of(self.data, self.data_dir, self.seed)
+        if len(floor.rows.x_shape) != 3:
+            raise ValueError(f"Expected a data set of images, such as digits; got {self.data}.")
+        found = []
+        names = self.only or (*MEMBERS,)
+        each = portraits(floor, names, epochs=self.epochs, seed=self.seed, data_dir=self.data_dir)
+        for i, member in enumerate(each, 1):
+            announce(f"{i}/{len(names)} {member.name}, {member.seconds:.0f} CPU s of training")
+            found.append(member)
+        note = (
+            f"Each was trained for {self.epochs} epochs, GAN and diffusion for three times as "
+            f"many, with seed {self.seed}."
+        )
+        self.out.write_text(gallery_page(floor, found, note), encoding="utf-8")
+        if self.json:
+            print(to_json({"data": self.data, "members": [m.record() for m in found]}))
+            return
+        print(f"Page: {self.out}")
