@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..runs.records import to_json
 from .output import at_least_one, save_plot, write_arrays, write_data
+from .samples import compare_drawn
 from .shared import keys_of, mean
 
 if TYPE_CHECKING:
@@ -22,12 +23,16 @@ def evaluate(command: Any, run: "RunFolder") -> None:
     by_datum: dict[str, Any] = {}
     found = evaluate_relative(model, split, seed=command.seed, by_datum=by_datum)
     metrics = {"data": name, "split": which, **found}
+    compared = compare_drawn(command, run, model, split)
+    metrics |= compared.record() if compared else {}
     if command.data is None:
         run.keep_evaluation(command.split, metrics)
     if command.out is not None:
         with contextlib.redirect_stdout(sys.stderr if command.json else sys.stdout):
             write_arrays(command.out, {**keys_of(split), **by_datum})
     print(to_json(metrics) if command.json else page(metrics))
+    if compared and not command.json:
+        print(compared)
 
 
 def page(metrics: dict[str, Any]) -> str:

@@ -23,15 +23,18 @@ class Diffusion(Relative):
 
     The log ratios :math:`\lambda_t` of signal to noise fall evenly from :math:`t = 1` to
     :math:`T`. The model starts at :math:`p(z_T) = \mathcal{N}(0, I)`, and goes down by
-    :math:`p(z_{t-1} \mid z_t) = q(z_{t-1} \mid z_t, \hat x_t(z_t))` with a network for
-    :math:`\hat x_t`, then :math:`p(x \mid z_1) = \mathcal{N}(\hat x_1(z_1), s^2)`. It is a
-    hierarchical VAE whose posterior is fixed, and its ELBO is
+    :math:`p(z_{t-1} \mid z_t)`: the Normal :math:`q(z_{t-1} \mid z_t, \hat x_t(z_t))` with a
+    network for :math:`\hat x_t`, its standard deviation times a learned :math:`w_t`, as `x` is
+    not known. Then :math:`p(x \mid z_1) = \mathcal{N}(\hat x_1(z_1), s^2)`. It is a hierarchical
+    VAE whose posterior is fixed, and its ELBO is
 
     .. math:: \mathbb{E}_q \log p(x \mid z_1) - \mathrm{KL}(q(z_T \mid x) \,\|\, p(z_T))
         - \sum_{t=2}^{T} \mathbb{E}_q
-        \frac{e^{\lambda_{t-1}} - e^{\lambda_t}}{2} \lVert x - \hat x_t(z_t) \rVert^2
+        \mathrm{KL}(q(z_{t-1} \mid z_t, x) \,\|\, p(z_{t-1} \mid z_t))
 
-    Training minimizes minus that, with one `t` a datum in the place of the sum.
+    With :math:`w_t = 1` a term of the sum is :math:`\frac{1}{2} (e^{\lambda_{t-1}} -
+    e^{\lambda_t}) \lVert x - \hat x_t(z_t) \rVert^2`. Training minimizes minus the ELBO, with
+    one `t` a datum in the place of the sum.
 
     References:
         | Denoising Diffusion Probabilistic Models (Ho et al., 2020), Eq. 5
@@ -80,6 +83,7 @@ class Diffusion(Relative):
         size = prod(self.x_shape)
         self.net = MLP(size + 2 * FREQUENCIES, hidden_features, size, activation, init="kaiming")
         self.log_scale = nn.Parameter(torch.tensor(-most / 2))  # of s
+        self.log_wider = nn.Parameter(torch.zeros(num_steps))  # of w_t; that of t = 1 is not used
         ratios = torch.linspace(most, least, num_steps, dtype=torch.double)
         mean = torch.zeros(size) if x_mean is None else x_mean.flatten()
         self.ratios: Tensor
@@ -121,7 +125,8 @@ class Diffusion(Relative):
 
     def down(self, z: Tensor, t: Tensor | int) -> dist.Normal:
         r"""Returns :math:`p(z_{t-1} \mid z_t)`, for t from 2 to T."""
-        return self.between(self.guess(z, t), z, t)
+        law = self.between(self.guess(z, t), z, t)
+        return dist.Normal(law.loc, law.scale * self.log_wider[t - 1].exp())
 
     def decode(self, z: Tensor) -> dist.Normal:
         r"""Returns :math:`p(x \mid z_1)` of `x` as vectors."""
@@ -157,14 +162,13 @@ class Diffusion(Relative):
 
     def rate(self, x: Tensor, z: Tensor, t: Tensor | int) -> Tensor:
         r"""Returns :math:`\mathrm{KL}(q(z_{t-1} \mid z_t, x) \,\|\, p(z_{t-1} \mid z_t))`."""
-        weight = (self._at(t - 1).exp() - self._at(t).exp()) / 2
-        return (weight * (self._standard(x) - self.guess(z, t)).square()).sum(1)
+        q, p = self.between(self._standard(x), z, t), self.down(z, t)
+        return torch.distributions.kl_divergence(q, p).sum(1)
 
     def last_rate(self, x: Tensor) -> Tensor:
         r"""Returns :math:`\mathrm{KL}(q(z_T \mid x) \,\|\, p(z_T))`, nearly zero."""
         q = self.noised(x, self.num_steps)
-        squares = q.loc.square() + q.scale.square()
-        return (squares - 1 - 2 * q.scale.log()).sum(1) / 2
+        return torch.distributions.kl_divergence(q, dist.Normal(0.0, 1.0)).sum(1)
 
     # --- Samples ---------------------------------------------------------------------------------
 

@@ -63,6 +63,6 @@ def test_samples_are_in_their_range_and_begin_at_the_mean():
     bounded = GAN((1, 4, 4), bounded=True, x_scale=16.0).sample(20)
     assert bounded.shape == (20, 1, 4, 4) and bounded.min() >= 0 and bounded.max() <= 16
     around = GAN((2,), x_scale=3.0, x_mean=torch.tensor([60.0, -60.0])).sample(500)
-    assert (around.mean(0) - torch.tensor([60.0, -60.0])).abs().max() < 3
+    assert (around.mean(0) - torch.tensor([60.0, -60.0])).abs().max() < 6  # of sixty
     with pytest.raises(pv.gallery.Lacking, match=r"A gan has no log p\(x\)"):
         GAN((2,)).log_prob(torch.zeros(1, 2))

@@ -12,6 +12,7 @@ from ..factors import scored
 from ..labels import judged
 from ..labels import lines as of_labels
 from ..output import announce, at_least_one, check_out, write_arrays
+from ..samples import check_samples, compare_drawn
 from ..shared import OnAnyRows, keys_of, mean
 
 
@@ -32,6 +33,8 @@ class Evaluate(OnAnyRows):
     given: tuple[str, ...] = ()
     """Regions of an image, as in left, or columns of a table, as in age bmi: adds log p of the
     rest given these, by a model of data with holes."""
+    samples: int = 0
+    """Draw so many data and compare them with the data: one law, precision and recall, copies."""
     simulated: bool = False
     """Add ELBO and EUBO of simulated data; their mean log p(x) lies in between."""
     json: bool = False
@@ -44,6 +47,7 @@ class Evaluate(OnAnyRows):
         check_out(self.out, (".csv", ".npz"))
         check_out(self.cache, (".npz",), "--cache")
         at_least_one(self.num_samples, "--num-samples")
+        check_samples(self.samples)
         run = self.opened()
         if isinstance(run.recipe, RelativeRecipe):
             relatives.evaluate(self, run)
@@ -64,6 +68,8 @@ class Evaluate(OnAnyRows):
             metrics |= self.conditional(vae, split, by_datum)
         metrics |= scored(vae, split, self.seed)
         own = self.data is None
+        compared = compare_drawn(self, run, vae, split)
+        metrics |= compared.record() if compared else {}
         metrics |= judged(run, vae, split, self.data_dir, self.seed, draw=own)
         if own:
             run.keep_evaluation(self.split, metrics)
@@ -71,6 +77,8 @@ class Evaluate(OnAnyRows):
             with contextlib.redirect_stdout(sys.stderr if self.json else sys.stdout):
                 write_arrays(self.out, {**keys_of(split), **by_datum})
         print(to_json(metrics) if self.json else page(metrics, vae.latents))
+        if compared and not self.json:
+            print(compared)
 
     def conditional(self, vae: Any, split: Any, by_datum: dict[str, Any]) -> dict[str, Any]:
         r"""How likely the rest of x is given a part of it."""
