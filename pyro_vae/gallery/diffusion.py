@@ -2,6 +2,7 @@ r"""A hierarchy with a fixed way up and a learned way down: diffusion, with its 
 
 from collections.abc import Mapping, Sequence
 from math import prod
+from typing import ClassVar
 
 import pyro.distributions as dist
 import torch
@@ -59,7 +60,7 @@ class Diffusion(Relative):
         "for the best samples of real numbers, and a bound of log p(x); sampling takes T passes"
     )
     density = "lower bound"
-    lacks: Mapping[str, str] = {"encode": NOISE, "reconstruct": NOISE}
+    lacks: ClassVar[Mapping[str, str]] = {"encode": NOISE, "reconstruct": NOISE}
 
     @counted
     def __init__(
