@@ -11,6 +11,8 @@ from ..factors import lines as of_factors
 from ..factors import scored
 from ..labels import judged
 from ..labels import lines as of_labels
+from ..ood import detected
+from ..ood import lines as of_strangers
 from ..output import announce, at_least_one, check_out, write_arrays
 from ..samples import check_samples, compare_drawn
 from ..shared import OnAnyRows, keys_of, mean
@@ -37,6 +39,11 @@ class Evaluate(OnAnyRows):
     """Draw so many data and compare them with the data: one law, precision and recall, copies."""
     simulated: bool = False
     """Add ELBO and EUBO of simulated data; their mean log p(x) lies in between."""
+    against: str | None = None
+    """A data set of another kind, by name, or a file: adds how well log p(x), likelihood regret
+    and typicality tell it from the run's data."""
+    num_against: int = 500
+    """The number of data of each kind that --against takes at most."""
     json: bool = False
     """Print one JSON object."""
 
@@ -48,12 +55,14 @@ class Evaluate(OnAnyRows):
         check_out(self.cache, (".npz",), "--cache")
         at_least_one(self.num_samples, "--num-samples")
         check_samples(self.samples)
+        at_least_one(self.num_against, "--num-against")
         run = self.opened()
         if isinstance(run.recipe, RelativeRecipe):
             relatives.evaluate(self, run)
             return
         vae = run.model(self.device)
         split, name, which = self.rows(run, vae)
+        others = self.others(run, vae) if self.against else ()
         announce(f"Evaluating {len(split)} data with {self.num_samples} samples each.")
         by_datum: dict[str, Any] = {}
         metrics = {
@@ -67,6 +76,9 @@ class Evaluate(OnAnyRows):
         if self.given:
             metrics |= self.conditional(vae, split, by_datum)
         metrics |= scored(vae, split, self.seed)
+        if self.against:
+            metrics |= {"against": self.against}
+            metrics |= detected(vae, split, *others, self.num_against, self.seed)
         own = self.data is None
         compared = compare_drawn(self, run, vae, split)
         metrics |= compared.record() if compared else {}
@@ -79,6 +91,18 @@ class Evaluate(OnAnyRows):
         print(to_json(metrics) if self.json else page(metrics, vae.latents))
         if compared and not self.json:
             print(compared)
+
+    def others(self, run: Any, vae: Any) -> tuple[Any, Any]:
+        r"""Data of another kind, and further data of the run's kind: validation, if it has some."""
+        from ...checks import take
+
+        outside, *_ = run.rows(self.split, self.against, self.data_dir)
+        held = "valid" if run.recorded.data["sizes"].get("valid") else "train"
+        reference, *_ = run.rows(held, None, self.data_dir)
+        skip = run.recipe.train.skip_checks
+        both = (rows.forgetting(vae.latents) for rows in (outside, reference))
+        outside, reference = (take(vae, rows, skip_checks=skip) for rows in both)
+        return outside, reference
 
     def conditional(self, vae: Any, split: Any, by_datum: dict[str, Any]) -> dict[str, Any]:
         r"""How likely the rest of x is given a part of it."""
@@ -137,6 +161,7 @@ def page(metrics: dict[str, Any], latents: Any) -> str:
         count = metrics["simulated_num_data"]
         lines.append(f"  {count} simulated data, with mean log p(x) between")
         lines += [f"  {n.upper():10s}{mean(metrics, f'simulated_{n}')}" for n in ("elbo", "eubo")]
+    lines += of_strangers(metrics)
     if "not_a_density" in metrics:
         lines.append(f"  Not a density: {metrics['not_a_density']}")
     return "\n".join(lines)
