@@ -8,8 +8,12 @@ import argparse
 from statistics import fmean, stdev
 from typing import Any
 
+import torch
+
 import pyro_vae as pv
 from pyro_vae.evaluate import factor_scores, kl_terms
+from pyro_vae.objectives import kl_parts
+from pyro_vae.objectives.decomposition import stratified, weighted
 from pyro_vae.statistics import Mean
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -44,13 +48,38 @@ def pooled(means: list[Mean]) -> Mean:
     return Mean(fmean(means), (spread**2 + fmean(m.se**2 for m in means)) ** 0.5)
 
 
+def print_bias(vae: Any, rows: Any, sizes: tuple[int, ...] = (10, 100, 400, 1200)) -> None:
+    r"""Prints what batches of some sizes make of the parts of the KL term of all rows."""
+    print("| batch | sampling | mutual information | total correlation |\n|---|---|---|---|")
+    rows = rows.take(slice(0, max(sizes)))
+    with torch.no_grad():
+        q, p = vae.posterior(rows.rows(slice(None))), vae.prior()
+        z = q.sample()
+        for size in sizes:
+            for sampling in (stratified, weighted):
+                parts = []
+                for some in torch.randperm(len(z)).split(size):
+                    law = type(q.base_dist)(*(t[some] for t in (q.mean, q.stddev))).to_event(1)
+                    parts.append(kl_parts(law, p, z[some], sampling(size, len(z), z)))
+                cells = [
+                    Mean.of(torch.cat([getattr(part, name) for part in parts]))
+                    for name in ("mutual_information", "total_correlation")
+                ]
+                shown = " | ".join(f"{float(m):.2f} {m.error}" for m in cells)
+                print(f"| {size} | {sampling.__name__} | {shown} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--recipe", default="sprites")
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--bias", metavar="RUN", help="of minibatch estimates, for one run")
     given = parser.parse_args()
     rows = pv.data.load(pv.config.validate(pv.config.read_recipe(given.recipe)).data).test
+    if given.bias:
+        print_bias(pv.load(given.bias), rows)
+        return
     print(f"| | {' | '.join(COLUMNS)} |\n|---|{'---|' * len(COLUMNS)}")
     for name, settings in SETTINGS.items():
         models = pv.fit_many(

@@ -18,8 +18,10 @@ LEVELS = PARTS**2
 
 
 def sprites(config: "Sprites", data_dir: object) -> Dataset:
-    r"""Every combination of shape, scale, rotation, column and row once, shuffled and split; a grey
-    level is how many of a pixel's 16 parts are inside of the shape."""
+    r"""Every combination of shape, scale, rotation, column and row once, shuffled and split.
+
+    A grey level is how many of a pixel's 16 parts are inside of the shape.
+    """
     images, factors = drawn()
     whole = Split(
         images,

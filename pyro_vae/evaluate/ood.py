@@ -150,8 +150,8 @@ def auroc(inside: Tensor, outside: Tensor) -> Mean:
     pairs of a strange datum, and :math:`A_{\cdot j}` that of another. Half is chance.
 
     References:
-        | Comparing the Areas under Two or More Correlated Receiver Operating Characteristic Curves:
-        | A Nonparametric Approach (DeLong et al., 1988), Eq. 3 to 6
+        | Comparing the Areas under Two or More Correlated Receiver Operating Characteristic
+        | Curves: A Nonparametric Approach (DeLong et al., 1988), Eq. 3 to 6
 
     Arguments:
         inside: The scores of ordinary data, of shape `(n,)`.

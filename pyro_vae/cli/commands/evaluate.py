@@ -42,7 +42,7 @@ class Evaluate(OnAnyRows):
     against: str | None = None
     """A data set of another kind, by name, or a file: adds how well log p(x), likelihood regret
     and typicality tell it from the run's data."""
-    num_against: int = 500
+    num_against: int = 200
     """The number of data of each kind that --against takes at most."""
     json: bool = False
     """Print one JSON object."""
@@ -93,7 +93,7 @@ class Evaluate(OnAnyRows):
             print(compared)
 
     def others(self, run: Any, vae: Any) -> tuple[Any, Any]:
-        r"""Data of another kind, and further data of the run's kind: validation, if it has some."""
+        r"""Data of another kind, and further data of the run's kind, for validation if any."""
         from ...checks import take
 
         outside, *_ = run.rows(self.split, self.against, self.data_dir)
