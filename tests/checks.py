@@ -23,7 +23,7 @@ needs_data = pytest.mark.skipif(
 
 D, L, B = 6, 4, 8  # sizes of x, of z and of a batch
 LEVELS = 4
-WHOLE = ("product", "made", "pixel-cnn")  # likelihoods whose elements are not alike, or dependent
+WHOLE = ("product", "made", "pixel-cnn", "wave-net")  # likelihoods whose elements are not alike, or dependent
 
 SIGMAS = [{"sigma": sigma} for sigma in ("shared", "fixed", "per-element", "optimal")]
 NETS = {"hidden_features": [8]}
@@ -44,6 +44,7 @@ OPTIONS: dict[tuple[str, str], list[dict]] = {
         {"num_levels": LEVELS + 1},
         {"num_levels": LEVELS + 1, "num_components": 3},
     ],
+    ("likelihood", "wave-net"): [{"num_levels": LEVELS + 1, "channels": 4, "num_layers": 2}],
     ("likelihood", "product"): [{"parts": PARTS}],
     ("likelihood", "censored"): [
         {"family": {"kind": "gaussian"}, "lower": -1.0, "upper": 1.0},
@@ -96,7 +97,7 @@ def data_for(likelihood: str, count: int = B, shape: tuple[int, ...] | None = No
     match likelihood:
         case "bernoulli" | "pixel-cnn":
             return torch.bernoulli(torch.full((count, *shape), 0.4))
-        case "binomial" | "categorical" | "discretized-logistic" | "made" | "ordinal":
+        case "binomial" | "categorical" | "discretized-logistic" | "made" | "ordinal" | "wave-net":
             return torch.randint(LEVELS + 1, (count, *shape)).to(torch.get_default_dtype())
         case "poisson" | "negative-binomial" | "zero-inflated-negative-binomial" | "hurdle":
             return torch.poisson(torch.full((count, *shape), 2.0))

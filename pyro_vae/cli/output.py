@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from ..data import Column
 
 SUFFIXES = (".npz", ".npy", ".csv")
-HEARD = {  # what is written as sound or music, by suffix: the kind of data, and in words
-    ".wav": ("fsdd", "log-mel frames of sound"),
-    ".mid": ("jsb-chorales", "piano rolls"),
+HEARD = {  # what is written as sound or music, by suffix: kinds of data, and in words
+    ".wav": (("fsdd", "fsdd-waves"), "sound"),
+    ".mid": (("jsb-chorales",), "piano rolls"),
 }
 AND_SOUND = (*SUFFIXES, *HEARD)
 
@@ -47,10 +47,10 @@ def check_sound(out: Path | None, record: Mapping[str, Any]) -> None:
     """
     if out is None or out.suffix.lower() not in HEARD:
         return
-    kind, words = HEARD[out.suffix.lower()]
-    if record.get("name") != kind:
+    kinds, words = HEARD[out.suffix.lower()]
+    if record.get("name") not in kinds:
         raise ValueError(
-            f"Expected a run on {words} (data.kind {kind}) for {out}; got one on "
+            f"Expected a run on {words} (data.kind {' or '.join(kinds)}) for {out}; got one on "
             f"{record.get('name')}. Use --out with the suffix {' or '.join(SUFFIXES)}."
         )
 
@@ -134,14 +134,17 @@ def write_data(
 
 
 def write_sound(out: Path, x: Any, form: Mapping[str, Any]) -> None:
-    r"""Writes log-mel frames of a model as sound, one datum after the other."""
+    r"""Writes samples or log-mel frames of a model as sound, one datum after the other."""
     import torch
 
-    from ..data import to_waves, write_wav
+    from ..data import from_levels, to_waves, write_wav
     from ..data.sound import RATE
 
     levels = torch.from_numpy(x)
-    waves = to_waves(levels if form.get("range") == "unit" else levels / form["levels"])
+    if levels.dim() == 2:
+        waves = from_levels(levels)
+    else:
+        waves = to_waves(levels if form.get("range") == "unit" else levels / form["levels"])
     write_wav(out, waves)
     seconds = waves.shape[1] / RATE
     print(f"{out}: {len(waves)} clips of {seconds:.2f} s, one after the other, at {RATE} Hz")

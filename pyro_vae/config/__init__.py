@@ -5,6 +5,7 @@ Recipes, the command line and the contract tests all read this registry.
 
 from .data import CIFAR10 as CIFAR10
 from .data import FSDD as FSDD
+from .data import FSDDWaves as FSDDWaves
 from .data import MNIST as MNIST
 from .data import CelebA as CelebA
 from .data import Data as Data

@@ -274,6 +274,16 @@ class FSDD(Sequences):
     """What the label is; data.known also takes either by name."""
 
 
+class FSDDWaves(DataKind):
+    """300 recordings of spoken digits, pieces of samples at 8 kHz, 256 levels by the mu-law."""
+
+    kind: Literal["fsdd-waves"] = "fsdd-waves"
+    samples: Annotated[PositiveInt, Field(le=1024)] = 512
+    """The number of samples of a piece; what is left at the end of a recording is left out."""
+    label: Literal["digit", "speaker"] = "digit"
+    """What the label is."""
+
+
 class File(HeldOut):
     """Your own data: .npy, .npz, a table (CSV, parquet), IDX (.gz), or a folder of images."""
 
@@ -324,6 +334,7 @@ Data = Annotated[
     | Sprites
     | JSBChorales
     | FSDD
+    | FSDDWaves
     | File,
     Field(discriminator="kind"),
 ]

@@ -22,6 +22,7 @@ from .loading import fashion_mnist as fashion_mnist
 from .loading import freyfaces as freyfaces
 from .loading import from_dataframe as from_dataframe
 from .loading import fsdd as fsdd
+from .loading import fsdd_waves as fsdd_waves
 from .loading import grid as grid
 from .loading import jsb_chorales as jsb_chorales
 from .loading import load as load
@@ -35,6 +36,8 @@ from .midi import write_midi as write_midi
 from .mixtures import centres_of as centres_of
 from .original import Original as Original
 from .original import read_original as read_original
+from .recordings import from_levels as from_levels
+from .recordings import to_levels as to_levels
 from .regions import Picture as Picture
 from .regions import elements_of as elements_of
 from .regions import only as only

@@ -17,6 +17,7 @@ from .dataset import Dataset, cut
 from .mixtures import grid as grid
 from .mixtures import ring as ring
 from .places import cache, find, present, verify
+from .recordings import fsdd_waves as fsdd_waves
 from .sequences import fsdd as fsdd
 from .sequences import jsb_chorales as jsb_chorales
 from .split import Split

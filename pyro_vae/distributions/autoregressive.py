@@ -15,20 +15,30 @@ from .discrete import Levels
 PATIENCE = 2.0  # seconds before a bar is shown
 
 
+def levels_of(logits: Tensor) -> Any:
+    r"""The law of an element on levels, from the logits of :math:`1 \ldots n - 1` against 0."""
+    if logits.shape[-1] == 1:
+        return dist.Bernoulli(logits=logits[..., 0], validate_args=False)
+    return Levels(torch.nn.functional.pad(logits, (1, 0)))
+
+
 class Autoregressive(dist.TorchDistribution):
-    r"""Creates :math:`\prod_i p(x_i \mid x_{<i}, c)` over levels :math:`0 \ldots n - 1`.
+    r"""Creates :math:`\prod_i p(x_i \mid x_{<i}, c)`, by default over levels
+    :math:`0 \ldots n - 1`.
 
     The density takes one call of the network for all elements, a sample as many as there are
     elements.
 
     Arguments:
-        logits: A network that maps `x`, of shape `(*batch, *event)`, and `c` to the logits of the
-            levels :math:`1 \ldots n - 1` against level 0, of shape `(*batch, *event, n - 1)`; of
-            each element from those before it alone.
-        context: What the elements are given, :math:`c`, of shape `(*batch, *event, n - 1)`.
+        logits: A network that maps `x`, of shape `(*batch, *event)`, and `c` to the numbers that
+            the law of an element has, of shape `(*batch, *event, m)`; of each element from those
+            before it alone. By default they are the logits of the levels
+            :math:`1 \ldots n - 1` against level 0.
+        context: What the elements are given, :math:`c`, of shape `(*batch, *event, m)`.
         event_dim: The number of dimensions of an event.
         order: The places of the elements in the flattened event, in their order; by default as
             they lie there.
+        law: Makes the law of elements of such numbers.
 
     Example:
         >>> law = Autoregressive(lambda x, c: c.expand(*x.shape, 2), torch.zeros(4, 6, 2))
@@ -44,22 +54,22 @@ class Autoregressive(dist.TorchDistribution):
         context: Tensor,
         event_dim: int = 1,
         order: Sequence[int] | None = None,
+        law: Callable[[Tensor], Any] = levels_of,
     ) -> None:
-        self.logits, self.context, self.order = logits, context, order
-        self.num_levels = context.shape[-1] + 1
+        self.logits, self.context, self.order, self.law = logits, context, order, law
         shape = context.shape[:-1]
         batch, event = shape[: len(shape) - event_dim], shape[len(shape) - event_dim :]
         super().__init__(batch, event, validate_args=False)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> "Autoregressive":
         context = self.context.expand(*torch.Size(batch_shape), *self.event_shape, -1)
-        return Autoregressive(self.logits, context, len(self.event_shape), self.order)
+        return Autoregressive(
+            self.logits, context, len(self.event_shape), self.order, self.law
+        )
 
     @property
     def support(self) -> Any:
-        levels = constraints.integer_interval(0, self.num_levels - 1)
-        element = constraints.boolean if self.num_levels == 2 else levels
-        return constraints.independent(element, len(self.event_shape))
+        return constraints.independent(self.law(self.context).support, len(self.event_shape))
 
     def given(self, x: Tensor) -> Any:
         r"""The distributions of all elements, each given those of `x` before it.
@@ -67,10 +77,7 @@ class Autoregressive(dist.TorchDistribution):
         Arguments:
             x: Data of shape `(*batch, *event)`.
         """
-        logits = self.logits(x, self.context)
-        if self.num_levels == 2:
-            return dist.Bernoulli(logits=logits[..., 0], validate_args=False)
-        return Levels(torch.nn.functional.pad(logits, (1, 0)))
+        return self.law(self.logits(x, self.context))
 
     def log_prob(self, value: Tensor) -> Tensor:
         return self.given(value).log_prob(value).flatten(-len(self.event_shape)).sum(-1)

@@ -21,6 +21,7 @@ from .poisson import Poisson as Poisson
 from .product import Product as Product
 from .self_masking import SelfMasking as SelfMasking
 from .student_t import StudentT as StudentT
+from .wave_net import WaveNet as WaveNet
 from .zero_inflated_negative_binomial import (
     ZeroInflatedNegativeBinomial as ZeroInflatedNegativeBinomial,
 )

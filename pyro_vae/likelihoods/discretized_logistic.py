@@ -56,11 +56,18 @@ class DiscretizedLogistic(Likelihood):
     def outputs_at(self, mean: Tensor) -> Tensor:
         return (2 * mean / (self.num_levels - 1) - 1).repeat(self.num_components)
 
+    def outputs_of(self, z: Tensor) -> Tensor:
+        r"""The decoder's outputs for each element, of shape `(*batch, *x_shape, k)`."""
+        count = self.num_outputs(num_components=self.num_components)
+        outputs = self.decode(z).unflatten(-self.event_dim, (count, -1))
+        return outputs.movedim(-self.event_dim - 1, -1)
+
+    def law_of(self, outputs: Tensor) -> distributions.DiscretizedLogistic:
+        r"""The laws of elements, from outputs of shape `(*batch, *x_shape, k)`."""
+        parts = outputs.unflatten(-1, (-1, self.num_components)).unbind(-2)
+        loc, log_scale = parts[0], parts[1].clamp(min=-7.0) - 1.0
+        logits = parts[2] if len(parts) == 3 else loc.new_zeros(()).expand_as(loc)
+        return distributions.DiscretizedLogistic(logits, loc, log_scale, self.num_levels)
+
     def forward(self, z: Tensor) -> dist.Distribution:
-        kinds = 2 if self.num_components == 1 else 3
-        outputs = self.decode(z).unflatten(-self.event_dim, (kinds, self.num_components, -1))
-        outputs = outputs.movedim((-self.event_dim - 2, -self.event_dim - 1), (0, -1))
-        loc, log_scale = outputs[0], outputs[1].clamp(min=-7.0) - 1.0
-        logits = loc.new_zeros(()).expand_as(loc) if kinds == 2 else outputs[2]
-        law = distributions.DiscretizedLogistic(logits, loc, log_scale, self.num_levels)
-        return law.to_event(self.event_dim)
+        return self.law_of(self.outputs_of(z)).to_event(self.event_dim)

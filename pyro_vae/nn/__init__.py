@@ -1,5 +1,6 @@
 r"""Networks: tensors in, tensors out, with any leading batch shape.  (layer 0)"""
 
+from .causal import CausalCNN as CausalCNN
 from .codebook import Codebook as Codebook
 from .codebook import Grid as Grid
 from .init import Init as Init

@@ -6,11 +6,12 @@ import wave
 
 import numpy as np
 import pytest
+import torch
 from midi import read
 
 import pyro_vae as pv
 from pyro_vae.cli import main
-from pyro_vae.data import sequences
+from pyro_vae.data import recordings, sequences
 
 SMALL = [
     "--latent-dim", "2", "--prior.hidden-features", "8", "--posterior.hidden-features", "8", "--likelihood.decoder.hidden-features", "8",
@@ -133,9 +134,36 @@ def test_chorales_are_written_as_music(run, tmp_path, capsys):
     assert max(end for _, end, _ in read(out)[0]) <= int(there.sum()) + 2  # forecasts are left out
 
 
+def test_recordings_are_drawn_as_sound(tmp_path, monkeypatch, capsys):
+    rng, keys = np.random.default_rng(0), [(d, 0, i) for d in range(10) for i in range(5)]
+    label, speaker, index = (np.array(of, np.uint8) for of in zip(*keys))
+    audio = rng.integers(-9000, 9000, 100 * len(keys)).astype(np.int16)
+    file = tmp_path / "fsdd" / recordings.CLIPS
+    file.parent.mkdir()
+    np.savez(file, audio=audio, offsets=100 * np.arange(len(keys) + 1), label=label,
+             speaker=speaker, index=index, speakers=np.array(["s"]))  # fmt: skip
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    monkeypatch.setattr(recordings, "CLIPS_SHA256", digest)
+    monkeypatch.setenv("PYRO_VAE_DATA", str(tmp_path))
+    run, out = str(tmp_path / "run"), tmp_path / "x.wav"
+    nets = ["--likelihood.channels", "4", "--posterior.encoder.hidden-features", "8"]
+    small = [*nets, "--likelihood.decoder.hidden-features", "8", "--data.samples", "30"]
+    small += ["--train.epochs", "1", "--likelihood.num-layers", "2"]
+    assert main(["train", "fsdd-waves", "--out", run, *small]) == 0
+    assert main(["evaluate", run, "--num-samples", "3", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert figures["num_data"] == 30 and 7 < figures["bits_per_dim"] < 10  # noise has 7.6
+    assert main(["sample", run, "--num-samples", "2", "--out", str(out)]) == 0
+    with wave.open(str(out)) as sound:
+        assert sound.getnframes() == 2 * 30 + 2000
+        heard = np.frombuffer(sound.readframes(30), "<i2") / 32767
+    levels = pv.data.to_levels(torch.from_numpy(heard))
+    assert (pv.data.from_levels(levels) - torch.from_numpy(heard)).abs().max() < 1e-4
+
+
 def test_other_data_are_no_sound(run, tmp_path, capsys):
     assert main(["sample", str(run), "--out", str(tmp_path / "x.wav")]) == 2
-    assert "Expected a run on log-mel frames of sound" in capsys.readouterr().err
+    assert "Expected a run on sound (data.kind fsdd or fsdd-waves)" in capsys.readouterr().err
 
 
 def test_other_data_are_no_music(spoken, capsys):
