@@ -29,7 +29,7 @@ def unit_warning(vae: Any, split: Split) -> str | None:
         split: The training data.
     """
     family = family_of(vae, "likelihood", "x")
-    if family is None:
+    if family is None or not same(family.support, constraints.real):
         return None
     with undisturbed(vae, 0):
         known = split.known_at(slice(0, DRAWS))
