@@ -1,6 +1,7 @@
 r"""A VAE as an estimator of scikit-learn, for pipelines and searches."""
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -131,6 +132,10 @@ class VAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMix
     def sample(self, n_samples: int = 1) -> np.ndarray:
         r"""Returns draws of :math:`x` from the model, of shape `(n_samples, n_features)`."""
         check_is_fitted(self)
+        if not isinstance(n_samples, Integral) or isinstance(n_samples, bool) or n_samples < 1:
+            raise ValueError(
+                f"Expected n_samples as a whole number of at least 1; got {n_samples!r}."
+            )
         return _array(sample(self.vae_, n_samples, seed=self.seed_), np.float64)
 
     def impute(self, X: Any, **options: Any) -> np.ndarray:
@@ -150,7 +155,14 @@ class VAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMix
 
     def _known(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
-        return self._checked(X, reset=False)
+        x = self._checked(X, reset=False)
+        rows = np.isnan(x).any(1).nonzero()[0]
+        if len(rows) and not self.vae_.likelihood.missing:
+            raise ValueError(
+                f"Expected X without NaN, as the data of fit had none; got NaN in row {rows[0]}. "
+                'Fit on data with holes, or with likelihood={"kind": ..., "missing": "at-random"}.'
+            )
+        return x
 
     def _recipe(self, holes: bool) -> Recipe:
         r"""The recipe that the arguments are."""

@@ -177,3 +177,14 @@ def test_parameters_that_change_later_leave_what_was_trained(iris):
     vae = small().set_output(transform="pandas").fit(iris[0])
     z = vae.set_params(latent_dim=5).transform(iris[0])
     assert z.shape == (150, 2)
+
+
+def test_what_is_asked_of_a_trained_one_gets_a_sentence_about_its_arguments(fitted):
+    x = np.zeros((3, 4))
+    x[1, 2] = np.nan
+    for ask in (fitted.transform, fitted.score_samples, fitted.impute):
+        with pytest.raises(ValueError, match=r"NaN in row 1. Fit on data.*\"missing\": \"at-random\""):
+            ask(x)
+    for count in (0, -1, 2.5, True, None):
+        with pytest.raises(ValueError, match=f"n_samples as a whole number.*got {count}"):
+            fitted.sample(count)

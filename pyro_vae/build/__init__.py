@@ -95,6 +95,11 @@ def find_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise ValueError(f"Expected a device auto, cpu, cuda or cuda:N; got {name!r}.") from None
+    if device.type == "mps":
+        raise ValueError(
+            "Expected a device auto, cpu, cuda or cuda:N; got mps. Sums over data are in double "
+            "precision, which Apple's GPUs do not have. Use the CPU."
+        )
     if device.type not in ("cpu", "cuda"):
         raise ValueError(f"Expected a device auto, cpu, cuda or cuda:N; got {name!r}.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():

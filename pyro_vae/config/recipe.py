@@ -32,8 +32,12 @@ def _name(value: str) -> str:
 
 
 def _device(value: object) -> object:
+    if str(value).lower().startswith("mps"):
+        raise ValueError(
+            "expected auto, cpu, cuda or cuda:N; sums are in double precision, which mps does not have"
+        )
     if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", str(value)):
-        near = {"gpu": "cuda", "mps": "cpu"}.get(str(value).lower(), "auto")
+        near = {"gpu": "cuda"}.get(str(value).lower(), "auto")
         raise ValueError(f"expected auto, cpu, cuda or cuda:N (did you mean {near!r}?)")
     return value
 

@@ -20,11 +20,13 @@ AT_ONCE = 4_000_000  # numbers of pairs of draws and data
 
 
 class Scores(NamedTuple):
-    r"""Figures of each datum in nats, each of shape `(N,)`."""
+    r"""Figures of each datum in nats, each of shape `(N,)`; and how many of the draws behind the
+    first count as independent ones, in percent (:func:`pyro_vae.log_marginal` has more draws)."""
 
     log_p: Tensor
     elbo: Tensor
     kl: Tensor
+    ess: Tensor
 
 
 class Place(NamedTuple):
@@ -60,7 +62,10 @@ def scores(vae: Any, split: Split) -> Scores | None:
         log_weights = weights.log_weights.double()
         log_p = log_weights.logsumexp(0) - log(PARTICLES)
         kl = (weights.posterior - weights.prior).mean(0)
-        found.append(torch.stack([log_p, log_weights.mean(0), kl.double()]))
+        ess = (2 * log_weights.logsumexp(0) - (2 * log_weights).logsumexp(0)).exp()
+        found.append(
+            torch.stack([log_p, log_weights.mean(0), kl.double(), 100 * ess / PARTICLES])
+        )
     return Scores(*torch.cat(found, 1))
 
 

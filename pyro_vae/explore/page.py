@@ -13,7 +13,7 @@ from ..checks import Data, opened
 from ..counted import Size, counted
 from ..data import Split
 from ..distributions import describe_support
-from ..programs import is_vae, sample_sites, wants_rows
+from ..programs import is_vae, sample_sites
 from . import facts
 from .drawing import columns_of, looks_of
 from .packing import Arrays
@@ -95,7 +95,6 @@ def contents(vae: Any, split: Split, seed: int, grid: bool) -> dict[str, Any]:
         "rows": arrays.add(split.row_numbers),
         "scores": found and {n: arrays.add(v) for n, v in found._asdict().items()},
         "count": len(split),
-        "encodes": "look" in model["graphs"] and not wants_rows(vae),
         **model,
         "arrays": arrays.packed,
     }

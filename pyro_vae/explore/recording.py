@@ -53,14 +53,14 @@ def recorded(
     """
     graphs: dict[str, Graph] = {}
     drawn: dict[str, list[str]] = {}
-    reason = "as --grid asks for" if grid else ""
+    reason, unseen = "as --grid asks for" if grid else "", ""
     if not grid:
         try:
             drawn = _record_decoders(vae, split, places, graphs)
         except Exception as error:  # whatever somebody's own module does
             reason = f"as the page cannot run its networks ({_first_line(error)})"
         else:
-            _record_look(vae, split, graphs)
+            unseen = _record_look(vae, split, graphs)
     half = not reason and _half_is_enough(graphs, vae, split, places)
     packed = {}
     if not reason:
@@ -76,6 +76,7 @@ def recorded(
         "half": half,
         "grid": _grid(vae, split, places, arrays) if reason else None,
         "reason": reason,
+        "unseen": unseen,
     }
 
 
@@ -98,15 +99,20 @@ def _record_decoders(
     return {name: [*others] for name, others in drawn.items()}
 
 
-def _record_look(vae: Any, split: Split, graphs: dict[str, Graph]) -> None:
-    r"""Records the encoder with the terms of the bound, if a page can run them."""
-    if wants_rows(vae) or (getattr(vae.prior, "sequential", False) and split.x_shape[0] > LONGEST):
-        return
+def _record_look(vae: Any, split: Split, graphs: dict[str, Graph]) -> str:
+    r"""Records the encoder with the terms of the bound; or says why the page has none."""
+    if wants_rows(vae):
+        return "The posterior has parameters for the rows that it was trained on, and no others."
+    if getattr(vae.prior, "sequential", False) and split.x_shape[0] > LONGEST:
+        return (
+            f"This page places no sequences of more than {LONGEST} steps: pv.encode(vae, x) does."
+        )
     rows = [data_at(vae, split, row) for row in split.spread(CHECKED).tolist()]
     try:
         graphs["look"] = _recorded(looker(vae), rows[0], rows)
     except Exception:  # the page goes without
-        return
+        return "This page cannot run the encoder of this model: pv.encode(vae, x) does."
+    return ""
 
 
 def _recorded(

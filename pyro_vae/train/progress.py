@@ -5,13 +5,15 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from math import isfinite
-from typing import Any
+from typing import Any, Self
 
 from tqdm import tqdm
 
-LINES = 20  # number of progress lines without a terminal
+LINES = 20  # number of progress lines without a terminal, at least
+SECONDS = 300  # after which there is one in any case
 
 
 class Progress:
@@ -22,13 +24,21 @@ class Progress:
         self.stop: list[int] = []  # signals to stop for
         self.every = max(1, epochs // LINES)
         self.steps, self.bar = epochs * steps_per_epoch, None
+        self.said_of_epoch = ""
+        self.last, self.due = "", True  # what was said of validation data; whether lines are due
+        self.began = self.said = time.monotonic()
+        self.first: int | None = None  # the epoch from which on this process trains
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
+        self.began = self.said = time.monotonic()
         if self.enabled and sys.stderr.isatty():
-            self.bar = tqdm(total=self.steps, unit="step")
+            self.bar = tqdm(total=self.steps, unit="step", dynamic_ncols=True)
+            self.line = tqdm(total=0, bar_format="{desc}", position=1, dynamic_ncols=True)
+        return self
 
     def __exit__(self, *error: object) -> None:
         if self.bar is not None:
+            self.line.close()
             self.bar.close()
 
     def advance(self, step: int) -> None:
@@ -58,20 +68,88 @@ class Progress:
             if self.enabled:
                 tqdm.write(f"epoch {row['epoch']}: {row['warning']}", file=sys.stderr)
             return
-        if measured := next((name for name in ("elbo", "score") if name in row), ""):
-            se = row[f"{measured}_se"]
-            error = f" +- {se:.2f}" if se is not None and isfinite(se) else ""
-            what, unit = ("ELBO", " nats") if measured == "elbo" else (measured, "")
-            text = f"validation {what} {row[measured]:.2f}{error}{unit}"
+        of_epoch = measured_in(row) is None
+        if of_epoch:
+            self.due = self._is_due(row["epoch"])
+            text = f"epoch {row['epoch']}/{self.epochs}  {told(row)}{self._left(row['epoch'])}"
         else:
-            terms = [f"{name} {row[name]:.2f}" for name in ("loss", "kl") if name in row]
-            unit = " nats per datum" if "kl" in row else ""
-            means = f"{'  '.join(terms)}{unit}" if terms else "no step was finite"
-            text = f"epoch {row['epoch']}/{self.epochs}  {means}"
+            text = self.last = validation(row)
         if self.bar is not None:
-            self.bar.set_postfix_str(text)
-        elif self.enabled and (row["epoch"] % self.every == 0 or row["epoch"] == self.epochs):
+            self.said_of_epoch = text if of_epoch else self.said_of_epoch
+            self.line.set_description_str("  ".join(filter(None, (self.said_of_epoch, self.last))))
+        elif self.enabled and self.due:
             print(text, flush=True)
+
+    def _is_due(self, epoch: int) -> bool:
+        r"""Whether this epoch has a line: the first, each twentieth of all, or after minutes."""
+        self.first = epoch - 1 if self.first is None else self.first
+        now = time.monotonic()
+        due = epoch % self.every == 0 or epoch in (self.first + 1, self.epochs)
+        due = due or now - self.said > SECONDS
+        self.said = now if due else self.said
+        return due
+
+    def _left(self, epoch: int) -> str:
+        r"""The time of an epoch, and of those to come, by those of this process."""
+        if self.first is None or epoch >= self.epochs:
+            return ""
+        each = (time.monotonic() - self.began) / (epoch - self.first)
+        return f"  {duration(each)} an epoch, {duration(each * (self.epochs - epoch))} left"
+
+
+def told(row: Mapping[str, Any]) -> str:
+    r"""What an epoch's row says: loss, KL term and active units, also those of each latent site.
+
+    Example:
+        >>> told({"loss": 91.234, "kl": 9.1, "active_units": 7, "kl_z1": 9.1, "active_z1": 7})
+        'loss 91.23  kl 9.10 (z1 9.10)  nats per datum  7 active (z1 7)'
+    """
+    if "loss" not in row:
+        return "no step was finite"
+    rates = {n[3:]: v for n, v in row.items() if n.startswith("kl_") and n != "kl_weight"}
+    active = {n[7:]: v for n, v in row.items() if n.startswith("active_") and n != "active_units"}
+    rate, units = (
+        f" ({', '.join(f'{n} {v:{form}}' for n, v in parts.items())})" if parts else ""
+        for parts, form in ((rates, ".2f"), (active, "d"))
+    )
+    kl = f"  kl {row['kl']:.2f}{rate}" if "kl" in row else ""
+    alive = f"  {row['active_units']} active{units}" if "active_units" in row else ""
+    unit = "  nats per datum" if kl else ""
+    return f"loss {row['loss']:.2f}{kl}{unit}{alive}"
+
+
+def measured_in(row: Mapping[str, Any]) -> str | None:
+    r"""The name of what was measured of validation data, if the row is of these."""
+    return next((name for name in ("elbo", "score") if name in row), None)
+
+
+def validation(row: Mapping[str, Any]) -> str:
+    r"""What a row of validation data says.
+
+    Example:
+        >>> validation({"elbo": -91.234, "elbo_se": 0.257})
+        'validation ELBO -91.23 +- 0.26 nats'
+    """
+    name = measured_in(row)
+    se = row[f"{name}_se"]
+    error = f" +- {se:.2f}" if se is not None and isfinite(se) else ""
+    what, unit = ("ELBO", " nats") if name == "elbo" else (name, "")
+    return f"validation {what} {row[name]:.2f}{error}{unit}"
+
+
+def duration(seconds: float) -> str:
+    r"""Seconds in the unit that suits them.
+
+    Example:
+        >>> [duration(s) for s in (0.034, 4.2, 80, 5400, 200_000)]
+        ['0.03 s', '4.2 s', '80 s', '1.5 h', '2.3 days']
+    """
+    if seconds < 1:
+        return f"{seconds:.2f} s"
+    for size, unit in ((86_400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 r"""Encoder and decoder as ONNX graphs, for programs without Python."""
 
+import re
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from ..writing import replacing
 
 PACKAGES = ("onnx", "onnxscript")
+OPERATION = re.compile(r"torch\.ops\.aten\.(\w+)")  # as the exporter names one
 ROWS = 3  # of the example, whose number stays open
 
 
@@ -111,4 +113,9 @@ def _graph(name: str, module: nn.Module, example: Tensor, names: tuple[str, ...]
             )
     except torch.onnx.OnnxExporterError as error:
         reason = str(error.__cause__ or error).strip().partition("\n")[0]
-        raise ValueError(f"Expected operations that ONNX has in {name}; {reason}") from error
+        if found := OPERATION.search(reason):
+            reason = f"got {found[1]}, which it does not have"
+        raise ValueError(
+            f"Expected operations that ONNX has in {name}; {reason}. Export a model without it, "
+            "or use this one in Python."
+        ) from error

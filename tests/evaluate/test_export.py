@@ -60,7 +60,7 @@ def test_leaving_out_an_element_is_exact_on_average():
     """PSIS-LOO over the elements of a datum, with draws of a guide that is not the posterior."""
     stats = pytest.importorskip("arviz_stats")
     pytest.importorskip("xarray")
-    vae, exact, x = exact_vae("mean-field", count=1)
+    vae, exact, x = exact_vae("mean-field", sigma=2.0, dim=10, count=1)
     mean, variance = rest_of(exact, x[0])
     wanted = torch.distributions.Normal(mean, variance.sqrt()).log_prob(x[0])
     found = []

@@ -44,7 +44,7 @@ def test_the_page_is_whole_and_asks_for_nothing():
     assert page.count("<script") == 2 and "<!--" not in page
     assert "<title>&lt;b> & co" not in page and "<title>&lt;b> &amp; co</title>" in page
     assert not re.findall(r'(?:src|href)="(?!data:)', page) and "default-src 'none'" in page
-    assert content["count"] == 50 and content["sites"][0]["size"] == 2 and content["encodes"]
+    assert content["count"] == 50 and content["sites"][0]["size"] == 2 and not content["unseen"]
     assert content["x"]["form"] == "image" and {*content["graphs"]} == {"decode", "look"}
 
 

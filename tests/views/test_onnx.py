@@ -92,3 +92,50 @@ def test_a_run_is_exported(tmp_path, monkeypatch, capsys):
         rtol=1e-5,
         atol=1e-5,
     )
+
+
+MLP, Q, K = pv.nn.MLP, pv.posteriors, pv.likelihoods
+MODELS = {
+    "convolutions": lambda: pv.VAE(
+        pv.priors.StandardNormal(3),
+        K.Bernoulli(pv.nn.ConvDecoder(3, SHAPE), event_dim=3),
+        Q.MeanFieldNormal(pv.nn.ConvEncoder(SHAPE, 6)),
+    ),
+    "classes": lambda: pv.VAE(
+        pv.priors.StandardNormal(3),
+        K.Categorical(MLP(3, [16], (5, 8, 8)), 5, event_dim=3),
+        Q.MeanFieldNormal(MLP(SHAPE, [16], 6)),
+    ),
+    "heavy tails": lambda: pv.VAE(
+        pv.priors.StandardNormal(3),
+        K.StudentT(MLP(3, [16], SHAPE), event_dim=3),
+        Q.FullCovarianceNormal(MLP(SHAPE, [16], 3 + 6), 3),
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] if n != "classes" else []) for n in MODELS]
+)
+def test_kinds_of_models(name, tmp_path):
+    pytest.importorskip("onnxscript")
+    torch.manual_seed(0)
+    vae, x = MODELS[name](), torch.bernoulli(torch.full((4, *SHAPE), 0.4))
+    encoder, decoder = pv.views.export_onnx(vae, tmp_path, x)
+    z, vae = pv.encode(vae, x), vae.eval()
+    for rows in (slice(0, 4), slice(0, 1), slice(0, 0)):
+        found = outputs(encoder, x[rows])
+        torch.testing.assert_close(found["loc"], z.loc[rows], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(found["scale"], z.scale[rows], rtol=1e-4, atol=1e-5)
+        mean = vae.likelihood(z.loc).mean[rows]
+        torch.testing.assert_close(outputs(decoder, z.loc[rows])["mean"], mean, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_an_operation_that_onnx_lacks_is_named(tmp_path):
+    pytest.importorskip("onnxscript")
+    encoder = MLP(SHAPE, [16], Q.LowRankNormal.num_outputs(3, 1))
+    likelihood = K.Gaussian(MLP(3, [16], SHAPE), event_dim=3)
+    vae = pv.VAE(pv.priors.StandardNormal(3), likelihood, Q.LowRankNormal(encoder, 1))
+    with pytest.raises(ValueError, match="in encoder; got linalg_cholesky_ex, which it does not"):
+        pv.views.export_onnx(vae, tmp_path, torch.rand(2, *SHAPE))

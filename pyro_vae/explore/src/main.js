@@ -10,7 +10,8 @@ import { createNearest, createPoint } from "./point.js";
 import { snippet } from "./python.js";
 import { read, Store, write } from "./state.js";
 
-const COLOURS = { label: "label", log_p: "log p(x)", elbo: "ELBO", kl: "KL term", none: "one colour" };
+const COLOURS = { label: "label", log_p: "log p(x)", elbo: "ELBO", kl: "KL term", ess: "trust in log p(x)", none: "one colour" };
+const UNITS = { label: "", ess: " % of 64 draws count" }; // others are in nats
 
 async function start() {
   const page = JSON.parse(document.getElementById("data").textContent);
@@ -156,7 +157,7 @@ function createLegend(root, model, store, map) {
       const values = state.colour === "label" ? model.labels.values : model.scores[state.colour];
       const { low, high, colours } = byNumber(values, document.documentElement.dataset.theme), bar = element("i", { className: "bar" });
       bar.style.background = `linear-gradient(90deg, ${colours.join(", ")})`;
-      parts.push(element("div", { className: "scale" }, `${COLOURS[state.colour]}  ${low.toPrecision(4)} `, bar, ` ${high.toPrecision(4)}${state.colour === "label" ? "" : " nats"}`));
+      parts.push(element("div", { className: "scale" }, `${COLOURS[state.colour]}  ${low.toPrecision(4)} `, bar, ` ${high.toPrecision(4)}${UNITS[state.colour] ?? " nats"}`));
     }
     if (model.site(state.site).support === "the real numbers" && state.shaded) {
       parts.push(element("div", { className: "key" }, element("i", { className: "q" }), "q(z), where data live ", element("i", { className: "p" }), "p(z), 50 and 95 % ", element("i", { className: "hole" }), "a hole"));

@@ -3,8 +3,9 @@ import { card, element } from "./dom.js";
 import { isPicture, said } from "./picture.js";
 
 export function createOwn(model, store) {
-  if (!model.look) return null;
-  const { page } = model, result = element("div", { id: "terms", "aria-live": "polite" });
+  const { page } = model, about = (text) => card("Data of your own", "own", element("p", {}, text));
+  if (!model.look) return page.unseen ? about(page.unseen) : null;
+  const result = element("div", { id: "terms", "aria-live": "polite" });
   const use = (x) => {
     const c = store.state.point.c, found = model.look(x, c, 1);
     store.set({ own: { x, ...found }, point: { z: found.z, c }, row: null, hover: null, over: null });
@@ -13,7 +14,7 @@ export function createOwn(model, store) {
   let input;
   if (page.x.form === "image" && !Object.keys(page.x.places).length) input = pad(model, use);
   else if (!isPicture(page)) input = fields(model, store, use);
-  else return null;
+  else return about("Only images and rows can be drawn or typed here: pv.encode(vae, x) places others.");
   return card(page.x.form === "image" ? "Draw or drop an image" : "A row of your own", "own", input, result);
 }
 

@@ -18,6 +18,7 @@ export function createPoint(model, store) {
   const title = element("span", {}, "The point");
   const root = element("section", { className: `card ${model.page.x.form === "sequence" ? "wide" : ""}`, id: "point" },
     element("h2", {}, title, again), where, pictures ? figures : columns,
+    model.page.x.form === "sequence" ? element("p", { className: "key" }, "→ time, ↑ elements of a step, such as bands; grey: nothing is there") : null,
     pictures ? null : element("p", { className: "key" },
       element("i", { className: "mean" }), " mean ", element("i", { className: "interval" }), " 90 % of draws ", element("i", { className: "draw" }), " a draw"),
     element("div", { className: "gauge", title: "The share of the data's own z that lie where q(z) is lower" }, gauge), dense);
