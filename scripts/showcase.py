@@ -6,6 +6,7 @@ them; `python scripts/showcase.py vq pose` those of some. The page is written of
 
 import argparse
 import json
+import os
 import shlex
 import time
 import tomllib
@@ -21,21 +22,24 @@ FOLDER = ROOT / "docs" / "showcase"
 ENTRIES = tomllib.loads((ROOT / "scripts" / "showcase.toml").read_text(encoding="utf-8"))
 FIGURES = FOLDER / "figures.json"
 WIDTH = 640  # of a picture, in pixels
-COLOURS = 48
+COLOURS = 32
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="entries (default: all)")
-    parser.add_argument("--runs", type=Path, default=Path("runs/showcase"), help="where runs go")
+    parser.add_argument("--folder", type=Path, default=ROOT / "build", help="where runs/ is made")
+    parser.add_argument("--trained", action="store_true", help="only pictures and numbers")
     parser.add_argument("--page", action="store_true", help="only write the page again")
     given = parser.parse_args()
     if unknown := {*given.names} - {*ENTRIES}:
         raise SystemExit(f"Expected some of {', '.join(ENTRIES)}; got {', '.join(unknown)}.")
     FOLDER.mkdir(exist_ok=True)
+    given.folder.mkdir(parents=True, exist_ok=True)
+    os.chdir(given.folder)  # so that pictures and commands name runs/NAME
     for name in () if given.page else given.names or ENTRIES:
         figures = read()
-        figures[name] = make(name, ENTRIES[name], given.runs.resolve())
+        figures[name] = make(name, ENTRIES[name], figures.get(name) if given.trained else None)
         FIGURES.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
         print(name, figures[name], flush=True)
     text = "\n".join([HEAD, *(section(n, e) for n, e in ENTRIES.items() if n in read())])
@@ -46,17 +50,19 @@ def read() -> dict[str, Any]:
     return json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.is_file() else {}
 
 
-def make(name: str, entry: dict[str, Any], runs: Path) -> dict[str, Any]:
+def make(name: str, entry: dict[str, Any], known: dict[str, Any] | None) -> dict[str, Any]:
     """Trains and evaluates a model, takes its picture, and returns its numbers."""
-    run = runs / name
+    run = Path("runs") / name
+    if known is not None:
+        draw(name, entry, run)
+        return known
     before = time.process_time()
     cli("train", *shlex.split(entry["train"]), "--out", str(run), "--overwrite")
     spent = time.process_time() - before
     samples = str(entry.get("samples", 100))
     cli("evaluate", str(run), "--num-samples", samples)
     [found] = json.loads((run / "figures.json").read_text(encoding="utf-8")).values()
-    cli(*shlex.split(entry.get("then", "plot {run}").format(run=run)))
-    take(run / "pictures" / f"{entry['picture']}.png", FOLDER / f"{name}.png", entry.get("box"))
+    draw(name, entry, run)
     keys = ["elbo", "elbo_se", "log_marginal", "log_marginal_se", "num_data"]
     return {
         **{key: found[key] for key in keys if key in found},
@@ -65,22 +71,26 @@ def make(name: str, entry: dict[str, Any], runs: Path) -> dict[str, Any]:
     }
 
 
+def draw(name: str, entry: dict[str, Any], run: Path) -> None:
+    """Draws a trained model."""
+    cli(*shlex.split(entry.get("then", "plot {run}").format(run=run)))
+    picture = run / "pictures" / f"{entry['picture']}.png"
+    take(picture, FOLDER / f"{name}.png", entry.get("width", WIDTH))
+
+
 def cli(*arguments: str) -> None:
     """Runs a command as `pyro-vae` does, in this process, as imports are slow."""
     if code := command_line(list(arguments)):
         raise SystemExit(f"pyro-vae {' '.join(arguments)} ended with {code}.")
 
 
-def take(source: Path, target: Path, box: list[float] | None) -> None:
-    """Makes a small picture of a plot: a part of it, without its margins, in few colours."""
+def take(source: Path, target: Path, width: int) -> None:
+    """Makes a small picture of a plot: without its margins, in few colours."""
     image = Image.open(source).convert("RGB")
-    if box:
-        sides = (image.width, image.height, image.width, image.height)
-        image = image.crop(tuple(round(part * side) for part, side in zip(box, sides)))
     white = Image.new("RGB", image.size, "white")
     image = image.crop(ImageChops.difference(image, white).getbbox())
-    if image.width > WIDTH:
-        image = image.resize((WIDTH, round(image.height * WIDTH / image.width)), Image.LANCZOS)
+    if image.width > width:
+        image = image.resize((width, round(image.height * width / image.width)), Image.LANCZOS)
     image.quantize(COLOURS, dither=Image.Dither.NONE).save(target, optimize=True)
 
 
@@ -88,9 +98,9 @@ HEAD = """\
 # Showcase
 
 What each kind of model draws. Everything here is made by `python scripts/showcase.py`, which runs
-the commands below: small trainings, of a minute or so each, one seed. Numbers are nats per datum of
-the test data, `+-` is the standard error over data; the links lead to what was measured with more
-epochs and seeds.
+the commands below: small trainings, of a minute or so each, one seed. Numbers are nats per datum
+of the test data, `+-` is the standard error over data; the links lead to what was measured with
+more epochs and seeds.
 """
 
 

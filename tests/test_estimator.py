@@ -183,7 +183,9 @@ def test_what_is_asked_of_a_trained_one_gets_a_sentence_about_its_arguments(fitt
     x = np.zeros((3, 4))
     x[1, 2] = np.nan
     for ask in (fitted.transform, fitted.score_samples, fitted.impute):
-        with pytest.raises(ValueError, match=r"NaN in row 1. Fit on data.*\"missing\": \"at-random\""):
+        with pytest.raises(
+            ValueError, match=r"NaN in row 1. Fit on data.*\"missing\": \"at-random\""
+        ):
             ask(x)
     for count in (0, -1, 2.5, True, None):
         with pytest.raises(ValueError, match=f"n_samples as a whole number.*got {count}"):

@@ -34,7 +34,7 @@ def _name(value: str) -> str:
 def _device(value: object) -> object:
     if str(value).lower().startswith("mps"):
         raise ValueError(
-            "expected auto, cpu, cuda or cuda:N; sums are in double precision, which mps does not have"
+            "expected auto, cpu, cuda or cuda:N; sums are in double precision, which mps has not"
         )
     if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", str(value)):
         near = {"gpu": "cuda"}.get(str(value).lower(), "auto")

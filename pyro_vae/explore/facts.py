@@ -63,9 +63,7 @@ def scores(vae: Any, split: Split) -> Scores | None:
         log_p = log_weights.logsumexp(0) - log(PARTICLES)
         kl = (weights.posterior - weights.prior).mean(0)
         ess = (2 * log_weights.logsumexp(0) - (2 * log_weights).logsumexp(0)).exp()
-        found.append(
-            torch.stack([log_p, log_weights.mean(0), kl.double(), 100 * ess / PARTICLES])
-        )
+        found.append(torch.stack([log_p, log_weights.mean(0), kl.double(), 100 * ess / PARTICLES]))
     return Scores(*torch.cat(found, 1))
 
 

@@ -5,7 +5,7 @@ that reading a declaration runs no foreign code.
 """
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -94,10 +94,7 @@ class _Writer:
             return {"part": path, "of": self.object(owner)}
         name = _name(type(value))
         self.numbers[id(value)] = len(self.numbers)
-        if isinstance(value, Remembers):
-            args, options = value.arguments
-        else:
-            args, options = _torch_arguments(value)
+        args, options = _arguments(value)
         entry = {
             "create": name,
             "arguments": [self.value(part) for part in args],
@@ -167,8 +164,10 @@ def _found(name: str) -> Any:
     )
 
 
-def _torch_arguments(module: nn.Module) -> tuple[list[Any], dict[str, Any]]:
-    r"""The arguments of a module of :mod:`torch.nn`, which are its attributes."""
+def _arguments(module: Any) -> tuple[Sequence[Any], dict[str, Any]]:
+    r"""The arguments of an object; those of a module of :mod:`torch.nn` are its attributes."""
+    if isinstance(module, Remembers):
+        return module.arguments
     if isinstance(module, nn.Sequential):
         if [*module._modules] == [str(i) for i in range(len(module))]:
             return [*module], {}

@@ -28,7 +28,7 @@ def test_lines_say_epoch_terms_sites_and_time(capsys):
     number = r"-?\d+\.\d+"
     assert re.fullmatch(
         rf"epoch 1/40  loss {number}  kl {number} \(z1 {number}, z2 {number}\)  nats per datum  "
-        rf"\d active \(z2 \d, z1 \d\)  {number} s an epoch, {number} (s|min) left", lines[0]
+        rf"\d active \(z2 \d, z1 \d\)  [\d.]+ s an epoch, [\d.]+ (s|min) left", lines[0]
     ), lines[0]  # fmt: skip
     assert re.fullmatch(rf"validation ELBO {number} \+- {number} nats", lines[1])
     assert lines[-2].startswith("epoch 40/40") and "left" not in lines[-2]

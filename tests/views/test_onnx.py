@@ -128,7 +128,9 @@ def test_kinds_of_models(name, tmp_path):
         torch.testing.assert_close(found["loc"], z.loc[rows], rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(found["scale"], z.scale[rows], rtol=1e-4, atol=1e-5)
         mean = vae.likelihood(z.loc).mean[rows]
-        torch.testing.assert_close(outputs(decoder, z.loc[rows])["mean"], mean, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            outputs(decoder, z.loc[rows])["mean"], mean, rtol=1e-4, atol=1e-5
+        )
 
 
 @pytest.mark.slow
