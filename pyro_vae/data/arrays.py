@@ -1,6 +1,7 @@
 r"""Data in memory, as one plain array of numbers and labels."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 MAX_BYTES = 8 << 30
+PATIENCE = 120.0  # seconds for a batch of a worker
 WIDER = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: torch.int64}
 
 
@@ -113,7 +115,7 @@ def _from_dataset(data: Any, source: str) -> tuple[Tensor, Tensor | None]:
         own = data.collate_fn is not torch.utils.data.default_collate and data.batch_size
         if not own and not isinstance(data.dataset, IterableDataset):
             return _from_dataset(data.dataset, source)
-        batches = _gather(data, source)
+        batches = _gather(_batches(data, source), source)
         joined = [torch.cat([as_tensor(part) for part in parts]) for parts in zip(*batches)]
     elif isinstance(data, TensorDataset):
         joined = list(data.tensors)
@@ -135,6 +137,24 @@ def _from_dataset(data: Any, source: str) -> tuple[Tensor, Tensor | None]:
         raise ValueError(f"Expected at least one row in {source}; got none.")
     labels = joined[1] if len(joined) == 2 and joined[1].dim() == 1 else None
     return _from_tensor(joined[0], source), labels
+
+
+def _batches(loader: Any, source: str) -> Iterator[Any]:
+    r"""The batches of a DataLoader, whose workers may be killed, raise or hang."""
+    loader, number = copy(loader), 1
+    if loader.num_workers and not loader.timeout:
+        loader.timeout = PATIENCE
+    try:
+        for batch in loader:
+            yield batch
+            number += 1
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [repr(error)]
+        reason = " ... ".join(dict.fromkeys([lines[0], lines[-1]]))
+        raise ValueError(
+            f"Expected batches from the DataLoader of {source}; got an error in number {number}: "
+            f"{reason} Try num_workers=0, which shows where it comes from."
+        ) from error
 
 
 def _gather(rows: Iterable[Any], source: str, count: int = 1) -> list[tuple[Any, ...]]:

@@ -1,5 +1,6 @@
 r"""The trained model of a run."""
 
+import warnings
 from typing import Any
 
 import torch
@@ -24,12 +25,26 @@ def load_model(run: Any, device: str, vae: Any = None) -> Any:
             f"Expected finite parameters in {source}; got others in {', '.join(wrong[:5])}. Use "
             "another checkpoint and delete this one."
         )
+    parameters = _in_single(parameters, source)
     floats = [t.dtype for t in parameters.values() if t.dtype in (torch.float32, torch.float64)]
     if floats:  # regardless of the current default dtype
         vae = vae.to(floats[0])
     load_parameters(vae, parameters, source)
     vae.columns = columns
     return vae.to(find_device(device)).eval()
+
+
+def _in_single(parameters: dict[str, Any], source: Any) -> dict[str, Any]:
+    r"""Parameters of half precision in single precision, which has all of their values."""
+    halves = {t.dtype for t in parameters.values()} & {torch.bfloat16, torch.float16}
+    if not halves:
+        return parameters
+    names = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in halves))
+    warnings.warn(
+        f"The parameters in {source} are {names}; they are used as float32, with the same values.",
+        stacklevel=2,
+    )
+    return {n: t.float() if t.dtype in halves else t for n, t in parameters.items()}
 
 
 def _untrained(recorded: Any) -> Any:

@@ -27,6 +27,7 @@ from ..runs.saved import declaration_of
 from ..statistics import Mean
 from .history import Callback, History, Position
 from .measures import OfRelative, OfVAE
+from .memory import enough_memory
 from .own import OwnLoss, OwnStep
 from .progress import Progress, leave, stop_signals
 from .saving import Saving
@@ -157,7 +158,8 @@ class Run:
 
     def step(self, rows: Tensor) -> None:
         r"""Takes one gradient step on the loss of the rows, unless it would not be finite."""
-        metrics = self.take_step(rows, *self.prepare())
+        with enough_memory(self.settings):
+            metrics = self.take_step(rows, *self.prepare())
         self.unread.append((metrics, len(rows)))
         waits = self.take_step.compiled and metrics.device.type != "cpu"
         if not waits or len(self.unread) == STEPS_UNREAD:
@@ -210,7 +212,8 @@ class Run:
         batch = self.batches(rows.to(device_of(self.vae)))[0]
         weight, capacity = self.schedule.kl_weight(0), self.schedule.capacity(0)
         loss = partial(self.loss, None, batch, weight, capacity)
-        self.first_loss = float((self.try_noise(loss) if self.loss.noise else loss())[0])
+        with enough_memory(self.settings):
+            self.first_loss = float((self.try_noise(loss) if self.loss.noise else loss())[0])
         self.optimizer.zero_grad()
         for module, state in zip(modules, before):
             module.load_state_dict(state)
