@@ -13,9 +13,9 @@ from .deprecation import MOVED, find_moved
 
 __version__ = "0.2.0"
 
-_INSIDE = {"build", "cli", "counted", "deprecation", "precision", "randomness", "registration"}
-_INSIDE |= {"remembered"}
-_MODULES = sorted({m.name for m in iter_modules(__path__)} - _INSIDE - {"train", "transforms"})
+_INSIDE = {"__main__", "build", "cli", "counted", "deprecation", "precision", "randomness"}
+_INSIDE |= {"registration", "remembered", "train", "transforms", "writing"}
+_MODULES = sorted({m.name for m in iter_modules(__path__)} - _INSIDE)
 _NAMES = {
     "base": ("Net", "Sites"),
     "build": ("build_vae",),

@@ -17,9 +17,9 @@ from ..config import File
 from .arrays import MAX_BYTES, native
 from .content import Content, whole_labels
 from .pictures import SPLITS
+from .unpacking import most_bytes, read_at_most
 
 MAP_BYTES = 1 << 30
-MAX_RATIO = 200
 X = ("x", "images", "image", "img", "data", "inputs", "features", "samples")
 LABELS = ("labels", "label", "y", "target", "targets", "class", "classes")
 IDX_TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
@@ -102,7 +102,7 @@ def _members(path: Path) -> dict[str, np.ndarray]:
         with zipfile.ZipFile(path) as archive:
             members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
             declared, packed = sum(info.file_size for info in members), path.stat().st_size
-            if declared > MAX_BYTES or (declared > 100_000_000 and declared > MAX_RATIO * packed):
+            if declared > min(MAX_BYTES, most_bytes(path)):
                 raise ValueError(f"{declared} bytes packed into {packed}: not a plausible archive")
             for info in members:
                 with archive.open(info) as file:
@@ -229,9 +229,11 @@ def read_idx(path: Path) -> np.ndarray:
             dtype = np.dtype(IDX_TYPES[kind])
             shape = struct.unpack(f">{dims}I", file.read(4 * dims))
             size = prod(shape) * dtype.itemsize
-            if zero != 0 or dims > 32 or size > MAX_BYTES or size > 1100 * path.stat().st_size:
+            packed = path.suffix == ".gz"
+            most = most_bytes(path) if packed else path.stat().st_size
+            if zero != 0 or dims > 32 or size > min(most, MAX_BYTES):
                 raise ValueError(f"a header that claims {dims} dimensions and {size} bytes")
-            body = file.read(size + 1)
+            body = read_at_most(file, size + 1)
     except (struct.error, KeyError, EOFError, OSError, zlib.error, ValueError) as error:
         raise ValueError(f"Expected an IDX file in {path}; got {error!s}.") from None
     if len(body) != size:

@@ -10,6 +10,8 @@ from math import isinf
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .unpacking import most_bytes, read_at_most
+
 MAX_BYTES = 4 << 30
 LARGE = 30_000_000  # takes more than three seconds
 SAMPLE = 100  # lines from which the separator is detected
@@ -109,18 +111,22 @@ def number(cell: str, decimal: str = ".") -> float | None:
 
 def _decode(path: Path, encoding: str, facts: list[str]) -> str:
     try:
+        most = MAX_BYTES
         if path.suffix == ".gz":
+            most = min(most, most_bytes(path))
             with gzip.open(path, "rb") as file:
-                raw = file.read(MAX_BYTES + 1)
+                raw = read_at_most(file, most + 1)
         else:
             with path.open("rb") as file:
-                raw = file.read(MAX_BYTES + 1)
+                raw = read_at_most(file, most + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"Expected a table in {path}; got {error}.") from None
     if len(raw) > LARGE:
         print(f"Reading {path}, {len(raw) / 1e6:.0f} MB of text.", file=sys.stderr, flush=True)
-    if len(raw) > MAX_BYTES:
-        raise ValueError(f"Expected a table below 4 GB in {path}; save it as .npy or .parquet.")
+    if len(raw) > most:
+        raise ValueError(
+            f"Expected a table below {most / 1e9:.1f} GB in {path}; save it as .npy or .parquet."
+        )
     try:
         if encoding != "auto":
             text = raw.decode(encoding)
