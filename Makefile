@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/demo
 
-.PHONY: demo test test-all lint registry page chromium browser notebooks docs links wheel clean
+.PHONY: demo test test-all lint registry page chromium browser notebooks docs links wheel lock soak clean
 
 demo: .venv/installed
 	$(BIN)/pyro-vae train digits --out $(RUN) --overwrite
@@ -50,6 +50,13 @@ links: .venv/installed  # asks other hosts
 wheel: .venv/installed  # builds it, and uses it in an empty environment
 	$(BIN)/pip install -q -c constraints.txt build
 	$(BIN)/python scripts/wheel.py
+
+lock: .venv/installed-dev  # the hashes of the pinned versions, for this platform
+	$(BIN)/python scripts/lock.py
+	$(BIN)/python scripts/licences.py
+
+soak: .venv/installed-dev  # random turns of training, killing and resuming; SOAK_MINUTES=30
+	$(BIN)/python scripts/soak.py --folder build/soak-$$(date +%s)
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'pyro_vae needs Python 3.11 or newer; set PYTHON=/path/to/one.')"

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from hostile import HOSTILE
 
 import pyro_vae as pv
 from pyro_vae.explore import explorer_page
@@ -338,3 +339,26 @@ def test_it_fits_narrow_and_dark_windows(opened):
         page = opened(name, viewport={"width": 400, "height": 800}, color_scheme="dark")
         wide = page.do("document.documentElement.scrollWidth - innerWidth")
         assert wide <= 0 and page.do("document.documentElement.dataset.theme") == "dark"
+
+
+def test_hostile_names_do_nothing(browser, tmp_path):
+    """Columns, classes, categories, title and run that are markup and scripts are shown as text."""
+    width = len(HOSTILE)
+    columns = tuple(pv.data.Column(name, (HOSTILE[0], HOSTILE[1])) for name in HOSTILE)
+    x = torch.randint(2, (30, width)).float()
+    split = pv.data.Split(x, torch.arange(30) % 3, columns=columns, classes=HOSTILE[:3])
+    vae = pv.VAE(
+        pv.priors.StandardNormal(2),
+        pv.likelihoods.Gaussian(pv.nn.MLP(2, [4], width)),
+        pv.posteriors.MeanFieldNormal(pv.nn.MLP(width, [4], 4)),
+    )
+    path = tmp_path / "page.html"
+    path.write_text(explorer_page(vae, split, title=HOSTILE[0], run=HOSTILE[1]), encoding="utf-8")
+    page = Opened(browser, path)
+    for row in (0, 1):
+        page.do(f"explorer.store.set({{take: {row}}})")
+        page.settle()
+    assert page.do("window.hacked") is None
+    assert page.do("document.querySelectorAll('img, #page script').length") == 0
+    assert HOSTILE[1] in page.do("document.body.textContent") and page.page.title() == HOSTILE[0]
+    page.close()
