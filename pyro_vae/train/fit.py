@@ -111,8 +111,8 @@ def fit(
             epoch.
         seed: Seeds the order of the data, the bits and the noise. Random
             generators outside are not affected.
-        out: A folder for ``metrics.jsonl`` and checkpoints. With it, SIGINT and SIGTERM finish
-            the step and save before they stop the process.
+        out: A folder for ``metrics.jsonl`` and checkpoints. With it, SIGINT, SIGTERM and SIGHUP
+            finish the step and save before they stop the process.
         resume: Continues from the newest checkpoint in `out`, bit for bit as if never stopped.
         overwrite: Replaces the run in `out`, which is deleted when the new one has its first
             checkpoint, and restored if the new one fails before.

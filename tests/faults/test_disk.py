@@ -14,7 +14,7 @@ from checks import D
 from training import QUIET, equal, vae
 
 import pyro_vae as pv
-from pyro_vae.cli import main
+from pyro_vae.cli import exit_code, main
 from pyro_vae.runs import CheckpointError, RunFolder, storage
 from pyro_vae.train import Callback, saving
 
@@ -104,6 +104,12 @@ def test_a_folder_where_nothing_can_be_written_is_refused_before_training(capsys
     assert main(["train", "digits-plain", "--out", "/proc/run", *flags]) == 4
     error = capsys.readouterr().err
     assert "Expected to lock /proc/run" in error and "choose another folder" in error.lower()
+
+
+def test_a_database_of_a_search_that_cannot_be_written_is_storage():
+    optuna = pytest.importorskip("optuna")
+    assert exit_code(optuna.exceptions.StorageInternalError("disk is full")) == 4
+    assert exit_code(OSError(errno.ENOSPC, "full")) == 4 and exit_code(KeyError("a bug")) is None
 
 
 def has_small_disks():
