@@ -21,6 +21,7 @@ from .randomness import stream
 
 TIMEOUT = 120.0  # seconds until a rank that is silent counts as lost
 VARIABLE = "PYRO_VAE_RANK_TIMEOUT"
+OF_GROUPS = ("gloo", "nccl", "c10d", "timeout", "timed out", "connection")  # words of their errors
 Value = TypeVar("Value")
 
 
@@ -239,9 +240,9 @@ def spoken() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if isinstance(error, RankFailed):
+        reason = str(error).strip().partition("\n")[0].partition(". ")[0]
+        if isinstance(error, RankFailed) or not any(word in reason.lower() for word in OF_GROUPS):
             raise
-        reason = str(error).strip().partition("\n")[0]
         raise RankFailed(
             f"Expected an answer of all ranks; one is lost or late ({reason}). Its own error, if "
             f"any, stands above; {VARIABLE} sets how many seconds are waited for."

@@ -133,7 +133,9 @@ class Together:
 
     def __call__(self, rows: Tensor, weight: float, capacity: float | None) -> Tensor:
         self.loss.error = None
-        found = self.prepare(rows, weight, capacity)()
+        act = self.prepare(rows, weight, capacity)
+        with ranks.spoken():
+            found = act()
         *terms, stop, failed, norm = found
         if failed > 0:
             self.ranks.agree(self.loss.error)
@@ -143,32 +145,43 @@ class Together:
     def prepare(
         self, rows: Tensor, weight: float, capacity: float | None, *more: float
     ) -> Callable[[], Tensor]:
-        r"""Prepares the step; where that fails, what it returns tells the others."""
+        r"""Prepares the step on this rank's part."""
         part = self.ranks.part(len(rows))
         rows = rows if isinstance(self.loss.data.stored, Tensor) else rows.sort().values
         mine = rows[part.start : part.start + max(part.rows, 1)] if part.rows else rows[:1]
         self.loss.part = part
         given = (mine, weight, capacity, float(bool(self.stop)))
-        step, compiled, decides = self.step, self.compiled, False
+        step: Eager | Fused = self.step
+        decides = False
         if isinstance(step, Fused):
             decides = not self.agreed and len(rows) == self.size and step.taken >= step.first
             if len(rows) != self.size:
                 step.taken += 1
-                step = step.eager
-        try:
-            act = step.prepare(*given)
-            if self.agreed and compiled and not self.compiled:
-                raise ValueError(CHANGED)
-        except Exception as error:
-            act = partial(self.silent, error)
+                step = self.eager
+        act = self.attempt(step, given)
         if decides:
             self.agreed = True
             if not all(self.ranks.gather(self.compiled)):
                 self.step.compiled = False
-                act = self.eager.prepare(*given)
+                act = self.attempt(self.eager, given)
         return act
 
-    def silent(self, error: Exception) -> Tensor:
-        r"""The figures of a step in which this rank takes part with zeros."""
+    def attempt(self, step: Eager | Fused, given: tuple) -> Callable[[], Tensor]:
+        r"""Prepares a step; where that fails, what it returns tells the others."""
+        compiled = step.compiled
+        try:
+            act = step.prepare(*given)
+            if self.agreed and compiled and not step.compiled:
+                raise ValueError(CHANGED)
+        except Exception as error:
+            twice = compiled and isinstance(step, Fused) and step.compares()
+            return partial(self.silent, error, twice)
+        return act
+
+    def silent(self, error: Exception, twice: bool) -> Tensor:
+        r"""The figures of a step in which this rank takes part with zeros, twice where the others
+        compare."""
+        if twice:
+            self.loss.fail(error)
         figures = self.loss.fail(error)
         return torch.stack([*figures, figures[0]])

@@ -213,6 +213,15 @@ class Fused:
             self.fused = self.made()
         return self.fused.find((self.rows(args[0]), *args), {})
 
+    def compares(self) -> bool:
+        r"""Whether the step just prepared is also computed in PyTorch, to be compared."""
+        from ..compile.step import is_checked_at
+
+        if self.fused is None or self.taken <= self.first:
+            return False
+        latest = self.fused.cache.latest
+        return is_checked_at(1 if latest is None else latest.calls + 1)
+
     def rows(self, rows: Tensor) -> Tensor | None:
         r"""Returns the data of these rows, unless the step reads them itself."""
         loss = self.eager.loss

@@ -2,6 +2,11 @@
 
 import contextlib
 import hashlib
+import os
+import signal
+import tempfile
+import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,8 +15,10 @@ from several import among
 
 import pyro_vae as pv
 from pyro_vae import ranks
+from pyro_vae.compile import NotStatic
 from pyro_vae.nn import MLP
-from pyro_vae.train.steps import Loss
+from pyro_vae.runs import storage
+from pyro_vae.train.steps import Fused, Loss
 
 N, D, L, BATCH = (
     113,
@@ -44,7 +51,7 @@ def gaussian() -> Any:
 
 def holes() -> Any:
     family = pv.likelihoods.Gaussian(MLP(L, [8], (D,)), "optimal")
-    network = pv.nn.Observed(MLP((2 * D,), [8], 2 * L))
+    network = torch.nn.Sequential(pv.nn.Observed(), MLP((2 * D,), [8], 2 * L))
     return pv.VAE(
         pv.priors.StandardNormal(L), pv.likelihoods.MissingAtRandom(family), Normal(network)
     )
@@ -164,3 +171,144 @@ def exact(*names: str) -> dict[str, list[float]]:
         kind: found if isinstance(found, str) else {n: distance(one[n], found[n]) for n in names}
         for kind, found in several.items()
     }
+
+
+def compiled(backend: str, *names: str) -> dict[str, Any]:
+    """How far compiled steps of 2 ranks are from eager ones, and whether ranks hold the same bits.
+
+    The backend is `inductor`, or `graph`: the recorded operations one by one.
+    """
+    if backend == "graph":
+        pv.compile.backend.has_compiler = lambda: False
+
+    def work(rank: int) -> dict[str, Any]:
+        found = {}
+        for name in names:
+            eager, there = (state(*trained(name, compile=how)) for how in ("no", "yes"))
+            far = max(float((a - b).abs().max()) for a, b in zip(eager, there))
+            found[name] = far, [t.tolist() for t in there]
+        return found
+
+    one, other = among(2, work)
+    if one != other:
+        return {"differ": str((one, other))[:500]}
+    return {name: far for name, (far, _) in one.items()}
+
+
+UNCOMPILED = ("disk", "signal", "not finite", "exit", "interrupt", "late")
+COMPILED = (
+    "disk, compiled",
+    "signal, compiled",
+    "exit, compiled",
+    "not static",
+    "not static, to be compiled",
+)
+FAULTS = (*UNCOMPILED, *COMPILED, "no checkpoint")
+
+
+def plant(kind: str, rank: int) -> None:
+    """Lets a rank fail in its fifth step, or as it saves."""
+    steps = iter(range(1, 1000))
+    call, begin = Loss.__call__, Fused.find
+
+    def step(self: Any, x: Any, rows: Any, *given: Any) -> Any:
+        if ranks.is_silent() or next(steps) != 5:
+            return call(self, x, rows, *given)
+        if kind == "disk":
+            raise OSError(28, "No space left on device")
+        if kind == "not finite":
+            self.data.stored.fill_(torch.nan)
+        if kind == "exit":
+            os._exit(17)
+        if kind == "interrupt":
+            raise KeyboardInterrupt
+        if kind == "late":
+            time.sleep(6)
+        if kind == "signal":
+            os.kill(os.getpid(), signal.SIGTERM)
+        return call(self, x, rows, *given)
+
+    def find(self: Any, *given: Any) -> Any:
+        if kind.startswith("not static") and self.taken == 5:
+            raise NotStatic("Expected a test; got one.")
+        if kind == "disk, compiled" and self.taken == 5:
+            raise OSError(28, "No space left on device")
+        if kind == "exit, compiled" and self.taken == 5:
+            os._exit(17)
+        if kind == "signal, compiled" and self.taken == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return begin(self, *given)
+
+    def save(*given: Any, **more: Any) -> Any:
+        raise storage.CheckpointError("Expected a disk; got none.")
+
+    if rank == 1 and kind in UNCOMPILED:
+        Loss.__call__ = step
+    elif rank == 1:
+        Fused.find = find
+    if kind == "no checkpoint":
+        storage.save = save
+
+
+def faults(*kinds: str) -> dict[str, Any]:
+    """What becomes of 2 ranks of which one fails: for each, how training ended, its last step and its
+    parameters; and the steps of the checkpoints that are left."""
+    pv.compile.backend.has_compiler = lambda: False
+
+    def work(rank: int, kind: str, out: str) -> Any:
+        plant(kind, rank)
+        torch.manual_seed(0)
+        vae, how = bits(), "no"
+        if kind in COMPILED:
+            how = "auto" if kind == "not static" else "yes"
+            pv.train.run.compiles = lambda settings, steps: settings.compile != "no"
+            pv.train.run.uncompiled_steps = lambda settings: 3
+        settings = {"checkpoint_steps": 2, "epochs": 4, "batch_size": BATCH, "max_bad_steps": 2}
+        try:
+            pv.fit(vae, data(), out=out, compile=how, progress=False, **settings)
+        except BaseException as error:
+            error.add_note(digest(vae))
+            raise
+        return ["the end", digest(vae)]
+
+    found = {}
+    for kind in kinds or FAULTS:
+        with tempfile.TemporaryDirectory() as out:
+            start = time.monotonic()
+            ended = among(2, work, kind, out, timeout=3 if kind == "late" else 60)
+            seconds = round(time.monotonic() - start, 1)
+            left = sorted(int(p.name[5:]) for p in Path(out).glob("checkpoints/step-*"))
+            found[kind] = [*ended, left, seconds]
+    return found
+
+
+def resumed() -> dict[str, Any]:
+    """Trainings of 4 epochs that stop after 2 and go on with another number of ranks, by what they saw:
+    the parameters, and the order of the batches."""
+
+    def work(rank: int, out: str, epochs: int, resume: bool) -> Any:
+        seen: list[Any] = []
+        order = pv.train.run.Run.step
+
+        def step(self: Any, rows: Any) -> None:
+            seen.append(rows.tolist())
+            order(self, rows)
+
+        pv.train.run.Run.step = step
+        torch.manual_seed(0)
+        vae = bits()
+        settings = {"epochs": epochs, "batch_size": BATCH, "compile": "no", "progress": False}
+        pv.fit(vae, data(), out=out, resume=resume, **settings)
+        return digest(vae), seen
+
+    found = {}
+    with tempfile.TemporaryDirectory() as place:
+        for counts in ((2, 2), (2, 3), (2, 1), (1, 2)):
+            out = f"{place}/{counts}"
+            first, second = counts
+            seen = among(first, work, out, 2, False)[0][1]
+            end = among(second, work, out, 4, True)
+            found[f"{first} to {second}"] = [[d for d, _ in end], seen + end[0][1]]
+        whole = among(2, work, f"{place}/whole", 4, False)
+    found["whole"] = [[d for d, _ in whole], whole[0][1]]
+    return {name: [found[name][0], found[name][1] == found["whole"][1]] for name in found}

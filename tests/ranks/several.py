@@ -11,16 +11,17 @@ import socket
 import sys
 from typing import Any
 
+import torch
 
-def among(count: int, work: Any, *args: Any, timeout: float = 60.0) -> list[Any]:
+
+def among(count: int, work: Any, *args: Any, timeout: float = 300.0) -> list[Any]:
     """What `work(rank, *args)` returns at each of `count` ranks; of an error its name and message."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     context = multiprocessing.get_context("fork")
-    results = context.Queue()
 
-    def rank(number: int) -> None:
+    def rank(number: int, answer: Any) -> None:
         os.environ.update(
             RANK=str(number),
             LOCAL_RANK=str(number),
@@ -33,28 +34,38 @@ def among(count: int, work: Any, *args: Any, timeout: float = 60.0) -> list[Any]
         )
         from pyro_vae.ranks import joined
 
+        torch.set_num_threads(1)
         try:
             with joined():
                 found = work(number, *args)
         except BaseException as error:
-            found = f"{type(error).__name__}: {error}"
-        results.put((number, found))
-        results.close()
-        results.join_thread()
+            found = [f"{type(error).__name__}: {error}", *getattr(error, "__notes__", [])]
+        answer.send(found)
+        answer.close()
+        sys.stdout.flush()
         os._exit(0)
 
-    ranks = [context.Process(target=rank, args=(i,)) for i in range(count)]
-    for process in ranks:
-        process.start()
-    found = dict(results.get(timeout=200) for _ in ranks)
-    for process in ranks:
+    processes, answers = [], []
+    for i in range(count):
+        ours, theirs = context.Pipe(duplex=False)
+        processes.append(context.Process(target=rank, args=(i, theirs)))
+        processes[-1].start()
+        theirs.close()
+        answers.append(ours)
+    found = []
+    for process, answer in zip(processes, answers):
+        try:
+            found.append(answer.recv())
+        except EOFError:
+            process.join()
+            found.append(f"exit code {process.exitcode}")
+    for process in processes:
         process.join()
-    return [found[i] for i in range(count)]
+    return found
 
 
 if __name__ == "__main__":
     import jobs
-    import torch
 
     torch.set_num_threads(1)
     print(json.dumps(getattr(jobs, sys.argv[1])(*sys.argv[2:])))
