@@ -7,7 +7,7 @@ import contextlib
 import datetime
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.fx import GraphModule
+from torch.utils._pytree import tree_map_only
 
 from .randomness import stream
 
@@ -83,6 +84,21 @@ class Ranks:
         with spoken():
             dist.all_gather_object(found, value)
         return found
+
+    def own(self, chunks: Sequence[Value]) -> Sequence[Value]:
+        r"""The chunks of work that are this rank's: every `count`-th."""
+        return chunks[self.rank :: self.count]
+
+    def in_order(self, found: Iterable[Value], device: torch.device) -> list[Value]:
+        r"""What was found in all chunks, in their order, with its tensors on a device; `found` are
+        the results of this rank's own."""
+        with self.agreed():
+            mine = [*found]
+        if self.alone:
+            return mine
+        said = self.gather([tree_map_only(Tensor, Tensor.cpu, each) for each in mine])
+        whole = [said[i % self.count][i // self.count] for i in range(sum(map(len, said)))]
+        return [tree_map_only(Tensor, lambda t: t.to(device), each) for each in whole]
 
     def first(self, value: Value) -> Value:
         r"""The value of the first rank, whose clock and disk decide for all."""

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .. import ranks
 from ..checks import Data, opened
 from ..compile import Staged
 from ..counted import counted
@@ -18,6 +19,7 @@ from ..programs import (
     Unconstrained,
     as_program,
     batches,
+    own_batches,
     rows_at_once,
     simulate,
     undisturbed,
@@ -112,12 +114,14 @@ def ais(
         ValueError: A latent variable is discrete or has a support without a bijection, or a
             number is not positive.
     """
-    needs_rows, chunks = start == "guide", []
+    needs_rows = start == "guide"
     with opened(vae, x, known, seed, rows=needs_rows, skip_checks=skip_checks) as (program, split):
         path = Path(program, split, num_temperatures, num_chains, num_leapfrogs, start)
-        for batch in batches(split, rows_at_once(split, num_chains)):
-            sizes = path.sizes(batch)
-            chunks.append(_summary(*path.anneal(sizes, path.draw(batch), batch)))
+        found = (
+            _summary(*path.anneal(path.sizes(batch), path.draw(batch), batch))
+            for batch in own_batches(split, rows_at_once(split, num_chains))
+        )
+        chunks = ranks.here().in_order(found, split.device)
     return Annealed(*(torch.cat(field) for field in zip(*chunks)))
 
 

@@ -21,6 +21,7 @@ from ..data import Split, fingerprint
 from ..deprecation import renamed_arguments
 from ..programs import density_of, device_of, evidence, guide_name, rows_at_once, weigh
 from ..randomness import reseed, stream
+from ..ranks import here
 from ..statistics import NORMAL, interval, pareto_shape
 from ..writing import replacing
 
@@ -122,7 +123,7 @@ def log_marginal(
         seed: Seeds the samples.
         cache: A file ``.npz`` that caches finished rows. If it is there, of the same parameters,
             data, samples and seed, the rest is done and the result is that of an uninterrupted
-            call.
+            call. Several ranks write it at the end.
         skip_checks: Takes data that the likelihood's support does not hold, too. The result then
             is no log density.
         known: Further inputs of the programs, one row per datum: row numbers as `index`,
@@ -143,8 +144,10 @@ def log_marginal(
             nothing, many = torch.zeros_like(summed), torch.full_like(summed, torch.inf)
             return LogMarginal(summed, nothing, many, nothing / 0, nothing, summed, summed, many)
         done = _Cache(cache, program, split, num_samples, seed)
-        for weights in log_weights(program, split, num_samples, seed, skip=done.rows):
-            done.add(_summary(weights, num_samples, tail))
+        chunks = log_weights(program, split, num_samples, seed, skip=done.rows)
+        found = (_summary(weights, num_samples, tail) for weights in chunks)
+        for chunk in found if here().alone else here().in_order(found, split.device):
+            done.add(chunk)
     return done.result()
 
 
@@ -179,8 +182,8 @@ def elbo(
     """
     with opened(vae, x, known, seed, rows=False, skip_checks=skip_checks) as (program, split):
         chunks = log_weights(program, split, num_samples, seed)
-        sums = [torch.stack([w.sum(0) for w in chunk]).sum(0) for chunk in chunks]
-        return torch.cat(sums) / num_samples
+        sums = (torch.stack([w.sum(0) for w in chunk]).sum(0) for chunk in chunks)
+        return torch.cat(here().in_order(sums, split.device)) / num_samples
 
 
 @counted
@@ -189,7 +192,8 @@ def log_weights(
 ) -> Iterator[Iterator[Tensor]]:
     r"""Streams :math:`\log p(x, z_k) - \log q(z_k \mid x)`: chunks of rows, in each of samples.
 
-    Each chunk of rows has random numbers of its own, so that the first rows can be skipped.
+    Each chunk of rows has random numbers of its own, so that the first rows can be skipped. Among
+    ranks, these are the chunks of this one.
 
     Yields:
         For each chunk of rows, an iterator over tensors of shape `(k, b)` in double precision.
@@ -208,9 +212,7 @@ def log_weights(
         return [weigh(vae.model, vae.guide, x, count, **known).log_weights.double()]
 
     staged = Staged(fresh, vae, float(num_samples) * len(split) * prod(split.x_shape))
-    for start in range(0, len(split), rows):
-        if start < skip:
-            continue
+    for start in here().own([s for s in range(0, len(split), rows) if s >= skip]):
         part = (start,) if start else ()
         reseed(split.device, stream(seed, "evaluation", *part))
         x, known = split.batch(slice(start, start + rows))
@@ -306,7 +308,7 @@ class _Cache:
 
     def add(self, chunk: LogMarginal) -> None:
         self.chunks.append(chunk)
-        if self.path is not None:
+        if self.path is not None and here().rank == 0:
             arrays = {k: v.cpu().numpy() for k, v in self.result()._asdict().items()}
             with replacing(self.path) as partial, partial.open("wb") as file:
                 np.savez(file, about=np.array(self.about), **arrays)

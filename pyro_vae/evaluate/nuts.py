@@ -10,7 +10,8 @@ from torch import Tensor
 from ..checks import Data, opened
 from ..counted import counted
 from ..deprecation import renamed
-from ..programs import Unconstrained, batches, mixing, nuts_chain
+from ..programs import Unconstrained, mixing, nuts_chain, own_batches
+from ..ranks import here
 
 FOLDS = 5
 
@@ -68,13 +69,16 @@ def nuts_posterior(
     Raises:
         ValueError: A latent variable is discrete or has a support without a bijection.
     """
-    rows = []
+
+    def compare(datum: Tensor, more: dict[str, Any]) -> list[Tensor]:
+        latents = Unconstrained(program, datum, **more)
+        chain = nuts_chain(program, datum, more, latents, num_samples, num_warmup)
+        guide = latents.draw(num_samples, "guide", datum, **more)[:, 0]
+        return _compare(chain, guide, seed)
+
     with opened(vae, x, known, seed, freeze=True) as (program, split):
-        for datum, more in batches(split, 1):
-            latents = Unconstrained(program, datum, **more)
-            chain = nuts_chain(program, datum, more, latents, num_samples, num_warmup)
-            guide = latents.draw(num_samples, "guide", datum, **more)[:, 0]
-            rows.append(_compare(chain, guide, seed))
+        found = (compare(*batch) for batch in own_batches(split, 1))
+        rows = here().in_order(found, split.device)
     stacked = [torch.stack(field) for field in zip(*rows)]
     return NUTSPosterior(stacked[0].transpose(0, 1), *stacked[1:])
 

@@ -9,6 +9,7 @@ from .alike import weights_differ as weights_differ
 from .chains import mixing as mixing
 from .chains import nuts_chain as nuts_chain
 from .chunks import batches as batches
+from .chunks import own_batches as own_batches
 from .chunks import rows_at_once as rows_at_once
 from .drawing import drawn as drawn
 from .drawing import latent_names as latent_names

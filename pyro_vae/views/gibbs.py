@@ -10,11 +10,11 @@ from torch import Tensor
 from ..data import Split
 from ..programs import (
     Sites,
-    batches,
     density_of,
     guide_name,
     log_density,
     mixing,
+    own_batches,
     prior_guide,
     rows_at_once,
     sample_sites,
@@ -49,7 +49,7 @@ def by_gibbs(
         )
     chains = max(num_samples, FEWEST_CHAINS)
     rows = rows_at_once(split, max(num_particles, 10 * chains), ELEMENTS_AT_ONCE)
-    for x, known in batches(split, rows):
+    for x, known in own_batches(split, rows):
         sees_holes = True
         try:
             start = particles(program, x, known, num_particles)

@@ -7,6 +7,7 @@ import torch
 
 from ..checks import Data, opened
 from ..counted import counted
+from ..ranks import here
 from .completion import Imputed, judged
 from .gibbs import by_gibbs
 from .nuts import by_nuts
@@ -82,7 +83,8 @@ def impute(
             f"{num_steps}."
         )
     with opened(vae, x, known, seed, freeze=True) as (program, split):
-        parts = [*METHODS[method](program, split, num_samples, num_particles, num_steps)]
+        found = METHODS[method](program, split, num_samples, num_particles, num_steps)
+        parts = here().in_order(found, split.device)
     draws, *others = zip(*parts)
     fields = (torch.cat(draws, 1), *(torch.cat(part) for part in others))
     found = judged(method, fields, num_particles)

@@ -7,7 +7,8 @@ from pyro import poutine
 from torch import Tensor
 
 from ..checks import Data, opened
-from ..programs import batches, sample_sites
+from ..programs import own_batches, sample_sites
+from ..ranks import here
 
 ROWS_AT_ONCE = 1000
 NUM_SAMPLES = 256
@@ -73,8 +74,9 @@ def drawn_moments(vae: Any, x: Data, seed: int, known: dict[str, Any]) -> dict[s
     r"""Moments of each latent site, and what draws of others add to them."""
     parts: dict[str, list[Moments]] = {}
     with opened(vae, x, known, seed) as (program, split):
-        for data, more in batches(split, ROWS_AT_ONCE):
-            for name, found in _moments(program, data, more).items():
+        own = (_moments(program, *batch) for batch in own_batches(split, ROWS_AT_ONCE))
+        for sites in here().in_order(own, split.device):
+            for name, found in sites.items():
                 parts.setdefault(name, []).append(found)
     order = [n for n in getattr(program, "latents", parts) if n in parts]
     order += [n for n in parts if n not in order]

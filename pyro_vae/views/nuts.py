@@ -9,7 +9,7 @@ from pyro import poutine
 from torch import Tensor
 
 from ..data import Split
-from ..programs import Unconstrained, batches, mixing, nuts_chain, sample_sites
+from ..programs import Unconstrained, mixing, nuts_chain, own_batches, sample_sites
 from .completion import Completed, nothing_like
 
 WARMUP = 300
@@ -20,7 +20,7 @@ def by_nuts(
 ) -> Iterator[Completed]:
     r"""Moves a chain for each datum with holes, from which draws are taken evenly."""
     count = max(num_steps, num_samples)
-    for x, known in batches(split, 1):
+    for x, known in own_batches(split, 1):
         if not bool(x.isnan().any()):
             ess = x.new_full((1,), float(count))
             rest = (nothing_like(ess), torch.ones_like(ess), nothing_like(ess))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..data import Split
-from ..programs import batches, density_of, guide_name, log_density, rows_at_once, traces
+from ..programs import density_of, guide_name, log_density, own_batches, rows_at_once, traces
 from ..statistics import pareto_shape
 from .completion import Completed, nothing_like
 
@@ -90,7 +90,7 @@ def by_resampling(
 ) -> Iterator[Completed]:
     r"""Chooses completions among particles, by their weights."""
     rows = rows_at_once(split, num_particles, ELEMENTS_AT_ONCE)
-    for x, known in batches(split, rows):
+    for x, known in own_batches(split, rows):
         found = particles(program, x, known, num_particles)
         share = found.log_weights.softmax(0)
         pick = found.pick(num_samples)

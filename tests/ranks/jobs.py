@@ -4,11 +4,15 @@ import contextlib
 import hashlib
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributions.normal
 from several import among
@@ -312,3 +316,97 @@ def resumed() -> dict[str, Any]:
         whole = among(2, work, f"{place}/whole", 4, False)
     found["whole"] = [[d for d, _ in whole], whole[0][1]]
     return {name: [found[name][0], found[name][1] == found["whole"][1]] for name in found}
+
+
+def killed(trials: str, epochs: str = "60") -> list[Any]:
+    """Final parameters of trainings of 2 ranks by torchrun, of which random ones are killed at random
+    times: without a fault, then of each trial, with what was killed."""
+    random = np.random.default_rng(5)
+    with tempfile.TemporaryDirectory() as place:
+        return [
+            _killed(Path(place) / str(trial), epochs, random, kills=min(trial, 1 + trial % 2))
+            for trial in range(1 + int(trials))
+        ]
+
+
+def _killed(out: Path, epochs: str, random: Any, kills: int) -> list[Any]:
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+    ]
+    command += ["--max-restarts", "3", "-m", "pyro_vae", "train", "digits", "--out", str(out)]
+    command += ["--train.epochs", epochs, "--train.checkpoint_steps", "50", "--no-compile"]
+    agent = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    said = []
+    for _ in range(kills):
+        step = 0
+        wanted = int(random.integers(0, 13 * int(epochs) * 2 // 3))
+        while step < wanted and agent.poll() is None:
+            time.sleep(0.3)
+            step = max([0, *(int(p.name[5:]) for p in out.glob("checkpoints/step-????????"))])
+        time.sleep(random.uniform(0, 2))
+        workers = _workers(agent.pid)
+        if workers:
+            rank = sorted(workers)[random.integers(len(workers))]
+            os.kill(workers[rank], signal.SIGKILL)
+            said.append(f"rank {rank} after step {step}")
+    code = agent.wait()
+    tensors, _ = storage.read(storage.newest(out))
+    found = hashlib.sha256(b"".join(t.numpy().tobytes() for t in tensors["model"].values()))
+    return [found.hexdigest()[:12], code, said]
+
+
+def _workers(agent: int) -> dict[int, int]:
+    """The process of each rank of a torchrun."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, ValueError):
+            parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+            words = dict(
+                w.split("=", 1) for w in (path / "environ").read_text().split("\0") if "=" in w
+            )
+            if parent == agent and "RANK" in words:
+                found[int(words["RANK"])] = int(path.name)
+    return found
+
+
+def evaluated() -> dict[str, Any]:
+    """The SHA-256 of what evaluations return, with one process and with each of 2 and of 3 ranks."""
+    pv.programs.chunks.ELEMENTS_AT_ONCE = 40 * D
+    pv.views.latent.ROWS_AT_ONCE = 7
+    pv.views.nuts.WARMUP = 4
+    pv.views.gibbs.ELEMENTS_AT_ONCE = pv.views.resampling.ELEMENTS_AT_ONCE = 200 * D
+
+    def work(rank: int) -> dict[str, str]:
+        torch.manual_seed(0)
+        vae, x, torn = bits(), data(40), holes()
+        flow = pv.posteriors.Planar(MLP((D,), [8], pv.posteriors.Planar.num_outputs(L)), L)
+        sampled = pv.VAE(pv.priors.StandardNormal(L), vae.likelihood, flow)
+        short = {"num_temperatures": 5, "num_leapfrogs": 2, "num_chains": 2}
+        few = with_holes()[:4]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = {
+                "elbo": [pv.elbo(vae, x, 3, seed=1)],
+                "log_marginal": pv.log_marginal(vae, x, 60, seed=1),
+                "encode": pv.encode(vae, x),
+                "encode by samples": pv.encode(sampled, x, seed=1),
+                "impute": pv.impute(torn, with_holes()[:20], num_particles=50, seed=1),
+                "impute by Gibbs": pv.impute(
+                    torn, few, 4, method="gibbs", num_particles=50, num_steps=8, seed=1
+                ),
+                "impute by NUTS": pv.impute(torn, few, method="nuts", num_steps=8, seed=1),
+                "ais": pv.ais(vae, x, seed=1, **short),
+            }
+        return {
+            name: hashlib.sha256(
+                b"".join(t.numpy().tobytes() for t in fields if isinstance(t, torch.Tensor))
+            ).hexdigest()[:8]
+            for name, fields in found.items()
+        }
+
+    return {"1": [work(0)], "2": among(2, work), "3": among(3, work)}
