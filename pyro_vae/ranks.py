@@ -76,6 +76,18 @@ class Ranks:
         r"""The seed of this rank's own noise; that of the first is the seed itself."""
         return stream(seed, "rank", self.rank) if self.rank else seed
 
+    def refuse(self, what: str) -> None:
+        r"""Refuses what is of one process.
+
+        Raises:
+            ValueError: There are several.
+        """
+        if not self.alone:
+            raise ValueError(
+                f"Expected one process with {what}; got {self.count} ranks, each of which would "
+                "train a model of its own. Use pyro_vae.fit, or leave pyro_vae.ranks.joined."
+            )
+
     def gather(self, value: Value) -> list[Value]:
         r"""The values of all ranks, in order."""
         if self.alone:
@@ -92,7 +104,7 @@ class Ranks:
     def in_order(self, found: Iterable[Value], device: torch.device) -> list[Value]:
         r"""What was found in all chunks, in their order, with its tensors on a device; `found` are
         the results of this rank's own."""
-        with self.agreed():
+        with self.agreed(patient=True):
             mine = [*found]
         if self.alone:
             return mine
@@ -105,8 +117,9 @@ class Ranks:
         return self.gather(value)[0]
 
     @contextlib.contextmanager
-    def agreed(self) -> Iterator[None]:
-        r"""Raises at all ranks if what is inside fails at one."""
+    def agreed(self, patient: bool = False) -> Iterator[None]:
+        r"""Raises at all ranks if what is inside fails at one; `patient` ranks wait for the others
+        as long as these work."""
         if self.alone:
             yield
             return
@@ -115,6 +128,8 @@ class Ranks:
             yield
         except Exception as caught:
             error = caught
+        if patient:
+            self.wait()
         self.agree(error)
 
     def by_first(self, act: Callable[[], Value]) -> Value:
@@ -167,6 +182,14 @@ class Ranks:
                 dist.broadcast(own, 0)
                 tensor.copy_(own)
 
+    def wait(self) -> None:
+        r"""Waits for all ranks, however long they work; torchrun ends the wait if one is lost."""
+        store = dist.distributed_c10d._get_default_store()
+        here = store.add("ranks that wait", 1) - 1
+        keys = [f"wait {here // self.count} of rank {i}" for i in range(self.count)]
+        store.set(keys[self.rank], "here")
+        store.wait(keys, datetime.timedelta(days=365))
+
     def part_ways(self) -> None:
         r"""Waits until no rank speaks any more, so that each may leave."""
         if not self.alone:
@@ -207,6 +230,8 @@ def joined(timeout: float | None = None) -> Iterator[Ranks]:
     _here = Ranks(dist.get_rank(), dist.get_world_size())
     try:
         yield _here
+        if not _here.alone:
+            _here.wait()
         _here.part_ways()
     finally:
         _here = Ranks()

@@ -189,7 +189,10 @@ def save_plot(figure: Any, run: Path, name: str, title: str) -> None:
 
 def announce(text: str) -> None:
     r"""Announces a step that takes a few seconds."""
-    print(text, file=sys.stderr, flush=True)
+    from ..ranks import here
+
+    if here().rank == 0:
+        print(text, file=sys.stderr, flush=True)
 
 
 def at_least_one(count: int, flag: str = "--num-data") -> int:

@@ -17,6 +17,7 @@ from pyro.optim.lr_scheduler import PyroLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ..ranks import here
 from .backend import Backend
 from .cache import Cache
 from .conditions import Condition, Place
@@ -101,6 +102,7 @@ class CompiledSVI:
         num_models: int | None = None,
         seeds: Sequence[int] | None = None,
     ) -> None:
+        here().refuse("SVI")
         optim = optimizer if optim is None else optim
         if not isinstance(optim, PyroOptim | Optimizer | type):
             raise ValueError(

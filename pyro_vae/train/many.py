@@ -5,12 +5,14 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map_only
 
 from ..build import build_vae, find_device, resolve_columns
 from ..config import (
@@ -25,6 +27,7 @@ from ..config import (
 )
 from ..data import Dataset, Split, as_split, load
 from ..randomness import apart
+from ..ranks import alone, here
 from ..runs import RunFolder
 from ..runs.records import declaration
 from .fit import make_run, surroundings, why_no_validation
@@ -162,7 +165,8 @@ def train_points(
     together: int | None = None,
     progress: bool = True,
 ) -> list[Trained]:
-    r"""Trains the model of each point; the arguments are those of :func:`fit_many`."""
+    r"""Trains the model of each point, each rank some of them by itself; the arguments are those
+    of :func:`fit_many`."""
     if together is not None and together < 1:
         raise ValueError(f"Expected together of at least 1; got {together}.")
     if isinstance(model, torch.nn.Module):
@@ -176,8 +180,26 @@ def train_points(
     groups = _alike(plans)
     for group in groups[1:]:
         _run_of(plans[group[0]], None, None)  # what is wrong is said before training begins
-    for group in groups:
-        found |= _train(group, plans, folders, overwrite, together, progress)
+    ranks = here()
+    own = ranks.own(range(len(plans)))
+    with ranks.agreed(patient=True), alone():
+        for group in groups:
+            mine = [i for i in group if i in own]
+            found |= _train(mine, plans, folders, overwrite, together, progress)
+    return _of_all_ranks(plans, found)
+
+
+def _of_all_ranks(plans: Sequence[_Plan], found: dict[int, Trained]) -> list[Trained]:
+    r"""All models, of which each rank has trained some."""
+    ranks = here()
+    if not ranks.alone:
+        told = {i: (t.vae.state_dict(), replace(t, vae=None)) for i, t in found.items()}
+        for part in ranks.gather(tree_map_only(Tensor, Tensor.cpu, told)):
+            for i in part.keys() - found.keys():
+                tensors, trained = part[i]
+                vae = plans[i].build()
+                vae.load_state_dict(tensors)
+                found[i] = replace(trained, vae=vae)
     return [found[i] for i in range(len(plans))]
 
 

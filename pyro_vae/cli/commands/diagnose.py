@@ -34,6 +34,7 @@ class Diagnose(OnRows):
         from ...checks import take
         from ...evaluate import diagnose
         from ...programs import guide_name, wants_rows
+        from ...ranks import here
         from ...runs.data import split_of
 
         check_out(self.html, (".html", ".htm"), "--html")
@@ -63,6 +64,8 @@ class Diagnose(OnRows):
         )
         title = f"{run.recipe.name}, {dataset.name} {self.split} data"
         figures = report.pictures(vae, rows, found, run.path / "metrics.jsonl")
+        if here().rank:
+            return
         path = self.html or run.path / "diagnosis.html"
         write_text(path, report.html(found, title, figures))
         if self.json:

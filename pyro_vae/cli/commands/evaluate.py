@@ -50,6 +50,7 @@ class Evaluate(OnAnyRows):
     def __call__(self) -> None:
         from ...evaluate import evaluate
         from ...evaluate.diagnosis import simulated
+        from ...ranks import here
 
         check_out(self.out, (".csv", ".npz"))
         check_out(self.cache, (".npz",), "--cache")
@@ -83,6 +84,8 @@ class Evaluate(OnAnyRows):
         compared = compare_drawn(self, run, vae, split)
         metrics |= compared.record() if compared else {}
         metrics |= judged(run, vae, split, self.data_dir, self.seed, draw=own)
+        if here().rank:
+            return
         if own:
             run.keep_evaluation(self.split, metrics)
         if self.out is not None:

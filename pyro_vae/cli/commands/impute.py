@@ -45,6 +45,7 @@ class Impute(OnAnyRows):
     def __call__(self) -> None:
         from ...models import allowing_holes
         from ...plot.completions import plot_imputed
+        from ...ranks import here
         from ...views import impute
 
         check_out(self.out)
@@ -66,6 +67,8 @@ class Impute(OnAnyRows):
                 num_steps=self.num_steps,
                 seed=self.seed,
             )
+        if here().rank:
+            return
         x = split.rows(slice(None))
         cells = int(x.isnan().sum())
         print(f"{name}, {which}: {cells} of {x.numel()} elements of {len(x)} data were missing.")

@@ -72,6 +72,8 @@ class Sweep(Command):
 
     def report(self, out: Path, models: "Sequence[Trained]") -> None:
         r"""Prints and draws how the settings compare."""
+        from ...ranks import here
+
         whole = [trained for trained in models if trained.error is None]
         failed = {t.name: str(t.error) for t in models if t.error is not None}
         if not whole:
@@ -81,6 +83,8 @@ class Sweep(Command):
             found = self.measured(whole)
         except ValueError as error:  # a posterior that says nothing of unseen data, say
             print(f"Not ranked. {error}")
+            return
+        if here().rank:
             return
         valid = {t.name: t.valid_elbo for t in whole if t.valid_elbo is not None}
         record = save_ranking(out, found, valid, failed)

@@ -1,7 +1,7 @@
 """Starts ranks as torchrun does, by forking one process that has imported everything.
 
 Run as a script, so that no test process forks: `python several.py JOB [ARGUMENT ...]`, where a job is a
-function of `jobs.py`. It prints one line of JSON.
+function of `rank_jobs.py`. It prints one line of JSON.
 """
 
 import json
@@ -65,7 +65,7 @@ def among(count: int, work: Any, *args: Any, timeout: float = 300.0) -> list[Any
 
 
 if __name__ == "__main__":
-    import jobs
+    import rank_jobs
 
     torch.set_num_threads(1)
-    print(json.dumps(getattr(jobs, sys.argv[1])(*sys.argv[2:])))
+    print(json.dumps(getattr(rank_jobs, sys.argv[1])(*sys.argv[2:])))
