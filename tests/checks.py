@@ -23,7 +23,12 @@ needs_data = pytest.mark.skipif(
 
 D, L, B = 6, 4, 8  # sizes of x, of z and of a batch
 LEVELS = 4
-WHOLE = ("product", "made", "pixel-cnn", "wave-net")  # likelihoods whose elements are not alike, or dependent
+WHOLE = (
+    "product",
+    "made",
+    "pixel-cnn",
+    "wave-net",
+)  # likelihoods whose elements are not alike, or dependent
 
 SIGMAS = [{"sigma": sigma} for sigma in ("shared", "fixed", "per-element", "optimal")]
 NETS = {"hidden_features": [8]}

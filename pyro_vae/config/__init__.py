@@ -5,7 +5,6 @@ Recipes, the command line and the contract tests all read this registry.
 
 from .data import CIFAR10 as CIFAR10
 from .data import FSDD as FSDD
-from .data import FSDDWaves as FSDDWaves
 from .data import MNIST as MNIST
 from .data import CelebA as CelebA
 from .data import Data as Data
@@ -15,6 +14,7 @@ from .data import Digits as Digits
 from .data import FashionMNIST as FashionMNIST
 from .data import File as File
 from .data import FreyFaces as FreyFaces
+from .data import FSDDWaves as FSDDWaves
 from .data import Grid as Grid
 from .data import HeldOut as HeldOut
 from .data import Holes as Holes

@@ -63,9 +63,7 @@ class Autoregressive(dist.TorchDistribution):
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> "Autoregressive":
         context = self.context.expand(*torch.Size(batch_shape), *self.event_shape, -1)
-        return Autoregressive(
-            self.logits, context, len(self.event_shape), self.order, self.law
-        )
+        return Autoregressive(self.logits, context, len(self.event_shape), self.order, self.law)
 
     @property
     def support(self) -> Any:

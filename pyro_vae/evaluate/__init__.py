@@ -72,13 +72,13 @@ from .neighbours import fidelity as fidelity
 from .nuts import NUTSPosterior as NUTSPosterior
 from .nuts import c2st as c2st
 from .nuts import nuts_posterior as nuts_posterior
-from .pqmass import PQMass as PQMass
-from .pqmass import pqmass as pqmass
 from .ood import Detection as Detection
 from .ood import OODScores as OODScores
 from .ood import auroc as auroc
 from .ood import ood_detection as ood_detection
 from .ood import ood_scores as ood_scores
+from .pqmass import PQMass as PQMass
+from .pqmass import pqmass as pqmass
 from .predictive import PredictiveCheck as PredictiveCheck
 from .predictive import interval_coverage as interval_coverage
 from .predictive import predictive_check as predictive_check

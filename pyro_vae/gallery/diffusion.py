@@ -2,7 +2,6 @@ r"""A hierarchy with a fixed way up and a learned way down: diffusion, with its 
 
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import ClassVar
 
 import pyro.distributions as dist
 import torch
@@ -60,7 +59,7 @@ class Diffusion(Relative):
         "for the best samples of real numbers, and a bound of log p(x); sampling takes T passes"
     )
     density = "lower bound"
-    lacks: ClassVar[Mapping[str, str]] = {"encode": NOISE, "reconstruct": NOISE}
+    lacks: Mapping[str, str] = {"encode": NOISE, "reconstruct": NOISE}
 
     @counted
     def __init__(

@@ -1,6 +1,5 @@
 r"""Gated convolutions over time whose outputs see what came before alone."""
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 

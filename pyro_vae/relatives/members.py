@@ -13,7 +13,7 @@ from ..evaluate import encode, log_marginal, reconstruct, sample
 from ..gallery import Relative
 from ..gallery.base import Density
 from ..models import VAE
-from ..train import fit
+from ..train.fit import fit
 
 IMPORTANCE_SAMPLES = 200
 HIDDEN = [200]

@@ -39,11 +39,11 @@ def gallery_page(floor: Floor, members: Sequence[Portrait], note: str = "") -> s
     )
     head = "".join(f"<th>{escape(title)}</th>" for title in HEAD)
     return (
-        f"<!doctype html><html lang='en'><meta charset='utf-8'><title>The family</title>"
+        "<!doctype html><html lang='en'><meta charset='utf-8'><title>The family</title>"
         f"<style>{STYLE}</style><h1>The VAE among its relatives</h1>"
         f"<p>{escape(floor.data)} as bits, {len(floor.train)} for training, {len(floor.rows)} "
-        f"held out. {escape(note)}</p><p>In the graphs a solid arrow is a function, a dashed one a "
-        "draw, a line has no direction; what training minimizes is blue. Errors are standard "
+        f"held out. {escape(note)}</p><p>In the graphs a solid arrow is a function, a dashed one "
+        "a draw, a line has no direction; what training minimizes is blue. Errors are standard "
         "errors, over held-out data or by halves of samples and data.</p>"
         f"<table><tr>{head}</tr>{''.join(rows)}</table>"
         f"<h2>What they lack, in their own words</h2><ul>{lacking}</ul></html>"

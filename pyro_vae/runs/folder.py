@@ -280,15 +280,15 @@ class RunFolder(Place):
 
 
 def load(run: str | os.PathLike[str], device: str = "auto", *, vae: Any = None) -> Any:
-    r"""Returns the model of a run, or the VAE that :func:`pyro_vae.save` wrote, in evaluation mode.
+    r"""Returns the model of a run, or the VAE that :func:`pyro_vae.save` wrote, to evaluate.
 
     With early stopping it has the parameters of the best epoch, else the newest ones.
 
     Arguments:
         run: The folder of the run.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
-        vae: The model to load into, where the folder does not say how it was made: one with classes
-            of your own.
+        vae: The model to load into, where the folder does not say how it was made: one with
+            classes of your own.
 
     Raises:
         ValueError: The run holds a different model, or `vae` is needed.

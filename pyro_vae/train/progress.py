@@ -130,7 +130,7 @@ def validation(row: Mapping[str, Any]) -> str:
         >>> validation({"elbo": -91.234, "elbo_se": 0.257})
         'validation ELBO -91.23 +- 0.26 nats'
     """
-    name = measured_in(row)
+    name = measured_in(row) or ""
     se = row[f"{name}_se"]
     error = f" +- {se:.2f}" if se is not None and isfinite(se) else ""
     what, unit = ("ELBO", " nats") if name == "elbo" else (name, "")

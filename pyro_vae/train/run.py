@@ -87,7 +87,7 @@ class Run:
 
     def use_steps(self, compiled: bool, first: int | None = None) -> None:
         r"""Sets whether steps are compiled from now on, at the earliest after the `first`."""
-        self.take_step: Step
+        self.take_step: Step | OwnStep
         if isinstance(self.vae, Relative):
             self.take_step = OwnStep(self.vae, self.optimizer, self.data, self.settings)
             return

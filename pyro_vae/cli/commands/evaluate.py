@@ -63,7 +63,7 @@ class Evaluate(OnAnyRows):
             return
         vae = run.model(self.device)
         split, name, which = self.rows(run, vae)
-        others = self.others(run, vae) if self.against else ()
+        others = self.others(run, vae) if self.against else None
         announce(f"Evaluating {len(split)} data with {self.num_samples} samples each.")
         by_datum: dict[str, Any] = {}
         metrics = {
@@ -77,7 +77,7 @@ class Evaluate(OnAnyRows):
         if self.given:
             metrics |= self.conditional(vae, split, by_datum)
         metrics |= scored(vae, split, self.seed)
-        if self.against:
+        if others:
             metrics |= {"against": self.against}
             metrics |= detected(vae, split, *others, self.num_against, self.seed)
         own = self.data is None
