@@ -19,6 +19,7 @@ from . import plot as plot
 from . import posteriors as posteriors
 from . import priors as priors
 from . import programs as programs
+from . import ranks as ranks
 from . import relatives as relatives
 from . import report as report
 from . import runs as runs

@@ -78,7 +78,8 @@ def write_arrays(out: Path, arrays: Mapping[str, Any]) -> None:
 
     with replacing(out) as partial:
         if out.suffix.lower() == ".csv":
-            _write_table(partial, arrays)
+            with partial.open("w", newline="", encoding="utf-8") as table:
+                _write_table(table, arrays)
         else:
             with partial.open("wb") as file:
                 # to a name numpy would append a suffix, and to a file of the system it writes
@@ -160,7 +161,7 @@ def write_music(out: Path, x: Any) -> None:
     print(f"{out}: {len(x)} piano rolls, one after the other, 100 steps a minute")
 
 
-def _write_table(path: Path, arrays: Mapping[str, Any]) -> None:
+def _write_table(file: Any, arrays: Mapping[str, Any]) -> None:
     import numpy as np
 
     columns: dict[str, Any] = {}
@@ -171,10 +172,9 @@ def _write_table(path: Path, arrays: Mapping[str, Any]) -> None:
         else:
             rows = array.reshape(len(array), -1)
             columns |= {f"{name}_{j}": rows[:, j].tolist() for j in range(rows.shape[1])}
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows(zip(*columns.values()))
+    writer = csv.writer(file)
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values()))
 
 
 def save_plot(figure: Any, run: Path, name: str, title: str) -> None:

@@ -11,6 +11,7 @@ import torch
 from numpy.lib import format as npy
 from torch import Tensor
 
+from ..writing import replacing
 from .arrays import as_tensor
 from .split import Split, as_split
 
@@ -53,12 +54,9 @@ def from_batches(
             f"Expected a new file for the batches; got {path}, which is there. Read it with "
             f"pv.data.load({str(path)!r}), or pass overwrite=True."
         )
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        labels = _write(partial, _pairs(batches() if callable(batches) else batches))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    pairs = _pairs(batches() if callable(batches) else batches)
+    with replacing(path) as partial, partial.open("wb") as file:
+        labels = _write(file, pairs)
     split = as_split(np.load(path, mmap_mode="r"), str(path))
     return replace(split, labels=labels)
 
@@ -74,32 +72,31 @@ def _pairs(batches: Iterable[Any]) -> Iterator[tuple[np.ndarray, Any]]:
         yield as_tensor(parts[0]).numpy(), as_tensor(parts[1]) if len(parts) > 1 else None
 
 
-def _write(path: Path, pairs: Iterator[tuple[np.ndarray, Any]]) -> Tensor | None:
+def _write(file: Any, pairs: Iterator[tuple[np.ndarray, Any]]) -> Tensor | None:
     r"""Writes the rows of batches, and returns their labels."""
     first, labels, count = None, [], 0
-    with path.open("wb") as file:
-        for x, label in pairs:
-            if first is None:
-                if x.ndim < 2:
-                    raise ValueError(
-                        f"Expected batches of shape (B, *x_shape); got {x.shape}. Use x[:, None] "
-                        "for one column x."
-                    )
-                first = x[:0]
-                _write_header(file, first, 0)
-            if x.shape[1:] != first.shape[1:] or x.dtype != first.dtype:
+    for x, label in pairs:
+        if first is None:
+            if x.ndim < 2:
                 raise ValueError(
-                    f"Expected every batch as the first, {first.dtype} rows of shape "
-                    f"{first.shape[1:]}; got {x.dtype} rows of shape {x.shape[1:]} after "
-                    f"{count} rows."
+                    f"Expected batches of shape (B, *x_shape); got {x.shape}. Use x[:, None] "
+                    "for one column x."
                 )
-            file.write(np.ascontiguousarray(x).data)
-            count += len(x)
-            labels.append(label)
-        if first is None or not count:
-            raise ValueError("Expected batches of data; got none.")
-        file.seek(0)
-        _write_header(file, first, count)
+            first = x[:0]
+            _write_header(file, first, 0)
+        if x.shape[1:] != first.shape[1:] or x.dtype != first.dtype:
+            raise ValueError(
+                f"Expected every batch as the first, {first.dtype} rows of shape "
+                f"{first.shape[1:]}; got {x.dtype} rows of shape {x.shape[1:]} after "
+                f"{count} rows."
+            )
+        file.write(np.ascontiguousarray(x).data)
+        count += len(x)
+        labels.append(label)
+    if first is None or not count:
+        raise ValueError("Expected batches of data; got none.")
+    file.seek(0)
+    _write_header(file, first, count)
     return torch.cat(labels) if all(label is not None for label in labels) else None
 
 

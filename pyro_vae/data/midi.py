@@ -5,6 +5,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..writing import replacing
+
 LOWEST, KEYS = 21, 88
 TICKS = 2  # to a step, a quarter note
 REST = 2  # steps between one roll and the next
@@ -41,7 +43,10 @@ def write_midi(path: Path, rolls: Tensor) -> None:
     track += b"\x00\xff\x2f\x00"
     header = b"".join(number.to_bytes(2, "big") for number in (0, 1, TICKS))
     chunks = (b"MThd", header), (b"MTrk", bytes(track))
-    path.write_bytes(b"".join(kind + len(of).to_bytes(4, "big") + of for kind, of in chunks))
+    with replacing(path) as partial:
+        partial.write_bytes(
+            b"".join(kind + len(of).to_bytes(4, "big") + of for kind, of in chunks)
+        )
 
 
 def _events(rolls: Tensor) -> list[tuple[int, bytes]]:

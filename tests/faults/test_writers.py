@@ -38,6 +38,7 @@ OTHERS = {  # places that write without it, and why a part of their file does no
     "data/places.py": "downloads have a folder of their own until they are complete",
     "compile/ahead.py": "a mark without contents",
     "report.py": "a picture is written into memory",
+    "cli/__init__.py": "what further ranks print goes nowhere",
 }
 WRITING = {"write_text", "write_bytes", "savefig", "savez", "savez_compressed", "to_csv", "touch"}
 WRITING |= {"open_memmap", "memmap", "tofile", "savetxt", "dump"}

@@ -5,6 +5,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from ...runs.records import to_json
+from ...writing import write_text
 from ..output import announce, at_least_one, check_out
 from ..shared import Command, DataDir
 
@@ -53,7 +54,7 @@ class Gallery(Command):
             f"Each was trained for {self.epochs} epochs, GAN and diffusion for three times as "
             f"many, with seed {self.seed}."
         )
-        self.out.write_text(gallery_page(floor, found, note), encoding="utf-8")
+        write_text(self.out, gallery_page(floor, found, note))
         if self.json:
             print(to_json({"data": self.data, "members": [m.record() for m in found]}))
             return
