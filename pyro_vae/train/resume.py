@@ -40,6 +40,7 @@ def save(run: Any) -> None:
     states = ranks.gather(get_rng_state(device_of(run.vae)))
     error = ranks.by_first(partial(_attempt, run, states))
     if error is not None:
+        ranks.part_ways()  # in case they stop here
         raise error
 
 
