@@ -3,7 +3,8 @@
     python scripts/lock.py
 
 pip chooses the files, those of this platform and this version of Python, from the index that it is
-configured with; the lock names neither. Every file must then have the hash that is written here:
+configured with; the lock does not name it. Versions that it has already are not asked for again.
+Every file must then have the hash that is written here:
 
     pip install --require-hashes --no-deps -r lock.txt
 """
@@ -17,6 +18,8 @@ from platform import machine, python_version_tuple, system
 
 ROOT = Path(__file__).parents[1]
 CONSTRAINTS, LOCK = ROOT / "constraints.txt", ROOT / "lock.txt"
+PLATFORM = f"{system()} {machine()}, Python {'.'.join(python_version_tuple()[:2])}"
+HEAD = f"# Made by scripts/lock.py from constraints.txt for {PLATFORM}."
 PIN = re.compile(r"([A-Za-z0-9._-]+)==(\S+)")
 
 
@@ -28,6 +31,14 @@ def pins(text: str) -> dict[str, str]:
 
 def normalized(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def locked() -> dict[str, tuple[str, str]]:
+    """Version and hash of each package in the lock, if it is for this platform."""
+    text = LOCK.read_text() if LOCK.exists() else ""
+    found = re.findall(r"^([\w.-]+)==(\S+) --hash=sha256:(\w+)$", text, re.M)
+    same = text.partition("\n")[0] == HEAD
+    return {name: (version, digest) for name, version, digest in found} if same else {}
 
 
 def resolved(lines: list[str]) -> dict[str, tuple[str, str]]:
@@ -45,14 +56,15 @@ def resolved(lines: list[str]) -> dict[str, tuple[str, str]]:
 
 
 def main() -> None:
-    wanted = pins(CONSTRAINTS.read_text())
-    found = resolved([f"{name}=={version}" for name, version in wanted.items()])
-    platform = f"{system()} {machine()}, Python {'.'.join(python_version_tuple()[:2])}"
-    lines = [f"# Made by scripts/lock.py from constraints.txt for {platform}."]
+    wanted, known = pins(CONSTRAINTS.read_text()), locked()
+    kept = {name: known[name] for name in wanted if known.get(name, [""])[0] == wanted[name]}
+    new = [f"{name}=={version}" for name, version in wanted.items() if name not in kept]
+    found = kept | (resolved(new) if new else {})
+    lines = [HEAD]
     for name, (version, digest) in sorted(found.items()):
         lines.append(f"{name}=={version.partition('+')[0]} --hash=sha256:{digest}")
     LOCK.write_text("\n".join(lines) + "\n")
-    print(f"{LOCK}: {len(found)} packages for {platform}")
+    print(f"{LOCK}: {len(found)} packages for {PLATFORM}, {len(new)} of them new")
 
 
 if __name__ == "__main__":

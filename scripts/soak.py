@@ -34,6 +34,7 @@ from pyro_vae.runs import RunFolder, storage
 RUNS, EPOCHS, SEEDS = 4, (2, 4, 7), 2
 KILLS = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGHUP: 129}
 SETTINGS = ["--latent-dim", "2", "--no-compile", "--train.batch-size", "20"]
+SETTINGS += ["--train.schedule", "constant"]  # which does not depend on the number of epochs
 SETTINGS += ["--train.checkpoint-steps", "3", "--data.path", "table.csv"]
 SMALL = ["--likelihood.decoder.hidden-features", "8", "--posterior.encoder.hidden-features", "8"]
 

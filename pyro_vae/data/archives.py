@@ -28,8 +28,10 @@ IDX_TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 def read_npy(path: Path) -> np.ndarray:
     r"""Reads an array; one above 1 GiB is mapped into memory and read row by row."""
     try:
+        with path.open("rb") as file:
+            _header(file)
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError, SyntaxError) as error:
+    except (ValueError, OSError, EOFError) as error:
         raise ValueError(f"Expected an array of numbers in {path}; got {error}.") from None
     return mapped if mapped.nbytes > MAP_BYTES else np.array(mapped)
 
@@ -109,19 +111,28 @@ def _members(path: Path) -> dict[str, np.ndarray]:
                     array = _npy(file, info.file_size)
                 arrays[info.filename.removesuffix(".npy")] = array
     except (
-        ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, SyntaxError,
-        NotImplementedError, RuntimeError,
+        ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError,
+        RuntimeError,
     ) as error:  # fmt: skip
         raise ValueError(f"Expected arrays of numbers in {path}; got {error}.") from None
     return arrays
 
 
-def _npy(file: Any, size: int) -> np.ndarray:
+def _header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
+    r"""Shape, order and type of an array; numpy's reader may raise anything on forged ones."""
     version = np.lib.format.read_magic(file)
     header = getattr(np.lib.format, f"read_array_header_{version[0]}_0", None)
     if header is None:
         raise ValueError(f"an array of version {version}")
-    shape, order, dtype = header(file)
+    try:
+        return header(file)
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).strip().partition("\n")[0][:100]
+        raise ValueError(f"a header that cannot be read ({reason})") from None
+
+
+def _npy(file: Any, size: int) -> np.ndarray:
+    shape, order, dtype = _header(file)
     if dtype.hasobject:
         raise ValueError("an array of Python objects, which could run code")
     count = prod(shape) * dtype.itemsize
