@@ -188,7 +188,8 @@ class Ranks:
         here = store.add("ranks that wait", 1) - 1
         keys = [f"wait {here // self.count} of rank {i}" for i in range(self.count)]
         store.set(keys[self.rank], "here")
-        store.wait(keys, datetime.timedelta(days=365))
+        with spoken():
+            store.wait(keys, datetime.timedelta(days=365))
 
     def part_ways(self) -> None:
         r"""Waits until no rank speaks any more, so that each may leave."""
@@ -230,8 +231,7 @@ def joined(timeout: float | None = None) -> Iterator[Ranks]:
     _here = Ranks(dist.get_rank(), dist.get_world_size())
     try:
         yield _here
-        if not _here.alone:
-            _here.wait()
+        _here.wait()
         _here.part_ways()
     finally:
         _here = Ranks()
@@ -332,7 +332,7 @@ def _(x: Tensor) -> Tensor:
 
 def connect(module: GraphModule) -> None:
     r"""Lets the sums of a recorded graph be sums over ranks."""
-    import torch.distributed._functional_collectives
+    import torch.distributed._functional_collectives  # what compilers know of collectives
 
     world = dist.group.WORLD
     assert world is not None

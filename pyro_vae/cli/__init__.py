@@ -20,8 +20,8 @@ def main(argv: list[str] | None = None) -> int:
     r"""Runs a command and returns its exit code.
 
     0 success, 2 wrong usage, recipe or data, 3 numbers not finite, 4 storage, 5 the run is in use,
-    6 out of memory, 129, 130 and 143 stopped by SIGHUP, SIGINT and SIGTERM, 141 output closed.
-    With ``PYRO_VAE_TRACEBACK=1`` errors are raised instead.
+    6 out of memory, 7 another rank failed, 129, 130 and 143 stopped by SIGHUP, SIGINT and SIGTERM,
+    141 output closed. With ``PYRO_VAE_TRACEBACK=1`` errors are raised instead.
     """
     args = sys.argv[1:] if argv is None else argv
     try:
@@ -101,8 +101,8 @@ def exit_code(error: Exception) -> int | None:
         or "allocate memory" in str(error)
     ):
         return 6
-    if (
-        isinstance(error, OSError) or "StorageInternalError" in names
-    ):  # of the database of a search
+    if "RankFailed" in names:
+        return 7
+    if isinstance(error, OSError) or "StorageInternalError" in names:  # of a search's database
         return 4
     return 2 if isinstance(error, ValueError) else None

@@ -208,7 +208,8 @@ class Run:
         modules = (self.vae, self.objective)
         before = [{n: t.clone() for n, t in m.state_dict().items()} for m in modules]
         self.vae.train()
-        rows = torch.arange(min(self.settings.batch_size, len(self.data)))
+        size = min(self.settings.batch_size, len(self.data))
+        rows = torch.arange(math.ceil(size / self.ranks.count))
         batch = self.batches(rows.to(device_of(self.vae)))[0]
         weight, capacity = self.schedule.kl_weight(0), self.schedule.capacity(0)
         loss = partial(self.loss, None, batch, weight, capacity)

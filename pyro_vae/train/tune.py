@@ -13,6 +13,7 @@ import torch
 from ..config import checked_seeds, points_of, probes, read_space, short_names, validate
 from ..config.space import Space
 from ..data import Dataset, load
+from ..ranks import here
 from ..runs.records import settings_of
 from ..statistics import Mean
 from .many import Trained, own_recipe, own_settings, train_points
@@ -118,6 +119,7 @@ def tune(
         Traceback (most recent call last):
         ValueError: Expected a range from a number to a larger one for latent_dim; got 32..2.
     """
+    here().refuse("tune")
     space, seeds = read_space(search), checked_seeds(seeds)
     if trials < 1 or sampler not in SAMPLERS:
         raise ValueError(
