@@ -287,6 +287,17 @@ def faults(*kinds: str) -> dict[str, Any]:
     return found
 
 
+def swept() -> list[list[str]]:
+    """The parameters of three models, trained by one process and by 2 ranks."""
+
+    def work(rank: int) -> list[str]:
+        settings = {"epochs": 2, "batch_size": BATCH, "compile": "no", "progress": False}
+        models = pv.fit_many(bits, data(), seeds=[0, 1, 2], together=1, **settings)
+        return [f"{t.name} {digest(t.vae)} {t.history['loss'][-1]}" for t in models]
+
+    return [work(0), *among(2, work)]
+
+
 def quick() -> dict[str, Any]:
     """What costs a few seconds, in one process."""
     return {
@@ -295,6 +306,7 @@ def quick() -> dict[str, Any]:
         ),
         "faults": faults("disk", "signal"),
         "compiled": compiled("graph", "free bits", "average"),
+        "swept": swept(),
         "evaluated": evaluated(),
     }
 
@@ -331,13 +343,13 @@ def resumed() -> dict[str, Any]:
     return {name: [found[name][0], found[name][1] == found["whole"][1]] for name in found}
 
 
-def killed(trials: str, epochs: str = "60") -> list[Any]:
+def killed(trials: str, epochs: str = "20") -> list[Any]:
     """Final parameters of trainings of 2 ranks by torchrun, of which random ones are killed at random
     times: without a fault, then of each trial, with what was killed."""
     random = np.random.default_rng(5)
     with tempfile.TemporaryDirectory() as place:
         return [
-            _killed(Path(place) / str(trial), epochs, random, kills=min(trial, 1 + trial % 2))
+            _killed(Path(place) / str(trial), epochs, random, kills=bool(trial) + (trial % 3 == 2))
             for trial in range(1 + int(trials))
         ]
 
@@ -369,7 +381,9 @@ def _killed(out: Path, epochs: str, random: Any, kills: int) -> list[Any]:
             said.append(f"rank {rank} after step {step}")
     code = agent.wait()
     tensors, _ = storage.read(storage.newest(out))
-    found = hashlib.sha256(b"".join(t.numpy().tobytes() for t in tensors["model"].values()))
+    whole = sorted(tensors["model"].items())
+    found = hashlib.sha256(b"".join(tensor.numpy().tobytes() for _, tensor in whole))
+    print(found.hexdigest()[:12], code, said, file=sys.stderr, flush=True)
     return [found.hexdigest()[:12], code, said]
 
 

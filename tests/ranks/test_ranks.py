@@ -79,6 +79,11 @@ def test_evaluation_over_ranks_is_that_of_one_process(quick):
     assert all(rank == one for count in "23" for rank in quick["evaluated"][count])
 
 
+def test_models_are_dealt_out_to_ranks(quick):
+    one, first, second = quick["swept"]
+    assert len({*one}) == 3 and first == one and second == one
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 def test_every_estimator_and_running_state():
