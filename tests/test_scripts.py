@@ -125,6 +125,13 @@ def test_pose(run, tmp_path):
 
 
 @pytest.mark.slow
+def test_kin(run):
+    out = run("scripts/kin.py", "--epochs", "1", "--seeds", "1")
+    rows = re.findall(rf"^\| (.*VAE.*) \| ({NUMBER}) \+-", out, re.MULTILINE)
+    assert len(rows) == 6 and all(-200 < float(bound) for _, bound in rows[:5])
+
+
+@pytest.mark.slow
 def test_bits_of_photographs(run, tmp_path):
     from pyro_vae.cli import main
 

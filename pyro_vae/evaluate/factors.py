@@ -15,8 +15,8 @@ from ..randomness import stream
 from ..statistics import Mean
 from ..views import encode
 
-NUM_TREES, SMALLEST_LEAF = 20, 3
-NUM_SHUFFLES = 5
+NUM_TREES, SMALLEST_LEAF = 10, 3
+NUM_SHUFFLES = 4
 ROWS_AT_ONCE = 1000
 UNIT = "of 1"
 

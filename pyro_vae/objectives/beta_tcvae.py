@@ -7,7 +7,7 @@ from torch import Tensor
 from ..programs import Sites
 from .aggregate import Aggregate, Penalty
 from .decomposition import CORRELATION, CORRELATION_LATEX, kl_parts, stratified, weighted
-from .elbo import common_scale
+from .elbo import mean_scale
 
 
 class BetaTCVAE(Aggregate):
@@ -23,7 +23,7 @@ class BetaTCVAE(Aggregate):
     estimate of the aggregate posterior :math:`q(z)` from `B` of `N` data has no bias if
     stratified; its logarithm is too low by Jensen's inequality, so that mutual information is
     estimated too high, up to :math:`\log N`, and total correlation too high or too low. With all
-    data in one batch both are exact. :func:`pyro_vae.evaluate.kl_decomposition` measures the
+    data in one batch both are exact. :func:`pyro_vae.evaluate.kl_terms` measures the
     parts without this bias.
 
     References:
@@ -37,7 +37,7 @@ class BetaTCVAE(Aggregate):
         mi_weight: The weight :math:`\alpha` of the mutual information.
         dimension_weight: The weight :math:`\gamma` of the dimension-wise KL.
         tc_sampling: Aggregate posteriors from minibatches: ``"stratified"``, or ``"weighted"`` as
-            in the experiments of the paper, whose logarithm is low by :math:`\log N` more.
+            in the experiments of the paper, whose logarithm is lower still.
     """
 
     name = "beta-tcvae"
@@ -67,7 +67,7 @@ class BetaTCVAE(Aggregate):
         parts = kl_parts(q[site]["fn"], p[site]["fn"], z, weights)
         prices = (self.mi_weight - 1, self.tc_weight - 1, self.dimension_weight - 1)
         total = sum(price * part.mean() for price, part in zip(prices, parts))
-        return common_scale([q[site]["scale"], p[site]["scale"]]) * total
+        return mean_scale(p[site]["scale"]) * total
 
     @property
     def formula(self) -> Penalty:

@@ -106,8 +106,8 @@ def stratified(batch_size: int, num_data: int, like: Tensor) -> Tensor:
 def weighted(batch_size: int, num_data: int, like: Tensor) -> Tensor:
     r"""The log weights of a batch by minibatch weighted sampling, :math:`-\log N B` each.
 
-    They do not sum to 1, so that all of :math:`\log q(z)` is low by up to :math:`\log N`; the
-    gradient does not see a constant.
+    They sum to :math:`1 / N`: :math:`\log q(z)` is low by :math:`\log B`, where a datum's own part
+    is nearly all of it, to :math:`\log N`. The gradient does not see a constant.
 
     References:
         | Isolating Sources of Disentanglement in VAEs (Chen et al., 2018), Eq. 5, App. C.1

@@ -105,7 +105,7 @@ class ELBO(Objective):
             elif name in q:  # what the guide lacks is drawn from the prior, at no cost
                 value, term = self.kl_of(q[name], site, closed[name])
                 if self.free_bits and self.free_bits_per == "site":
-                    least = self.free_bits * _mean(site["scale"])
+                    least = self.free_bits * mean_scale(site["scale"])
                     rate = rate + batch_mean(term / count).clamp(min=least)
                 elif self.free_bits:
                     rate = rate + self.with_free_bits(q[name], site, closed[name], count)
@@ -117,7 +117,7 @@ class ELBO(Objective):
             if name not in p:
                 rate = rate + _scaled_sum(site["fn"].log_prob(site["value"]), site) / count
         if self.capacity is not None:
-            rate = (batch_mean(rate) - self.capacity * common_scale(scales)).abs()
+            rate = (batch_mean(rate) - self.capacity * _common(scales)).abs()
         known = taught(q) if self.supervision else None
         if known is not None:
             loss = loss - self.supervision * known.sum() / count
@@ -164,15 +164,16 @@ def _scaled_sum(value: Tensor, site: Any) -> Tensor:
     return scale_and_mask(value, site["scale"], site["mask"]).sum()
 
 
-def common_scale(scales: list[Any]) -> Any:
+def _common(scales: list[Any]) -> Any:
     r"""The one scale of all latent sites, on average over data."""
     if not all(equal(scale, scales[0]) for scale in scales):
         raise ValueError(
             "Expected one scale for all latent sites under a capacity, which is about the KL term "
             f"of all together; got {scales}. Use free bits, or the plain ELBO."
         )
-    return _mean(scales[0])
+    return mean_scale(scales[0])
 
 
-def _mean(scale: Any) -> Any:
+def mean_scale(scale: Any) -> Any:
+    r"""A scale of a site, on average over the batch."""
     return batch_mean(scale.mean()) if isinstance(scale, Tensor) and scale.dim() else scale

@@ -12,7 +12,7 @@ from ..nn import MLP
 from ..programs import Sites
 from .aggregate import Aggregate, Penalty
 from .decomposition import CORRELATION, CORRELATION_LATEX
-from .elbo import common_scale
+from .elbo import mean_scale
 
 
 class FactorVAE(Aggregate):
@@ -64,7 +64,7 @@ class FactorVAE(Aggregate):
         correlation = functional_call(self.discriminator, frozen, (z,)).mean()
         true, mixed = (self.discriminator(some) for some in (z.detach(), shuffled(z.detach())))
         error = (softplus(-true) + softplus(mixed)).mean() / 2
-        scale = common_scale([q[site]["scale"], p[site]["scale"]])
+        scale = mean_scale(p[site]["scale"])
         return scale * (self.tc_weight - 1) * correlation + error - error.detach()
 
     @property

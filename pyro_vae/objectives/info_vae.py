@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..programs import Sites
 from .aggregate import Aggregate, Penalty
+from .elbo import mean_scale
 
 
 class InfoVAE(Aggregate):
@@ -62,8 +63,7 @@ class InfoVAE(Aggregate):
         z = q[site]["value"]
         distance = squared_mmd(z, p[site]["fn"].rsample().expand_as(z), self.mmd_width)
         scale = next(s["scale"] for s in p.values() if s["is_observed"])  # has no KL weight
-        scale = scale.mean() if isinstance(scale, Tensor) else scale
-        return self.mmd_weight * scale * distance.mean()
+        return self.mmd_weight * mean_scale(scale) * distance.mean()
 
     @property
     def formula(self) -> Penalty:

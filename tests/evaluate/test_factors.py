@@ -37,7 +37,7 @@ def test_a_rotated_code_has_lower_ones_and_an_independent_code_none():
     for one, other in [*pairs][:2]:
         assert float(one.value) - float(other.value) > 0.2
     noise = torch.randn(len(GRID), 3).double()
-    gap, (apart, whole, told) = mig(noise, FACTORS), dci(noise, FACTORS, num_resamples=4)
+    gap, (apart, whole, told) = mig(noise, FACTORS), dci(noise, FACTORS, num_resamples=2)
     for score in (gap, apart, whole):
         assert abs(float(score.value - score.floor)) < 5 * max(score.value.se, score.floor.se)
     assert float(told.value) == float(told.floor) == 0 and float(gap.value) < 0.05
@@ -106,7 +106,7 @@ def test_sprites_are_every_combination_once():
 
 
 def test_a_vae_has_scores_of_its_data():
-    vae, x = model(), pv.data.sprites().test.take(slice(0, 300))
+    vae, x = model(), pv.data.sprites().test.take(slice(0, 150))
     found = factor_scores(vae, x, num_resamples=2)
     given = factor_scores(vae, x, x.factors, num_resamples=2)
     assert found == given

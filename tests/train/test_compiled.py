@@ -46,6 +46,9 @@ TRAININGS = {
         ({"kind": "relaxed-bernoulli"}, {"kind": "gaussian"}, {"kind": "relaxed-bernoulli"}),
         {"final_temperature": 0.3, "temperature_epochs": 3},
     ),
+    "factor_vae": (MEAN_FIELD, {"estimator": "factor-vae"}),
+    "beta_tcvae": (MEAN_FIELD, {"estimator": "beta-tcvae", "mi_weight": 0.5}),
+    "mmd_vae": (MEAN_FIELD, {"estimator": "info-vae", "kl_weight": 0.0}),
 }
 
 

@@ -77,7 +77,7 @@ class Evaluate(OnAnyRows):
         if self.given:
             metrics |= self.conditional(vae, split, by_datum)
         metrics |= scored(vae, split, self.seed)
-        if others:
+        if others is not None:
             metrics |= {"against": self.against}
             metrics |= detected(vae, split, *others, self.num_against, self.seed)
         own = self.data is None
