@@ -49,7 +49,7 @@ OPTIONS: dict[tuple[str, str], list[dict]] = {
         {"num_levels": LEVELS + 1},
         {"num_levels": LEVELS + 1, "num_components": 3},
     ],
-    ("likelihood", "wave-net"): [{"num_levels": LEVELS + 1, "channels": 4, "num_layers": 2}],
+    ("likelihood", "wave-net"): [{"num_levels": LEVELS + 1, "channels": 8, "num_layers": 2}],
     ("likelihood", "product"): [{"parts": PARTS}],
     ("likelihood", "censored"): [
         {"family": {"kind": "gaussian"}, "lower": -1.0, "upper": 1.0},
