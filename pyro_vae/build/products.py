@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from ..base import Factor, Net, Sites, factors_of
+from ..base import Factor, Net, Sites
 from ..config import PosteriorKind, Recipe, allows_holes, sites_of
 from ..data import Split, moments
 from ..likelihoods import MissingAtRandom
@@ -51,7 +51,7 @@ def build_sites(
     if not first and scale != 1:
         first.append(Divide(scale))
     missing = allows_holes(sites_of(recipe.likelihood, "likelihood")["x"], recipe.data)
-    parts: dict[str, Any] = {}
+    parts: dict[str, dict[str, Any]] = {}
     for role, default in (("likelihood", latent), ("prior", []), ("posterior", ["x"])):
         nets: dict[str, tuple[int, ...]] = dict(known)
         holes = []
@@ -68,8 +68,10 @@ def build_sites(
             if kind.kind == "net":
                 nets[name] = (kind.latent_dim,)
             if kind.kind == "corrected":
-                above = dict(factors_of(parts["prior"], "z"))[name]
+                above = parts["prior"][name]
                 factor = _corrected(kind, given, nets, scaling, prod(nets[name]), above)
+            elif kind.kind == "codes":
+                factor = None  # until the posterior is there, whose codebook it shares
             elif kind.kind == "self-masking":
                 factor = build_masking(known["x"], train, units)
             else:
@@ -77,9 +79,15 @@ def build_sites(
                 if role == "likelihood" and kind.kind != "net" and _has_holes(name, kind, missing):
                     factor = MissingAtRandom(factor)
             factors[name] = factor if given == default else factor.given(*given)
+        parts[role] = factors
+    for name, kind in priors.items():
+        if kind.kind == "codes":
+            parts["prior"][name] = construct(kind, {"posterior": parts["posterior"][name]})
+    whole = {}
+    for role, factors in parts.items():
         one = not isinstance(getattr(recipe, role), Mapping)
-        parts[role] = next(iter(factors.values())) if one else Sites(factors)
-    return VAE(parts["prior"], parts["likelihood"], parts["posterior"])
+        whole[role] = next(iter(factors.values())) if one else Sites(factors)
+    return VAE(**whole)
 
 
 def _has_holes(name: str, kind: Any, missing: bool) -> bool:

@@ -123,7 +123,8 @@ def density_of(vae: Any) -> str:
 
 def is_scored(vae: Any) -> bool:
     r"""Whether evaluation has a density of what the guide draws, or of its soft twin."""
-    return density_of(vae) != "none" or hasattr(getattr(vae, "posterior", None), "codebook")
+    factors = [factor for _, factor in factors_of(vae.posterior, "z")] if is_vae(vae) else []
+    return all(getattr(f, "density", "") != "none" or hasattr(f, "codebook") for f in factors)
 
 
 def guide_name(vae: Any) -> str:

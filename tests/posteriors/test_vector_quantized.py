@@ -8,10 +8,12 @@ import torch
 from checks import bound, z_scores
 
 import pyro_vae as pv
+from pyro_vae.build import build_vae
+from pyro_vae.config import validate
 from pyro_vae.distributions import Coded, Quantized, Residual
 from pyro_vae.evaluate import code_use
 from pyro_vae.nn import Codebook
-from pyro_vae.programs import weigh
+from pyro_vae.programs import is_scored, weigh
 
 K, N, E, D = 4, 3, 2, 6  # codes, blocks, size of a vector, size of x
 MLP = pv.nn.MLP
@@ -324,3 +326,38 @@ def test_training_with_two_codes_of_a_vector():
     assert float(pv.elbo(vae, x, 5).mean()) > start
     law = vae.eval().posterior(x)
     assert law.mean.shape == law.variance.shape == (50, 8) and law.mean.isfinite().all()
+
+
+# --- Codes as one of several sites --------------------------------------------------------------
+@pytest.mark.usefixtures("float64")
+def test_codes_are_a_site_beside_others():
+    """Exact by enumeration: log p(x) of codes k and bits y, by the sum over both."""
+    torch.manual_seed(0)
+    codes = {"kind": "codes", "latent_dim": 4, "hidden_features": [8]}
+    quantized = {"kind": "vector-quantized", "num_codes": 3, "code_dim": 2}
+    net = {"kind": "mlp", "hidden_features": [8]}
+    declared = validate(
+        {
+            "data": {"kind": "file", "path": "x.csv"},
+            "prior": {"k": codes, "y": {"kind": "bernoulli", "latent_dim": 2}},
+            "likelihood": {"kind": "bernoulli", "decoder": net},
+            "posterior": {"k": {**quantized, "encoder": net}, "y": {"kind": "bernoulli", "given": ["x", "k"], "encoder": net}},
+        }
+    )  # fmt: skip
+    x = torch.bernoulli(torch.full((20, D), 0.5))
+    vae = build_vae(declared, (D,), 1.0, pv.data.as_split(x)).double()
+    k, y = vae.posterior["k"], vae.prior["y"]
+    assert vae.prior["k"].codebook is k.codebook and [*vae.prior] == ["k", "y"] and is_scored(vae)
+    k.temperature.fill_(20.0)
+    with torch.no_grad():
+        parts = (
+            vae.prior["k"]().enumerate_support(),
+            torch.cartesian_prod(*[torch.arange(2.0)] * 2),
+        )
+        every = [(a, b) for a in parts[0] for b in parts[1].double()]
+        values = tuple(torch.stack(of)[:, None].expand(-1, 20, -1) for of in zip(*every))
+        log_p = vae.likelihood(values).log_prob(x)
+        log_p = log_p + vae.prior["k"]().log_prob(values[0]) + y().log_prob(values[1])
+        soft = weigh(vae.eval().model, vae.guide, x, 4000).log_weights
+    gaps = (soft - log_p.logsumexp(0)).exp()
+    assert z_scores(gaps, torch.ones(20)).abs().max() < bound(20)
