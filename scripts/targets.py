@@ -380,9 +380,9 @@ BELIEF_NETWORK = Target(
         "none": Variant({"train.baseline": "none", **ONE_SAMPLE}, {}),
     },
     "bounds",
-    Schedule(1.5, samples=100),
+    Schedule(4, samples=100),
     Schedule(
-        0.05,
+        0.1,
         {"train.epochs": 24, "train.schedule": "cosine"},
         samples=10,
         differs=("24 epochs, 50,000 steps, and a half cosine, instead of 2,000,000 steps",),
