@@ -29,6 +29,7 @@ def test_every_answer_is_listed():
 
 @pytest.mark.slow
 @pytest.mark.param_store
+@pytest.mark.filterwarnings("ignore::UserWarning")  # a reader sees them
 @pytest.mark.parametrize("path", HOW_TO, ids=lambda path: path.stem)
 def test_the_code_of_an_answer_runs(path, tmp_path, monkeypatch):
     code = "\n".join(BLOCK.findall(path.read_text()))
