@@ -155,7 +155,7 @@ class ELBO(Objective):
         rows = scale_and_mask(features, weight, mask).reshape(-1, *event)
         means, least = batch_mean(rows.mean(0)) * (len(rows) / count), self.free_bits
         if of_rows:
-            return means.clamp(min=least * _mean(scale)).sum()
+            return means.clamp(min=least * mean_scale(scale)).sum()
         return means.clamp(min=least).sum() * scale
 
 
