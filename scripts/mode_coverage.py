@@ -39,20 +39,20 @@ def diffusion(scale):
 
 
 def flow(scale):
-    return NormalizingFlow((2,), hidden_features=(64, 64), x_scale=scale)
+    return NormalizingFlow((2,), 2, (64, 64), num_bins=16, x_scale=scale)
 
 
 SLOWER = {"schedule": "cosine", "progress": False}
 MODELS = {
     "vae": (
         vae,
-        {"epochs": 100, "batch_size": 100, "lr": 2e-3, "kl_warmup_epochs": 50, "compile": "no"},
+        {"epochs": 100, "batch_size": 250, "lr": 4e-3, "kl_warmup_epochs": 50, "compile": "no"},
     ),
-    "flow": (flow, {"epochs": 70, "batch_size": 250, "lr": 2e-3}),
-    "diffusion": (diffusion, {"epochs": 250, "batch_size": 250, "lr": 2e-3}),
+    "flow": (flow, {"epochs": 50, "batch_size": 250, "lr": 4e-3}),
+    "diffusion": (diffusion, {"epochs": 125, "batch_size": 250, "lr": 2e-3}),
     "gan": (
         gan,
-        {"epochs": 130, "batch_size": 64, "lr": 1e-3, "optimizer_options": {"betas": (0.5, 0.99)}},
+        {"epochs": 64, "batch_size": 64, "lr": 1e-3, "optimizer_options": {"betas": (0.5, 0.99)}},
     ),
 }
 
