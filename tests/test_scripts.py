@@ -229,7 +229,7 @@ def test_swapping_priors_and_posteriors(run):
 
 LESSONS = sorted((ROOT / "notebooks").glob("*.py"))
 # Slow lessons, which other lessons cover in kind.
-LONG = tuple("02 03 04 05 06 07 08 09 10 11 12 13 14".split())
+LONG = tuple("02 03 04 05 06 07 08 09 10 11 12 13 14 16".split())
 
 
 def test_every_lesson_is_in_the_table():
