@@ -1,7 +1,7 @@
 r"""The autoencoder: plain, sparse, denoising, contractive."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -51,7 +51,7 @@ class Autoencoder(Relative):
 
     formula = "|x - g(f(x))|^2"
     advice = "for codes alone; with noise denoising, with sparsity sparse, with contraction so"
-    lacks: Mapping[str, str] = {"sample": NO_LAW, "log_prob": NO_LAW}
+    lacks: ClassVar[Mapping[str, str]] = {"sample": NO_LAW, "log_prob": NO_LAW}
 
     @counted
     def __init__(

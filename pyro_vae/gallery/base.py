@@ -56,7 +56,7 @@ class Relative(nn.Module, ABC):
     support: Constraint = constraints.real
     support_name: str = ""
     density: Density = "none"
-    lacks: Mapping[str, str] = {}
+    lacks: ClassVar[Mapping[str, str]] = {}
     measures: tuple[str, ...] = ("loss",)
     latents: ClassVar[tuple[str, ...]] = ()
 

@@ -1,6 +1,7 @@
 r"""The generative stochastic network: a Markov chain that learns to step back to the data."""
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -44,7 +45,7 @@ class GSN(Relative):
     formula = "x' ~ p(x' | h), h of x and noise"
     advice = "for bits: a sampler that is a chain of denoising steps"
     support = constraints.boolean
-    lacks: Mapping[str, str] = {
+    lacks: ClassVar[Mapping[str, str]] = {
         "log_prob": "its distribution is where its chain settles, known by draws alone"
     }
 
