@@ -25,7 +25,7 @@ def vae(scale):
     posterior = pv.posteriors.MeanFieldNormal(MLP(2, [64, 64], 4, "SiLU", scale=scale))
     return pv.VAE(
         pv.priors.StandardNormal(2),
-        pv.likelihoods.Gaussian(MLP(2, [64, 64], 2, "SiLU"), "optimal"),
+        pv.likelihoods.Gaussian(MLP(2, [64, 64], 2, "SiLU"), scale=0.1),
         posterior,
     )
 
@@ -44,10 +44,7 @@ def flow(scale):
 
 SLOWER = {"schedule": "cosine", "progress": False}
 MODELS = {
-    "vae": (
-        vae,
-        {"epochs": 100, "batch_size": 250, "lr": 4e-3, "kl_warmup_epochs": 50, "compile": "no"},
-    ),
+    "vae": (vae, {"epochs": 100, "batch_size": 250, "lr": 4e-3, "compile": "no"}),
     "flow": (flow, {"epochs": 50, "batch_size": 250, "lr": 4e-3}),
     "diffusion": (diffusion, {"epochs": 125, "batch_size": 250, "lr": 2e-3}),
     "gan": (
