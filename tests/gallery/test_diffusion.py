@@ -119,11 +119,11 @@ def test_the_bound_of_a_known_law_is_its_density():
     model, x = of_a_normal(0.5, 12), torch.linspace(-2, 2, 5)[:, None]
     exact = torch.distributions.Normal(0.0, 0.5**0.5).log_prob(x)[:, 0]
     with torch.no_grad():
-        draws = torch.stack([model.log_prob(x) for _ in range(300)])
+        draws = torch.stack([model.log_prob(x) for _ in range(150)])
         plain = of_a_normal(0.5, 12)
         plain.log_wider.data.zero_()
-        worse = torch.stack([plain.log_prob(x) for _ in range(300)])
-        drawn = model.sample(5000)[:, 0]
+        worse = torch.stack([plain.log_prob(x) for _ in range(150)])
+        drawn = model.sample(3000)[:, 0]
     assert z_scores(draws, exact).abs().max() < bound(len(x))
     assert (z_scores(worse, exact) < -bound(len(x))).all()  # a bound, and a bad one
     assert abs(z_scores(drawn)) < bound(2)

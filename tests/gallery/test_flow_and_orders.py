@@ -24,7 +24,7 @@ def plane(end, step):
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize(
     ("transform", "end", "step", "exactly"),
-    [("affine", 16.0, 0.08, 1e-8), ("spline", 9.0, 0.04, 2e-4)],  # splines have kinks
+    [("affine", 16.0, 0.08, 1e-8), ("spline", 9.0, 0.05, 2e-4)],  # splines have kinks
 )
 def test_a_flow_integrates_to_one(transform, end, step, exactly):
     options = {"transform": transform, "x_scale": 1.3, "x_mean": torch.ones(2)}
@@ -47,7 +47,7 @@ def test_levels_with_noise_have_one_mass():
     flow = perturbed(NormalizingFlow((2,), 2, (8,), num_levels=3), 0.1)
     every = torch.tensor([*product(range(3), repeat=2)], dtype=torch.double)
     with torch.no_grad():
-        draws = torch.stack([flow.log_prob(every) for _ in range(1000)])
+        draws = torch.stack([flow.log_prob(every) for _ in range(500)])
         p = draws.exp()
         assert abs(z_scores(p.sum(1), 1.0)) < bound(1)
         assert (draws.mean(0) < p.mean(0).log()).all() and flow.density == "lower bound"
