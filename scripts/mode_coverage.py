@@ -25,7 +25,7 @@ def vae(scale):
     posterior = pv.posteriors.MeanFieldNormal(MLP(2, [64, 64], 4, "SiLU", scale=scale))
     return pv.VAE(
         pv.priors.StandardNormal(2),
-        pv.likelihoods.Gaussian(MLP(2, [64, 64], 2, "SiLU"), scale=0.1),
+        pv.likelihoods.Gaussian(MLP(2, [64, 64], 2, "SiLU"), "fixed", 0.05),  # else z is ignored
         posterior,
     )
 
@@ -49,7 +49,7 @@ MODELS = {
     "diffusion": (diffusion, {"epochs": 125, "batch_size": 250, "lr": 2e-3}),
     "gan": (
         gan,
-        {"epochs": 64, "batch_size": 64, "lr": 1e-3, "optimizer_options": {"betas": (0.5, 0.99)}},
+        {"epochs": 128, "batch_size": 64, "lr": 1e-3, "optimizer_options": {"betas": (0.5, 0.99)}},
     ),
 }
 

@@ -182,7 +182,11 @@ def _shuffled(split: Split, most: int, seed: int) -> Tensor:
 
 
 def _classes(split: Split) -> bool:
-    return split.labels is not None and not split.labels.is_floating_point()
+    r"""Whether labels are two classes or more."""
+    labels = split.labels
+    if labels is None or labels.is_floating_point():
+        return False
+    return len(labels[labels >= 0].unique()) > 1
 
 
 def _features(features: Any, x: Tensor) -> Tensor:

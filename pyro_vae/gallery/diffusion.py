@@ -106,11 +106,11 @@ class Diffusion(Relative):
             z: :math:`z_t`, of shape `(B, D)`.
             t: From 2 to T, a number or one for each datum, of shape `(B, 1)`.
         """
-        (signal, noise), (before, noise_before) = self._rates(t), self._rates(t - 1)
-        kept = signal / before
-        spread = noise.square() - (kept * noise_before).square()  # of q(z_t | z_t-1)
-        share = spread / noise.square()
-        loc = (1 - share) / kept * z + before * share * start
+        (signal, _), (before, noise_before) = self._rates(t), self._rates(t - 1)
+        share = -torch.expm1(
+            self._at(t) - self._at(t - 1)
+        )  # of the noise in z_t, that step t adds
+        loc = (1 - share) * before / signal * z + before * share * start
         return dist.Normal(loc, noise_before * share.sqrt())
 
     # --- The learned way down --------------------------------------------------------------------
@@ -140,7 +140,7 @@ class Diffusion(Relative):
         even = (torch.arange(count, device=x.device) + torch.rand((), device=x.device)) / count
         t = 2 + (even * (steps - 1)).long().clamp(max=steps - 2)[torch.randperm(count)][:, None]
         z, z1 = (self.noised(x, at).sample() for at in (t, 1))
-        return (steps - 1) * self.rate(x, z, t) + self.last_rate(x) - self.fit(x, z1)
+        return (steps - 1) * self.rate(x, z, t) + self.last_rate(x) - self.reconstruction(x, z1)
 
     def log_prob(self, x: Tensor) -> Tensor:
         r"""Returns the ELBO, with one draw of each :math:`z_t`."""
@@ -154,9 +154,9 @@ class Diffusion(Relative):
             z: Draws of :math:`z_1 \ldots z_T`, each of shape `(B, D)`.
         """
         rates = [self.rate(x, z[t - 1], t) for t in range(2, self.num_steps + 1)]
-        return self.fit(x, z[0]) - self.last_rate(x) - torch.stack(rates).sum(0)
+        return self.reconstruction(x, z[0]) - self.last_rate(x) - torch.stack(rates).sum(0)
 
-    def fit(self, x: Tensor, z: Tensor) -> Tensor:
+    def reconstruction(self, x: Tensor, z: Tensor) -> Tensor:
         r"""Returns :math:`\log p(x \mid z_1)`, of shape `(B,)`."""
         return self.decode(z).log_prob(x.flatten(1)).sum(1)
 
