@@ -108,19 +108,19 @@ def newest_step(workdir):
 @pytest.mark.slow
 def test_a_second_signal_ends_at_once(workdir, popen):
     """Here while the first one waits for a checkpoint that hangs."""
-    hang = "import pyro_vae.runs.storage as s, time; s.save = lambda *a, **k: time.sleep(600)\n"
     code = (
-        "import sys, threading, time, os, signal\nfrom pyro_vae.cli import main\n"
+        "import os, sys, threading, time\n"
+        "from pyro_vae.cli import main\nfrom pyro_vae.runs import storage\n"
         "def later():\n"
         "    while not os.path.exists('run/metrics.jsonl'): time.sleep(0.05)\n"
-        f"    {hang.strip()}\n    print('hangs', flush=True)\n"
+        "    storage.save = lambda *args, **options: time.sleep(600)\n"
+        "    print('hangs', flush=True)\n"
         "threading.Thread(target=later, daemon=True).start()\n"
         f"sys.exit(main({ENDLESS[3:]!r}))\n"
     )
     command = [sys.executable, "-c", code]
     process = popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while "hangs" not in process.stdout.readline():
-        pass
+    assert any("hangs" in line for line in process.stdout)
     process.send_signal(signal.SIGTERM)
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(3)
