@@ -161,6 +161,7 @@ class Together:
         act = self.attempt(step, given)
         if decides:
             self.agreed = True
+            self.ranks.wait()  # compilers may be slow at one rank
             if not all(self.ranks.gather(self.compiled)):
                 self.step.compiled = False
                 act = self.attempt(self.eager, given)
