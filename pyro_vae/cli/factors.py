@@ -29,11 +29,12 @@ def lines(metrics: dict[str, Any]) -> list[str]:
         return []
     said = [f"  {name:18s}{_score(metrics, key)}" for key, name in SCORES.items()]
     if PARTS[0] in metrics:
-        each = ", ".join(
+        each = [
             f"{name.replace('_', ' ')} {metrics[name]:.3f} +- {metrics[f'{name}_se']:.3f}"
             for name in PARTS
-        )
-        said.append(f"  KL term   {each}")
+        ]
+        each[0] += f" (at most {metrics['mutual_information_cap']:.3f})"
+        said.append(f"  KL term   {', '.join(each)}")
     return said
 
 

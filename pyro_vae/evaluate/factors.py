@@ -125,7 +125,7 @@ def mig(
     from counts is too high by about `(bins - 1) (values - 1) / 2 N`: the floor says by how much.
 
     References:
-        | Isolating Sources of Disentanglement in VAEs (Chen et al., 2018), Eq. 6
+        | Isolating Sources of Disentanglement in VAEs (Chen et al., 2018), Sec. 4
         | https://arxiv.org/abs/1802.04942
 
     Arguments:
@@ -166,7 +166,7 @@ def dci(
 
     References:
         | A Framework for the Quantitative Evaluation of Disentangled Representations
-        | (Eastwood & Williams, 2018), Sec. 2, with random forests as in App. B
+        | (Eastwood & Williams, 2018), Sec. 2, with random forests
         | https://openreview.net/forum?id=By-7dz-AZ
 
     Arguments:

@@ -31,9 +31,14 @@ class KLTerms(NamedTuple):
     dimension_kl: Mean
     num_data: int
 
+    @property
+    def cap(self) -> float:
+        r""":math:`\log N`, which is all that the data can tell."""
+        return log(self.num_data)
+
     def record(self) -> dict[str, float]:
         r"""Returns the parts as JSON values."""
-        found: dict[str, float] = {}
+        found: dict[str, float] = {"mutual_information_cap": self.cap}
         for name in KLParts._fields:
             found |= getattr(self, name).record(name)
         return found

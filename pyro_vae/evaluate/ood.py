@@ -106,10 +106,10 @@ def ood_scores(
 
     References:
         | Likelihood Regret: An Out-of-Distribution Detection Score For Variational Auto-encoder
-        | (Xiao et al., 2020), Eq. 5; https://arxiv.org/abs/2003.02977. Freed here are the
+        | (Xiao et al., 2020), https://arxiv.org/abs/2003.02977. Freed here are the
           encoder's outputs for each datum, as in :func:`pyro_vae.gap_ledger`.
         | Detecting Out-of-Distribution Inputs to Deep Generative Models Using Typicality
-        | (Nalisnick et al., 2019), Eq. 3 for one datum; https://arxiv.org/abs/1906.02994
+        | (Nalisnick et al., 2019), for one datum, https://arxiv.org/abs/1906.02994
 
     Arguments:
         vae: A VAE, or a pair of Pyro model and guide.
@@ -122,7 +122,7 @@ def ood_scores(
         num_particles: The number of samples per datum in a step.
         seed: Seeds the samples.
     """
-    if not isinstance(reference, float):
+    if not isinstance(reference, int | float):
         reference = _mean_log_p(vae, reference, num_samples, seed)
     log_p = log_marginal(vae, x, num_samples, seed=seed).log_marginal
     program = as_program(vae)
@@ -151,7 +151,7 @@ def auroc(inside: Tensor, outside: Tensor) -> Mean:
 
     References:
         | Comparing the Areas under Two or More Correlated Receiver Operating Characteristic
-        | Curves: A Nonparametric Approach (DeLong et al., 1988), Eq. 3 to 6
+        | Curves: A Nonparametric Approach (DeLong et al., 1988)
 
     Arguments:
         inside: The scores of ordinary data, of shape `(n,)`.

@@ -27,7 +27,7 @@ class BetaTCVAE(Aggregate):
     parts without this bias.
 
     References:
-        | Isolating Sources of Disentanglement in VAEs (Chen et al., 2018), Eq. 2 and 4, App. C
+        | Isolating Sources of Disentanglement in VAEs (Chen et al., 2018), Eq. 2, App. C
         | https://arxiv.org/abs/1802.04942
 
     Arguments:

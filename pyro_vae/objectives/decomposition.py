@@ -94,7 +94,7 @@ def stratified(batch_size: int, num_data: int, like: Tensor) -> Tensor:
     low by Jensen's inequality, unless the batch is all data: then it is exact.
 
     References:
-        | Isolating Sources of Disentanglement in VAEs (Chen et al., 2018), App. C.2
+        | Isolating Sources of Disentanglement in VAEs (Chen et al., 2018), App. C
     """
     if batch_size == 1:
         return like.new_zeros(1, 1)
@@ -110,6 +110,6 @@ def weighted(batch_size: int, num_data: int, like: Tensor) -> Tensor:
     is nearly all of it, to :math:`\log N`. The gradient does not see a constant.
 
     References:
-        | Isolating Sources of Disentanglement in VAEs (Chen et al., 2018), Eq. 5, App. C.1
+        | Isolating Sources of Disentanglement in VAEs (Chen et al., 2018), App. C
     """
     return like.new_full((batch_size, batch_size), -log(num_data) - log(batch_size))

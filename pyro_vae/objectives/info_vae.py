@@ -29,7 +29,7 @@ class InfoVAE(Aggregate):
     for one datum, a share of :math:`1 / N`.
 
     References:
-        | InfoVAE: Information Maximizing Variational Autoencoders (Zhao et al., 2017), Eq. 6 and 7
+        | InfoVAE: Information Maximizing Variational Autoencoders (Zhao et al., 2017), Sec. 3
         | https://arxiv.org/abs/1706.02262
         | A Kernel Two-Sample Test (Gretton et al., 2012), Eq. 3
         | Wasserstein Auto-Encoders (Tolstikhin et al., 2018), Algorithm 2

@@ -10,7 +10,12 @@ import pyro_vae as pv
 from pyro_vae.cli import main
 
 DATA = ["--data.valid", "6600", "--data.test", "100", "--train.schedule", "constant"]
-NARROW = ["--likelihood.decoder.hidden-features", "16", "--posterior.encoder.hidden-features", "16"]
+NARROW = [
+    "--likelihood.decoder.hidden-features",
+    "16",
+    "--posterior.encoder.hidden-features",
+    "16",
+]
 SMALL = [*DATA, *NARROW, "--latent-dim", "2", "--train.estimator", "factor-vae"]
 
 
@@ -24,7 +29,14 @@ def run(tmp_path_factory):
 def test_evaluation_of_data_with_factors_and_against_others(run, tmp_path, capsys):
     noise = np.random.default_rng(0).integers(0, 17, (10, 1, 16, 16)).astype(np.uint8)
     np.save(tmp_path / "noise.npy", noise)
-    command = ["evaluate", str(run), "--num-samples", "5", "--against", str(tmp_path / "noise.npy")]
+    command = [
+        "evaluate",
+        str(run),
+        "--num-samples",
+        "5",
+        "--against",
+        str(tmp_path / "noise.npy"),
+    ]
     assert main([*command, "--num-against", "10"]) == 0
     out = capsys.readouterr().out
     for words in ("MIG", "disentanglement", "by chance)", "KL term   mutual information"):
@@ -47,10 +59,16 @@ def test_the_discriminator_resumes_bit_for_bit(run, tmp_path):
 @pytest.mark.parametrize(
     "command,words",
     [
-        (["explain", "digits", "--train.estimator", "beta-tcvae"], "factorize over latent features"),
+        (
+            ["explain", "digits", "--train.estimator", "beta-tcvae"],
+            "factorize over latent features",
+        ),
         (["explain", "sprites", "--train.tc-weight", "3"], "Set train.estimator"),
         (["explain", "digits-m2", "--train.estimator", "info-vae"], "no gradient flows"),
-        (["explain", "mnist-two-layers", "--train.estimator", "factor-vae"], "one latent variable"),
+        (
+            ["explain", "mnist-two-layers", "--train.estimator", "factor-vae"],
+            "one latent variable",
+        ),
     ],
 )
 def test_what_has_no_penalty_is_said_in_a_sentence(command, words, capsys):
