@@ -22,7 +22,7 @@ FOLDER = ROOT / "docs" / "showcase"
 ENTRIES = tomllib.loads((ROOT / "scripts" / "showcase.toml").read_text(encoding="utf-8"))
 FIGURES = FOLDER / "figures.json"
 WIDTH = 640  # of a picture, in pixels
-COLOURS = 32
+COLOURS = 64
 
 
 def main() -> None:
@@ -38,8 +38,9 @@ def main() -> None:
     given.folder.mkdir(parents=True, exist_ok=True)
     os.chdir(given.folder)  # so that pictures and commands name runs/NAME
     for name in () if given.page else given.names or ENTRIES:
-        figures = read()
-        figures[name] = make(name, ENTRIES[name], figures.get(name) if given.trained else None)
+        known = read().get(name) if given.trained else None
+        figures = {name: make(name, ENTRIES[name], known)}
+        figures = {**read(), **figures}
         FIGURES.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
         print(name, figures[name], flush=True)
     text = "\n".join([HEAD, *(section(n, e) for n, e in ENTRIES.items() if n in read())])
@@ -91,7 +92,7 @@ def take(source: Path, target: Path, width: int) -> None:
     image = image.crop(ImageChops.difference(image, white).getbbox())
     if image.width > width:
         image = image.resize((width, round(image.height * width / image.width)), Image.LANCZOS)
-    image.quantize(COLOURS, dither=Image.Dither.NONE).save(target, optimize=True)
+    image.quantize(COLOURS, Image.Quantize.MAXCOVERAGE).save(target, optimize=True)
 
 
 HEAD = """\

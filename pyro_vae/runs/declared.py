@@ -167,6 +167,8 @@ def _found(name: str) -> Any:
 def _arguments(module: Any) -> tuple[Sequence[Any], dict[str, Any]]:
     r"""The arguments of an object; those of a module of :mod:`torch.nn` are its attributes."""
     if isinstance(module, Remembers):
+        if "arguments" not in vars(module):
+            raise Undeclared(f"{type(module).__name__} was made by an earlier version")
         return module.arguments
     if isinstance(module, nn.Sequential):
         if [*module._modules] == [str(i) for i in range(len(module))]:
@@ -191,7 +193,7 @@ def _made_inside(root: nn.Module) -> dict[int, tuple[Any, str]]:
     r"""The parts that objects have made by themselves, with their owner and name there."""
     found = {}
     for owner in root.modules():
-        if isinstance(owner, Remembers):
+        if isinstance(owner, Remembers) and "arguments" in vars(owner):
             given = {id(part) for part in _leaves(owner.arguments)}
             for name, part in owner.named_children():
                 if isinstance(part, Remembers) and id(part) not in given:

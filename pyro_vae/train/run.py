@@ -67,7 +67,7 @@ class Run:
         vae, settings, count = self.vae, self.settings, len(self.data)
         self.ranks = here()
         self.fingerprint = fingerprint(self.data)
-        declared = self.folder is not None and not self.record  # a recipe says it all
+        declared = self.folder is not None and "recipe" not in (self.record or {})
         self.declaration = declaration_of(vae) if declared else ({}, {})
         self.joins = leftover_rows(vae, count, settings.batch_size)
         self.steps_per_epoch = math.ceil(count / settings.batch_size) - self.joins

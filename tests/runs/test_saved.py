@@ -160,3 +160,10 @@ def test_a_declaration_runs_no_foreign_code(name):
 
     with pytest.raises(ValueError, match="Expected a class of pyro_vae or of torch.nn"):
         create({"create": name, "arguments": [], "options": {}}, {}, torch.float32)
+
+
+def test_a_model_of_an_earlier_version_keeps_its_values(tmp_path):
+    vae = small()
+    del vae.prior.__dict__["arguments"]  # as unpickled
+    with pytest.warns(UserWarning, match="StandardNormal was made by an earlier version"):
+        pv.save(vae, tmp_path / "saved")
