@@ -122,7 +122,7 @@ class Relative(nn.Module, ABC):
         words = {"sample": "sampler", "log_prob": "log p(x)", "encode": "encoder"}
         name = kind_of(type(self))
         article = "An" if name[0] in "aeiou" or name == "rbm" else "A"
-        why = self.lacks.get(method, "and is not meant to")
+        why = self.lacks.get(method, "it defines none")
         return Lacking(f"{article} {name} has no {words.get(method, method)}: {why}.")
 
 

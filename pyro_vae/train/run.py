@@ -304,8 +304,9 @@ class Run:
         r"""Warns if the loss ended far above where it began."""
         losses, first = self.history["loss"], self.first_loss
         if first is not None and losses and losses[-1] > first + FAR * (1 + abs(first)):
+            unit = " nats per datum" if "kl" in self.measured.terms else ""
             self.log(
-                warning=f"The loss ended at {losses[-1]:.3g} nats per datum, far above the "
+                warning=f"The loss ended at {losses[-1]:.3g}{unit}, far above the "
                 f"{first:.3g} at the start. Lower train.lr, or set train.clip_norm."
             )
 

@@ -35,7 +35,6 @@ def test_every_member_has_a_recipe_and_a_graph(name):
 
 
 def test_the_page_says_what_is_there_and_what_is_not(floor):
-    torch.manual_seed(0)
     made: list[Portrait] = [
         portrait("RBM", RBM((1, 4, 4), 4, sample_steps=20), floor, 1.0, False, 0),
         portrait("autoencoder", Autoencoder((1, 4, 4), 2), floor, 1.0, False, 0),

@@ -14,7 +14,8 @@ from ..shared import Command, DataDir
 class Gallery(Command):
     r"""Trains the VAE and its relatives small on the same images, and draws them side by side.
 
-    One HTML page with their graphs, samples, and what each can and cannot do. Minutes on digits.
+    One HTML page with their graphs, samples, and what each can and cannot do, written after each
+    of them. Minutes on digits.
     """
 
     data: Positional[str] = "digits"
@@ -44,17 +45,16 @@ class Gallery(Command):
         floor = Floor.of(self.data, self.data_dir, self.seed)
         if len(floor.rows.x_shape) != 3:
             raise ValueError(f"Expected a data set of images, such as digits; got {self.data}.")
-        found = []
-        names = self.only or (*MEMBERS,)
-        each = portraits(floor, names, epochs=self.epochs, seed=self.seed, data_dir=self.data_dir)
-        for i, member in enumerate(each, 1):
-            announce(f"{i}/{len(names)} {member.name}, {member.seconds:.0f} CPU s of training")
-            found.append(member)
         note = (
             f"Each was trained for {self.epochs} epochs, GAN and diffusion for three times as "
             f"many, with seed {self.seed}."
         )
-        write_text(self.out, gallery_page(floor, found, note))
+        found, names = [], self.only or (*MEMBERS,)
+        each = portraits(floor, names, epochs=self.epochs, seed=self.seed, data_dir=self.data_dir)
+        for member in each:
+            found.append(member)
+            write_text(self.out, gallery_page(floor, found, note))
+            announce(f"{len(found)}/{len(names)} {member.name}: {member.seconds:.0f} CPU s")
         if self.json:
             print(to_json({"data": self.data, "members": [m.record() for m in found]}))
             return
