@@ -54,7 +54,7 @@ MEMBERS: dict[str, Member] = {
     "sparse autoencoder": _autoencoder(code_dim=100, sparsity=0.02),
     "denoising autoencoder": _autoencoder(noise=0.2),
     "contractive autoencoder": _autoencoder(contraction=0.02),
-    "GSN": Member({"kind": "gsn", "noise": 0.3, "hidden_noise": 0.1, "hidden_features": HIDDEN}),
+    "GSN": Member({"kind": "gsn", "hidden_features": HIDDEN}, lr=4e-3),
     "RBM": Member({"kind": "rbm", "num_hidden": 100}, lr=2e-2),
     "DBM": Member({"kind": "dbm", "num_temperatures": 200}, lr=2e-2),
     "GAN": Member({"kind": "gan", "bounded": True, "hidden_features": HIDDEN}, 1e-3, 3, True),

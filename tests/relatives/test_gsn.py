@@ -12,7 +12,7 @@ from pyro_vae.gallery import GSN
 def test_the_stationary_chain_beats_one_denoising_step():
     torch.manual_seed(0)
     data = pv.data.load("digits", binarize="dynamic", quiet=True)
-    model = GSN(data.train.x_shape, noise=0.3, hidden_noise=0.1)
+    model = GSN(data.train.x_shape)
     pv.fit(model, data.train, epochs=30, lr=4e-3, schedule="cosine", progress=False)
     start = torch.bernoulli(torch.full((500, *data.train.x_shape), 0.5))
     held_out = data.test.freeze(0)
