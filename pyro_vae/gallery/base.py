@@ -119,11 +119,16 @@ class Relative(nn.Module, ABC):
         raise self._lacking("encode")
 
     def _lacking(self, method: str) -> Lacking:
-        words = {"sample": "sampler", "log_prob": "log p(x)", "encode": "encoder"}
+        words = {
+            "sample": "sampler",
+            "log_prob": "log p(x)",
+            "reconstruct": "reconstruction",
+            "encode": "encoder",
+        }
         name = kind_of(type(self))
         article = "An" if name[0] in "aeiou" or name == "rbm" else "A"
         why = self.lacks.get(method, "it defines none")
-        return Lacking(f"{article} {name} has no {words.get(method, method)}: {why}.")
+        return Lacking(f"{article} {name} has no {words[method]}: {why}.")
 
 
 def abilities(model: Relative, x: Tensor) -> dict[str, str]:

@@ -60,7 +60,7 @@ MEMBERS: dict[str, Member] = {
     "GAN": Member({"kind": "gan", "bounded": True, "hidden_features": HIDDEN}, 1e-3, 3, True),
     "MADE": Member({"kind": "made", "hidden_features": HIDDEN}),
     "PixelCNN": Member({"kind": "pixel-cnn", "channels": 16}),
-    "flow": Member({"kind": "normalizing-flow", "num_levels": 2, "num_transforms": 1}),
+    "flow": Member({"kind": "normalizing-flow", "num_levels": 2, "num_transforms": 2}),
     "diffusion": Member({"kind": "diffusion", "hidden_features": [200, 200]}, 2e-3, 3, True),
 }
 r"""The models by name."""
