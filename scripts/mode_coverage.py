@@ -49,7 +49,7 @@ MODELS = {
     "diffusion": (diffusion, {"epochs": 125, "batch_size": 250, "lr": 2e-3}),
     "gan": (
         gan,
-        {"epochs": 128, "batch_size": 64, "lr": 1e-3, "optimizer_options": {"betas": (0.5, 0.99)}},
+        {"epochs": 100, "batch_size": 64, "lr": 1e-3, "optimizer_options": {"betas": (0.5, 0.99)}},
     ),
 }
 
