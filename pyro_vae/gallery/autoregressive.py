@@ -2,6 +2,7 @@ r"""Autoregressive models without latent variables: every element given those be
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,7 @@ class Autoregressive(Relative, ABC):
 
     density = "exact"
     support_name = "{0, ..., n}"
-    lacks: Mapping[str, str] = {"encode": NO_CODE, "reconstruct": NO_CODE}
+    lacks: ClassVar[Mapping[str, str]] = {"encode": NO_CODE, "reconstruct": NO_CODE}
     order: Sequence[int] | None = None
 
     def __init__(self, x_shape: Sequence[int], num_levels: int) -> None:

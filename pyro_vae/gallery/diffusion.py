@@ -2,6 +2,7 @@ r"""A hierarchy with a fixed way up and a learned way down: diffusion, with its 
 
 from collections.abc import Mapping, Sequence
 from math import prod
+from typing import ClassVar
 
 import pyro.distributions as dist
 import torch
@@ -57,7 +58,7 @@ class Diffusion(Relative):
     formula = "p(z_T) prod_t p(z_t-1 | z_t) p(x | z_1), with q(z_t | x) = N(a_t x, 1 - a_t^2)"
     advice = "for samples by many small steps, and a bound of log p(x); sampling takes T passes"
     density = "lower bound"
-    lacks: Mapping[str, str] = {"encode": NOISE, "reconstruct": NOISE}
+    lacks: ClassVar[Mapping[str, str]] = {"encode": NOISE, "reconstruct": NOISE}
 
     @counted
     def __init__(

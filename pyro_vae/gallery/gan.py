@@ -2,7 +2,7 @@ r"""A generator that learns from a critic alone."""
 
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +48,7 @@ class GAN(Relative):
 
     formula = "x = G(e), e ~ N(0, I); D tells samples and data apart"
     advice = "for sharp samples and no density; may lose modes"
-    lacks: Mapping[str, str] = {
+    lacks: ClassVar[Mapping[str, str]] = {
         "log_prob": "its samples fill a surface, which has no density",
         "encode": NO_ENCODER,
         "reconstruct": NO_ENCODER,

@@ -2,7 +2,7 @@ r"""A flow over the data themselves: an exact density, and no latent variable to
 
 from collections.abc import Mapping, Sequence
 from math import log, prod
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pyro.distributions as dist
 import torch
@@ -47,7 +47,7 @@ class NormalizingFlow(Relative):
     formula = "x = f^-1(e), e ~ N(0, I), through learned autoregressive maps"
     advice = "for an exact density of real numbers; sampling takes a pass for each element"
     density: Density = "exact"
-    lacks: Mapping[str, str] = {
+    lacks: ClassVar[Mapping[str, str]] = {
         "encode": "f(x) is as large as x, and says all of it",
         "reconstruct": "f(x) says all of x, so that what comes back is x",
     }
