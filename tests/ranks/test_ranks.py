@@ -12,6 +12,7 @@ import pyro_vae as pv
 from pyro_vae import ranks
 
 SEVERAL = Path(__file__).parents[1] / "several.py"
+pytestmark = pytest.mark.timeout(6000)  # of launches on a busy machine
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
 
 
@@ -85,25 +86,21 @@ def test_models_are_dealt_out_to_ranks(quick):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3000)
 def test_every_estimator_and_running_state():
     check_exact(job("exact"))
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3000)
 def test_every_fault():
     check_faults(job("faults"))
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3000)
 def test_compiled_steps_of_ranks():
     assert max(job("compiled", "inductor", "elbo", "free bits", "average").values()) < 1e-5
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3000)
 def test_resume_with_as_many_ranks_and_with_others():
     found = job("resumed")
     assert all(same for _, same in found.values())  # the order of the batches
@@ -115,7 +112,6 @@ def test_resume_with_as_many_ranks_and_with_others():
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(6000)
 def test_killed_ranks_start_anew_and_end_alike():
     (wanted, code, _), *trials = job("killed", "6")
     assert code == 0 and sum(len(said) for *_, said in trials) >= 6
@@ -123,7 +119,6 @@ def test_killed_ranks_start_anew_and_end_alike():
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3000)
 def test_torchrun_trains_a_recipe(tmp_path):
     command = [*TORCHRUN, "2", "-m", "pyro_vae", "train", "digits", "--train.epochs", "2"]
     none = subprocess.run(command, capture_output=True, text=True)
