@@ -204,6 +204,15 @@ def test_discrete_latents_against_their_exact_evidence(run):
 
 
 @pytest.mark.slow
+def test_modes_are_covered(run):
+    options = ("--seeds", "2", "--data", "ring", "--models")
+    out = run("scripts/mode_coverage.py", *options, "flow", "gan", "vae", "--effort", "0.1")
+    lines = out.splitlines()
+    assert len(lines) == 9 and "nan" not in lines[2]  # the flow has log p(x)
+    assert all("covered" in line and "near" in line for line in lines)
+
+
+@pytest.mark.slow
 def test_swapping_priors_and_posteriors(run):
     out = run(
         "scripts/swap_priors.py",
