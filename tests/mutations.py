@@ -528,14 +528,14 @@ LAWS = {
     ),
     "evidence reaches behind the data": Fault(
         "posteriors.CorrectedMarkov.forward",
-        "there.flip(-2).cummax(-2).values.flip(-2)",
-        "torch.ones_like(there)",
+        "scale_of(log_scale).pow(-2) * follows",
+        "scale_of(log_scale).pow(-2)",
         SITES + "sequences_under_a_condition",
     ),
     "evidence has the prior's weight": Fault(
         "posteriors.correct",
-        "error.pow(-2)",
-        "scale.pow(-2)",
+        "own + precision",
+        "own + own",
         SITES + "a_ladder_whose_evidence_is_exact",
     ),
 }
