@@ -87,6 +87,7 @@ def test_recipes_of_colour(recipe, make, side, own, tmp_path, monkeypatch, capsy
         assert 0 < figures["code_rate"] < 4 and figures["even_rate"] == pytest.approx(np.log(16))
 
 
+@pytest.mark.slow
 def test_two_layers_of_colour(tmp_path, capsys):
     channels = ["--likelihood.decoder.channels", "4,4", "--posterior.z1.encoder.channels", "4,4"]
     sizes = [

@@ -166,6 +166,7 @@ def test_other_data_are_no_sound(run, tmp_path, capsys):
     assert "Expected a run on sound (data.kind fsdd or fsdd-waves)" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_other_data_are_no_music(spoken, capsys):
     run = spoken / "run"
     small = ["--latent-dim", "2", "--prior.hidden-features", "4", "--train.epochs", "1"]
