@@ -31,7 +31,7 @@ class Progress:
 
     def __enter__(self) -> Self:
         self.began = self.said = time.monotonic()
-        if self.enabled and sys.stderr.isatty():
+        if self.enabled and sys.stderr is not None and sys.stderr.isatty():
             self.bar = tqdm(total=self.steps, unit="step", dynamic_ncols=True)
             self.line = tqdm(total=0, bar_format="{desc}", position=1, dynamic_ncols=True)
         return self
