@@ -65,8 +65,8 @@ EVALUATE = {
     ),
     "every chunk draws the same numbers twice": Fault(
         "evaluate.log_weights",
-        "start < skip",
-        "start <= skip and skip",
+        "if s >= skip",
+        "if s > skip or not skip",
         IMPORTANCE + "an_interrupted_estimate_goes_on",
     ),
     "a value of z is summed twice": Fault(
@@ -352,8 +352,8 @@ OBJECTIVES = {
     ),
     "too little rate costs nothing": Fault(
         "objectives.ELBO.forward",
-        "(rate - self.capacity * _common(scales)).abs()",
-        "(rate - self.capacity * _common(scales)).clamp(min=0)",
+        "(batch_mean(rate) - self.capacity * _common(scales)).abs()",
+        "(batch_mean(rate) - self.capacity * _common(scales)).clamp(min=0)",
         KL + "free_bits_and_capacity_change_the_loss_as_they_say",
     ),
     "the optimal sigma is a variance": Fault(

@@ -301,11 +301,9 @@ def swept() -> list[list[str]]:
 def quick() -> dict[str, Any]:
     """What costs a few seconds, in one process."""
     return {
-        "exact": exact(
-            "elbo", "free bits", "capacity", "neural", "vimco", "sigma with holes", "codes"
-        ),
+        "exact": exact("free bits", "neural", "sigma with holes", "codes"),
         "faults": faults("disk", "signal"),
-        "compiled": compiled("graph", "free bits", "average"),
+        "compiled": compiled("graph", "average"),
         "swept": swept(),
         "evaluated": evaluated(),
     }

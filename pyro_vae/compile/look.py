@@ -54,12 +54,15 @@ class Look:
             self.find(generator)
         self.before = gc.get_objects()  # held, so that nothing new gets the number of an old one
         self.existing = set(map(id, self.before))
-        before = sys.getprofile()
+        before, collects = sys.getprofile(), gc.isenabled()
+        gc.disable()  # whose callbacks are no part of the program
         sys.setprofile(self.profile)
         try:
             yield
         finally:
             sys.setprofile(None)
+            if collects:
+                gc.enable()
             if before is not None:
                 getattr(before, "enable", lambda: sys.setprofile(before))()  # cProfile's, or any
 

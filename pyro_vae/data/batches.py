@@ -57,7 +57,7 @@ def from_batches(
     pairs = _pairs(batches() if callable(batches) else batches)
     with replacing(path) as partial, partial.open("wb") as file:
         labels = _write(file, pairs)
-    split = as_split(np.load(path, mmap_mode="r"), str(path))
+    split = as_split(np.load(path, mmap_mode="r", allow_pickle=False), str(path))
     return replace(split, labels=labels)
 
 

@@ -26,6 +26,7 @@ class CausalCNN(nn.Module):
         num_layers: The number `n` of gated layers.
 
     Example:
+        >>> import torch
         >>> CausalCNN(1, 6)(torch.zeros(5, 1, 100)).shape
         torch.Size([5, 6, 100])
     """

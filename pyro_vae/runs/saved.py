@@ -44,6 +44,14 @@ def declaration_of(vae: nn.Module) -> tuple[Groups, dict[str, Any]]:
     return groups, {"declaration": declaration, "undeclared": ""}
 
 
+def declaration_in(
+    tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]
+) -> tuple[Groups, dict[str, Any]]:
+    r"""How the model of a checkpoint was made, for further ones."""
+    groups = {name: dict(tensors[name]) for name in ("arguments", "constants") if name in tensors}
+    return groups, {name: state[name] for name in ("declaration", "undeclared") if name in state}
+
+
 def created(tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]) -> Any:
     r"""Returns the untrained model that a checkpoint declares, None if it declares none."""
     if not state.get("declaration"):

@@ -22,7 +22,7 @@ def no_cache():
         yield
 
 
-@pytest.fixture(params=["MKL", "oneDNN"])
+@pytest.fixture(params=[pytest.param("MKL", marks=pytest.mark.slow), "oneDNN"])
 def library(request, monkeypatch):
     monkeypatch.setattr(products, "mkl_is_narrow", lambda: request.param == "oneDNN")
     return request.param

@@ -426,7 +426,13 @@ def test_a_machine_without_a_compiler_says_so_once(monkeypatch, capsys):
 WAITS = ("_local_scalar_dense", "item", "nonzero", "masked_select", "is_nonzero")
 
 
-@pytest.mark.parametrize("name", ["our_elbo", "our_iwae", "our_dreg", "our_vimco"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "our_elbo",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("our_iwae", "our_dreg", "our_vimco")),
+    ],
+)
 def test_a_step_of_ours_waits_for_nothing_and_stays_where_it_is(name):
     """No number leaves the device, nothing moves between devices, addresses do not change."""
     model, guide, loss, calls = PROGRAMS[name]()

@@ -99,6 +99,7 @@ def test_the_error_of_pairs_is_that_of_repeats():
     assert 0.75 < told / np.std([float(f) for f in found]) < 1.35
 
 
+@pytest.mark.slow
 def test_samples_of_a_stranger_and_features_used_again():
     digits = pv.data.digits()
     judge = judge_of(digits.train)

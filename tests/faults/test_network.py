@@ -52,7 +52,8 @@ def run_guarded(code, workdir):
     return subprocess.run(command, cwd=workdir, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("code", [HERE, pytest.param(COMMANDS, marks=pytest.mark.slow)], ids=["Python", "commands"])  # fmt: skip
+@pytest.mark.slow
+@pytest.mark.parametrize("code", [HERE, COMMANDS], ids=["Python", "commands"])
 def test_nothing_opens_a_socket(workdir, code):
     done = run_guarded(code, workdir)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -50,6 +50,8 @@ class Send(Callback):
 @in_main_thread
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_saves_and_its_training_goes_on_bit_for_bit(tmp_path, capsys, number):
+    ours = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+    outer = signal.signal(number, ours)  # under nohup SIGHUP is ignored
     whole, model, before = vae(), vae(), signal.getsignal(number)
     pv.fit(whole, DATA, epochs=4, **OPTIONS)
     wanted = KeyboardInterrupt if number == signal.SIGINT else SystemExit
@@ -58,6 +60,7 @@ def test_a_signal_saves_and_its_training_goes_on_bit_for_bit(tmp_path, capsys, n
     assert wanted is KeyboardInterrupt or left.value.code == 128 + number
     assert f"{signal.Signals(number).name}: saving" in capsys.readouterr().err
     assert signal.getsignal(number) == before
+    signal.signal(number, outer)
     assert storage.read(storage.newest(tmp_path))[1]["position"]["step"] == 9
     resumed = vae(3)
     pv.fit(resumed, DATA, epochs=4, out=tmp_path, resume=True, **OPTIONS)

@@ -62,7 +62,7 @@ def test_resume_is_bit_for_bit(tmp_path, monkeypatch, name):
     expected = pv.fit(whole, X, out=tmp_path / "whole", **options)
     with monkeypatch.context() as patch, pytest.raises(MemoryError):
         patch.setattr(Run, "step", dying)
-        patch.setattr("pyro_vae.train.run.SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+        patch.setattr("pyro_vae.train.saving.SECONDS_BETWEEN", 0.0)
         pv.fit(cut, X, out=tmp_path / "cut", **options)
     torch.manual_seed(7)
     resumed = MAKE[name]()

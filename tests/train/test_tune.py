@@ -67,6 +67,7 @@ def test_wrong_ranges(text, sentence):
 # --- Trials ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_trial_is_the_mean_of_what_fit_makes_of_its_seeds(tmp_path):
     found = pv.tune(make, DATA, search=SEARCH, trials=2, out=tmp_path, **OPTIONS)
     assert [trial.number for trial in found] == [0, 1]
