@@ -65,8 +65,8 @@ EVALUATE = {
     ),
     "every chunk draws the same numbers twice": Fault(
         "evaluate.log_weights",
-        "if s >= skip",
-        "if s > skip or not skip",
+        "s >= skip",
+        "s > skip or not skip",
         IMPORTANCE + "an_interrupted_estimate_goes_on",
     ),
     "a value of z is summed twice": Fault(
