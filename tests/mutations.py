@@ -351,7 +351,7 @@ OBJECTIVES = {
         KL + "free_bits_and_capacity_change_the_loss_as_they_say",
     ),
     "too little rate costs nothing": Fault(
-        "objectives.ELBO.forward",
+        "objectives.ELBO.terms",
         "(batch_mean(rate) - self.capacity * _common(scales)).abs()",
         "(batch_mean(rate) - self.capacity * _common(scales)).clamp(min=0)",
         KL + "free_bits_and_capacity_change_the_loss_as_they_say",
