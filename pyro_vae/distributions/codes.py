@@ -88,7 +88,7 @@ class Residual(dist.TorchDistribution):
 
     .. math:: q(k_{j1}, \ldots, k_{jm}) = \prod_d q(k_{jd} \mid k_{j, <d}), \quad
         q(k_{jd} = k \mid k_{j, <d}) \propto
-        \exp(-\| e_j - \textstyle\sum_{i < d} c_{k_{ji}} - c_k \|^2 / \tau)
+        \exp(-\| e_j - \sum_{i < d} c_{k_{ji}} - c_k \|^2 / \tau)
 
     Arguments:
         encoded: Vectors of size `D`, end to end, of shape `(*batch, n * D)`.

@@ -18,9 +18,9 @@ class Autoencoder(Relative):
     r"""Creates an autoencoder, plain, or with any of three things that keep codes from copying.
 
     .. math::
-        \ell(x) = \mathbb{E}_{C(\tilde x \mid x)} L\big(x, g(f(\tilde x))\big)
+        \ell(x) = \mathbb{E}_{C(\tilde x \mid x)} L(x, g(f(\tilde x)))
         + \lambda \lVert f(x) \rVert_1
-        + \gamma \Big\lVert \frac{\partial f}{\partial x} \Big\rVert_F^2
+        + \gamma \lVert \frac{\partial f}{\partial x} \rVert_F^2
 
     The error :math:`L` is squared, of :math:`x` divided by `x_scale`; or the cross-entropy
     :math:`-\sum_d x_d \log y_d + (1 - x_d) \log (1 - y_d)`.

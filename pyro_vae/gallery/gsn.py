@@ -19,7 +19,7 @@ class GSN(Relative):
 
     .. math::
         \tilde x \sim C(\tilde x \mid x), \quad
-        h = \tanh\big(f(\tilde x) + \sigma \epsilon\big) + \sigma \epsilon', \quad
+        h = \tanh(f(\tilde x) + \sigma \epsilon) + \sigma \epsilon', \quad
         x' \sim p(x' \mid h)
 
     Steps of this chain leave the distribution of the data invariant if :math:`p(x \mid h)` is the

@@ -19,7 +19,7 @@ class RBM(Relative):
 
     .. math::
         p(v) = \frac{1}{Z} \sum_h e^{b^\top v + c^\top h + v^\top W h} = \frac{e^{-F(v)}}{Z}, \quad
-        F(v) = -b^\top v - \sum_j \log\big(1 + e^{c_j + (W^\top v)_j}\big)
+        F(v) = -b^\top v - \sum_j \log(1 + e^{c_j + (W^\top v)_j})
 
     The gradient of :math:`-\log p(v)` is that of :math:`F(v) - \mathbb{E}_{p(v')} F(v')`. The loss
     has draws of a Gibbs chain in the place of the expectation: `gibbs_steps` after the data

@@ -15,7 +15,7 @@ class BetaTCVAE(Aggregate):
 
     .. math::
         \mathcal{L} - (\alpha - 1) \, I_q(x; z)
-            - (\beta - 1) \, \mathrm{KL}\Big(q(z) \,\Big\|\, \prod_j q(z_j)\Big)
+            - (\beta - 1) \, \mathrm{KL}(q(z) \,\|\, \prod_j q(z_j))
             - (\gamma - 1) \sum_j \mathrm{KL}(q(z_j) \,\|\, p(z_j))
 
     Weights of 1 are the ELBO :math:`\mathcal{L}`, to the bit: only what they differ by is

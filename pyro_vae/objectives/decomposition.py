@@ -19,7 +19,7 @@ class KLParts(NamedTuple):
     .. math::
         \mathbb{E}_x \mathrm{KL}(q(z \mid x) \,\|\, p(z)) = \underbrace{I_q(x; z)}_\text{
             index-code mutual information}
-            + \underbrace{\mathrm{KL}\Big(q(z) \,\Big\|\, \prod_j q(z_j)\Big)}_\text{total
+            + \underbrace{\mathrm{KL}(q(z) \,\|\, \prod_j q(z_j))}_\text{total
             correlation}
             + \underbrace{\sum_j \mathrm{KL}(q(z_j) \,\|\, p(z_j))}_\text{dimension-wise KL}
 

@@ -19,7 +19,7 @@ class FactorVAE(Aggregate):
     r"""Creates the ELBO minus the total correlation, as a discriminator sees it.
 
     .. math::
-        \mathcal{L} - \gamma \, \mathrm{KL}\Big(q(z) \,\Big\|\, \prod_j q(z_j)\Big), \quad
+        \mathcal{L} - \gamma \, \mathrm{KL}(q(z) \,\|\, \prod_j q(z_j)), \quad
         \mathrm{KL} \approx \mathbb{E}_{q(z)} [\log D(z) - \log (1 - D(z))]
 
     The discriminator `D` learns to tell samples of :math:`q(z)` from those of
