@@ -71,7 +71,7 @@ def tune(
 
     A trial trains one combination of values with every seed, as :func:`pyro_vae.fit_many` does:
     in one step where models are small. Its objective is the mean over the seeds
-    :math:`s = 1, \dots, S`,
+    :math:`s = 1, \ldots, S`,
 
     .. math:: \frac{1}{S} \sum_s \mathrm{ELBO}_s,
 
