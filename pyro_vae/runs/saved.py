@@ -44,12 +44,15 @@ def declaration_of(vae: nn.Module) -> tuple[Groups, dict[str, Any]]:
     return groups, {"declaration": declaration, "undeclared": ""}
 
 
-def declaration_in(
+def declared_in(
     tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]
-) -> tuple[Groups, dict[str, Any]]:
-    r"""How the model of a checkpoint was made, for further ones."""
-    groups = {name: dict(tensors[name]) for name in ("arguments", "constants") if name in tensors}
-    return groups, {name: state[name] for name in ("declaration", "undeclared") if name in state}
+) -> tuple[Groups, dict[str, Any]] | None:
+    r"""What a checkpoint says of how its model was made, as :func:`declaration_of` does; None if
+    it is of an earlier version, or of a recipe."""
+    if not state.get("declaration"):
+        return None
+    groups = {name: dict(tensors[name]) for name in ("arguments", "constants")}
+    return groups, {name: state[name] for name in ("declaration", "undeclared")}
 
 
 def created(tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]) -> Any:

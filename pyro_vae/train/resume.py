@@ -14,7 +14,7 @@ from ..randomness import reseed, stream
 from ..ranks import here
 from ..runs import storage
 from ..runs.records import differences
-from ..runs.saved import declaration_in
+from ..runs.saved import declared_in
 from ..runs.state import (
     environment,
     get_rng_state,
@@ -121,7 +121,7 @@ def _take_up(run: Any, source: Path, tensors: Any, state: Mapping[str, Any]) -> 
     unpack_optimizer(run.optimizer, tensors["optimizer"], state["optimizer"])
     run.best = {name: value.to(device) for name, value in tensors["best"].items()}
     run.position = Position(**state["position"])
-    run.declaration = declaration_in(tensors, state)
+    run.declaration = declared_in(tensors, state) or run.declaration
     run.use_steps(state.get("compiled", False), state.get("uncompiled_steps", 0))
     run.use_noise(state.get("noise") == "counter")
     stopped_early = run.position.epoch < state["settings"]["epochs"]
