@@ -7,6 +7,8 @@ import contextlib
 import datetime
 import hashlib
 import os
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -22,6 +24,11 @@ from .randomness import stream
 
 TIMEOUT = 120.0  # seconds until a rank that is silent counts as lost
 VARIABLE = "PYRO_VAE_RANK_TIMEOUT"
+LOST = (
+    "Expected an answer of all ranks; one is lost or late ({}). Its own error, if any, stands "
+    f"above; {VARIABLE} sets how many seconds are waited for."
+)
+BEAT = "signs of life of rank {}"
 OF_GROUPS = ("gloo", "nccl", "c10d", "timeout", "timed out", "connection")  # words of their errors
 Value = TypeVar("Value")
 
@@ -58,10 +65,12 @@ class Ranks:
     Attributes:
         rank: The number of this process.
         count: How many there are.
+        timeout: Seconds after which one that is silent counts as lost.
     """
 
     rank: int = 0
     count: int = 1
+    timeout: float = TIMEOUT
 
     @property
     def alone(self) -> bool:
@@ -183,13 +192,25 @@ class Ranks:
                 tensor.copy_(own)
 
     def wait(self) -> None:
-        r"""Waits for all ranks, however long they work; torchrun ends the wait if one is lost."""
+        r"""Waits for all ranks, however long they work.
+
+        Raises:
+            RankFailed: One is lost: it has given no sign of life for the time of the group.
+        """
         store = dist.distributed_c10d._get_default_store()
-        here = store.add("ranks that wait", 1) - 1
-        keys = [f"wait {here // self.count} of rank {i}" for i in range(self.count)]
+        turn = (store.add("ranks that wait", 1) - 1) // self.count
+        keys = [f"wait {turn} of rank {i}" for i in range(self.count)]
         store.set(keys[self.rank], "here")
+        heard: dict[int, tuple[int, float]] = {}  # the last sign of each, and when it came
         with spoken():
-            store.wait(keys, datetime.timedelta(days=365))
+            while not store.check(keys):
+                for rank in (i for i, key in enumerate(keys) if not store.check([key])):
+                    sign = store.add(BEAT.format(rank), 0)
+                    if heard.get(rank, (None,))[0] != sign:
+                        heard[rank] = sign, time.monotonic()
+                    elif time.monotonic() - heard[rank][1] > self.timeout:
+                        raise RankFailed(LOST.format(f"rank {rank} gives no sign of life"))
+                time.sleep(0.02)
 
     def part_ways(self) -> None:
         r"""Waits until no rank speaks any more, so that each may leave."""
@@ -225,18 +246,30 @@ def joined(timeout: float | None = None) -> Iterator[Ranks]:
     if "TORCHELASTIC_RUN_ID" not in os.environ or not _here.alone:
         yield _here
         return
-    own = not dist.is_initialized()
+    own, limit = not dist.is_initialized(), timeout or float(os.environ.get(VARIABLE, TIMEOUT))
     if own:
-        _connect(float(os.environ.get(VARIABLE, TIMEOUT)) if timeout is None else timeout)
-    _here = Ranks(dist.get_rank(), dist.get_world_size())
+        _connect(limit)
+    _here = Ranks(dist.get_rank(), dist.get_world_size(), limit)
+    left = threading.Event()
+    threading.Thread(target=_beat, args=(_here, left), daemon=True).start()
     try:
         yield _here
         _here.wait()
         _here.part_ways()
     finally:
+        left.set()
         _here = Ranks()
         if own:
             dist.destroy_process_group()
+
+
+def _beat(here: Ranks, left: threading.Event) -> None:
+    r"""Gives signs of life, by which others that wait know that this rank is at work."""
+    store = dist.distributed_c10d._get_default_store()
+    with contextlib.suppress(RuntimeError):  # the store is gone, and with it who would listen
+        store.add(BEAT.format(here.rank), 1)
+        while not left.wait(here.timeout / 10):
+            store.add(BEAT.format(here.rank), 1)
 
 
 def _connect(timeout: float) -> None:
@@ -284,10 +317,7 @@ def spoken() -> Iterator[None]:
         reason = str(error).strip().partition("\n")[0].partition(". ")[0]
         if isinstance(error, RankFailed) or not any(word in reason.lower() for word in OF_GROUPS):
             raise
-        raise RankFailed(
-            f"Expected an answer of all ranks; one is lost or late ({reason}). Its own error, if "
-            f"any, stands above; {VARIABLE} sets how many seconds are waited for."
-        ) from error
+        raise RankFailed(LOST.format(reason)) from error
 
 
 # --- Sums over ranks ----------------------------------------------------------------------------

@@ -208,6 +208,7 @@ COMPILED = (
     "not static",
     "not static, to be compiled",
 )
+SOON = {"late": 3, "exit, compiled": 5}  # seconds until a rank that is silent counts as lost
 FAULTS = (*UNCOMPILED, *COMPILED, "no checkpoint")
 
 
@@ -280,11 +281,26 @@ def faults(*kinds: str) -> dict[str, Any]:
     for kind in kinds or FAULTS:
         with tempfile.TemporaryDirectory() as out:
             start = time.monotonic()
-            ended = among(2, work, kind, out, timeout=3 if kind == "late" else 60)
+            ended = among(2, work, kind, out, timeout=SOON.get(kind, 60))
             seconds = round(time.monotonic() - start, 1)
             left = sorted(int(p.name[5:]) for p in Path(out).glob("checkpoints/step-*"))
             found[kind] = [*ended, left, seconds]
     return found
+
+
+def lost() -> list[Any]:
+    """What rank 0 is told that waits for two others: one that works longer than the timeout and one that is
+    killed; and what it is told if nobody is killed."""
+
+    def work(rank: int, dies: bool) -> str:
+        if rank == 1 and dies:
+            os._exit(17)
+        if rank == 2:
+            time.sleep(4)
+        ranks.here().wait()
+        return "all are here"
+
+    return [among(3, work, dies, timeout=2)[0] for dies in (True, False)]
 
 
 def swept() -> list[list[str]]:
@@ -305,6 +321,7 @@ def quick() -> dict[str, Any]:
         "faults": faults("disk", "signal"),
         "compiled": compiled("graph", "average"),
         "swept": swept(),
+        "lost": lost(),
         "evaluated": evaluated(),
     }
 

@@ -71,6 +71,12 @@ def test_a_fault_at_one_rank_ends_all(quick):
     check_faults(quick["faults"])
 
 
+def test_who_waits_for_a_lost_rank_is_told(quick):
+    dead, alive = quick["lost"]
+    assert dead[0].startswith("RankFailed: ") and "(rank 1 gives no sign of life)" in dead[0]
+    assert alive == "all are here"
+
+
 def test_a_recorded_step_of_ranks_is_the_eager_one(quick):
     assert max(quick["compiled"].values()) < 2e-6
 
