@@ -118,7 +118,7 @@ def telling_holes(vae: Any, split: Split) -> Split:
     r"""Returns the split with the values of sites that say which elements of `x` are missing.
 
     Raises:
-        ValueError: Holes are drawn anew at every visit.
+        ValueError: Holes are drawn at every visit.
     """
     if not is_vae(vae):
         return split
@@ -130,7 +130,7 @@ def telling_holes(vae: Any, split: Split) -> Split:
     if split.hole_rate:
         raise ValueError(
             f"Expected holes that stay where they are, of which {lacking[0]} is; got holes that "
-            "are drawn anew at every visit."
+            "are drawn at every visit."
         )
     as_stored = replace(split, binarize="no")  # draws no bits
     holes = torch.cat([x.isnan() for x in as_stored.chunks()])

@@ -82,7 +82,7 @@ class Options:
         return {**group, **now}
 
     def changed(self, parameter_groups: Sequence[Any]) -> bool:
-        r"""Notes options that have changed; returns whether parameters must be grouped anew."""
+        r"""Notes options that have changed; returns whether parameters must be grouped again."""
         if self.last and self.unchanged(self.last):
             return False
         now = self.now()

@@ -1,20 +1,19 @@
 r"""The deep Boltzmann machine: two hidden layers, mean field and persistent chains."""
 
 from collections.abc import Sequence
-from math import log, prod
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import constraints
 from torch.nn.functional import softplus
 
 from ..counted import Size, counted
 from ..statistics import Mean
-from .annealing import MOST_UNITS, anneal, log_mean, log_sum
-from .base import Density, Relative
+from .annealing import MOST_UNITS, log_sum
+from .base import Density
+from .boltzmann import Boltzmann
 
 
-class DBM(Relative):
+class DBM(Boltzmann):
     r"""Creates a deep Boltzmann machine of bits with two hidden layers.
 
     .. math::
@@ -47,7 +46,6 @@ class DBM(Relative):
 
     formula = "exp(b v + c1 h1 + c2 h2 + v W1 h1 + h1 W2 h2) / Z"
     advice = "for bits: two layers of codes, each of which explains the other"
-    support = constraints.boolean
     density: Density = "estimate"
 
     @counted
@@ -63,22 +61,15 @@ class DBM(Relative):
         sample_steps: Size = 1000,
         x_mean: Tensor | None = None,
     ) -> None:
-        super().__init__(x_shape)
-        self.mean_field_steps, self.gibbs_steps = mean_field_steps, gibbs_steps
-        self.num_chains, self.num_temperatures = num_chains, num_temperatures
-        self.sample_steps, dim = sample_steps, prod(self.x_shape)
-        self.low = nn.Parameter(0.01 * torch.randn(dim, num_hidden))
+        super().__init__(x_shape, gibbs_steps, num_chains, num_temperatures, sample_steps, x_mean)
+        self.mean_field_steps = mean_field_steps
+        self.low = nn.Parameter(0.01 * torch.randn(len(self.visible_bias), num_hidden))
         self.high = nn.Parameter(0.01 * torch.randn(num_hidden, num_top))
-        bias = torch.zeros(dim) if x_mean is None else x_mean.flatten().clamp(0.01, 0.99).logit()
-        self.visible_bias = nn.Parameter(bias.clone())
         self.hidden_bias = nn.Parameter(torch.zeros(num_hidden))
         self.top_bias = nn.Parameter(torch.zeros(num_top))
-        self.base_bias: Tensor
         self.visible_chains: Tensor
         self.top_chains: Tensor
-        self.register_buffer("base_bias", bias)
-        visible = torch.bernoulli(bias.sigmoid().expand(num_chains, -1))
-        self.register_buffer("visible_chains", visible)
+        self.register_buffer("visible_chains", self.start(num_chains))
         self.register_buffer("top_chains", torch.bernoulli(torch.full((num_chains, num_top), 0.5)))
         if num_hidden <= MOST_UNITS:
             self.density = "lower bound"
@@ -134,37 +125,30 @@ class DBM(Relative):
     def _log_hidden(self, h: Tensor, heat: float) -> Tensor:
         r"""Returns :math:`\log \sum_{v, h_2} e^{-E(v, h_1, h_2)}`, with all but the visible biases
         of the base times `heat`."""
-        bias = self.base_bias + heat * (self.visible_bias - self.base_bias)
-        visible = softplus(bias + heat * (h @ self.low.T)).sum(-1)
+        visible = softplus(self.bias_at(heat) + heat * (h @ self.low.T)).sum(-1)
         top = softplus(heat * (self.top_bias + h @ self.high)).sum(-1)
         return heat * (h @ self.hidden_bias) + visible + top
 
     @torch.no_grad()
-    def annealed_log_z(self, num_chains: int | None = None) -> Mean:
+    def annealed_log_z(self) -> Mean:
         r"""Estimates :math:`\log Z` by annealed importance sampling, in nats with its error.
 
         The states are those of the first hidden layer, given which the others can be summed.
         """
         num_hidden, num_top = self.high.shape
-        start = self.low.new_full((num_chains or self.num_chains, num_hidden), 0.5)
+        start = torch.bernoulli(self.low.new_full((self.num_chains, num_hidden), 0.5))
 
         def transition(h: Tensor, heat: float) -> Tensor:
-            bias = self.base_bias + heat * (self.visible_bias - self.base_bias)
-            v = torch.bernoulli((bias + heat * (h @ self.low.T)).sigmoid())
+            v = torch.bernoulli((self.bias_at(heat) + heat * (h @ self.low.T)).sigmoid())
             top = torch.bernoulli((heat * (self.top_bias + h @ self.high)).sigmoid())
             inside = self.hidden_bias + v @ self.low + top @ self.high.T
             return torch.bernoulli((heat * inside).sigmoid())
 
-        steps = self.num_temperatures
-        weights = anneal(self._log_hidden, transition, torch.bernoulli(start), steps)
-        log_base = softplus(self.base_bias).sum() + (num_hidden + num_top) * log(2)
-        estimate = log_mean(weights)
-        return Mean(float(estimate) + float(log_base), estimate.se, "nats")
+        return self.annealed(self._log_hidden, transition, start, num_hidden + num_top)
 
     def sample(self, num_samples: int) -> Tensor:
-        v = torch.bernoulli(self.base_bias.sigmoid().expand(num_samples, -1))
         top = torch.bernoulli(torch.full_like(self.top_bias, 0.5).expand(num_samples, -1))
-        v, _, _ = self.gibbs(v, top, self.sample_steps)
+        v, _, _ = self.gibbs(self.start(num_samples), top, self.sample_steps)
         return v.reshape(num_samples, *self.x_shape)
 
     def encode(self, x: Tensor) -> Tensor:

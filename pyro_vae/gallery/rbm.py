@@ -1,20 +1,19 @@
 r"""The restricted Boltzmann machine, trained by contrastive divergence."""
 
 from collections.abc import Sequence
-from math import log, prod
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import constraints
 from torch.nn.functional import logsigmoid, softplus
 
 from ..counted import Size, counted
 from ..statistics import Mean
-from .annealing import MOST_UNITS, anneal, log_mean, log_sum
-from .base import Density, Relative
+from .annealing import MOST_UNITS, log_sum
+from .base import Density
+from .boltzmann import Boltzmann
 
 
-class RBM(Relative):
+class RBM(Boltzmann):
     r"""Creates a restricted Boltzmann machine of bits.
 
     .. math::
@@ -49,7 +48,6 @@ class RBM(Relative):
 
     formula = "exp(b v + c h + v W h) / Z"
     advice = "for bits: codes, a sampler by Gibbs chains, and log p(x) but for Z"
-    support = constraints.boolean
     density: Density = "stochastic upper bound"
 
     @counted
@@ -64,19 +62,12 @@ class RBM(Relative):
         sample_steps: Size = 1000,
         x_mean: Tensor | None = None,
     ) -> None:
-        super().__init__(x_shape)
-        self.persistent, self.gibbs_steps = persistent, gibbs_steps
-        self.sample_steps = sample_steps
-        self.num_chains, self.num_temperatures = num_chains, num_temperatures
-        dim = prod(self.x_shape)
-        self.weights = nn.Parameter(0.01 * torch.randn(dim, num_hidden))
-        bias = torch.zeros(dim) if x_mean is None else x_mean.flatten().clamp(0.01, 0.99).logit()
-        self.visible_bias = nn.Parameter(bias.clone())
+        super().__init__(x_shape, gibbs_steps, num_chains, num_temperatures, sample_steps, x_mean)
+        self.persistent = persistent
+        self.weights = nn.Parameter(0.01 * torch.randn(len(self.visible_bias), num_hidden))
         self.hidden_bias = nn.Parameter(torch.zeros(num_hidden))
-        self.base_bias: Tensor
         self.chains: Tensor
-        self.register_buffer("base_bias", bias)
-        self.register_buffer("chains", torch.bernoulli(bias.sigmoid().expand(num_chains, -1)))
+        self.register_buffer("chains", self.start(num_chains))
         if min(self.weights.shape) <= MOST_UNITS:
             self.density = "exact"
 
@@ -133,32 +124,28 @@ class RBM(Relative):
         return h @ self.hidden_bias + softplus(self.visible_bias + h @ self.weights.T).sum(-1)
 
     @torch.no_grad()
-    def annealed_log_z(self, num_chains: int | None = None) -> Mean:
+    def annealed_log_z(self) -> Mean:
         r"""Estimates :math:`\log Z` by annealed importance sampling, in nats with its error.
 
         The chains begin at independent bits with the mean of the data, and weights and hidden
         biases grow linearly to their values.
         """
-        count = num_chains or self.num_chains
-        base = self.base_bias
-        start = torch.bernoulli(base.sigmoid().expand(count, -1))
-        log_base = softplus(base).sum() + self.weights.shape[1] * log(2)
 
         def log_f(v: Tensor, heat: float) -> Tensor:
-            bias = base + heat * (self.visible_bias - base)
-            return v @ bias + softplus(heat * (self.hidden_bias + v @ self.weights)).sum(-1)
+            hidden = softplus(heat * (self.hidden_bias + v @ self.weights)).sum(-1)
+            return v @ self.bias_at(heat) + hidden
 
         def transition(v: Tensor, heat: float) -> Tensor:
             h = torch.bernoulli((heat * (self.hidden_bias + v @ self.weights)).sigmoid())
-            bias = base + heat * (self.visible_bias - base)
-            return torch.bernoulli((bias + heat * (h @ self.weights.T)).sigmoid())
+            return torch.bernoulli((self.bias_at(heat) + heat * (h @ self.weights.T)).sigmoid())
 
-        estimate = log_mean(anneal(log_f, transition, start, self.num_temperatures))
-        return Mean(float(estimate) + float(log_base), estimate.se, "nats")
+        num_hidden = self.weights.shape[1]
+        return self.annealed(log_f, transition, self.start(self.num_chains), num_hidden)
 
     def sample(self, num_samples: int) -> Tensor:
-        start = torch.bernoulli(self.base_bias.sigmoid().expand(num_samples, -1))
-        return self.gibbs(start, self.sample_steps).reshape(num_samples, *self.x_shape)
+        return self.gibbs(self.start(num_samples), self.sample_steps).reshape(
+            num_samples, *self.x_shape
+        )
 
     def encode(self, x: Tensor) -> Tensor:
         return (self.hidden_bias + x.flatten(1) @ self.weights).sigmoid()

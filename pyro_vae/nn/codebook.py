@@ -17,7 +17,7 @@ class Codebook(Remembers, nn.Module):
     .. math:: N_k \leftarrow \gamma N_k + (1 - \gamma) n_k, \quad
         m_k \leftarrow \gamma m_k + (1 - \gamma) \sum_{i : k_i = k} e_i, \quad c_k = m_k / N_k
 
-    A code that gets less than 3 % of an even share is dead, and starts anew at a datum.
+    A code that gets less than 3 % of an even share is dead, and starts again at a datum.
 
     References:
         | Neural Discrete Representation Learning (van den Oord et al., 2017), App. A.1
@@ -31,7 +31,7 @@ class Codebook(Remembers, nn.Module):
 
     Attributes:
         vectors: The vectors :math:`c`, of shape `(K, D)`.
-        revived: How often a dead code was started anew.
+        revived: How often a dead code was started again.
 
     Example:
         >>> book = Codebook(5, 2)

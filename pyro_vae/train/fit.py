@@ -261,7 +261,7 @@ def _carried_out(run: Run, resume: bool, overwrite: bool, files: Mapping[str, st
 
 
 def goes_on(folder: RunFolder, overwrite: bool) -> bool:
-    r"""Whether torchrun has started ranks anew that had a checkpoint of this training."""
+    r"""Whether torchrun has restarted ranks that had a checkpoint of this training."""
     if not restarted():
         return False
     path = folder.path / LAUNCH

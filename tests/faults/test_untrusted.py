@@ -142,7 +142,7 @@ def test_paths_in_archives_lead_nowhere(workdir):
     np.save(array, np.zeros((4, 2)))
     Path("data").mkdir()
     with zipfile.ZipFile("data/a.npz", "w") as archive:
-        for name in ("../../x.npy", "/tmp/escaped.npy", "x.npy"):
+        for name in ("../../x.npy", f"{workdir.parent}/escaped.npy", "x.npy"):
             archive.writestr(name, array.getvalue())
     read(Path("data/a.npz"), pv.config.File(path="data/a.npz", array="x"))
     with tarfile.open("data/b.tar", "w") as archive:
@@ -152,7 +152,7 @@ def test_paths_in_archives_lead_nowhere(workdir):
             archive.addfile(info)
     with pytest.raises(ValueError, match="Expected"):
         read(Path("data/b.tar"))
-    assert not list(workdir.parent.glob("escaped*")) and not Path("/tmp/escaped.npy").exists()
+    assert not list(workdir.parent.glob("escaped*"))
     assert sorted(p.name for p in Path("data").iterdir()) == ["a.npz", "b.tar"]
     text = "".join(path.read_text() for path in ROOT.rglob("*.py"))
     assert "extractall" not in text and "unpack_archive" not in text
