@@ -1,7 +1,7 @@
 r"""Pictures of data and of what the model says data look like."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 PANELS = 12
 DRAWS = 1000
+CURVES = 6
+KINDS: tuple[Literal["mean"], Literal["sample"]] = ("mean", "sample")
 
 
 @counted
@@ -41,6 +43,7 @@ def plot_samples(
     r"""Draws :math:`z \sim p(z)`, then shows means and samples of :math:`p(x \mid z)`.
 
     Of a table, the distribution of each column is shown: that of samples beside that of the data.
+    Of vectors whose elements see those before them, such as sound, a few are shown as curves.
 
     Arguments:
         vae: The VAE.
@@ -50,13 +53,17 @@ def plot_samples(
             conditions, these.
         known: Conditions and values of latent sites, as in :func:`pyro_vae.sample`.
     """
+    if _goes_on(vae) and not (split and split.columns):
+        num_samples = min(num_samples, CURVES)
+        given = _given(vae, split, num_samples, known)
+        return _curves(*(sample(vae, num_samples, w, seed=seed, **given) for w in KINDS))
     given = _given(vae, split, num_samples, known)
     x = sample(vae, num_samples, "mean", seed=seed, **given)
     columns = in_row(x.shape[1:], 8)
     shown = num_samples if columns == 8 else 4 * columns  # of long sequences
     means = as_pictures(x, split, given)[:shown]
     if means.dim() == 2:
-        count = max(DRAWS, num_samples)
+        count = num_samples if _goes_on(vae) else max(DRAWS, num_samples)
         given = _given(vae, split, count, known, num_samples)
         draws = sample(vae, count, "sample", seed=seed, **given)
         return _marginals(draws, split)
@@ -188,6 +195,23 @@ def show_parts(
     for axis, (rows, title) in zip(axes, parts):
         shown = show_table(axis, rows, table, title)
     figure.colorbar(shown, ax=axes, label="standard deviations from the mean")
+
+
+def _goes_on(vae: Any) -> bool:
+    r"""Whether data are vectors whose elements see those before them: a pass for each."""
+    p = getattr(vae, "likelihood", None)
+    return not getattr(p, "independent", True) and getattr(p, "event_dim", 0) == 1
+
+
+def _curves(means: Tensor, draws: Tensor) -> "Figure":
+    r"""Vectors as curves over the numbers of their elements: paths of means beside draws."""
+    figure, axes = new_figure(len(means), 2, (10, 0.6 + 1.2 * len(means)))
+    for axis, curve in zip(axes, torch.stack([means, draws], 1).flatten(0, 1)):
+        axis.plot(curve.cpu().numpy(), linewidth=0.7)
+        axis.tick_params(labelsize=7)
+    for axis, title in zip(axes, ("the path of means, z from the prior", "draws, same z")):
+        axis.set_title(title, fontsize=9)
+    return figure
 
 
 def _marginals(draws: Tensor, split: Split | None) -> "Figure":

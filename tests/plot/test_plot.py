@@ -203,3 +203,22 @@ def test_dates_are_written_as_dates():
         offset = figure.axes[0].xaxis.get_offset_text().get_text()
         assert "2024" in " ".join([*labels[0], offset]) and "19" not in "".join(labels[0])
         assert "2024" not in " ".join(labels[1])
+
+
+def test_vectors_in_time_are_a_few_curves(monkeypatch):
+    """Each element of a draw takes a pass, so no more is drawn than is shown."""
+    counts, draw = [], pv.distributions.Autoregressive.sample
+    vae = pv.VAE(
+        pv.priors.StandardNormal(2),
+        pv.likelihoods.WaveNet(pv.nn.MLP(2, [4], 2 * 9), num_levels=16, channels=4, num_layers=2),
+        pv.posteriors.MeanFieldNormal(pv.nn.MLP(9, [4], 4)),
+    )
+
+    def counted(self, sample_shape=torch.Size()):
+        counts.append(self.batch_shape.numel())
+        return draw(self, sample_shape)
+
+    monkeypatch.setattr(pv.distributions.Autoregressive, "sample", counted)
+    figure = pv.plot.plot_samples(vae, 64)
+    assert set(counts) == {6}
+    assert [len(axis.lines[0].get_ydata()) for axis in figure.axes] == [9] * 12
