@@ -54,12 +54,14 @@ def to_dataframe(
             f"type {type(like).__name__}."
         )
     if columns is None:
-        columns = rows.columns if rows is not None else ()
+        if rows is None:
+            raise ValueError("Expected the columns of x, by rows= or columns=; got neither.")
+        columns = rows.columns
     x = np.asarray(x.detach().cpu() if isinstance(x, Tensor) else x, dtype=np.float64)
     if x.ndim != 2 or x.shape[1] != len(columns):
         raise ValueError(
             f"Expected data of shape (N, {len(columns)}), the columns that were read "
-            f"({', '.join(column.name for column in columns) or 'none: pass rows= or columns='}); "
+            f"({', '.join(column.name for column in columns)}); "
             f"got {x.shape}."
         )
     if rows is not None and len(rows) != len(x):

@@ -1,6 +1,7 @@
 """Whatever changes between steps, and whatever a program asks: the step is that of pyro.infer.SVI."""
 
 import copy
+import gc
 import math
 import random
 import warnings
@@ -282,6 +283,23 @@ def test_a_graph_that_fits_again_is_used_again():
 def test_steps_under_a_default_device_are_recorded():
     with torch.device("cpu"):
         assert len(same_as_stock(Case).fused.cache.entries) == 1
+
+
+def test_what_the_garbage_collector_calls_is_no_part_of_the_program():
+    """Hypothesis has such a callback, which writes to a global; here it comes at every allocation."""
+    heard, thresholds = SimpleNamespace(count=0), gc.get_threshold()
+
+    def callback(phase, info):
+        heard.count += 1
+
+    gc.callbacks.append(callback)
+    gc.set_threshold(1)
+    try:
+        assert len(same_as_stock(Case).fused.cache.entries) == 1
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.callbacks.remove(callback)
+    assert heard.count > 0 and gc.isenabled()
 
 
 # --- What a program asks ------------------------------------------------------------------------------

@@ -133,7 +133,7 @@ def test_a_table_goes_round_through_a_model():
             r"shape \(N, 1\).*\(a\).*got \(3, 2\)",
         ),
         (lambda t, s: to_dataframe(torch.zeros(3, 1), t, s), "Expected 4 rows of data.*got 3"),
-        (lambda t, s: to_dataframe(torch.zeros(3, 1), t), "pass rows= or columns="),
+        (lambda t, s: to_dataframe(torch.zeros(3, 1), t), "by rows= or columns="),
         (
             lambda t, s: to_dataframe(torch.zeros(4, 1), t, columns=s.columns, only_missing=True),
             "rows=",
