@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 import pyro_vae as pv
+from pyro_vae.evaluate.summary import seen_steps
 
 ACTIVE = 0.01  # the variance of a posterior mean above which a unit is active
 
@@ -66,6 +67,23 @@ def bounds(pairs, samples: int, folder: Path) -> Iterator[Figure]:
         yield Figure(f"ELBO, {name} data", torch.stack(values).double().cpu())
 
 
+def steps(pairs, samples: int, folder: Path) -> Iterator[Figure]:
+    """The ELBO and log p(x) of sequences by step, sums over data divided by the number of steps.
+
+    A datum with `value` and `length` counts as `ratio + (value - ratio length) / mean length`: the
+    mean is the ratio, and its standard error that of the delta method.
+    """
+    found: dict[str, list] = {"ELBO per step": [], "log p(x) per step": []}
+    for model, data in pairs:
+        lengths = seen_steps(data.test).double()
+        marginal = pv.log_marginal(model.vae, data.test, samples).log_marginal
+        for rows, values in zip(found.values(), (pv.elbo(model.vae, data.test, 10), marginal)):
+            ratio = values.double().sum() / lengths.sum()
+            rows.append(ratio + (values - ratio * lengths) / lengths.mean())
+    for name, rows in found.items():
+        yield Figure(name, torch.stack(rows))
+
+
 def classes(pairs, samples: int, folder: Path) -> Iterator[Figure]:
     """The share of test data whose most probable class under q(y | x) is right."""
     right = []
@@ -114,4 +132,4 @@ def holes(pairs, samples: int, folder: Path) -> Iterator[Figure]:
     yield Figure("rows whose weights can be trusted", torch.tensor(trusted).double(), "%")
 
 
-JUDGES = {judge.__name__: judge for judge in (evidence, bounds, classes, optimum, holes)}
+JUDGES = {judge.__name__: judge for judge in (evidence, bounds, steps, classes, optimum, holes)}

@@ -22,6 +22,7 @@ NAMES = (
     "vamp",
     "miwae",
     "belief-network",
+    "jsb",
 )
 
 
@@ -40,6 +41,8 @@ def scripts(monkeypatch):
 def few(kind, quiet=True, **options):
     """A dozen rows of the shape of a data set, and of its kind."""
     config = validate(options, REGISTRY["data"][kind])
+    if kind == "jsb-chorales":
+        return pv.data.Dataset.make(config, few_bars())
     shape = (1, 28, 20) if kind == "freyfaces" else (1, 28, 28)
     levels = 1 if kind == "static-mnist" else 255
     generator = torch.Generator().manual_seed(0)
@@ -54,6 +57,15 @@ def few(kind, quiet=True, **options):
     }
     dataset = pv.data.Dataset.make(config, splits)
     return with_known(dataset, 10) if config.known else dataset
+
+
+def few_bars():
+    """A dozen sequences of up to ten steps of 88 bits, one shorter than the next."""
+    x = (torch.rand(12, 10, 88, generator=torch.Generator().manual_seed(0)) < 0.1).float()
+    x[torch.arange(10) > torch.arange(12)[:, None].clamp(1)] = float("nan")
+    return {
+        part: pv.data.as_split(x, f"a few bars, {part}") for part in ("train", "valid", "test")
+    }
 
 
 def few_patients(load):
