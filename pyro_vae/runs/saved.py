@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .declared import Undeclared, constants, create, declare
-from .folder import RunFolder
+from .place import Place
 
 Groups = dict[str, dict[str, Tensor]]
 
@@ -18,7 +18,7 @@ def write_model(vae: nn.Module, folder: str | os.PathLike[str], overwrite: bool)
     r"""Writes a model into a free folder; see :func:`pyro_vae.save`."""
     if not isinstance(vae, nn.Module):
         raise ValueError(f"Expected save(vae, folder), the model first; got {type(vae).__name__}.")
-    run = RunFolder(folder)
+    run = Place(folder)
     run.check_free(overwrite)
     tensors, state = declaration_of(vae)
     if reason := state["undeclared"]:
