@@ -1,4 +1,4 @@
-r"""The grammar: a VAE is a prior, a likelihood and a posterior.  (layer 1)
+r"""The grammar: a VAE is a prior, a likelihood and a posterior.
 
 Each is a factor, or a product of factors. A factor is a module whose ``forward`` returns a
 distribution with its full event shape, given what it names. Class attributes say what planner,

@@ -1,4 +1,4 @@
-r"""Checks of arguments: sizes are whole and at least one, scales are positive.  (layer 0)"""
+r"""Checks of arguments: sizes are whole and at least one, scales are positive."""
 
 import operator
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-r"""Models about which everything is known, to check and to teach with.  (layer 4)"""
+r"""Models about which everything is known, to check and to teach with."""
 
 from typing import Any
 

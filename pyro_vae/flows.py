@@ -1,4 +1,4 @@
-r"""Layers of flows: each says how many numbers it needs, and makes a bijection of them.  (layer 1)
+r"""Layers of flows: each says how many numbers it needs, and makes a bijection of them.
 
 Any sequence of layers makes a posterior, :class:`pyro_vae.posteriors.Flow`; the named flows are
 sequences of one kind.

@@ -1,4 +1,4 @@
-r"""The dtype of new tensors.  (layer 0)"""
+r"""The dtype of new tensors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-r"""Random numbers: streams by purpose, and draws without side effects outside.  (layer 0)"""
+r"""Random numbers: streams by purpose, and draws without side effects outside."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-r"""Objects that remember their arguments, so that they can be created again.  (layer 0)"""
+r"""Objects that remember their arguments, so that they can be created again."""
 
 from typing import Any, Self
 

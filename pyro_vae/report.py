@@ -1,4 +1,4 @@
-r"""A diagnosis on one page, for a terminal and for a browser.  (layer 6)"""
+r"""A diagnosis on one page, for a terminal and for a browser."""
 
 import base64
 import io

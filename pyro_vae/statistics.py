@@ -1,4 +1,4 @@
-r"""Means with their errors, tails of importance weights, tests of ranks.  (layer 0)"""
+r"""Means with their errors, tails of importance weights, tests of ranks."""
 
 from functools import cache
 from math import isfinite, log, nan, sqrt

@@ -1,4 +1,4 @@
-r"""Bijections of vectors whose parameters broadcast with any batch shape.  (layer 0)
+r"""Bijections of vectors whose parameters broadcast with any batch shape.
 
 All are transforms of PyTorch: ``dist.TransformedDistribution(base, transforms)`` gives the
 density. Inverses without a closed form are found by a fixed number of bisections, then made

@@ -1,4 +1,4 @@
-r"""Builds a model from a recipe.  (layer 4)"""
+r"""Builds a model from a recipe."""
 
 from collections.abc import Mapping
 from typing import Any

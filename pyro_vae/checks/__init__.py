@@ -1,4 +1,4 @@
-r"""Data are checked against a model once, before anything is computed.  (layer 5)"""
+r"""Data are checked against a model once, before anything is computed."""
 
 from .data import check_data as check_data
 from .data import check_program as check_program

@@ -1,4 +1,4 @@
-r"""The command line: reads flags, calls the package and prints.  (layer 7)
+r"""The command line: reads flags, calls the package and prints.
 
 Nothing here imports torch before a command runs, so that help is fast.
 """

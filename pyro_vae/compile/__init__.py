@@ -1,4 +1,4 @@
-r"""Compilation: a Pyro program recorded once as a graph of tensors, and compiled.  (layer 4)
+r"""Compilation: a Pyro program recorded once as a graph of tensors, and compiled.
 
 `externals` finds what a program reads and writes, `record` makes the graph, `backend` compiles it,
 `cache` keeps one for every kind of call, `optimizers` puts the update into it, `step` checks and

@@ -1,4 +1,4 @@
-r"""Every choice by name, with its options and their meaning; without torch.  (layer 0)
+r"""Every choice by name, with its options and their meaning; without torch.
 
 Recipes, the command line and the contract tests all read this registry.
 """

@@ -1,4 +1,4 @@
-r"""Data, from files to `x` on the device.  (layer 0)
+r"""Data, from files to `x` on the device.
 
 A :class:`Split` stores data compactly and computes `x` for the rows that are visited. A
 :class:`Dataset` holds the splits of a data set that has a name (:func:`digits`, :func:`mnist`,

@@ -1,4 +1,4 @@
-r"""Debugging: one step, site by site, and the commonest mistakes in words.  (layer 5)"""
+r"""Debugging: one step, site by site, and the commonest mistakes in words."""
 
 from .mistakes import MISTAKES, explain_error
 from .step import Row, Step, inspect_step

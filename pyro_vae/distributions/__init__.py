@@ -1,4 +1,4 @@
-r"""Distributions that Pyro lacks, or has without what others need of them.  (layer 0)"""
+r"""Distributions that Pyro lacks, or has without what others need of them."""
 
 from ..deprecation import renamed
 from .autoregressive import Autoregressive as Autoregressive

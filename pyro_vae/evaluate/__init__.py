@@ -1,4 +1,4 @@
-r"""Evaluation: one file per question, and nothing changes by asking.  (layer 5)"""
+r"""Evaluation: one file per question, and nothing changes by asking."""
 
 from ..deprecation import MOVED, renamed
 from ..gallery import bernoulli_mixture as bernoulli_mixture

@@ -1,4 +1,4 @@
-r"""Models beside the VAE.  (layer 1)"""
+r"""Models beside the VAE."""
 
 from .autoencoder import Autoencoder
 from .base import Lacking, Relative, abilities

@@ -1,4 +1,4 @@
-r"""Likelihoods :math:`p(x \mid z)`, one per file.  (layer 2)"""
+r"""Likelihoods :math:`p(x \mid z)`, one per file."""
 
 from .bernoulli import Bernoulli as Bernoulli
 from .beta import Beta as Beta

@@ -1,4 +1,4 @@
-r"""Generative models with their guides, as Pyro programs.  (layer 3)"""
+r"""Generative models with their guides, as Pyro programs."""
 
 from .holes import allowing_holes
 from .vae import VAE

@@ -1,4 +1,4 @@
-r"""Networks: tensors in, tensors out, with any leading batch shape.  (layer 0)"""
+r"""Networks: tensors in, tensors out, with any leading batch shape."""
 
 from .causal import CausalCNN as CausalCNN
 from .codebook import Codebook as Codebook

@@ -1,4 +1,4 @@
-r"""Objectives: what training maximizes, and handlers that modify it.  (layer 4)"""
+r"""Objectives: what training maximizes, and handlers that modify it."""
 
 from ..deprecation import renamed
 from ..programs import Terms as Terms

@@ -1,4 +1,4 @@
-r"""Pictures of a trained VAE. Matplotlib is imported only when one is drawn.  (layer 6)"""
+r"""Pictures of a trained VAE. Matplotlib is imported only when one is drawn."""
 
 from .completions import plot_imputed as plot_imputed
 from .conditions import plot_classes as plot_classes

@@ -1,4 +1,4 @@
-r"""Amortized posteriors :math:`q(z \mid x)`, one per file.  (layer 2)"""
+r"""Amortized posteriors :math:`q(z \mid x)`, one per file."""
 
 from .bernoulli import Bernoulli as Bernoulli
 from .categorical import Categorical as Categorical

@@ -1,4 +1,4 @@
-r"""Priors :math:`p(z)`, one per file.  (layer 2)"""
+r"""Priors :math:`p(z)`, one per file."""
 
 from .bernoulli import Bernoulli as Bernoulli
 from .categorical import Categorical as Categorical

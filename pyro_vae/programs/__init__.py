@@ -1,4 +1,4 @@
-r"""Running any pair of model and guide: traces, weights, latents on the line.  (layer 1)
+r"""Running any pair of model and guide: traces, weights, latents on the line.
 
 Training and evaluation build on this: they run programs and never look at their parts.
 """

@@ -1,4 +1,4 @@
-r"""Shows a module's parameters to Pyro without the global param store.  (layer 0)"""
+r"""Shows a module's parameters to Pyro without the global param store."""
 
 from collections.abc import Callable
 

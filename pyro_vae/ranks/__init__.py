@@ -1,4 +1,4 @@
-r"""Processes that compute together, started by torchrun; one process is a group of one.  (layer 0)
+r"""Processes that compute together, started by torchrun; one process is a group of one.
 
 Whatever ranks decide, they decide from a sum that is the same at each of them, bit for bit.
 """

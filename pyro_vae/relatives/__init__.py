@@ -1,4 +1,4 @@
-r"""The VAE among its relatives: all trained small on the same data, and one picture.  (layer 6)"""
+r"""The VAE among its relatives: all trained small on the same data, and one picture."""
 
 from .graphs import GRAPHS as GRAPHS
 from .graphs import draw_graph as draw_graph

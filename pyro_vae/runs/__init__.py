@@ -1,4 +1,4 @@
-r"""Runs: folders that survive a crash and that are read without executing code.  (layer 5)
+r"""Runs: folders that survive a crash and that are read without executing code.
 
 Nothing here imports torch before a model, data or a checkpoint are needed.
 """

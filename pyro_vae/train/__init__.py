@@ -1,4 +1,4 @@
-r"""Training by stochastic variational inference.  (layer 6)"""
+r"""Training by stochastic variational inference."""
 
 from .curve import rate_distortion_curve as rate_distortion_curve
 from .fit import fit as fit

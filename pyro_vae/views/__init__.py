@@ -1,4 +1,4 @@
-r"""What a model makes of data, and what it makes up: not evaluation, but use.  (layer 5)"""
+r"""What a model makes of data, and what it makes up: not evaluation, but use."""
 
 from .completion import Imputed as Imputed
 from .completion import single as single
