@@ -37,7 +37,6 @@ def write_completed(
     from ..data import find_file, is_text_table
     from ..views import single
 
-    form = run.recorded.data.get("form", {})
     table = bool(split.columns) and len(split.x_shape) == 1
     whole = single(found, split.columns if table else ()).cpu().numpy()
     draws = found.draws[:count].cpu().numpy()
@@ -53,13 +52,13 @@ def write_completed(
         figures = {name: value.cpu().numpy() for name, value in sizes.items()}
         write_arrays(out, {"x": whole, "draws": draws, **keys, **figures})
         return
-    write_data(out, whole, form, keys, "sample" if table else "mean")
+    write_data(out, whole, run.recorded.form, keys, "sample" if table else "mean")
     many = draws.reshape(-1, *draws.shape[2:])
     rows = {
         "imputation": np.repeat(np.arange(1, count + 1), len(numbers)),
         "rows": np.tile(keys["rows"], count),
     }
-    write_data(beside, many, form, rows, "sample")
+    write_data(beside, many, run.recorded.form, rows, "sample")
 
 
 def _write_text(
@@ -71,7 +70,7 @@ def _write_text(
 
     rules = run.recipe.data
     options = rules if isinstance(rules, File) else File(path=path)
-    original = read_original(path, options, run.recorded.data["form"])
+    original = read_original(path, options, run.recorded.form)
     numbers = split.row_numbers.tolist()
     holes = split.rows(slice(None)).isnan().cpu().numpy()
     original.write(out, original.filled(numbers, whole, holes))

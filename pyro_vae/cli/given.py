@@ -1,21 +1,21 @@
 r"""Values of --given on the command line, as in --given y=3 c=@c.npy."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..runs import RunFolder
 
 
-def given_values(
-    vae: Any, texts: Sequence[str], form: Mapping[str, Any], known_as: Mapping[str, Any]
-) -> dict[str, Any]:
+def given_values(run: "RunFolder", vae: Any, texts: Sequence[str]) -> dict[str, Any]:
     r"""Reads the values of conditions and latent sites.
 
     Arguments:
-        vae: The model.
+        run: The run.
+        vae: Its model.
         texts: Texts such as ``y=3`` (a class by number or name becomes a one-hot row),
             ``c=0.5,1`` (one value for all samples) and ``c=@c.npy`` (a row for each).
-        form: The recorded form of the training data: names of classes, shapes of conditions.
-        known_as: The columns of the data behind these names.
 
     Raises:
         ValueError: There is no such name, or the value has another shape.
@@ -25,11 +25,12 @@ def given_values(
     from ..distributions import describe_support
     from ..plot.walks import latent_laws
 
+    form, columns_of = run.recorded.form, run.recipe.data.known
     shapes_known = {name: tuple(shape) for name, shape in form.get("known", {}).items()}
     known = {name: shape for name, shape in shapes_known.items() if name in vae.conditions}
     some = {n: torch.zeros(2, *shape) for n, shape in known.items()}
     laws = latent_laws(vae, 2, some)
-    labels = {n for n, columns in known_as.items() if tuple(columns) == ("label",)}
+    labels = {n for n, columns in columns_of.items() if columns == ("label",)}
     blocks = {n for n, law in laws.items() if describe_support(law.support) == "one-hot blocks"}
     classes = blocks | labels
     values: dict[str, Any] = {}

@@ -61,7 +61,7 @@ def sample(command: Any, run: "RunFolder") -> None:
     if command.out is not None:
         with undisturbed(model, command.seed):
             x = model.sample(count)
-        write_data(command.out, x.cpu().numpy(), _form(run), {}, "sample")
+        write_data(command.out, x.cpu().numpy(), run.recorded.form, {}, "sample")
 
 
 def reconstruct(command: Any, run: "RunFolder") -> None:
@@ -78,7 +78,7 @@ def reconstruct(command: Any, run: "RunFolder") -> None:
         seen = split.freeze(command.seed).take(split.spread(count))
         with undisturbed(model, command.seed):
             x = model.reconstruct(seen.rows(slice(None)))
-        write_data(command.out, x.cpu().numpy(), _form(run), keys_of(seen), "mean")
+        write_data(command.out, x.cpu().numpy(), run.recorded.form, keys_of(seen), "mean")
 
 
 def encode(command: Any, run: "RunFolder") -> None:
@@ -92,11 +92,6 @@ def encode(command: Any, run: "RunFolder") -> None:
     with undisturbed(model, 0):
         codes = torch.cat([model.encode(x) for x in split.freeze(0).chunks()])
     write_arrays(command.out, {"code": codes.cpu().numpy(), **keys_of(split)})
-
-
-def _form(run: "RunFolder") -> dict[str, Any]:
-    form: dict[str, Any] = run.recorded.data.get("form", {})
-    return form
 
 
 def _model(command: Any, run: "RunFolder", *of_vaes: str) -> Any:

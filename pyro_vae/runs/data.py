@@ -33,19 +33,19 @@ def rows_of(
     run: Any, split: str, data: str | None, data_dir: Path | None
 ) -> tuple[Split, str, str]:
     r"""Returns rows by name; see :meth:`RunFolder.rows`."""
-    kind = run.recipe.data
+    kind, form = run.recipe.data, run.recorded.form
     if data is None:
         dataset = dataset_of(run, data_dir, split)
         return split_of(dataset, split), dataset.name, split
     known = REGISTRY["data"].get(data.replace("_", "-"))
     if known is None or data == "file":
         path = sets.find_file(Path(data), data_dir)
-        rows, which = sets.whole_file(path, kind, split, run.recorded.data.get("form"))
+        rows, which = sets.whole_file(path, kind, split, form)
         return rows, data, which
     rules: dict[str, Any] = {"binarize": kind.binarize, "seed": kind.seed}
     if kind.range != "auto":
         rules["range"] = kind.range
-    moved = {name for name, _ in run.recorded.data.get("form", {}).get("known_columns", ())}
+    moved = {name for name, _ in form.get("known_columns", ())}
     rules["known"] = {n: c for n, c in kind.known.items() if not moved & {*c}}  # no table
     dataset = sets.load(validate(rules, known), data_dir, quiet=True)
     return split_of(dataset, split), dataset.name, split

@@ -28,6 +28,11 @@ class Recorded(NamedTuple):
     epochs: int
     stopped_early: bool
 
+    @property
+    def form(self) -> dict[str, Any]:
+        r"""The form of the training data (:meth:`pyro_vae.data.Dataset.form`)."""
+        return self.data.get("form", {})
+
 
 class RunFolder(Place):
     r"""A run: the folder that a training writes and from which everything about it is read.

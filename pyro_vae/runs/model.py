@@ -49,7 +49,6 @@ def _in_single(parameters: dict[str, Any], source: Any) -> dict[str, Any]:
 
 def _untrained(recorded: Any) -> Any:
     data = recorded.data
-    known = data.get("form", {}).get("known", {})
-    shapes = {name: tuple(shape) for name, shape in known.items()}
+    shapes = {n: tuple(shape) for n, shape in recorded.form.get("known", {}).items()}
     size = int(data["sizes"]["train"])
     return build_model(recorded.recipe, recorded.x_shape, recorded.scale, None, size, shapes)

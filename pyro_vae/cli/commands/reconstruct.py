@@ -44,8 +44,7 @@ class Reconstruct(OnAnyRows):
         vae = run.model(self.device)
         split, *_ = self.rows(run, vae)
         count = at_least_one(self.num_data)
-        form = run.recorded.data.get("form", {})
-        given = given_values(vae, self.given, form, run.recipe.data.known)
+        given = given_values(run, vae, self.given)
         figure = plot_reconstructions(vae, split, count, given=given, seed=self.seed)
         save_plot(figure, run.path, "reconstructions", run.title)
         if self.out is not None:
@@ -53,4 +52,4 @@ class Reconstruct(OnAnyRows):
             x = reconstruct(vae, seen, self.what, given=given, seed=self.seed).cpu()
             if self.out.suffix.lower() == ".mid":  # pieces end where their data do
                 x = x.where(followed(seen.rows(slice(None)).cpu()), nan)
-            write_data(self.out, x.numpy(), form, keys_of(seen), self.what)
+            write_data(self.out, x.numpy(), run.recorded.form, keys_of(seen), self.what)

@@ -1,4 +1,4 @@
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -46,17 +46,19 @@ class Sample(OnRows):
         check_sound(self.out, run.recorded.data)
         vae = run.model(self.device)
         count = at_least_one(self.num_samples, "--num-samples")
-        form = run.recorded.data.get("form", {})
-        given = given_values(vae, self.given, form, run.recipe.data.known)
+        given = given_values(run, vae, self.given)
+        pictured = run.recorded.form.get("picture")
+        known = run.recipe.data.known
+        labels = [name for name in vae.drawn_under if known.get(name) == ("label",)]
         lacking = [name for name in vae.drawn_under if name not in given]
         if self.hold:
             self.held(run, vae, given)
-        elif lacking == class_conditions(vae, run.recipe.data.known):
-            self.classes(run, vae, lacking[0], form, given)
-        elif lacking and form.get("picture"):
+        elif len(lacking) == 1 and lacking == labels:
+            self.classes(run, vae, lacking[0], given)
+        elif lacking and pictured:
             self.completions(run, vae)
         else:
-            split = self.rows(run, vae)[0] if form.get("picture") else None
+            split = self.rows(run, vae)[0] if pictured else None
             figure = plot_samples(vae, count, seed=self.seed, split=split, **given)
             save_plot(figure, run.path, "samples", run.title)
             if self.out is not None:
@@ -74,15 +76,14 @@ class Sample(OnRows):
             found = sample_held(vae, self.hold, 8, draws, self.what, seed=self.seed, **given)
             self.write(run, found.x.flatten(0, 1), {"held": in_rows(range(8), draws)})
 
-    def classes(
-        self, run: RunFolder, vae: Any, name: str, form: Mapping[str, Any], given: Any
-    ) -> None:
+    def classes(self, run: RunFolder, vae: Any, name: str, given: Mapping[str, Any]) -> None:
         r"""Rows of one class each."""
         import torch
 
         from ...plot import plot_classes
         from ...views import sample_under
 
+        form = run.recorded.form
         count = int(form["known"][name][0])
         names = [*form["classes"]][:count] or [str(i) for i in range(count)]
         draws = self.columns(count)
@@ -114,14 +115,7 @@ class Sample(OnRows):
 
     def write(self, run: RunFolder, x: Any, keys: Mapping[str, Any]) -> None:
         assert self.out is not None
-        form = run.recorded.data.get("form", {})
-        write_data(self.out, x.cpu().numpy(), form, keys, self.what)
-
-
-def class_conditions(vae: Any, known_as: Mapping[str, Sequence[str]]) -> list[str]:
-    r"""The conditions that are labels, of which a model that is drawn by class has one."""
-    names = [n for n in vae.drawn_under if tuple(known_as.get(n, ())) == ("label",)]
-    return names if len(names) == 1 else ["no class"]
+        write_data(self.out, x.cpu().numpy(), run.recorded.form, keys, self.what)
 
 
 def in_rows(names: Any, draws: int) -> Any:
