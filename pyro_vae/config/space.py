@@ -48,6 +48,11 @@ Space = dict[str, Range | list[Any]]
 r"""A range or a list of choices for each setting, by dotted key."""
 
 
+def as_json(space: Space) -> dict[str, Any]:
+    r"""Returns a space as JSON values, ranges as they are written."""
+    return {k: str(part) if isinstance(part, Range) else part for k, part in space.items()}
+
+
 def read_space(search: Mapping[str, Any]) -> Space:
     r"""Reads what is searched.
 

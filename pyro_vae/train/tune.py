@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ..config import checked_seeds, points_of, probes, read_space, short_names, validate
-from ..config.space import Space
+from ..config.space import Space, as_json
 from ..data import Dataset, load
 from ..ranks import here
 from ..runs.records import settings_of
@@ -179,9 +179,8 @@ def _checked(model: Any, settings: Mapping[str, Any], space: Space) -> dict[str,
         else:
             raise wrong or ValueError("Expected values; got none.")
     base = dict(settings) if made else settings_of(validate(own_recipe(model, settings)))
-    searched = {k: str(part) if isinstance(part, tuple) else part for k, part in space.items()}
     known = {key: value for key, value in base.items() if key not in ("device", "seed")}
-    return json.loads(json.dumps({"settings": known, "search": searched}, default=str))
+    return json.loads(json.dumps({"settings": known, "search": as_json(space)}, default=str))
 
 
 def _with_data(
@@ -249,7 +248,7 @@ def described(values: Mapping[str, Any]) -> str:
 
 def _show(number: int, outcome: Outcome, best: list[float]) -> None:
     r"""Prints a line for a trial."""
-    name = f"trial={number},{described(outcome.record['values'])}"
+    name = Trial(number, outcome.record["values"]).name
     if outcome.value is None:
         print(f"{name}  failed: {outcome.error}", flush=True)
         return

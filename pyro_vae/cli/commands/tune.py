@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from tyro.conf import Positional, UseAppendAction
 
 from ...config import override, read_recipe, read_settings, read_space, validate
+from ...config.space import as_json
 from ...runs.records import to_json
 from ...writing import write_text
 from ..output import at_least_one
@@ -71,8 +72,7 @@ class Tune(Command):
             together=self.together,
             progress=not self.json,
         )
-        searched = {k: str(part) if isinstance(part, tuple) else part for k, part in space.items()}
-        self.report(out, searched, trials)
+        self.report(out, as_json(space), trials)
 
     def report(self, out: Path, search: dict[str, Any], trials: "Sequence[Trial]") -> None:
         r"""Writes, draws and prints what was found."""
