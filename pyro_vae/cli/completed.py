@@ -37,8 +37,8 @@ def write_completed(
     from ..data import find_file, is_text_table
     from ..views import single
 
-    table = bool(split.columns) and len(split.x_shape) == 1
-    whole = single(found, split.columns if table else ()).cpu().numpy()
+    table = bool(split.columns)
+    whole = single(found, split.columns).cpu().numpy()
     draws = found.draws[:count].cpu().numpy()
     numbers = split.row_numbers.tolist()
     beside = out.with_name(f"{out.stem}-draws{out.suffix}")
@@ -93,10 +93,9 @@ def errors(found: "Imputed", split: "Split") -> Iterator[str]:
 
     if split.holes is None:
         return
-    truth, table = split.hiding(None), bool(split.columns) and len(split.x_shape) == 1
-    columns = split.columns if table else ()
-    coded = [j for j, column in enumerate(columns) if column.categories]
-    guess, x = single(found, columns).cpu().double(), truth.rows(slice(None)).cpu().double()
+    truth = split.hiding(None)
+    coded = [j for j, column in enumerate(split.columns) if column.categories]
+    guess, x = single(found, split.columns).cpu().double(), truth.rows(slice(None)).cpu().double()
     known = split.holes.cpu() & ~x.isnan()
     right = known[:, coded] if coded else known[:, :0]
     if coded and bool(right.any()):
@@ -107,8 +106,8 @@ def errors(found: "Imputed", split: "Split") -> Iterator[str]:
         numeric[:, coded] = False
     if bool(numeric.any()):
         _, spread = moments(truth)
-        unit = torch.where(spread > 0, spread, 1.0).cpu() if table else 1.0
+        unit = torch.where(spread > 0, spread, 1.0).cpu() if split.columns else 1.0
         error = ((guess - x) / unit)[numeric].square().mean().sqrt()
-        of = " standard deviations of their column" if table else ""
+        of = " standard deviations of their column" if split.columns else ""
         count = int(numeric.sum())
         yield f"Root mean square error of {count} hidden numbers: {float(error):.4f}{of}."

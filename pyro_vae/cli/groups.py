@@ -136,17 +136,15 @@ def ranking(found: Measured, valid: Mapping[str, float] | None = None) -> dict[s
     r"""Ranks settings on the test data, with what validation says beside them."""
     from ..evaluate import rank
 
-    groups = found.groups()
+    groups, valid = found.groups(), valid or {}
     rows = rank({name: values for name, (values, _) in groups.items()})
     for row in rows:
         paths = groups[row["setting"]][1]
-        bounds = (
-            [valid[path.name] for path in paths if path.name in (valid or {})] if valid else []
-        )
+        bounds = [valid[path.name] for path in paths if path.name in valid]
         row["runs"] = [str(path) for path in paths]
         row["valid_elbo"] = sum(bounds) / len(bounds) if bounds else None
-    measured_rows = [row for row in rows if row["valid_elbo"] is not None]
-    best = max(measured_rows, key=lambda row: row["valid_elbo"], default=None)
+    validated = [row for row in rows if row["valid_elbo"] is not None]
+    best = max(validated, key=lambda row: row["valid_elbo"], default=None)
     return {
         "split": found.split,
         "num_data": len(found.values[0]),

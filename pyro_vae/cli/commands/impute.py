@@ -54,7 +54,7 @@ class Impute(OnAnyRows):
         vae = allowing_holes(run.model(self.device))
         split, name, which = self.rows(run, vae)
         split = self.hidden(split)
-        table = bool(split.columns) and len(split.x_shape) == 1
+        table = bool(split.columns)
         announce(f"Completing {len(split)} data by {self.method}.")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what is printed below

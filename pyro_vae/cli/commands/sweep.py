@@ -8,7 +8,7 @@ from tyro.conf import Positional, UseAppendAction
 
 from ...config import override, read_recipe, read_settings, read_values, validate
 from ...runs.records import to_json
-from ..groups import Measured, measured, print_ranking, save_ranking
+from ..groups import measured, print_ranking, save_ranking
 from ..output import at_least_one
 from ..shared import Command, DataDir
 
@@ -80,7 +80,8 @@ class Sweep(Command):
             why = next(iter(failed.values()))
             raise ValueError(f"Expected models to compare; all of them stopped. {why}")
         try:
-            found = self.measured(whole)
+            folders = [trained.folder for trained in whole if trained.folder is not None]
+            found = measured(folders, self.num_samples, self.data_dir)
         except ValueError as error:  # a posterior that says nothing of unseen data, say
             print(f"Not ranked. {error}")
             return
@@ -89,11 +90,6 @@ class Sweep(Command):
         valid = {t.name: t.valid_elbo for t in whole if t.valid_elbo is not None}
         record = save_ranking(out, found, valid, failed)
         print(to_json(record)) if self.json else print_ranking(record)
-
-    def measured(self, whole: "Sequence[Trained]") -> Measured:
-        r"""log p(x) of the test data under the models."""
-        folders = [trained.folder for trained in whole if trained.folder is not None]
-        return measured(folders, self.num_samples, self.data_dir)
 
 
 def read_grid(texts: Sequence[str]) -> dict[str, list[Any]]:
