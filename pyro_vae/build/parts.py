@@ -82,7 +82,7 @@ def build_posterior(
     scale: float,
     share: Tensor | None,
     num_data: int | None,
-    units: "Units | None" = None,
+    units: Units | None = None,
     prior: Prior | None = None,
 ) -> Posterior:
     r"""Builds the posterior, with its encoder, one for each view, or an embedding that has a row
@@ -112,7 +112,7 @@ def _encoder(
     x_shape: tuple[int, ...],
     scale: float,
     share: Tensor | None,
-    units: "Units | None",
+    units: Units | None,
 ) -> nn.Module:
     r"""Builds the network of a posterior, with what comes before it."""
     encoder = construct(
@@ -125,11 +125,16 @@ def _encoder(
     )
     if share is not None:
         encoder = nn.Sequential(Observed(len(x_shape), share), encoder)
+    first = input_scaling(scale, units)
+    return nn.Sequential(*first, encoder) if first else encoder
+
+
+def input_scaling(scale: float, units: Units | None) -> list[nn.Module]:
+    r"""What comes before the network of an encoder, which sees data standardized, or divided so
+    that they are about 0..1; nothing if they are already."""
     if units is not None:
-        encoder = nn.Sequential(Standardize(*units), encoder)
-    elif scale != 1:
-        encoder = nn.Sequential(Divide(scale), encoder)
-    return encoder
+        return [Standardize(*units)]
+    return [Divide(scale)] if scale != 1 else []
 
 
 def _at(values: Tensor | None, places: Sequence[int]) -> Tensor | None:
@@ -137,7 +142,7 @@ def _at(values: Tensor | None, places: Sequence[int]) -> Tensor | None:
     return None if values is None else values.flatten()[places]
 
 
-def _units_at(units: "Units | None", places: Sequence[int]) -> "Units | None":
+def _units_at(units: Units | None, places: Sequence[int]) -> Units | None:
     r"""Mean and standard deviation of some elements."""
     return None if units is None else (units[0].flatten()[places], units[1].flatten()[places])
 
@@ -152,7 +157,7 @@ def build_likelihood(
     latent_dim: int,
     x_shape: tuple[int, ...],
     train: Split | None,
-    units: "Units | None" = None,
+    units: Units | None = None,
     missing: bool = False,
 ) -> Likelihood:
     r"""Builds a likelihood and its decoder, or one of each per group of columns; with `missing`,
@@ -177,10 +182,7 @@ def build_likelihood(
         columns = [_column(column, known_names) for column in part.columns]
         if max(columns) >= size:
             raise ValueError(f"Expected columns below {size}; got {max(columns)}.")
-        start, unit = (
-            None if both is None else (both[0][columns], both[1][columns])
-            for both in (known, units)
-        )
+        start, unit = (_units_at(both, columns) for both in (known, units))
         shape = (len(columns),)
         parts.append((columns, _likelihood(part.likelihood, latent_dim, shape, start, unit)))
     return construct(kind, {"decoder": nn.Identity(), "parts": parts})
@@ -190,8 +192,8 @@ def _likelihood(
     kind: Any,
     latent_dim: int,
     x_shape: tuple[int, ...],
-    start: "Units | None",
-    units: "Units | None",
+    start: Units | None,
+    units: Units | None,
 ) -> Likelihood:
     decoder = build_decoder(kind, latent_dim, x_shape)
     return start_likelihood(kind, decoder, x_shape, start, units)
@@ -223,8 +225,8 @@ def start_likelihood(
     kind: Any,
     decoder: nn.Module,
     x_shape: tuple[int, ...],
-    start: "Units | None",
-    units: "Units | None",
+    start: Units | None,
+    units: Units | None,
 ) -> Likelihood:
     r"""Builds a likelihood whose parameters start at mean and standard deviation of the data."""
     likelihood = construct(kind, {"decoder": decoder, "event_dim": len(x_shape)})

@@ -11,13 +11,14 @@ from ..config import PosteriorKind, Recipe, allows_holes, sites_of
 from ..data import Split, moments
 from ..likelihoods import MissingAtRandom
 from ..models import VAE
-from ..nn import At, Divide, Join, Observed, Standardize
+from ..nn import At, Join, Observed
 from .masking import build_masking
 from .parts import (
     Units,
     build_decoder,
     construct,
     find_share,
+    input_scaling,
     num_outputs,
     seen_shape,
     start_likelihood,
@@ -47,9 +48,7 @@ def build_sites(
     for name, kind in priors.items():
         known[name] = (kind.latent_dim or recipe.latent_dim,)
     latent = [name for name, kind in priors.items() if kind.kind != "net"]
-    first: list[nn.Module] = [Standardize(*units)] if units is not None else []
-    if not first and scale != 1:
-        first.append(Divide(scale))
+    first = input_scaling(scale, units)
     missing = allows_holes(sites_of(recipe.likelihood, "likelihood")["x"], recipe.data)
     parts: dict[str, dict[str, Any]] = {}
     for role, default in (("likelihood", latent), ("prior", []), ("posterior", ["x"])):

@@ -9,10 +9,10 @@ from ..config import Recipe
 from ..data import Split, moments
 from ..likelihoods import MissingAtRandom
 from ..models import VAE
-from ..nn import Backward, Divide, Gated, Standardize, followed
+from ..nn import Backward, Gated, followed
 from ..posteriors import CorrectedMarkov
 from ..priors import Markov
-from .parts import build_decoder, find_units, num_outputs, start_likelihood
+from .parts import build_decoder, find_units, input_scaling, num_outputs, start_likelihood
 
 
 def build_chain(
@@ -57,10 +57,8 @@ def build_chain(
     encoder: nn.Module = Backward(
         size, posterior.hidden_features, 2 * latent_dim, share_of_steps(train, size)
     )
-    if units is not None:
-        encoder = nn.Sequential(Standardize(*units), encoder)
-    elif scale != 1:
-        encoder = nn.Sequential(Divide(scale), encoder)
+    first = input_scaling(scale, units)
+    encoder = nn.Sequential(*first, encoder) if first else encoder
     return VAE(chain, MissingAtRandom(likelihood), CorrectedMarkov(encoder, chain))
 
 
