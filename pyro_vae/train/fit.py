@@ -401,15 +401,16 @@ def _planned(vae: Any, train: Split, settings: Train, seed: int) -> Plan:
         return plan(vae, x, known=known, **planned(settings))
 
 
-def why_no_validation(vae: Any, valid: Any) -> str:
-    r"""Says why there is no validation; empty if there is."""
-    if isinstance(vae, Relative):
-        return "there are no rows for it" if valid is None else ""
-    if vae.posterior.index:
-        return "this posterior has parameters only for its training data"
-    if not is_scored(vae):
-        return "a point instead of q(z | x) has no ELBO"
-    return "there are no rows for it" if valid is None else ""
+def held_out_rows(vae: Any, valid: Split | None) -> tuple[Split | None, str]:
+    r"""The rows for the validation of a recipe's model, which is not given latent variables that
+    are known; or none, and why."""
+    if is_vae(vae) and vae.posterior.index:
+        return None, "this posterior has parameters only for its training data"
+    if is_vae(vae) and not is_scored(vae):
+        return None, "a point instead of q(z | x) has no ELBO"
+    if valid is None:
+        return None, "there are no rows for it"
+    return valid.forgetting(vae.latents), ""
 
 
 @contextlib.contextmanager

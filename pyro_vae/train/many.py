@@ -30,7 +30,7 @@ from ..randomness import apart
 from ..ranks import alone, here
 from ..runs import RunFolder
 from ..runs.records import declaration
-from .fit import make_run, surroundings, why_no_validation
+from .fit import held_out_rows, make_run, surroundings
 from .group import Group, can_share, group_size
 from .history import History
 from .run import Run
@@ -266,6 +266,8 @@ def _of_recipe(
     loaded: dict[str, Dataset] = {}
     if data is not None and not isinstance(data, Dataset):
         data = as_split(data, "training data")
+    if valid is not None:
+        valid = as_split(valid, "validation data")
     plans = []
     for point in points:
         recipe = validate(own_recipe(values, settings, {**point.values, "seed": point.seed}))
@@ -343,10 +345,10 @@ def _run_of(plan: _Plan, folder: RunFolder | None, other: Run | None) -> Run:
     r"""The training of a model; its rows are those of another, if there is one."""
     vae, settings, seed = plan.build(), plan.settings, plan.point.seed
     data, valid = plan.train if other is None else other.data, plan.valid
-    if plan.declared and (valid is None or why_no_validation(vae, valid)):
-        valid, settings = None, settings.model_copy(update={"patience": None})
-    elif plan.declared:
-        valid = valid.forgetting(vae.latents)  # latent variables are not given
+    if plan.declared:
+        valid, _ = held_out_rows(vae, valid)
+        if valid is None:
+            settings = settings.model_copy(update={"patience": None})
     return make_run(vae, data, valid, settings, seed, folder, plan.declared.get("record"))
 
 

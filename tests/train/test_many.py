@@ -243,6 +243,9 @@ def test_a_model_of_a_recipe_is_what_the_command_trains(tmp_path):
     one = pv.runs.RunFolder.open(tmp_path / "one")
     assert equal(trained.vae, one.model())
     assert trained.history["elbo"] == [row["elbo"] for row in one.metrics() if "elbo" in row]
+    in_memory = one.dataset().valid.rows(slice(None))
+    [same] = pv.fit_many(TINY, valid=in_memory, seeds=[3], **QUIET)
+    assert same.history["elbo"] == trained.history["elbo"]
 
 
 @pytest.mark.slow

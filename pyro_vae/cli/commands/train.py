@@ -155,20 +155,22 @@ def validation(
     vae: Any, recipe: AnyRecipe, dataset: "Dataset"
 ) -> "tuple[Split | None, dict[str, Any]]":
     r"""The rows for validation, if any, and the settings of training."""
-    from ...train.fit import why_no_validation
+    from ...train.fit import held_out_rows
 
-    valid, settings = dataset.valid, recipe.train.model_dump()
-    if (why := why_no_validation(vae, valid)) or valid is None:
+    settings = recipe.train.model_dump()
+    told = dataset.valid
+    valid, why = held_out_rows(vae, told)
+    if valid is None or told is None:
         early = "" if recipe.train.patience is None else ", so that training does not stop early"
         print(f"No validation: {why}{early}.")
         return None, settings | {"patience": None}
-    if hidden := [name for name in vae.latents if name in valid.known]:
+    if hidden := [name for name in vae.latents if name in told.known]:
         chosen = "selects the epoch" if recipe.train.patience else "is measured, selecting nothing"
         print(
             f"Validation: the ELBO of {len(valid)} rows whose {', '.join(hidden)} is not told "
             f"{chosen}; their labels are used for nothing."
         )
-    return valid.forgetting(vae.latents), settings  # latent variables are not given
+    return valid, settings
 
 
 def next_commands(vae: Any, splits: Any, out: Path) -> list[str]:
