@@ -45,7 +45,7 @@ def read_npz(path: Path, config: File) -> Content:
     Raises:
         ValueError: The archive is damaged, or its names do not tell which array is the data.
     """
-    arrays = _members(path)
+    arrays = members(path)
     if not arrays:
         raise ValueError(f"Expected an array x in {path}; got none.")
     if {"format", "shape", "data"} <= {*arrays}:
@@ -97,7 +97,22 @@ def read_npz(path: Path, config: File) -> Content:
     return Content(data, labels, classes=classes, facts=facts)
 
 
-def _members(path: Path) -> dict[str, np.ndarray]:
+def read_arrays(path: Path, *names: str) -> list[np.ndarray]:
+    r"""Reads arrays of an archive by their names.
+
+    Raises:
+        ValueError: The archive is damaged, or has no array of one of these names.
+    """
+    arrays = members(path)
+    if not {*names} <= {*arrays}:
+        raise ValueError(
+            f"Expected arrays called {', '.join(names)} in {path}; got "
+            f"{', '.join(arrays) or 'none'}. Fetch the file again."
+        )
+    return [arrays[name] for name in names]
+
+
+def members(path: Path) -> dict[str, np.ndarray]:
     r"""The arrays of an archive, each after its header has been validated."""
     arrays = {}
     try:

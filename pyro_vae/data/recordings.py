@@ -2,13 +2,12 @@ r"""Recordings as levels in time."""
 
 from math import log1p
 from pathlib import Path
-from zipfile import BadZipFile
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from .. import config as kinds
+from .archives import read_arrays
 from .dataset import Dataset
 from .places import find, verify
 from .split import Split
@@ -38,16 +37,10 @@ def from_levels(levels: Tensor) -> Tensor:
 def fsdd_waves(config: "kinds.FSDDWaves", data_dir: Path | None) -> Dataset:
     r"""Recordings of spoken digits (Jackson et al., 2018), in pieces, as levels by the mu-law."""
     path = verify(find(config.kind, [CLIPS], data_dir, folders=["fsdd"]) / CLIPS, CLIPS_SHA256)
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            names = ("audio", "offsets", "label", "speaker", "index")
-            audio, cuts, *keys = (torch.from_numpy(arrays[name]).long() for name in names)
-            speakers = tuple(map(str, arrays["speakers"]))
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
-        raise ValueError(
-            f"Expected recordings of spoken digits in {path}; got {error}. Fetch it again."
-        ) from None
-    digit, speaker, index = keys
+    names = ("speakers", "audio", "offsets", "label", "speaker", "index")
+    named, *numbers = read_arrays(path, *names)
+    audio, cuts, digit, speaker, index = (torch.from_numpy(array).long() for array in numbers)
+    speakers = tuple(map(str, named))
     labels = digit if config.label == "digit" else speaker
     classes = tuple(map(str, range(10))) if config.label == "digit" else speakers
     levels = to_levels(audio.double() / 2**15).to(torch.uint8)

@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from zipfile import BadZipFile
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
 from .. import config as kinds
+from .archives import read_arrays
 from .dataset import Dataset, cut
 from .midi import KEYS, LOWEST
 from .places import find, verify
@@ -100,15 +99,10 @@ def piano_roll(notes: Sequence[Sequence[int]]) -> Tensor:
 def fsdd(config: "kinds.FSDD", data_dir: Path | None) -> Dataset:
     r"""Spoken digits (Jackson et al., 2018) as 32 frames of 32 log-mel levels."""
     path = find(config.kind, [FSDD], data_dir) / FSDD
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            names = ("logmel", "label", "speaker", "index")
-            mel, *others = (torch.from_numpy(arrays[name]) for name in names)
-            speakers = tuple(map(str, arrays["speakers"]))
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
-        raise ValueError(
-            f"Expected log-mel frames of spoken digits in {path}; got {error}. Fetch it again."
-        ) from None
+    names = ("speakers", "logmel", "label", "speaker", "index")
+    named, *numbers = read_arrays(path, *names)
+    mel, *others = (torch.from_numpy(array) for array in numbers)
+    speakers = tuple(map(str, named))
     if sha256(mel.numpy().tobytes()).hexdigest() != FSDD_SHA256:
         raise ValueError(
             f"Expected the log-mel frames of the 3000 recordings in {path}; got others. Fetch it "

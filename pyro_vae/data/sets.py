@@ -11,7 +11,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from .. import config as kinds
 from ..writing import replacing
-from .archives import read_idx
+from .archives import members, read_arrays, read_idx
 from .content import Column
 from .dataset import Dataset, cut
 from .mixtures import grid as grid
@@ -110,16 +110,16 @@ def static_mnist(config: "kinds.StaticMNIST", data_dir: Path | None) -> Dataset:
     amat = [f"binarized_mnist_{part}.amat" for part in BITS_SHA256]
     try:
         folder = find(config.kind, [packed], data_dir)
-        with np.load(folder / packed, allow_pickle=False) as arrays:
-            bits = {part: np.unpackbits(arrays[part], axis=1) for part in BITS_SHA256}
     except ValueError:
         folder = find(config.kind, amat, data_dir)
-        bits = {part: _amat(folder / name) for part, name in zip(BITS_SHA256, amat)}
+        rows_of = [_amat(folder / name) for name in amat]
+    else:
+        arrays = read_arrays(folder / packed, *BITS_SHA256)
+        rows_of = [np.unpackbits(array, axis=1) for array in arrays]
     labels, splits = {}, {}
     if (recovered := folder / "labels_recovered.npz").is_file():
-        with np.load(recovered, allow_pickle=False) as arrays:
-            labels = {part: torch.from_numpy(arrays[part]).long() for part in arrays.files}
-    for part, rows in bits.items():
+        labels = {n: torch.from_numpy(array).long() for n, array in members(recovered).items()}
+    for part, rows in zip(BITS_SHA256, rows_of):
         if hashlib.sha256(rows.tobytes()).hexdigest() != BITS_SHA256[part]:
             raise ValueError(f"Expected the {part} bits of static MNIST in {folder}; got others.")
         x = torch.from_numpy(rows).view(-1, 1, 28, 28)
@@ -138,8 +138,8 @@ def omniglot(config: "kinds.Omniglot", data_dir: Path | None) -> Dataset:
     folder = find(config.kind, [*OMNIGLOT_SHA256], data_dir)
     splits = []
     for name, digest in OMNIGLOT_SHA256.items():
-        with np.load(verify(folder / name, digest), allow_pickle=False) as arrays:
-            paper = torch.from_numpy(arrays["images"])
+        [images] = read_arrays(verify(folder / name, digest), "images")
+        paper = torch.from_numpy(images)
         characters = torch.arange(len(paper)).repeat_interleave(paper.shape[1])
         x = _ink(paper.flatten(0, 1))
         splits.append(Split(x, characters, levels=255, source=f"{config.kind}/{name}"))
@@ -157,9 +157,8 @@ def _ink(paper: Tensor) -> Tensor:
 def freyfaces(config: "kinds.FreyFaces", data_dir: Path | None) -> Dataset:
     r"""Frames of Brendan Frey's face, shuffled and split."""
     folder = find(config.kind, ["freyfaces.npz"], data_dir)
-    with np.load(folder / "freyfaces.npz", allow_pickle=False) as arrays:
-        x = torch.from_numpy(arrays["images"])[:, None]
-    whole = Split(x, levels=255, source=config.kind)
+    [images] = read_arrays(folder / "freyfaces.npz", "images")
+    whole = Split(torch.from_numpy(images)[:, None], levels=255, source=config.kind)
     return Dataset.make(config, cut(whole, config.valid, config.test, config.seed))
 
 

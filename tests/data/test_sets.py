@@ -103,3 +103,11 @@ def test_static_mnist_labels_fit_the_images():
     test = data.test.rows(slice(None)).flatten(1)
     accuracy = (torch.cdist(test, means).argmin(1) == data.test.labels).float().mean()
     assert accuracy > 0.8
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04", b""])
+def test_a_damaged_archive_is_one_sentence(content, tmp_path):
+    (tmp_path / "freyfaces").mkdir()
+    (tmp_path / "freyfaces" / "freyfaces.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"Expected arrays of numbers in .*freyfaces.npz; got"):
+        load("freyfaces", tmp_path)
