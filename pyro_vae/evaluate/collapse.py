@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..checks import Data, opened
 from ..counted import counted
+from ..data import Split
 from ..objectives.kl import closed_sites, kl_by_feature
 from ..programs import batches, check_plates, density, density_of, guide_name, sample_sites, traces
 from ..views.latent import drawn_moments
@@ -196,11 +197,7 @@ def information(
                 f"{guide_name(vae)} is known at its own samples only."
             )
         device = split.device
-        if others := [name for name in split.known if name != "index"]:
-            raise ValueError(
-                f"Expected a model of x alone, as the aggregate posterior is over all data; got "
-                f"one that is given {', '.join(others)}."
-            )
+        check_of_x_alone(split)
         count = min(max_data, len(split))
         rows, more = split.batch(slice(0, count))
         q, p = traces(vae.model, vae.guide, rows, 1, **more)
@@ -301,6 +298,19 @@ class CollapseWatch:
 
 
 # --- Parts --------------------------------------------------------------------------------------
+
+
+def check_of_x_alone(split: Split) -> None:
+    r"""Refuses a model of data under a condition, which has no one aggregate posterior.
+
+    Raises:
+        ValueError: Something other than row numbers is known of the data.
+    """
+    if others := [name for name in split.known if name != "index"]:
+        raise ValueError(
+            "Expected a model of x alone, as the aggregate posterior is over all data; got one "
+            f"that is given {', '.join(others)}."
+        )
 
 
 def _check_alone(q: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from ..objectives.decomposition import KLParts, aggregate
 from ..objectives.kl import features_of
 from ..programs import traces
 from ..statistics import Mean
+from .collapse import check_of_x_alone
 
 NUMBERS_AT_ONCE = 4_000_000
 
@@ -75,11 +76,7 @@ def kl_terms(
     """
     with opened(vae, x, known, seed) as (program, split):
         some = split.take(split.spread(max_data))
-        if others := [name for name in some.known if name != "index"]:
-            raise ValueError(
-                "Expected a model of x alone, as the aggregate posterior is over all data; got "
-                f"one that is given {', '.join(others)}."
-            )
+        check_of_x_alone(some)
         rows, more = some.batch(slice(None))
         draws = [
             _parts(*traces(program.model, program.guide, rows, 1, **more))
