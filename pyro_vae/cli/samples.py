@@ -7,11 +7,11 @@ if TYPE_CHECKING:
     from ..evaluate import TwoSample
     from ..runs import RunFolder
 
-FEWEST = 20
-
 
 def check_samples(number: int) -> None:
     r"""Refuses numbers of samples too small to compare; 0 is none at all."""
+    from ..evaluate.two_sample import FEWEST
+
     if number != 0 and number < FEWEST:
         raise ValueError(
             f"Expected at least {FEWEST} samples to compare with data, or 0 for none; got "

@@ -20,9 +20,8 @@ from .levels import as_trained, find_range
 from .pictures import read_images
 from .places import search_path
 from .split import Split, as_split
-from .tables import read_table, read_typed
+from .tables import TYPED, read_table, read_typed
 
-TYPED = (".parquet", ".feather", ".arrow")
 TABLES = (".csv", ".tsv", ".tab", ".txt", ".dat", ".data", *TYPED)
 OF_TEXT = ("header", "separator", "decimal", "encoding")
 OF_TABLES = ("label", "index", "drop", "categories", "holes", "usual_holes")

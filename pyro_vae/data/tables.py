@@ -15,6 +15,7 @@ from .frames import read_arrow, typed_columns
 from .header import read_names
 from .text import read_lines
 
+TYPED = (".parquet", ".feather", ".arrow")
 LABELS = ("label", "labels", "class", "target", "y")
 NAMELESS = ("", "unnamed: 0", "__index_level_0__")  # names that other tools give an index
 IDS = ("id", "index", "idx", "row", "rowid", "row_id")
@@ -33,7 +34,7 @@ def read_table(path: Path, options: Any, form: Form = None) -> Content:
     Raises:
         ValueError: The table cannot be read; the message names file, line, column and remedy.
     """
-    if path.suffix.lower() in (".parquet", ".feather", ".arrow"):
+    if path.suffix.lower() in TYPED:
         return read_typed(read_arrow(path), str(path), options, form)
     lines = read_lines(path, options)
     names, header = read_names(lines, path, options, lines.facts)
