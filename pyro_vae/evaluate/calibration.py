@@ -162,9 +162,9 @@ def eubo(vae: Any, num_data: int = 500, *, seed: int = 0, **known: Any) -> tuple
         = \log p(x) + \mathrm{KL}(p(z \mid x) \,\|\, q(z \mid x)) \geq \log p(x)
 
     A datum is simulated with the `z` behind it, which is a draw from its exact posterior, so that
-    one evaluation gives the bound in the mean. What lies between both bounds is the Jeffreys
+    one evaluation gives the bound on average. What lies between both bounds is the Jeffreys
     divergence :math:`\mathrm{KL}(p \,\|\, q) + \mathrm{KL}(q \,\|\, p)` of posterior and guide;
-    other than the ELBO's gap it grows where q is too narrow.
+    unlike the ELBO's gap, it grows where q is too narrow.
 
     References:
         | Beyond ELBOs: A Large-Scale Evaluation of Variational Methods for Sampling

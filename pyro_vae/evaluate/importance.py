@@ -252,11 +252,11 @@ def _summary(weights: Iterator[Tensor], num_samples: int, tail: int) -> LogMargi
     first, second = (torch.stack(parts).logsumexp(0) if parts else None for parts in halves)
     assert second is not None
     total = second if first is None else first.logaddexp(second)
-    estimate, mc_se, ess = log_mean(total, torch.stack(squares).logsumexp(0), num_samples)
+    total_squares = torch.stack(squares).logsumexp(0)
+    estimate, mc_se, ess = log_mean(total, total_squares, num_samples)
     rise = torch.full_like(estimate, torch.nan)
     if first is not None:
         rise = estimate - (first - log(half) + second - log(num_samples - half)) / 2
-    total_squares = torch.stack(squares).logsumexp(0)
     return LogMarginal(
         estimate,
         mc_se,

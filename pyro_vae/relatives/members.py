@@ -69,7 +69,7 @@ r"""The models by name."""
 class AsRelative(Relative):
     r"""Creates from a VAE what the gallery asks of every model.
 
-    Its :math:`\log p(x)` is estimated by importance sampling, and is too low in the mean.
+    Its :math:`\log p(x)` is estimated by importance sampling, and is too low on average.
 
     Arguments:
         vae: The VAE, of data that are their own conditions.

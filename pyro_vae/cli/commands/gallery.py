@@ -1,9 +1,9 @@
-import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
 from tyro.conf import Positional
 
+from ...config import suggestion
 from ...runs.records import to_json
 from ...writing import write_text
 from ..output import announce, at_least_one, check_out
@@ -39,8 +39,7 @@ class Gallery(Command):
         at_least_one(self.epochs, "--epochs")
         for name in self.only:
             if name not in MEMBERS:
-                near = difflib.get_close_matches(name, MEMBERS, n=1, cutoff=0.5)
-                hint = f" (did you mean {near[0]!r}?)" if near else ""
+                hint = suggestion(name, MEMBERS)
                 raise ValueError(f"Expected --only of {', '.join(MEMBERS)}; got {name!r}{hint}.")
         floor = Floor.of(self.data, self.data_dir, self.seed)
         if len(floor.rows.x_shape) != 3:
