@@ -9,12 +9,12 @@ from torch import Tensor
 
 from ..distributions import name_of
 from ..distributions.formulas import Formula, compute, density_formula, divergence_formula
-from ..programs import Sites, density, density_of, device_of, family_of, traces, wants_rows
+from ..programs import Sites, density, density_of, device_of, family_of, traces
 from ..randomness import apart
 from .aggregate import Aggregate
 from .enumeration import Enumeration
 from .kl import closed_sites, kl_divergence
-from .planner import Plan, plan
+from .planner import Plan, drawn_sites, plan
 
 
 class Derivation(NamedTuple):
@@ -112,12 +112,8 @@ def explain(
     """
     chosen = plan(vae, x, known=known, **options)
     device = device_of(vae)
-    with apart(device), torch.no_grad():
-        seen: dict[str, Any] = {n: v[:2].to(device) for n, v in (known or {}).items()}
-        x = vae.model(**(seen or {"batch_size": 2})) if x is None else x[:2]
-        if wants_rows(vae):
-            seen.setdefault("index", torch.arange(len(x), device=x.device))
-        q, p = traces(vae.model, vae.guide, x, 1, **seen)
+    seen = {name: value[:2].to(device) for name, value in (known or {}).items()}
+    _, q, p = drawn_sites(vae, None if x is None else x[:2], seen)
     closed = closed_sites(q, p)
     latent = [name for name, site in p.items() if name in q and not site["is_observed"]]
     observed = [name for name, site in p.items() if site["is_observed"]]

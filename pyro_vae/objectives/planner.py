@@ -224,8 +224,14 @@ def _why(
     return objective.summary
 
 
-def _laws(vae: Any, x: Tensor | None, known: dict[str, Any]) -> Laws:
-    r"""What model and guide draw from for some data."""
+def drawn_sites(
+    vae: Any, x: Tensor | None, known: dict[str, Any]
+) -> tuple[Tensor, dict[str, Any], dict[str, Any]]:
+    r"""Some data, and the sites of guide and model for them; without data the model draws two.
+
+    Raises:
+        ValueError: Networks do not fit each other, or the data.
+    """
     device = device_of(vae)
     with apart(device), torch.no_grad(), plainly():
         try:
@@ -234,12 +240,17 @@ def _laws(vae: Any, x: Tensor | None, known: dict[str, Any]) -> Laws:
                 known.setdefault("index", torch.arange(len(x), device=device))
             if is_vae(vae) and not isinstance(vae.posterior, Sites):
                 _check_sizes(vae, x, known)
-            q, p = traces(vae.model, vae.guide, x, 1, **known)
+            return x, *traces(vae.model, vae.guide, x, 1, **known)
         except (RuntimeError, TypeError, AttributeError, IndexError, KeyError) as error:
             raise ValueError(
                 f"Expected networks that fit each other and x; got {type(error).__name__}: "
                 f"{error}. pv.explain_error(vae, x) says which."
             ) from error
+
+
+def _laws(vae: Any, x: Tensor | None, known: dict[str, Any]) -> Laws:
+    r"""What model and guide draw from for some data."""
+    x, q, p = drawn_sites(vae, x, known)
     latent = [n for n, site in p.items() if n in q and not site["is_observed"]]
     pairs = {n: (q[n]["fn"], p[n]["fn"]) for n in latent}
     for site, (here, there) in pairs.items():
