@@ -36,10 +36,10 @@ from .history import History
 from .run import Run
 
 FREE = (
-    *("lr", "schedule", "warmup_epochs", "cooldown_epochs", "kl_weight", "kl_warmup_epochs"),
-    *("kl_cycles", "capacity_epochs", "temperature_epochs", "final_temperature", "capacity"),
-    *("epochs", "patience", "max_bad_steps", "checkpoint_steps"),
-)
+    "lr", "schedule", "warmup_epochs", "cooldown_epochs", "kl_weight", "kl_warmup_epochs",
+    "kl_cycles", "capacity_epochs", "temperature_epochs", "final_temperature", "capacity",
+    "epochs", "patience", "max_bad_steps", "checkpoint_steps",
+)  # fmt: skip
 r"""Settings of training that may differ between models that share a step."""
 
 

@@ -308,8 +308,8 @@ def _drawn(trial: Any, key: str, part: Range | list[Any]) -> Any:
     if isinstance(part, Range):
         suggest = trial.suggest_int if part.is_whole else trial.suggest_float
         return suggest(key, part.low, part.high, log=part.log)
-    plain = [v if v is None or isinstance(v, bool | int | float | str) else None for v in part]
-    labels = [json.dumps(v) if p is None and v is not None else v for p, v in zip(plain, part)]
+    plain = (bool, int, float, str, type(None))
+    labels = [v if isinstance(v, plain) else json.dumps(v) for v in part]
     return part[labels.index(trial.suggest_categorical(key, labels))]
 
 
