@@ -515,7 +515,7 @@ LAWS = {
         "distributions.Markov.log_prob",
         "torch.cat([first, value[..., :-1, :]], -2)",
         "value",
-        SITES + "sequences_against_the_kalman_filter",
+        SEQUENCES + "the_bound_of_the_exact_guide_is_the_evidence",
     ),
     "steps of padding are counted": Fault(
         "evaluate.seen_steps",

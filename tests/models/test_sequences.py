@@ -1,11 +1,13 @@
-"""Sequences: a linear-Gaussian chain against the Kalman filter, smoother and forecast."""
+"""Sequences: a linear-Gaussian chain against its exact evidence, smoother and forecast."""
 
 import math
 
 import pytest
 import torch
 from checks import bound
+from ppca import linear
 from pyro import poutine
+from pyro.infer import Trace_ELBO
 from torch import nn
 
 import pyro_vae as pv
@@ -21,16 +23,6 @@ LENGTHS = (12, 12, 9, 7, 12, 3)
 @pytest.fixture(autouse=True)
 def double(float64):
     torch.manual_seed(0)
-
-
-def linear(weight, const=()):
-    net = pv.nn.MLP(weight.shape[1], [], len(weight) + len(const))
-    with torch.no_grad():
-        net.layers[0].weight.zero_()
-        net.layers[0].bias.zero_()
-        net.layers[0].weight[: len(weight)].copy_(weight)
-        net.layers[0].bias[len(weight) :].copy_(torch.as_tensor(const))
-    return net
 
 
 class Information(nn.Module):
@@ -52,10 +44,10 @@ class Information(nn.Module):
         return torch.stack(out[::-1], -2)
 
 
-def state_space(steps):
+def state_space(steps, encoder=None):
     prior = pv.priors.Markov(linear(torch.tensor([[A]]), [math.log(Q)]), 1, steps)
     gaussian = pv.likelihoods.Gaussian(linear(torch.tensor(C)[:, None]), "fixed", R, event_dim=2)
-    posterior = pv.posteriors.CorrectedMarkov(Information(), prior)
+    posterior = pv.posteriors.CorrectedMarkov(encoder or Information(), prior)
     return pv.VAE(prior, pv.likelihoods.MissingAtRandom(gaussian), posterior)
 
 
@@ -104,6 +96,41 @@ def log_density(x):
     o = ~flat.isnan()
     law = torch.distributions.MultivariateNormal(torch.zeros(int(o.sum())), seen[o][:, o])
     return law.log_prob(flat[o])
+
+
+@pytest.mark.parametrize("padding", [0, 8])
+def test_the_bound_of_the_exact_guide_is_the_evidence(padding):
+    x = data(state_space(12))
+    truth = torch.stack([log_density(row) for row in x])
+    longer, seen = state_space(12 + padding), padded(x, padding)
+    torch.testing.assert_close(pv.elbo(longer, seen), truth)
+    total = Trace_ELBO().loss(longer.model, longer.guide, seen)
+    assert -total == pytest.approx(float(truth.sum()), abs=1e-9)
+    terms = pv.objectives.ELBO()(longer.model, longer.guide, seen)
+    assert float(terms.loss.detach()) == pytest.approx(-float(truth.mean()), abs=1e-10)
+    filled = pv.elbo(longer, torch.nan_to_num(seen))  # zeros for what is not there
+    assert float((filled - truth).abs().max()) > 0.5
+
+
+def test_padding_changes_no_number():
+    net = pv.nn.Backward(3, 8, 2)
+    x = torch.randn(4, 7, 3)
+    x[1, 4:], x[2, 2:4] = NAN, NAN
+    torch.testing.assert_close(net(padded(x, 5))[:, :7], net(x))
+    gru = nn.GRU(3, 8, batch_first=True)
+    whole, longer = (torch.nan_to_num(v).flip(1) for v in (x, padded(x, 5)))
+    moved = gru(longer)[0].flip(1)[:, :7] - gru(whole)[0].flip(1)
+    assert float(moved.detach().abs().max()) > 1e-3
+
+
+@pytest.mark.slow
+def test_the_evidence_under_a_learned_encoder():
+    x = data(state_space(12))
+    truth = torch.stack([log_density(row) for row in x])
+    vae = state_space(12, pv.nn.Backward(3, 16, 2))
+    annealed = pv.ais(vae, x, num_temperatures=150, num_chains=16)
+    z = (annealed.log_marginal - truth) / annealed.mc_se
+    assert float(z.abs().max()) < bound(6)
 
 
 @pytest.mark.parametrize("padding", [0, 5])

@@ -590,19 +590,3 @@ def test_load_parameters(tmp_path):
 
     load_parameters(other, net.state_dict(), source)
     assert all(torch.equal(other.state_dict()[k], v) for k, v in net.state_dict().items())
-
-
-def same(a, b):
-    assert type(a) is type(b)
-    if isinstance(a, torch.Tensor):
-        assert a.dtype == b.dtype and torch.equal(a, b)
-    elif isinstance(a, dict):
-        assert a.keys() == b.keys()
-        for key in a:
-            same(a[key], b[key])
-    elif isinstance(a, (list, tuple)):
-        assert len(a) == len(b)
-        for x, y in zip(a, b):
-            same(x, y)
-    else:
-        assert a == b
