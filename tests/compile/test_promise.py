@@ -28,13 +28,6 @@ X = torch.randn(6, 3, generator=torch.Generator().manual_seed(1))
 factor = 1.0  # a global that a test changes
 
 
-@pytest.fixture(autouse=True)
-def clean():
-    pyro.clear_param_store()
-    yield
-    pyro.clear_param_store()
-
-
 def some(cases, *usual):
     """All of the cases; those that are not usual wait for make test-all."""
     return [c if c in usual else pytest.param(c, marks=pytest.mark.slow) for c in cases]

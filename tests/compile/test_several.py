@@ -18,13 +18,6 @@ close = torch.testing.assert_close
 X = torch.randn(20, 3, generator=torch.Generator().manual_seed(0)) + 1
 
 
-@pytest.fixture(autouse=True)
-def clean():
-    pyro.clear_param_store()
-    yield
-    pyro.clear_param_store()
-
-
 def by_names():
     """Parameters of the store, whose initial values are drawn."""
 

@@ -17,13 +17,6 @@ from pyro_vae.compile import Mismatch, NotStatic
 pytestmark = pytest.mark.param_store
 
 
-@pytest.fixture(autouse=True)
-def clean():
-    pyro.clear_param_store()
-    yield
-    pyro.clear_param_store()
-
-
 def state():
     return {n: p.detach().clone() for n, p in pyro.get_param_store().named_parameters()}
 

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 
-import pyro
 import pytest
 import torch
 from checks import build, needs_data, recipe_for, same
@@ -12,13 +11,6 @@ from checks import build, needs_data, recipe_for, same
 import pyro_vae as pv
 
 pytestmark = pytest.mark.param_store
-
-
-@pytest.fixture(autouse=True)
-def clean():
-    pyro.clear_param_store()
-    yield
-    pyro.clear_param_store()
 
 
 @pytest.fixture
