@@ -153,6 +153,14 @@ def ranking(found: Measured, valid: Mapping[str, float] | None = None) -> dict[s
     }
 
 
+def to_best(gap: Mapping[str, Any] | None, se: str) -> str:
+    r"""How far a row of a ranking is from the best, with the error that is called `se`."""
+    if gap is None:
+        return "best"
+    unclear = " (no significant difference)" if gap["p_value"] > 0.01 else ""
+    return f"{gap['difference']:+.3f} +- {gap[se]:.3f} to the best{unclear}"
+
+
 def print_ranking(record: Mapping[str, Any]) -> None:
     r"""Prints every setting, and how far it is from the best."""
     rows = record["settings"]
@@ -162,11 +170,7 @@ def print_ranking(record: Mapping[str, Any]) -> None:
         "of seeds and data together:"
     )
     for row in rows:
-        gap = row.get("to_best")
-        note = "best"
-        if gap is not None:
-            note = f"{gap['difference']:+.3f} +- {gap['difference_se']:.3f} to the best"
-            note += " (no significant difference)" if gap["p_value"] > 0.01 else ""
+        note = to_best(row.get("to_best"), "difference_se")
         bound = row["valid_elbo"]
         shown = "" if bound is None else f"  validation ELBO {bound:.3f}"
         seeds = f"{row['num_seeds']} seed{'s' if row['num_seeds'] > 1 else ''}"

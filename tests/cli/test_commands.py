@@ -112,7 +112,11 @@ def test_a_count_of_data_is_at_least_one(count, capsys):
 def test_compare_runs(run, tmp_path, capsys):
     assert main(["compare", str(run), str(run), "--num-samples", "20", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["difference"] == 0 and found["num_data"] == 297
+    assert found["difference"] == found["se"] == 0 and found["num_data"] == 297
+    assert main(["compare", *[str(run)] * 3, "--num-samples", "20"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].endswith("best") and len(lines) == 4
+    assert lines[2].endswith("+0.000 +- 0.000 to the best (no significant difference)")
     other = tmp_path / "bits"
     flags = ["--likelihood.kind", "bernoulli", "--data.binarize", "dynamic", "--train.epochs", "1"]
     assert main(["train", "digits-plain", "--out", str(other), *flags]) == 0

@@ -5,7 +5,7 @@ from typing import Any
 from tyro.conf import Positional
 
 from ...runs.records import to_json
-from ..groups import Measured, measured, print_ranking, ranking, runs_in
+from ..groups import Measured, measured, print_ranking, ranking, runs_in, to_best
 from ..output import at_least_one
 from ..shared import Command, DataDir, Device, SplitName
 
@@ -55,7 +55,7 @@ class Compare(Command):
             return
         result = compare(found.values[0], found.values[1], data=found.record)
         if self.json:
-            print(to_json({"a": names[0], "b": names[1], **result._asdict()}))
+            print(to_json({"a": names[0], "b": names[1], **result.record()}))
             return
         print(result.sentence(*names))
         if result.bits_per_dim is not None:
@@ -82,7 +82,7 @@ class Compare(Command):
         order = sorted(range(len(values)), key=lambda i: -float(values[i].mean()))
         best, rows = order[0], []
         for i in order:
-            gap = None if i == best else compare(values[best], values[i], data=record)._asdict()
+            gap = None if i == best else compare(values[best], values[i], data=record).record()
             value, se = Mean.of(values[i])
             rows.append({"run": names[i], "log_marginal": value, "se": se, "to_best": gap})
         if self.json:
@@ -91,11 +91,5 @@ class Compare(Command):
         width = max(map(len, names))
         print(f"log p(x) of {len(values[0])} {self.split} data, in nats per datum:")
         for row in rows:
-            gap = row["to_best"]
-            note = "best"
-            if gap is not None:
-                note = f"{gap['difference']:+.3f} +- {gap['se']:.3f} to the best"
-                note += " (no significant difference)" if gap["p_value"] > 0.01 else ""
-            print(
-                f"  {row['run']:{width}s}  {row['log_marginal']:10.3f} +- {row['se']:.3f}  {note}"
-            )
+            figure = f"{row['log_marginal']:10.3f} +- {row['se']:.3f}"
+            print(f"  {row['run']:{width}s}  {figure}  {to_best(row['to_best'], 'se')}")
