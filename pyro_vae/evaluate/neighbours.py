@@ -1,6 +1,5 @@
 r"""What nearest neighbours say of samples: are they like the data, all of it, or copies of it?"""
 
-from math import sqrt
 from typing import NamedTuple
 
 import torch
@@ -8,6 +7,7 @@ from torch import Tensor
 
 from ..counted import counted
 from ..statistics import Mean
+from .ood import auroc
 
 HALVES = 20
 ROWS_AT_ONCE = 2_000_000  # distances
@@ -138,15 +138,9 @@ def copying(samples: Tensor, test: Tensor, train: Tensor) -> Copying:
     from scipy.stats import mannwhitneyu
 
     s, t = (nearest(rows, train) for rows in (samples, test))
-    order = t.sort().values
-    places = [torch.searchsorted(order, s, right=right).double() for right in (False, True)]
-    above = 1 - (places[0] + places[1]) / (2 * len(t))  # for each sample
-    order = s.sort().values
-    places = [torch.searchsorted(order, t, right=right).double() for right in (False, True)]
-    below = (places[0] + places[1]) / (2 * len(s))  # for each test datum
-    error = sqrt(float(above.var()) / len(s) + float(below.var()) / len(t))
+    nearer = auroc(s, t)
     return Copying(
-        Mean(above.mean(), error, "of the pairs"),
+        Mean(nearer, nearer.se, "of the pairs"),
         float(mannwhitneyu(s.numpy(), t.numpy(), alternative="less").pvalue),
         Mean.of(s, "of distance"),
         Mean.of(t, "of distance"),
