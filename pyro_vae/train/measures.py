@@ -1,13 +1,17 @@
 r"""What is measured after each epoch: of VAEs, and of their relatives."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from ..data import Split
 from ..evaluate import CollapseWatch, elbo, rate_distortion, site_activities
 from ..evaluate.collapse import ACTIVE
 from ..programs import undisturbed, wants_rows
+
+if TYPE_CHECKING:
+    from .run import Run
 
 ROWS_WATCHED = 1000  # whose posterior means show which latent units are active
 
@@ -26,7 +30,7 @@ class OfVAE:
     def __init__(self) -> None:
         self.watches: dict[str, CollapseWatch] = {}
 
-    def epoch(self, run: Any) -> tuple[dict[str, Any], list[str]]:
+    def epoch(self, run: "Run") -> tuple[dict[str, Any], list[str]]:
         r"""Returns metrics of the training data, and warnings."""
         seen = run.data.take(run.data.spread(ROWS_WATCHED))
         if wants_rows(run.vae):
@@ -42,9 +46,9 @@ class OfVAE:
                 warnings.append(warning)
         return {"active_units": sum(alive.values()), **several}, warnings
 
-    def valid(self, run: Any) -> Tensor:
+    def valid(self, run: "Run", rows: Split) -> Tensor:
         r"""Returns the ELBO of the validation data, of shape `(N,)`."""
-        return elbo(run.vae, run.valid, seed=run.seed, skip_checks=True)
+        return elbo(run.vae, rows, seed=run.seed, skip_checks=True)
 
 
 class OfRelative:
@@ -60,14 +64,14 @@ class OfRelative:
     def __init__(self, measures: tuple[str, ...]) -> None:
         self.terms = (*measures, "grad_norm")
 
-    def epoch(self, run: Any) -> tuple[dict[str, Any], list[str]]:
+    def epoch(self, run: "Run") -> tuple[dict[str, Any], list[str]]:
         r"""Returns no more metrics, and no warnings."""
         return {}, []
 
-    def valid(self, run: Any) -> Tensor:
+    def valid(self, run: "Run", rows: Split) -> Tensor:
         r"""Returns the score of the validation data, of shape `(N,)`."""
         with undisturbed(run.vae, run.seed):
-            return torch.cat([run.vae.score(x) for x in run.valid.chunks(ROWS_WATCHED)])
+            return torch.cat([run.vae.score(x) for x in rows.chunks(ROWS_WATCHED)])
 
 
 def site_rates(vae: Any, seen: Any, seed: int) -> dict[str, float]:

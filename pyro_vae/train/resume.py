@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -26,8 +26,11 @@ from ..runs.state import (
 from ..runs.storage import understood
 from .history import Position
 
+if TYPE_CHECKING:
+    from .run import Run
 
-def save(run: Any) -> None:
+
+def save(run: "Run") -> None:
     r"""Writes a checkpoint from which :func:`restore` continues bit for bit.
 
     Among ranks, all make sure that they hold the same, and the first writes.
@@ -45,7 +48,7 @@ def save(run: Any) -> None:
         raise error
 
 
-def _attempt(run: Any, states: Sequence[Mapping[str, Tensor]]) -> OSError | None:
+def _attempt(run: "Run", states: Sequence[Mapping[str, Tensor]]) -> OSError | None:
     try:
         _write(run, states)
     except OSError as error:
@@ -53,7 +56,7 @@ def _attempt(run: Any, states: Sequence[Mapping[str, Tensor]]) -> OSError | None
     return None
 
 
-def _write(run: Any, states: Sequence[Mapping[str, Tensor]]) -> None:
+def _write(run: "Run", states: Sequence[Mapping[str, Tensor]]) -> None:
     assert run.folder is not None
     optimizer, numbers = pack_optimizer(run.optimizer, _names(run))
     device = device_of(run.vae)
@@ -87,7 +90,7 @@ def _write(run: Any, states: Sequence[Mapping[str, Tensor]]) -> None:
     )
 
 
-def restore(run: Any) -> None:
+def restore(run: "Run") -> None:
     r"""Restores the newest checkpoint in the run's folder.
 
     Raises:
@@ -112,7 +115,7 @@ def restore(run: Any) -> None:
     run.saving.rows = len(run.history.rows)
 
 
-def _take_up(run: Any, source: Path, tensors: Any, state: Mapping[str, Any]) -> None:
+def _take_up(run: "Run", source: Path, tensors: Any, state: Mapping[str, Any]) -> None:
     r"""Restores parameters, optimizer, position and random state from a checkpoint."""
     device = device_of(run.vae)
     load_parameters(run.vae, tensors["model"], source)
@@ -129,7 +132,7 @@ def _take_up(run: Any, source: Path, tensors: Any, state: Mapping[str, Any]) -> 
     _take_up_noise(run, tensors["rng"], state.get("ranks", 1))
 
 
-def _take_up_noise(run: Any, states: Mapping[str, Tensor], before: int) -> None:
+def _take_up_noise(run: "Run", states: Mapping[str, Tensor], before: int) -> None:
     r"""Restores the random generators of this rank, or begins other streams if there were another
     number of ranks."""
     ranks, device = here(), device_of(run.vae)
@@ -151,7 +154,7 @@ def _of_rank(name: str, rank: int) -> str:
     return f"{name}.{rank}" if rank else name
 
 
-def _check_same(run: Any, source: Path, state: Mapping[str, Any]) -> None:
+def _check_same(run: "Run", source: Path, state: Mapping[str, Any]) -> None:
     r"""Refuses to continue with other settings or data; reports differences of the machine."""
     here = run.settings.model_dump(mode="json")
     old = {name: value for name, value in state["settings"].items() if name != "epochs"}
@@ -176,7 +179,7 @@ def _check_same(run: Any, source: Path, state: Mapping[str, Any]) -> None:
             )
 
 
-def _names(run: Any) -> list[str]:
+def _names(run: "Run") -> list[str]:
     r"""The names of the optimizer's parameters, in its order."""
     return [
         f"{prefix}{name}"

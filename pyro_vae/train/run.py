@@ -288,7 +288,7 @@ class Run:
         if self.valid is None:
             return {}
         at, patience = self.position, self.settings.patience
-        mean = Mean.of(self.measured.valid(self))
+        mean = Mean.of(self.measured.valid(self, self.valid))
         bound = mean.value
         if patience is None:
             pass

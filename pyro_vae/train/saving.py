@@ -1,10 +1,13 @@
 r"""What a training writes: metrics and checkpoints, also while the disk is full."""
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING
 
 from . import resume
 from .progress import say
+
+if TYPE_CHECKING:
+    from .run import Run
 
 SECONDS_BETWEEN = 1.0  # of checkpoints after epochs; affects only what a crash may lose
 
@@ -20,7 +23,7 @@ class Saving:
         run: The training.
     """
 
-    def __init__(self, run: Any) -> None:
+    def __init__(self, run: "Run") -> None:
         self.run = run
         self.rows = 0  # of the history that are in the file
         self.fails = False
