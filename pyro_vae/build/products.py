@@ -75,8 +75,9 @@ def build_sites(
                 factor = build_masking(known["x"], train, units)
             else:
                 factor = _factor(name, kind, given, nets, scaling, train, units)
-                if role == "likelihood" and kind.kind != "net" and _has_holes(name, kind, missing):
-                    factor = MissingAtRandom(factor)
+                if role == "likelihood" and kind.kind != "net":
+                    holes_here = missing if name == "x" else kind.missing == "at-random"
+                    factor = MissingAtRandom(factor) if holes_here else factor
             factors[name] = factor if given == default else factor.given(*given)
         parts[role] = factors
     for name, kind in priors.items():
@@ -87,11 +88,6 @@ def build_sites(
         one = not isinstance(getattr(recipe, role), Mapping)
         whole[role] = next(iter(factors.values())) if one else Sites(factors)
     return VAE(**whole)
-
-
-def _has_holes(name: str, kind: Any, missing: bool) -> bool:
-    r"""Whether an observed site may have holes."""
-    return missing if name == "x" else kind.missing == "at-random"
 
 
 def _factor(

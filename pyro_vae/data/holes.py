@@ -4,7 +4,6 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from ..config import Holes
 from ..randomness import stream
 from .dataset import Dataset
 from .regions import HALVES, QUADRANTS, region
@@ -18,21 +17,17 @@ def with_holes(dataset: Dataset) -> Dataset:
     if rule is None:
         return dataset
     seed, visits = dataset.config.seed, rule.when == "visit"
-    splits = {
-        name: replace(split, hole_rate=rule.rate)
-        if visits and name == "train"
-        else hide(split, rule, stream(seed, name))
-        for name, split in dataset.splits.items()
-    }
+    splits = {}
+    for name, split in dataset.splits.items():
+        if visits and name == "train":
+            splits[name] = replace(split, hole_rate=rule.rate)
+        else:
+            holes = draw_holes(split, rule.rate, stream(seed, name))
+            splits[name] = split.hiding(holes.to(split.device))
     when = "anew at every visit of training, and " if visits else ""
     elsewhere = ", in validation and test data" if visits else ""
     said = f"{rule.rate:.0%} of the elements of x are hidden, {when}once, by data.seed{elsewhere}"
     return replace(dataset, splits=splits, notes="\n".join([*dataset.notes.splitlines(), said]))
-
-
-def hide(split: Split, rule: Holes, seed: int) -> Split:
-    r"""Hides elements at random, once."""
-    return split.hiding(draw_holes(split, rule.rate, seed).to(split.device))
 
 
 def hidden_by(split: Split, words: str, seed: int) -> Tensor:

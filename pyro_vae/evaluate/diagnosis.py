@@ -1,7 +1,7 @@
 r"""How good, how sure, what limits it, what to try: one model, all questions."""
 
 from collections.abc import Callable
-from math import prod, sqrt
+from math import hypot, prod
 from typing import Any, NamedTuple
 
 import torch
@@ -228,6 +228,6 @@ def _few(vae: Any, split: Split, count: int) -> dict[str, Any]:
 
 
 def _train_gap(vae: Any, train: Split, bound: Tensor, seed: int) -> Mean:
-    trained = elbo(vae, train.take(train.spread(ROWS_COMPARED)), 10, seed=seed)
-    se = sqrt(float(trained.var()) / len(trained) + float(bound.var()) / len(bound))
-    return Mean(trained.mean() - bound.mean(), se)
+    seen = train.take(train.spread(ROWS_COMPARED))
+    trained, tested = Mean.of(elbo(vae, seen, 10, seed=seed)), Mean.of(bound)
+    return Mean(trained - tested, hypot(trained.se, tested.se))

@@ -4,7 +4,6 @@ from math import log
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
 from ..checks import Data, opened
 from ..counted import counted
@@ -97,11 +96,7 @@ def _parts(q: dict[str, Any], p: dict[str, Any]) -> KLParts:
         )
     law, prior, z = *laws, q[latent[0]]["value"]
     size = max(1, NUMBERS_AT_ONCE // z.numel())
-    sums = [_aggregate(law, part) for part in z.split(size)]
+    even = z.new_full((len(z), law.batch_shape[-1]), -log(law.batch_shape[-1]))
+    sums = [aggregate(law, *part) for part in zip(z.split(size), even.split(size))]
     joint, marginals = (torch.cat(part) for part in zip(*sums))
     return KLParts(law.log_prob(z) - joint, joint - marginals, marginals - prior.log_prob(z))
-
-
-def _aggregate(law: Any, z: Tensor) -> tuple[Tensor, Tensor]:
-    count = law.batch_shape[-1]
-    return aggregate(law, z, z.new_full((len(z), count), -log(count)))

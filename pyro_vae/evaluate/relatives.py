@@ -43,7 +43,9 @@ def evaluate_relative(
         if model.density != "none":
             columns["log_prob"] = _over(split, model.log_prob)
         if can["reconstruct"] == "yes":
-            columns["squared_error"] = _over(split, lambda rows: _squared_error(model, rows))
+            columns["squared_error"] = _over(
+                split, lambda x: (model.reconstruct(x) - x).flatten(1).square().mean(1)
+            )
     for name, values in columns.items():
         found |= Mean.of(values).record(name)
         if by_datum is not None:
@@ -63,7 +65,3 @@ def log_probs(model: Relative, split: Split, *, seed: int = 0) -> Tensor:
 
 def _over(split: Split, function: Any) -> Tensor:
     return torch.cat([function(x) for x in split.chunks(ROWS_AT_ONCE)]).double()
-
-
-def _squared_error(model: Relative, x: Tensor) -> Tensor:
-    return (model.reconstruct(x) - x).flatten(1).square().mean(1)

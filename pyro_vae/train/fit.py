@@ -309,7 +309,7 @@ def _checked_program(vae: Any, settings: Train, valid: Any, callbacks: Any) -> A
             f"Expected no validation data with {guide_name(vae)}, which has no "
             "parameters for unseen rows; got some."
         )
-    if settings.drop_views and not (views_of(vae) and _takes_holes(vae)):
+    if settings.drop_views and not (views_of(vae) and (not is_vae(vae) or vae.likelihood.missing)):
         raise ValueError(
             "Expected a posterior that sees views (ProductOfExperts of pv.nn.Views) and a "
             f"likelihood of data with holes with drop_views; got {guide_name(vae)}. Leave "
@@ -355,10 +355,6 @@ def check_objective_of_ranks(objective: Objective) -> None:
             f"Expected an objective that is a mean over data, among {here().count} ranks; got "
             f"{type(objective).__name__}, whose penalty is of whole batches. Use one process."
         )
-
-
-def _takes_holes(vae: Any) -> bool:
-    return not is_vae(vae) or vae.likelihood.missing
 
 
 def _rows(data: Any) -> Split:

@@ -374,6 +374,3 @@ def _carried_out(
                 stack.enter_context(run.folder.held(resume=resume, overwrite=overwrite))
                 run.folder.write(plan.declared.get("files", {}))
         return together.train(resumed)
-
-
-__all__ = ["FREE", "Trained", "fit_many", "own_recipe", "own_settings", "train_points"]

@@ -311,6 +311,3 @@ def _drawn(trial: Any, key: str, part: Range | list[Any]) -> Any:
     plain = (bool, int, float, str, type(None))
     labels = [v if isinstance(v, plain) else json.dumps(v) for v in part]
     return part[labels.index(trial.suggest_categorical(key, labels))]
-
-
-__all__ = ["Outcome", "Search", "import_optuna"]

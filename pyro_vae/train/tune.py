@@ -256,6 +256,3 @@ def _show(number: int, outcome: Outcome, best: list[float]) -> None:
     note = "  best so far" if not best or outcome.value > max(best) else ""
     best.append(outcome.value)
     print(f"{name}  validation ELBO {Mean.of(bounds)}{note}", flush=True)
-
-
-__all__ = ["SAMPLERS", "Trial", "described", "tune"]
