@@ -158,13 +158,13 @@ def validation(
     from ...train.fit import held_out_rows
 
     settings = recipe.train.model_dump()
-    told = dataset.valid
-    valid, why = held_out_rows(vae, told)
-    if valid is None or told is None:
+    rows = dataset.valid
+    valid, why = held_out_rows(vae, rows)
+    if valid is None or rows is None:
         early = "" if recipe.train.patience is None else ", so that training does not stop early"
         print(f"No validation: {why}{early}.")
         return None, settings | {"patience": None}
-    if hidden := [name for name in vae.latents if name in told.known]:
+    if hidden := [name for name in vae.latents if name in rows.known]:
         chosen = "selects the epoch" if recipe.train.patience else "is measured, selecting nothing"
         print(
             f"Validation: the ELBO of {len(valid)} rows whose {', '.join(hidden)} is not told "
