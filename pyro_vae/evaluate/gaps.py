@@ -154,15 +154,12 @@ def gap_ledger(
         amortized = bound_of(vae, split, num_samples, seed)
         before: Any = None
         for family in families:
-            values = torch.cat(
-                [
-                    starting_values(vae, x, family, more, before, rows)
-                    for rows in every.split(rows_at_once(split, num_particles))
-                    for x, more in [split.batch(rows)]
-                ]
-            )
+            parts = []
+            for rows in every.split(rows_at_once(split, num_particles)):
+                some, more = split.batch(rows)
+                parts.append(starting_values(vae, some, family, more, before, rows))
             search = Search(vae, split, family, num_particles, num_samples, seed)
-            values, rises[family] = search.run(values, num_steps, lr)
+            values, rises[family] = search.run(torch.cat(parts), num_steps, lr)
             free, bound = search.measure(values, seed)
             for smaller, other in {"own": amortized, **optima}.items():
                 if contains(vae, smaller, family):

@@ -143,10 +143,10 @@ def starting_values(
         case "mean-field":
             rest = log_scale
         case "full-covariance":
-            rows, columns = torch.tril_indices(dim, dim)
+            i, j = torch.tril_indices(dim, dim)
             tril = torch.linalg.cholesky(covariance)
             scale = tril.diagonal(dim1=-2, dim2=-1)
-            rest = (tril.tril(-1) + scale.log().diag_embed())[:, rows, columns]
+            rest = (tril.tril(-1) + scale.log().diag_embed())[:, i, j]
         case "planar":
             flat = 0.01 * torch.randn(len(x), PLANAR_TRANSFORMS * (2 * dim + 1)).to(loc)
             rest = torch.cat([log_scale, flat], -1)
