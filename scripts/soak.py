@@ -50,6 +50,8 @@ class Soak:
         self.bits: dict[tuple[int, int], str] = {}  # by seed and epochs
         self.elbos: dict[str, float] = {}  # by parameters
         self.turns: Counter[str] = Counter()
+        self.hits: Counter[str] = Counter()  # signals that came before the end
+        self.seconds = 2.0  # of a training that ends by itself
         x = np.random.default_rng(seed).normal(size=(120, 4)).round(3)
         lines = [",".join("" if v > 1.6 else str(v) for v in row) for row in x]
         Path("table.csv").write_text("\n".join(["a,b,c,d", *lines]) + "\n")
@@ -59,47 +61,51 @@ class Soak:
     def turn(self) -> str:
         """Takes a random turn, and returns what it was."""
         known = [name for name in self.steps if RunFolder(name).holds_training]
-        actions: list[Callable[[], str]] = [self.train, self.train, self.killed, self.killed]
+        actions: list[Callable[[], str]] = [self.train, *[self.killed] * 3]
         if known:
             name = self.random.choice(known)
-            actions += [lambda: self.resume(name)] * 3
-            actions += [lambda: self.evaluate(name), lambda: self.write(name)] * 2
-            actions += [self.sweep]
+            actions += [lambda: self.resume(name)] * 4
+            actions += [lambda: self.evaluate(name), lambda: self.write(name), self.sweep]
         said = self.random.choice(actions)()
         self.turns[said.split()[0]] += 1
         return said
 
     def train(self) -> str:
         name, words = self.new_training()
+        start = time.monotonic()
         self.expect(words, 0)
+        self.seconds = time.monotonic() - start
         self.steps[name] = 0
         return f"train {name}"
 
     def killed(self) -> str:
         name, words = self.new_training()
-        number = self.random.choice([*KILLS])
-        after = self.random.uniform(0.0, 6.0)
         had = RunFolder(name).holds_training
-        code = forked(words, number, after)
-        # it may end before, and a signal may come before there is a handler for it
-        allowed = {KILLS[number], 0, -number}
-        check(code in allowed, f"{words} killed by {number} after {after:.2f} s ended with {code}")
+        said = self.kill(words)
         RunFolder(name).recover()
         found = RunFolder(name).holds_training
-        check(found or not had, f"{name} is lost to {words}, killed by {number}")
+        check(found or not had, f"{name} is lost to {words}, {said}")
         self.steps[name] = 0
-        return f"kill {name} by {signal.Signals(number).name} after {after:.2f} s: {code}"
+        return f"kill {name} {said}"
 
     def resume(self, name: str) -> str:
         epochs = RunFolder(name).recorded.epochs + self.random.choice([0, 1, 3])
         words = ["train", "--resume", name, "--train.epochs", str(max(1, epochs))]
-        if self.random.random() < 0.4:
-            number = self.random.choice([*KILLS])
-            code = forked(words, number, self.random.uniform(0.0, 4.0))
-            check(code in {KILLS[number], 0, -number}, f"{words} ended with {code}")
-            return f"resume {name} and kill it: {code}"
+        if self.random.random() < 0.6:
+            return f"resume {name} and kill it {self.kill(words)}"
         self.expect(words, 0)
         return f"resume {name} to {epochs} epochs"
+
+    def kill(self, words: list[str]) -> str:
+        """Begins a command, and sends it a signal while it works, most of the time."""
+        number, after = self.random.choice([*KILLS]), self.random.uniform(0.0, self.seconds)
+        code = forked(words, number, after)
+        # it may end before, and a signal may come before there is a handler for it
+        said = f"by {signal.Signals(number).name} after {after:.2f} s: {code}"
+        check(code in {KILLS[number], 0, -number}, f"{words} killed {said}")
+        if code:
+            self.hits[signal.Signals(number).name] += 1
+        return said
 
     def evaluate(self, name: str) -> str:
         self.expect(["evaluate", name, "--num-samples", "20", "--out", "e.npz"], 0)
@@ -222,8 +228,12 @@ def main() -> None:
         said = soak.turn()
         soak.check()
         print(f"{number:4d}  {said}", flush=True)
-    turns = ", ".join(f"{count} {name}" for name, count in sorted(soak.turns.items()))
-    print(f"{number} turns without a loss: {turns}; {len(soak.bits)} trainings compared by bits.")
+    turns, hits = (
+        ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+        for counts in (soak.turns, soak.hits)
+    )
+    print(f"{number} turns without a loss: {turns}; killed before their end: {hits}; ", end="")
+    print(f"{len(soak.bits)} trainings compared by bits.")
 
 
 if __name__ == "__main__":
