@@ -48,7 +48,7 @@ class Soak:
         os.chdir(folder)
         self.steps: dict[str, int] = {}
         self.bits: dict[tuple[int, int], str] = {}  # by seed and epochs
-        self.elbos: dict[str, float] = {}  # by parameters
+        self.elbos: dict[str, float] = {}  # by the parameters that are evaluated
         self.turns: Counter[str] = Counter()
         self.hits: Counter[str] = Counter()  # signals that came before the end
         self.seconds = 2.0  # of a training that ends by itself
@@ -110,8 +110,7 @@ class Soak:
     def evaluate(self, name: str) -> str:
         self.expect(["evaluate", name, "--num-samples", "20", "--out", "e.npz"], 0)
         record = json.loads((Path(name) / "figures.json").read_text())["test"]
-        key = f"{digest(name)}"
-        known = self.elbos.setdefault(key, record["elbo"])
+        known = self.elbos.setdefault(digest(name, "best"), record["elbo"])
         check(known == record["elbo"], f"{name}: ELBO {record['elbo']}, and {known} before")
         with np.load("e.npz") as arrays:
             check(len(arrays["rows"]) == record["num_data"], "e.npz is not whole")
@@ -172,11 +171,11 @@ class Soak:
             check(not run.aside.exists(), f"{name}: an earlier run is left aside")
 
 
-def digest(name: str) -> str:
-    """The bits of the newest parameters of a run."""
-    tensors = storage.read(storage.newest(Path(name)))[0]["model"]
+def digest(name: str, group: str = "model") -> str:
+    """The bits of the newest parameters of a run, or of those of its best epoch, if any."""
+    tensors = storage.read(storage.newest(Path(name)))[0]
     found = hashlib.sha256()
-    for key, value in sorted(tensors.items()):
+    for key, value in sorted((tensors[group] or tensors["model"]).items()):
         found.update(key.encode() + value.numpy().tobytes())
     return found.hexdigest()
 

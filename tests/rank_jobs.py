@@ -181,17 +181,32 @@ def exact(*names: str) -> dict[str, Any]:
 def compiled(backend: str, *names: str) -> dict[str, Any]:
     """How far compiled steps of 2 ranks are from eager ones, and whether ranks hold the same bits.
 
-    The backend is `inductor`, or `graph`: the recorded operations one by one.
+    The backend is `inductor`, or `graph`: the recorded operations one by one. The first four steps are
+    taken in PyTorch, and what is compiled meanwhile must have been compiled once the fifth one is due.
     """
     if backend == "graph":
         pv.compile.backend.has_compiler = lambda: False
+    pv.train.run.compiles = lambda settings, steps: settings.compile != "no"
+    pv.train.run.uncompiled_steps = lambda settings: 4 * (settings.compile == "auto")
+    ended: list[int | None] = []
+    wait = pv.compile.ahead.Ahead.wait
+
+    def waited(self: Any) -> None:
+        process = self.process
+        wait(self)
+        ended.append(None if process is None else process.returncode)
+
+    pv.compile.ahead.Ahead.wait = waited
 
     def work(rank: int) -> dict[str, Any]:
         found = {}
         for name in names:
-            eager, there = (state(*trained(name, compile=how)) for how in ("no", "yes"))
-            far = max(float((a - b).abs().max()) for a, b in zip(eager, there))
-            found[name] = far, [t.tolist() for t in there]
+            eager, there, late = (
+                state(*trained(name, compile=how)) for how in ("no", "yes", "auto")
+            )
+            far = max(float((a - b).abs().max()) for a, b in zip(eager + eager, there + late))
+            found[name] = far, [t.tolist() for t in there + late]
+        assert backend == "graph" or {*ended} <= {0, None}, ended
         return found
 
     one, other = among(2, work)
@@ -209,7 +224,14 @@ COMPILED = (
     "not static, to be compiled",
 )
 SOON = {"late": 3, "exit, compiled": 5}  # seconds until a rank that is silent counts as lost
-FAULTS = (*UNCOMPILED, *COMPILED, "no checkpoint")
+OUTSIDE = ("no checkpoint", "other data", "callback", "refused")
+FAULTS = (*UNCOMPILED, *COMPILED, *OUTSIDE)
+
+
+class Raises(pv.train.Callback):
+    def on_row(self, row: Any) -> None:
+        if row["epoch"] == 2:
+            raise OSError(28, "No space left on device")
 
 
 def plant(kind: str, rank: int) -> None:
@@ -270,8 +292,12 @@ def faults(*kinds: str) -> dict[str, Any]:
             pv.train.run.compiles = lambda settings, steps: settings.compile != "no"
             pv.train.run.uncompiled_steps = lambda settings: 3
         settings = {"checkpoint_steps": 2, "epochs": 4, "batch_size": BATCH, "max_bad_steps": 2}
+        callbacks = [Raises()] if rank == 1 and kind == "callback" else []
+        x = data(N - 1) if rank == 1 and kind == "other data" else data()
+        if rank == 1 and kind == "refused":
+            x[3, 4] = 0.5
         try:
-            pv.fit(vae, data(), out=out, compile=how, progress=False, **settings)
+            pv.fit(vae, x, out=out, compile=how, callbacks=callbacks, progress=False, **settings)
         except BaseException as error:
             error.add_note(digest(vae))
             raise
@@ -286,6 +312,26 @@ def faults(*kinds: str) -> dict[str, Any]:
             left = sorted(int(p.name[5:]) for p in Path(out).glob("checkpoints/step-*"))
             found[kind] = [*ended, left, seconds]
     return found
+
+
+def mapped() -> list[float]:
+    """The share of a memory-mapped file that each of 2 ranks has touched after one epoch."""
+    rows, size = 2048, 4096 * 4  # a row is what the kernel maps at once, 64 kB
+    pv.data.split.FINGERPRINT_BYTES = 1 << 20
+    pv.train.measures.ROWS_WATCHED = 16
+
+    def work(rank: int, path: str) -> float:
+        x = np.memmap(path, np.float32, "r", shape=(rows, size))
+        torch.manual_seed(0)
+        likelihood = pv.likelihoods.Bernoulli(MLP(L, [4], (size,)))
+        vae = pv.VAE(pv.priors.StandardNormal(L), likelihood, Normal(MLP((size,), [4], 2 * L)))
+        pv.fit(vae, x, epochs=1, batch_size=256, compile="no", progress=False)
+        maps = Path("/proc/self/smaps").read_text().partition(path)[2]
+        return int(maps.partition("Rss:")[2].split()[0]) * 1024 / x.nbytes
+
+    with tempfile.NamedTemporaryFile() as file:
+        file.truncate(rows * size * 4)
+        return among(2, work, file.name)
 
 
 def lost() -> list[Any]:
@@ -318,8 +364,9 @@ def quick() -> dict[str, Any]:
     """What costs a few seconds, in one process."""
     return {
         "exact": exact("free bits", "neural", "sigma with holes", "codes"),
-        "faults": faults("disk", "signal"),
+        "faults": faults("disk", "signal", *OUTSIDE[1:]),
         "compiled": compiled("graph", "average"),
+        "mapped": mapped(),
         "swept": swept(),
         "lost": lost(),
         "evaluated": evaluated(),
@@ -358,18 +405,19 @@ def resumed() -> dict[str, Any]:
     return {name: [found[name][0], found[name][1] == found["whole"][1]] for name in found}
 
 
-def killed(trials: str, epochs: str = "20") -> list[Any]:
+def killed(kills: str, how: str = "no", epochs: str = "30") -> list[Any]:
     """Final parameters of trainings of 2 ranks by torchrun, of which random ones are killed at random
-    times: without a fault, then of each trial, with what was killed."""
+    times, at most two in a training: without a fault, then of each trial, with what was killed."""
     random = np.random.default_rng(5)
     with tempfile.TemporaryDirectory() as place:
-        return [
-            _killed(Path(place) / str(trial), epochs, random, kills=bool(trial) + (trial % 3 == 2))
-            for trial in range(1 + int(trials))
-        ]
+        found = [_killed(Path(place) / "whole", how, epochs, random, 0)]
+        while (left := int(kills) - sum(len(said) for *_, said in found)) > 0:
+            out = Path(place) / str(len(found))
+            found.append(_killed(out, how, epochs, random, min(2, left)))
+        return found
 
 
-def _killed(out: Path, epochs: str, random: Any, kills: int) -> list[Any]:
+def _killed(out: Path, how: str, epochs: str, random: Any, kills: int) -> list[Any]:
     command = [
         sys.executable,
         "-m",
@@ -379,7 +427,8 @@ def _killed(out: Path, epochs: str, random: Any, kills: int) -> list[Any]:
         "2",
     ]
     command += ["--max-restarts", "3", "-m", "pyro_vae", "train", "digits", "--out", str(out)]
-    command += ["--train.epochs", epochs, "--train.checkpoint_steps", "50", "--no-compile"]
+    command += ["--train.epochs", epochs, "--train.checkpoint_steps", "20"]
+    command += ["--train.compile", how]
     agent = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     said = []
     for _ in range(kills):
@@ -443,6 +492,7 @@ def evaluated() -> dict[str, Any]:
                 ),
                 "impute by NUTS": pv.impute(torn, few, method="nuts", num_steps=8, seed=1),
                 "ais": pv.ais(vae, x, seed=1, **short),
+                "nuts": pv.nuts_posterior(vae, data(3), 20, num_warmup=4, seed=1),
             }
         return {
             name: hashlib.sha256(

@@ -23,6 +23,7 @@ from ..programs import (
     weigh,
     weights_differ,
 )
+from ..ranks import Part
 
 
 def first_rows(vae: Any, split: Split, count: int) -> tuple[Tensor, dict[str, Any]]:
@@ -34,11 +35,12 @@ def first_rows(vae: Any, split: Split, count: int) -> tuple[Tensor, dict[str, An
     return x, known
 
 
-def check_data(vae: Any, split: Split) -> None:
+def check_data(vae: Any, split: Split, part: Part | None = None) -> None:
     r"""Checks every datum against a VAE: its shape, and the support of the likelihood; and what
     else is known against the supports of its sites.
 
     Data that may have holes are checked here alone: Pyro's own check knows no missing elements.
+    With a `part`, values of other rows are left to other ranks.
 
     Raises:
         ValueError: A datum has another shape, is not finite or lies outside the support; or what
@@ -83,7 +85,7 @@ def check_data(vae: Any, split: Split) -> None:
             support, missing = support_of(family, site["fn"]), getattr(family, "missing", False)
             seen = split if name == "x" else _of_site(split, name)
             if seen is not None:
-                check(seen, support, type(family).__name__, missing)
+                check(seen, support, type(family).__name__, missing, part)
         for name, site in p.items():
             if name in split.known and not site["is_observed"]:
                 _check_known(split.known[name], name, site["fn"], split.source)

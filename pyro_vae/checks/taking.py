@@ -27,6 +27,7 @@ from ..programs import (
     wants_rows,
     weigh,
 )
+from ..ranks import Part
 from .data import check_data, check_program, first_rows
 from .relatives import take_for_relative
 
@@ -74,6 +75,7 @@ def take(
     *,
     skip_checks: bool = False,
     source: str = "data",
+    part: Part | None = None,
 ) -> Split:
     r"""Returns data on the device of a model, checked against it, each split once.
 
@@ -85,6 +87,7 @@ def take(
         skip_checks: Whether data are taken all the same. What is wrong with them then stands in
             ``Split.violation``; their metrics are no log densities, and nobody checks again.
         source: What errors call the data.
+        part: Whose values are checked, where other ranks check the others.
 
     Raises:
         ValueError: A datum has another shape, is not finite or lies outside the support; further
@@ -105,7 +108,7 @@ def take(
         violation = ""
         try:
             with plainly(), _in_words(vae, split) if key else nullcontext():
-                (check_data if key else check_program)(vae, split)
+                check_data(vae, split, part) if key else check_program(vae, split)
         except ValueError as error:
             if not skip_checks:
                 raise

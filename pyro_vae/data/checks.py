@@ -8,6 +8,7 @@ from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
 from ..distributions import Between, ByColumn, describe_support, open_unit_interval, same
+from ..ranks import Part
 from .split import Split, moments
 
 AT_RANDOM = (
@@ -17,7 +18,13 @@ AT_RANDOM = (
 SHARE_OF_SD = 1e-3  # spacing of neighbouring floats that does not matter to a distribution
 
 
-def check(split: Split, support: Constraint, family: str, missing: bool = False) -> None:
+def check(
+    split: Split,
+    support: Constraint,
+    family: str,
+    missing: bool = False,
+    part: Part | None = None,
+) -> None:
     r"""Checks that every datum is finite (or missing, if allowed) and in the likelihood's support.
 
     Arguments:
@@ -25,6 +32,7 @@ def check(split: Split, support: Constraint, family: str, missing: bool = False)
         support: The support of one element of `x`.
         family: The name of the likelihood, for the message.
         missing: Whether elements may be missing (NaN).
+        part: The rows that are checked; by default all.
 
     Raises:
         ValueError: A value is not; the message names its place, the support and remedies.
@@ -37,11 +45,12 @@ def check(split: Split, support: Constraint, family: str, missing: bool = False)
     split = replace(split, hole_rate=0.0)
     if split.binarize != "no":  # bits, if the pixels are probabilities
         as_grey = replace(split, binarize="no", range="unit", holes=None)
-        _check_rows(as_grey, constraints.unit_interval, "Binarization", False, split)
+        _check_rows(as_grey, constraints.unit_interval, "Binarization", False, split, part)
+        part = None
         split = Split(torch.tensor([[0.0], [1.0]]), source=split.source)
     else:
         _check_spacing(split)
-    _check_rows(split, support, family, missing, split)
+    _check_rows(split, support, family, missing, split, part)
 
 
 def _check_spacing(split: Split) -> None:
@@ -70,10 +79,15 @@ def _check_spacing(split: Split) -> None:
 
 
 def _check_rows(
-    split: Split, support: Constraint, family: str, missing: bool, original: Split
+    split: Split,
+    support: Constraint,
+    family: str,
+    missing: bool,
+    original: Split,
+    part: Part | None,
 ) -> None:
-    start = 0
-    for x in split.chunks():
+    start, rows, _ = part or (0, len(split), 0)
+    for x in split.chunks(start=start, stop=start + rows):
         good = support.check(x) & x.isfinite()
         if support.is_discrete and x.dtype.is_floating_point:  # held exactly, up to 2^24 in single
             good &= (x.abs() <= 2.0 / torch.finfo(x.dtype).eps) | ~x.isfinite()

@@ -195,10 +195,13 @@ class Split:
         stored = torch.cat(bits).to(torch.uint8).to(self.device)
         return replace(self, stored=stored, binarize="no", levels=1)
 
-    def chunks(self, size: int = ROWS_AT_ONCE) -> Iterator[Tensor]:
-        r"""Yields `x` in order, `size` rows at a time."""
-        for start in range(0, len(self), size):
-            yield self.rows(slice(start, start + size))
+    def chunks(
+        self, size: int = ROWS_AT_ONCE, start: int = 0, stop: int | None = None
+    ) -> Iterator[Tensor]:
+        r"""Yields `x` in order, `size` rows at a time, of all rows or from `start` to `stop`."""
+        end = len(self) if stop is None else stop
+        for first in range(start, end, size):
+            yield self.rows(slice(first, min(first + size, end)))
 
     def _stored_rows(self, index: Tensor | slice) -> Tensor:
         if isinstance(self.stored, Tensor):

@@ -5,6 +5,7 @@ Whatever ranks decide, they decide from a sum that is the same at each of them, 
 
 from .group import Part as Part
 from .group import RankFailed as RankFailed
+from .group import RankRefused as RankRefused
 from .group import Ranks as Ranks
 from .group import alone as alone
 from .group import here as here

@@ -6,7 +6,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
@@ -30,6 +30,10 @@ Value = TypeVar("Value")
 
 class RankFailed(RuntimeError):
     r"""Another rank could not do its part, or is lost."""
+
+
+class RankRefused(RankFailed, ValueError):
+    r"""Another rank refused what it was given."""
 
 
 class Part(NamedTuple):
@@ -108,7 +112,7 @@ class Ranks:
     def in_order(self, found: Iterable[Value], device: torch.device) -> list[Value]:
         r"""What was found in all chunks, in their order, with its tensors on a device; `found` are
         the results of this rank's own."""
-        with self.agreed(patient=True):
+        with self.agreed():
             mine = [*found]
         if self.alone:
             return mine
@@ -121,9 +125,9 @@ class Ranks:
         return self.gather(value)[0]
 
     @contextlib.contextmanager
-    def agreed(self, patient: bool = False) -> Iterator[None]:
-        r"""Raises at all ranks if what is inside fails at one; `patient` ranks wait for the others
-        as long as these work."""
+    def agreed(self) -> Iterator[None]:
+        r"""Raises at all ranks if what is inside fails at one; waits for all, as long as they
+        work."""
         if self.alone:
             yield
             return
@@ -132,8 +136,7 @@ class Ranks:
             yield
         except Exception as caught:
             error = caught
-        if patient:
-            self.wait()
+        self.wait()
         self.agree(error)
 
     def by_first(self, act: Callable[[], Value]) -> Value:
@@ -148,15 +151,17 @@ class Ranks:
         r"""Raises at all ranks if there is an error at one.
 
         Raises:
-            RankFailed: It is at another one, which raises its own.
+            RankFailed: It is at another one, which raises its own; a ValueError as that is.
         """
         if isinstance(error, RankFailed):  # as all others have
             raise error
-        said = self.gather("" if error is None else f"{type(error).__name__}: {error}")
-        failed = "; ".join(f"rank {rank}: {text}" for rank, text in enumerate(said) if text)
+        own = "" if error is None else f"{type(error).__name__}: {error}"
+        said = self.gather((own, isinstance(error, ValueError)))
+        failed = "; ".join(f"rank {rank}: {text}" for rank, (text, _) in enumerate(said) if text)
         if failed:
             self.part_ways()
-            raise error or RankFailed(failed)
+            refused = all(of_value for text, of_value in said if text)
+            raise error or (RankRefused if refused else RankFailed)(failed)
 
     def verify(self, tensors: Iterable[Tensor], what: str) -> None:
         r"""Makes sure that every rank holds the same bits.
@@ -170,12 +175,24 @@ class Ranks:
         for tensor in tensors:
             plain = tensor.detach().cpu().contiguous().reshape(-1)
             digest.update(plain.view(torch.uint8).numpy().tobytes())
-        said = [text[:8] for text in self.gather(digest.hexdigest())]
+        self.compare(
+            digest.hexdigest()[:8],
+            what,
+            "Use machines with the same processor and PyTorch, and resume from the newest "
+            "checkpoint.",
+        )
+
+    def compare(self, value: Hashable, what: str, remedy: str) -> None:
+        r"""Makes sure that every rank has the same value.
+
+        Raises:
+            RankFailed: One has another.
+        """
+        said = self.gather(value)
         if len({*said}) > 1:
             self.part_ways()
             raise RankFailed(
-                f"Expected the same {what} at all ranks; got {', '.join(said)}. Use machines with "
-                "the same processor and PyTorch, and resume from the newest checkpoint."
+                f"Expected the same {what} at all ranks; got {', '.join(map(str, said))}. {remedy}"
             )
 
     def hand_out(self, tensors: Iterable[Tensor]) -> None:
@@ -183,7 +200,8 @@ class Ranks:
         with torch.no_grad():
             for tensor in () if self.alone else tensors:
                 own = tensor.contiguous()
-                dist.broadcast(own, 0)
+                with spoken():
+                    dist.broadcast(own, 0)
                 tensor.copy_(own)
 
     def wait(self) -> None:

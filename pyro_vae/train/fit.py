@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from hashlib import sha256
 from inspect import signature
 from math import isfinite
 from types import MappingProxyType
@@ -16,7 +17,7 @@ import torch
 
 from ..checks import check_start, take, unit_warning
 from ..config import Train, check_relative_training, validate
-from ..data import Dataset, Split, as_split
+from ..data import Dataset, Split, as_split, fingerprint
 from ..gallery import Relative
 from ..nn import views_of
 from ..objectives import Objective, Plan, plan, planned
@@ -189,6 +190,11 @@ def fit(
         run = make_run(
             vae, data, valid, settings, seed, folder, record, callbacks, progress, warn=not resume
         )
+    if not ranks.alone:
+        held_out = "" if run.valid is None else fingerprint(run.valid)
+        given = f"{run.fingerprint} {held_out} {settings.model_dump_json()} {seed}"
+        remedy = "Call fit with the same arguments at each."
+        ranks.compare(sha256(given.encode()).hexdigest()[:8], "data and settings", remedy)
     ranks.hand_out([*run.vae.state_dict().values(), *run.objective.state_dict().values()])
     with surroundings(run.vae, settings, seed):
         return _carried_out(run, resume, overwrite, files or {})
@@ -373,7 +379,10 @@ def _training_data(vae: Any, data: Any, settings: Train, warn: bool) -> Split:
             "Expected no row numbers among the additional inputs, as fit numbers the rows itself; "
             "got index. Leave it out."
         )
-    train = take(vae, split, skip_checks=settings.skip_checks, source="training data")
+    mapped = not isinstance(split.stored, torch.Tensor)
+    part = here().part(len(split)) if mapped else None  # ranks read a large file once
+    skip = settings.skip_checks
+    train = take(vae, split, skip_checks=skip, source="training data", part=part)
     if not train.violation:
         check_start(vae, train)
         if warn and (warning := unit_warning(vae, train)):

@@ -178,11 +178,11 @@ def train_points(
     folders = [RunFolder(Path(out) / p.point.name) if out is not None else None for p in plans]
     found: dict[int, Trained] = {}
     groups = _alike(plans)
-    for group in groups[1:]:
-        _run_of(plans[group[0]], None, None)  # what is wrong is said before training begins
     ranks = here()
     own = ranks.own(range(len(plans)))
-    with ranks.agreed(patient=True), alone():
+    with ranks.agreed(), alone():
+        for group in groups[1:]:
+            _run_of(plans[group[0]], None, None)  # what is wrong is said before training begins
         for group in groups:
             mine = [i for i in group if i in own]
             found |= _train(mine, plans, folders, overwrite, together, progress)

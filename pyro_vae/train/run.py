@@ -322,12 +322,12 @@ class Run:
     def notify(self, method: str, what: Any) -> None:
         r"""Calls the callbacks; if one of them fails after an epoch, the epoch is saved."""
         try:
-            with apart(device_of(self.vae)):
+            with self.ranks.agreed(), apart(device_of(self.vae)):
                 for callback in self.callbacks:
                     getattr(callback, method)(what)
-        except BaseException:
-            if method == "on_row":
-                self.save()
+        except BaseException as error:
+            if method == "on_row" and (self.ranks.alone or isinstance(error, Exception)):
+                self.save()  # of an interrupt other ranks have not heard
             raise
         self.vae.train()
 
