@@ -316,7 +316,7 @@ def faults(*kinds: str) -> dict[str, Any]:
 
 def mapped() -> list[float]:
     """The share of a memory-mapped file that each of 2 ranks has touched after one epoch."""
-    rows, size = 2048, 4096 * 4  # a row is what the kernel maps at once, 64 kB
+    rows, size = 1024, 4096 * 4  # a row is what the kernel maps at once, 64 kB
     pv.data.split.FINGERPRINT_BYTES = 1 << 20
     pv.train.measures.ROWS_WATCHED = 16
 
