@@ -206,7 +206,7 @@ def compiled(backend: str, *names: str) -> dict[str, Any]:
             )
             far = max(float((a - b).abs().max()) for a, b in zip(eager + eager, there + late))
             found[name] = far, [t.tolist() for t in there + late]
-        assert backend == "graph" or {*ended} <= {0, None}, ended
+        assert 1 not in ended, "what compiles meanwhile has failed"
         return found
 
     one, other = among(2, work)
@@ -492,7 +492,7 @@ def evaluated() -> dict[str, Any]:
                 ),
                 "impute by NUTS": pv.impute(torn, few, method="nuts", num_steps=8, seed=1),
                 "ais": pv.ais(vae, x, seed=1, **short),
-                "nuts": pv.nuts_posterior(vae, data(3), 20, num_warmup=4, seed=1),
+                "nuts": pv.evaluate.nuts_posterior(vae, data(3), 20, num_warmup=4, seed=1),
             }
         return {
             name: hashlib.sha256(

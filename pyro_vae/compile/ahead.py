@@ -17,6 +17,7 @@ from torch.fx import Graph as FxGraph
 from torch.fx import GraphModule, Node
 from torch.fx.node import map_aggregate
 
+from ..ranks import here, pretend
 from . import backend
 from .parts import Parts
 from .record import Graph
@@ -65,7 +66,7 @@ class Ahead:
         if done.exists():
             return
         with TemporaryFile() as message:
-            pickle.dump((done, threads, segments), message)
+            pickle.dump((done, threads, here().count, segments), message)
             message.seek(0)
             self.process = subprocess.Popen(
                 [sys.executable, "-c", CODE.format(path=sys.path, module=__name__)],
@@ -145,8 +146,10 @@ def _form(tensor: Tensor) -> tuple[Any, ...]:
 
 def main() -> None:
     r"""Compiles the segments that standard input brings."""
-    done, threads, segments = pickle.load(sys.stdin.buffer)
+    done, threads, count, segments = pickle.load(sys.stdin.buffer)
     torch.set_num_threads(threads)
+    if count > 1:
+        pretend(count)
     for nodes, forms in segments:
         examples = [
             torch.empty_strided(shape, stride, dtype=dtype, device=device)

@@ -19,6 +19,7 @@ from .sums import batch_rows as batch_rows
 from .sums import batch_sum as batch_sum
 from .sums import connect as connect
 from .sums import is_silent as is_silent
+from .sums import pretend as pretend
 from .sums import silently as silently
 from .sums import total as total
 from .sums import within as within

@@ -1,5 +1,6 @@
 """Compiled training is the same as eager training, but faster."""
 
+import json
 import os
 import subprocess
 import sys
@@ -157,7 +158,7 @@ def test_a_long_step_stays_eager_and_says_so(uncompiled, swapped_at_five, monkey
 
 
 AHEAD = """
-import sys, torch, pyro_vae as pv
+import json, sys, torch, pyro_vae as pv
 from pyro_vae.compile import ahead
 from pyro_vae.train import steps
 from torch._dynamo.utils import counters
@@ -169,27 +170,32 @@ torch.manual_seed(0)
 encoder, decoder = pv.nn.MLP(6, [8], 4), pv.nn.MLP(2, [8], 6)
 prior, likelihood = pv.priors.StandardNormal(2), pv.likelihoods.Gaussian(decoder)
 vae = pv.VAE(prior, likelihood, pv.posteriors.MeanFieldNormal(encoder))
-history = pv.fit(vae, x, epochs=8, batch_size=60, progress=False)
-print(counters["inductor"]["fxgraph_cache_hit"], counters["inductor"]["fxgraph_cache_miss"])
-print(history["loss"])
+with pv.ranks.joined():
+    history = pv.fit(vae, x, epochs=8, batch_size=60, progress=False)
+found = counters["inductor"]
+print(json.dumps([found["fxgraph_cache_hit"], found["fxgraph_cache_miss"], history["loss"]]))
 """
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)  # of compilers on a busy machine
 def test_what_is_compiled_ahead_is_found_on_disk(tmp_path):
-    """And where the other process fails, a step is compiled when it is wanted."""
+    """Among ranks, too. And where the other process fails, a step is compiled when it is wanted."""
+    script = tmp_path / "script.py"
+    script.write_text(AHEAD)
     said = {}
-    for how in ("well", "broken"):
+    for how in ("well", "broken", "ranks"):
         environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / how)}
-        command = [sys.executable, "-c", AHEAD, how]
+        command = [sys.executable, *TORCHRUN * (how == "ranks"), str(script), how]
         found = subprocess.run(command, env=environment, capture_output=True, text=True)
         assert found.returncode == 0, found.stderr
-        said[how] = found.stdout.splitlines()
-    hits, misses = map(int, said["well"][0].split())
+        said[how] = [json.loads(line) for line in found.stdout.splitlines()]
+    ((hits, misses, losses),), first, second = said["well"], *said["ranks"]
     assert hits > 0 and misses == 0
-    hits, misses = map(int, said["broken"][0].split())
-    assert hits == 0 and misses > 0
-    assert said["well"][1] == said["broken"][1]
+    assert said["broken"][0][0] == 0 and said["broken"][0][1] > 0
+    assert said["broken"][0][2] == losses
+    assert first == second and first[0] > 0 and first[1] == 0
 
 
 def test_the_recipe_decides_what_is_compiled():
