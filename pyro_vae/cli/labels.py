@@ -96,7 +96,10 @@ def _samples(
 def _save(run: "RunFolder", name: str, figure: Any) -> None:
     r"""Writes a picture, unless the folder is not writable."""
     from ..plot.canvas import save
+    from ..ranks import here
 
+    if here().rank:
+        return
     with contextlib.suppress(OSError):
         folder = run.path / "pictures"
         folder.mkdir(parents=True, exist_ok=True)

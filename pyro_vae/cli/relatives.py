@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 def evaluate(command: Any, run: "RunFolder") -> None:
     r"""Prints what a relative has, and what that is worth on data."""
     from ..evaluate import evaluate_relative
+    from ..ranks import here
 
     model = _model(command, run, "cache", "given", "simulated")
     split, name, which = command.rows(run, model)
@@ -25,6 +26,8 @@ def evaluate(command: Any, run: "RunFolder") -> None:
     metrics = {"data": name, "split": which, **found}
     compared = compare_drawn(command, run, model, split)
     metrics |= compared.record() if compared else {}
+    if here().rank:
+        return
     if command.data is None:
         run.keep_evaluation(command.split, metrics)
     if command.out is not None:

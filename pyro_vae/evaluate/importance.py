@@ -283,13 +283,16 @@ class _Cache:
         for tensor in [*vae.state_dict().values(), *stored]:
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         self.about = digest.hexdigest()
-        if self.path.is_file():
-            device = device_of(vae)
-            self.chunks = [LogMarginal(*(field.to(device) for field in self.stored(self.path)))]
+        file = self.path
+        fields = here().by_first(lambda: self.stored(file))
+        if fields:
+            self.chunks = [LogMarginal(*(field.to(device_of(vae)) for field in fields))]
             self.rows = len(self.chunks[0].log_marginal)
 
     def stored(self, path: Path) -> list[Tensor]:
-        r"""The rows in a file, which must be about the same numbers."""
+        r"""The rows in a file, if there is one, which must be about the same numbers."""
+        if not path.is_file():
+            return []
         try:
             with np.load(path, allow_pickle=False) as file:
                 about = str(file["about"])
