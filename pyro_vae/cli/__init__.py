@@ -10,6 +10,8 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+from .lasting import Lasting, mute
+
 __all__ = ["main"]
 
 OF_RANKS = ("train", "evaluate", "diagnose", "impute", "sweep")
@@ -24,6 +26,19 @@ def main(argv: list[str] | None = None) -> int:
     141 output closed. With ``PYRO_VAE_TRACEBACK=1`` errors are raised instead.
     """
     args = sys.argv[1:] if argv is None else argv
+    with contextlib.ExitStack() as stack:
+        for redirect, stream in (
+            (contextlib.redirect_stdout, sys.stdout),
+            (contextlib.redirect_stderr, sys.stderr),
+        ):
+            if stream is not None:
+                lasting: Any = Lasting(stream)
+                stack.enter_context(redirect(lasting))
+        return _carried_out(args)
+
+
+def _carried_out(args: list[str]) -> int:
+    r"""Runs a command and returns its exit code."""
     try:
         warnings.showwarning = _show_warning
         warnings.filterwarnings("default", module="pyro_vae[.]cli[.]parsing")  # of old flags
@@ -38,14 +53,16 @@ def main(argv: list[str] | None = None) -> int:
             parse(args)()
         if sys.stdout is not None:
             sys.stdout.flush()
+            lost = getattr(sys.stdout, "lost", "")
+            if lost and args[:1] != ["train"]:  # of which all is in files
+                raise OSError(f"Expected to print what was found; got: {lost}. Free some space.")
     except KeyboardInterrupt:
         hint = " Use --cache FILE to store finished rows." if args[:1] == ["evaluate"] else ""
         if args[:1] != ["train"]:
             print(f"\nStopped.{hint}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader, such as `head`, has exited
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        mute(sys.stdout)
         return 141
     except Exception as error:
         if os.environ.get("PYRO_VAE_TRACEBACK"):
@@ -53,7 +70,8 @@ def main(argv: list[str] | None = None) -> int:
         code = exit_code(error)
         if code is None:
             raise
-        print(f"pyro-vae: {error}", file=sys.stderr)
+        with contextlib.suppress(BrokenPipeError):
+            print(f"pyro-vae: {error}", file=sys.stderr)
         return code
     return 0
 

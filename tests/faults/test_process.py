@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from checks import D
+from checks import D, needs_data
 from training import QUIET, equal, vae
 
 import pyro_vae as pv
@@ -194,6 +194,12 @@ class Full:
         return False
 
 
+def test_who_wants_numbers_is_told_that_they_are_lost(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", Full())
+    assert main(["list"]) == 4
+    assert "Expected to print what was found; got: No space left" in capsys.readouterr().err
+
+
 def test_a_log_on_a_full_disk_does_not_stop_training(tmp_path, monkeypatch):
     monkeypatch.setattr(saving, "SECONDS_BETWEEN", 0.0)
     whole, model = vae(), vae()
@@ -210,29 +216,35 @@ def test_a_log_on_a_full_disk_does_not_stop_training(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "change,arguments",
+    "change,shell,out",
     [
-        ({"LC_ALL": "C", "PYTHONUTF8": "0"}, []),
-        ({"HOME": "/proc", "XDG_CACHE_HOME": ""}, []),
-        ({"PYTHONHASHSEED": "1"}, []),
-        ({"PYTHONHASHSEED": "2"}, []),
-        ({"PYTHONOPTIMIZE": "1"}, []),
-        ({"PYTHONOPTIMIZE": "2"}, []),
-        ({"PYTHONWARNINGS": "error"}, []),
-        ({}, ["closed"]),
-        ({}, ["name"]),
+        ({"LC_ALL": "C", "PYTHONUTF8": "0"}, "{}", "run"),
+        ({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, "{}", "größer β"),
+        ({}, "{}", "ein Lauf/größer β"),
+        ({}, "{}", os.fsdecode(b"run\xff")),
+        ({"HOME": "/proc", "XDG_CACHE_HOME": ""}, "{}", "run"),
+        ({"TMPDIR": "/nowhere"}, "unset HOME; {}", "run"),
+        ({"PYTHONHASHSEED": "1"}, "{}", "run"),
+        ({"PYTHONHASHSEED": "2"}, "{}", "run"),
+        ({"PYTHONOPTIMIZE": "1"}, "{}", "run"),
+        ({"PYTHONOPTIMIZE": "2"}, "{}", "run"),
+        ({"PYTHONWARNINGS": "error"}, "{}", "run"),
+        ({"OMP_NUM_THREADS": "many"}, "{}", "run"),
+        ({}, "{} <&- >&- 2>&-", "run"),
+        ({}, "{} > /dev/full 2> /dev/full", "run"),
+        ({}, "umask 777; {}", "run"),
+        ({}, "mkdir gone; cd gone; rmdir ../gone; {}", "run"),
     ],
-    ids=["C", "no home", "hash 1", "hash 2", "-O", "-OO", "warnings", "closed outputs", "unicode"],
-)
-def test_odd_surroundings_change_nothing(workdir, change, arguments, expected_parameters):
-    out = "ein Lauf/größer β" if arguments == ["name"] else "run"
-    command = [*COMMAND[:-1], out, "--train.epochs", "2"]
+    ids=["C", "C, unicode", "unicode", "bytes", "no home", "no TMPDIR", "hash 1", "hash 2", "-O", "-OO", "warnings",
+         "threads", "closed outputs", "full outputs", "umask", "no folder"],
+)  # fmt: skip
+def test_odd_surroundings_change_nothing(workdir, change, shell, out, expected_parameters):
+    command = [*COMMAND[:-1], str(workdir / out), "--train.epochs", "2"]
     if change.get("PYTHONWARNINGS"):  # those of packages that are not ours
         command[1:1] = ["-W", "ignore::DeprecationWarning", "-W", "ignore::FutureWarning"]
-    shell = " ".join(f"'{word}'" for word in command)
-    shell += " >&- 2>&-" if arguments == ["closed"] else ""
-    env = {**os.environ, **change, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(["bash", "-c", shell], env=env, capture_output=True, text=True)
+    shell = shell.format(" ".join(f"'{word}'" for word in command))
+    env = {**os.environ, "OMP_NUM_THREADS": "1", **change}
+    done = subprocess.run(["bash", "-c", shell], env=env, capture_output=True)
     assert done.returncode == 0, done.stderr
     found = storage.read(storage.newest(workdir / out))[0]["model"]
     assert all(torch.equal(found[name], value) for name, value in expected_parameters.items())
@@ -273,6 +285,22 @@ def test_other_errors_of_a_step_stay_what_they_are(monkeypatch):
     monkeypatch.setattr("pyro_vae.train.steps.Eager.__call__", wrong)
     with pytest.raises(RuntimeError, match="^mat1 and mat2"):
         pv.fit(vae(), DATA, epochs=1, **OPTIONS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["digits", pytest.param("mnist-mean-field", marks=needs_data)])
+def test_four_gigabytes_are_enough(workdir, recipe):
+    """Of addresses, of which far fewer are used; for training and evaluation."""
+    limit = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))}
+    program = [sys.executable, "-m", "pyro_vae"]
+    for words in (
+        ["train", recipe, "--out", "run", "--train.epochs", "1"],
+        ["evaluate", "run", "--num-samples", "5"],
+    ):
+        done = subprocess.run(
+            [*program, *words], cwd=workdir, capture_output=True, text=True, **limit
+        )
+        assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow
