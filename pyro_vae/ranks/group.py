@@ -214,6 +214,7 @@ class Ranks:
         turn = (store.add("ranks that wait", 1) - 1) // self.count
         keys = [f"wait {turn} of rank {i}" for i in range(self.count)]
         store.set(keys[self.rank], "here")
+        store.delete_key(f"wait {turn - 2} of rank {self.rank}")  # which nobody asks for any more
         heard: dict[int, tuple[int, float]] = {}  # the last sign of each, and when it came
         with spoken():
             while not store.check(keys):

@@ -379,9 +379,9 @@ def _training_data(vae: Any, data: Any, settings: Train, warn: bool) -> Split:
             "Expected no row numbers among the additional inputs, as fit numbers the rows itself; "
             "got index. Leave it out."
         )
-    mapped = not isinstance(split.stored, torch.Tensor)
-    part = here().part(len(split)) if mapped else None  # ranks read a large file once
     skip = settings.skip_checks
+    mapped = not isinstance(split.stored, torch.Tensor)
+    part = here().part(len(split)) if mapped and not skip else None  # ranks read a large file once
     train = take(vae, split, skip_checks=skip, source="training data", part=part)
     if not train.violation:
         check_start(vae, train)
