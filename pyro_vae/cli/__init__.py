@@ -40,6 +40,7 @@ def main(argv: list[str] | None = None) -> int:
 def _carried_out(args: list[str]) -> int:
     r"""Runs a command and returns its exit code."""
     try:
+        _in_a_folder()
         warnings.showwarning = _show_warning
         warnings.filterwarnings("default", module="pyro_vae[.]cli[.]parsing")  # of old flags
         from .parsing import parse
@@ -74,6 +75,16 @@ def _carried_out(args: list[str]) -> int:
             print(f"pyro-vae: {error}", file=sys.stderr)
         return code
     return 0
+
+
+def _in_a_folder() -> None:
+    r"""Refuses a working folder that was deleted, in which libraries of PyTorch do not load."""
+    try:
+        os.getcwd()  # noqa: PTH109
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            "Expected a working folder; got one that was deleted. Change into another (cd)."
+        ) from error
 
 
 @contextlib.contextmanager

@@ -233,10 +233,9 @@ def test_a_log_on_a_full_disk_does_not_stop_training(tmp_path, monkeypatch):
         ({}, "{} <&- >&- 2>&-", "run"),
         ({}, "{} > /dev/full 2> /dev/full", "run"),
         ({}, "umask 777; {}", "run"),
-        ({}, "mkdir gone; cd gone; rmdir ../gone; {}", "run"),
     ],
     ids=["C", "C, unicode", "unicode", "bytes", "no home", "no TMPDIR", "hash 1", "hash 2", "-O", "-OO", "warnings",
-         "threads", "closed outputs", "full outputs", "umask", "no folder"],
+         "threads", "closed outputs", "full outputs", "umask"],
 )  # fmt: skip
 def test_odd_surroundings_change_nothing(workdir, change, shell, out, expected_parameters):
     command = [*COMMAND[:-1], str(workdir / out), "--train.epochs", "2"]
@@ -248,6 +247,15 @@ def test_odd_surroundings_change_nothing(workdir, change, shell, out, expected_p
     assert done.returncode == 0, done.stderr
     found = storage.read(storage.newest(workdir / out))[0]["model"]
     assert all(torch.equal(found[name], value) for name, value in expected_parameters.items())
+
+
+def test_a_working_folder_that_was_deleted_is_refused(workdir, capsys, monkeypatch):
+    monkeypatch.chdir(workdir)
+    (workdir / "gone").mkdir()
+    os.chdir("gone")
+    (workdir / "gone").rmdir()
+    assert main(["list"]) == 4
+    assert "got one that was deleted" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")
