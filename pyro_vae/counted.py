@@ -1,11 +1,12 @@
-r"""Checks of arguments: sizes are whole and at least one, scales are positive."""
+r"""Checks of arguments: sizes are whole, at least one; scales positive; choices known."""
 
 import operator
 from collections.abc import Callable
 from functools import wraps
 from inspect import signature
 from math import inf
-from typing import Annotated, Any, ParamSpec, TypeVar, get_args
+from types import NoneType
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar, get_args, get_origin
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -25,9 +26,17 @@ def rule_of(annotation: Any) -> str:
     return ""
 
 
+def choices_of(annotation: Any) -> tuple[Any, ...]:
+    r"""Returns the values of a `Literal`, with None if that is allowed; else nothing."""
+    parts = [annotation] if get_origin(annotation) is Literal else [*get_args(annotation)]
+    if not parts or any(get_origin(p) is not Literal and p is not NoneType for p in parts):
+        return ()
+    return tuple(c for p in parts for c in ((None,) if p is NoneType else get_args(p)))
+
+
 def counted(function: Callable[P, R]) -> Callable[P, R]:
-    r"""Refuses calls of `function` with a size that is not a whole number above zero, or with a
-    scale that is not positive.
+    r"""Refuses calls of `function` with a size that is not a whole number above zero, with a
+    scale that is not positive, or with none of the choices that a `Literal` gives.
 
     Example:
         >>> @counted
@@ -37,11 +46,21 @@ def counted(function: Callable[P, R]) -> Callable[P, R]:
         Traceback (most recent call last):
             ...
         ValueError: Expected num_samples as a whole number of at least 1; got 0.
+        >>> @counted
+        ... def draw(kind: Literal["mean", "sample"] = "mean"):
+        ...     return kind
+        >>> draw("median")
+        Traceback (most recent call last):
+            ...
+        ValueError: Expected kind 'mean' or 'sample'; got 'median'.
     """
     known = signature(function)
     rules = {name: rule_of(p.annotation) for name, p in known.parameters.items()}
     sizes = [n for n in rules if n == "latent_dim" or n.startswith("num_") or rules[n] == "size"]
     scales = [n for n in rules if rules[n] == "positive"]
+    choices = {
+        n: found for n, p in known.parameters.items() if (found := choices_of(p.annotation))
+    }
 
     @wraps(function)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -56,6 +75,11 @@ def counted(function: Callable[P, R]) -> Callable[P, R]:
         for name in scales:
             if given.get(name) is not None and not _is_positive(given[name]):
                 raise ValueError(f"Expected {name} as a positive number; got {given[name]!r}.")
+        for name, known_ones in choices.items():
+            if name in given and given[name] not in known_ones:
+                *most, last = map(repr, known_ones)
+                said = f"{', '.join(most)} or {last}" if most else last
+                raise ValueError(f"Expected {name} {said}; got {given[name]!r}.")
         return function(*args, **kwargs)
 
     return checked

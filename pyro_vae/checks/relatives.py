@@ -63,8 +63,10 @@ def _violation(model: Relative, split: Split) -> str:
         good = support.check(x) & x.isfinite()
         if not good.all():
             row, *place = (~good).nonzero()[0].tolist()
-            bits = same(support, constraints.boolean)
-            shares = bits and torch.isfinite(x).all() and (split.levels or x.min() >= 0)
+            unit = any(
+                same(support, of) for of in (constraints.boolean, constraints.unit_interval)
+            )
+            shares = unit and torch.isfinite(x).all() and (split.levels or x.min() >= 0)
             remedy = "Binarize the data (--data.binarize dynamic)" if shares else "Correct it"
             return (
                 f"Expected values in {describe_support(support)}, the support of "

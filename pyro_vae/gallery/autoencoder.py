@@ -1,13 +1,15 @@
 r"""The autoencoder: plain, sparse, denoising, contractive."""
 
 from collections.abc import Mapping, Sequence
+from math import inf
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
+from torch.distributions import constraints
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from ..counted import Size, counted
+from ..counted import Positive, Size, counted
 from ..nn import MLP
 from .base import Relative
 
@@ -64,14 +66,21 @@ class Autoencoder(Relative):
         contraction: float = 0.0,
         hidden_features: Sequence[int] = (200,),
         activation: str = "Tanh",
-        x_scale: float = 1.0,
+        x_scale: Positive = 1.0,
     ) -> None:
         super().__init__(x_shape)
-        if min(noise, sparsity, contraction) < 0:
+        bits = error == "cross-entropy"
+        if not all(0 <= weight < inf for weight in (noise, sparsity, contraction)):
             raise ValueError(
                 "Expected noise, sparsity and contraction of zero or more; got "
                 f"{noise:g}, {sparsity:g} and {contraction:g}."
             )
+        if bits and noise > 1:
+            raise ValueError(
+                f"Expected noise as a probability, with cross-entropy; got {noise:g}."
+            )
+        if bits:
+            self.support = constraints.unit_interval
         self.error, self.noise, self.x_scale = error, noise, x_scale
         self.sparsity, self.contraction = sparsity, contraction
         self.encoder = MLP(self.x_shape, hidden_features, code_dim, activation, scale=x_scale)

@@ -1,6 +1,7 @@
 r"""The generative stochastic network: a Markov chain that learns to step back to the data."""
 
 from collections.abc import Mapping, Sequence
+from math import inf
 from typing import ClassVar
 
 import torch
@@ -62,6 +63,11 @@ class GSN(Relative):
         activation: str = "Tanh",
     ) -> None:
         super().__init__(x_shape)
+        if not 0 <= noise <= 1 or not 0 <= hidden_noise < inf:
+            raise ValueError(
+                "Expected noise as a probability and hidden_noise of zero or more; got "
+                f"{noise:g} and {hidden_noise:g}."
+            )
         self.noise, self.hidden_noise = noise, hidden_noise
         self.walkback, self.sample_steps = walkback, sample_steps
         self.encoder = MLP(self.x_shape, hidden_features, num_hidden, activation)

@@ -1,5 +1,7 @@
-r"""Activations by name, and weights to start from."""
+r"""Activations by name, sizes of layers, and weights to start from."""
 
+import operator
+from collections.abc import Sequence
 from difflib import get_close_matches
 from math import inf
 from typing import Literal
@@ -23,6 +25,21 @@ def find_activation(name: str) -> type[nn.Module]:
         )
         raise ValueError(f"Expected the name of an activation of torch.nn; got {name!r}.{hint}")
     return known[name.lower()]
+
+
+def sizes(name: str, given: int | Sequence[int]) -> tuple[int, ...]:
+    r"""Returns the size of each layer, or of each dimension, from those or from a single one.
+
+    Raises:
+        ValueError: One of them is no whole number of at least 1: nothing would pass.
+    """
+    try:
+        found = tuple(map(operator.index, given if isinstance(given, Sequence) else (given,)))
+    except TypeError:
+        found = (0,)
+    if any(size < 1 for size in found):
+        raise ValueError(f"Expected {name} as whole numbers of at least 1; got {given!r}.")
+    return found
 
 
 def initialize(module: nn.Module, init: Init) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..remembered import Remembers
-from .init import find_activation, initialize
+from .init import find_activation, initialize, sizes
 
 
 class MADE(Remembers, nn.Module):
@@ -19,7 +19,7 @@ class MADE(Remembers, nn.Module):
 
     Arguments:
         features: The number of features.
-        hidden_features: The size of each hidden layer.
+        hidden_features: The size of each hidden layer, of which there is one or more.
         outputs: How many numbers come out for each feature.
         context_features: The size of a context that all outputs may depend on; its batch shape
             broadcasts with that of the input.
@@ -44,18 +44,20 @@ class MADE(Remembers, nn.Module):
         inputs: int = 1,
     ) -> None:
         super().__init__()
-        self.outputs = outputs
+        self.outputs, hidden = outputs, sizes("hidden_features", hidden_features)
+        if not hidden:
+            raise ValueError("Expected hidden_features of a hidden layer or more; got none.")
         degrees = [torch.arange(features).flip(0) if reverse else torch.arange(features)]
-        degrees += [torch.arange(size) % max(1, features - 1) for size in hidden_features]
+        degrees += [torch.arange(size) % max(1, features - 1) for size in hidden]
         last = degrees[0].repeat_interleave(outputs)
         masks = [after[:, None] >= before for before, after in pairwise(degrees)]
         masks[0] = masks[0].repeat_interleave(inputs, 1)
         masks.append(last[:, None] > degrees[-1])
-        sizes = [len(mask) for mask in masks]
+        widths = [len(mask) for mask in masks]
         self.linears = nn.ModuleList(
-            nn.Linear(mask.shape[1], size) for mask, size in zip(masks, sizes)
+            nn.Linear(mask.shape[1], size) for mask, size in zip(masks, widths)
         )
-        ends = (sizes[0], sizes[-1]) if context_features else ()
+        ends = (widths[0], widths[-1]) if context_features else ()
         self.context = nn.ModuleList(nn.Linear(context_features, end, bias=False) for end in ends)
         self.activation = find_activation(activation)()
         for i, mask in enumerate(masks):

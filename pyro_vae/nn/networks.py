@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from ..remembered import Remembers
-from .init import Init, find_activation, initialize
+from .init import Init, find_activation, initialize, sizes
 
 
 class MLP(Remembers, nn.Module):
@@ -44,13 +44,15 @@ class MLP(Remembers, nn.Module):
         scale: float = 1.0,
     ) -> None:
         super().__init__()
-        self.in_shape, self.out_shape = _shape(in_features), _shape(out_features)
+        self.in_shape = sizes("in_features", in_features)
+        self.out_shape = sizes("out_features", out_features)
+        hidden = sizes("hidden_features", hidden_features)
         self.scale = scale
-        sizes = [prod(self.in_shape), *_shape(hidden_features), prod(self.out_shape)]
+        widths = [prod(self.in_shape), *hidden, prod(self.out_shape)]
         act = find_activation(activation)
 
         layers: list[nn.Module] = []
-        for before, after in pairwise(sizes):
+        for before, after in pairwise(widths):
             layers += [nn.Linear(before, after), act()]
         self.layers = nn.Sequential(*layers[:-1])
         self.output_bias = layers[-2].bias
@@ -177,10 +179,6 @@ def broadcast_rows(vectors: Sequence[Tensor]) -> list[Tensor]:
 
 def _divided(x: Tensor, scale: float) -> Tensor:
     return x if scale == 1 else x / scale
-
-
-def _shape(features: int | Sequence[int]) -> tuple[int, ...]:
-    return (features,) if isinstance(features, int) else tuple(features)
 
 
 def _image_shape(shape: Sequence[int]) -> tuple[int, int, int]:

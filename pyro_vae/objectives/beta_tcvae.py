@@ -4,6 +4,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from ..counted import counted
 from ..programs import Sites
 from .aggregate import Aggregate, Penalty
 from .decomposition import CORRELATION, CORRELATION_LATEX, kl_parts, stratified, weighted
@@ -44,6 +45,7 @@ class BetaTCVAE(Aggregate):
     advice = "the ELBO with more weight on the total correlation, so that features are independent"
     needs = ("path", "one vector", "foreign density", "features")
 
+    @counted
     def __init__(
         self,
         num_particles: int = 1,

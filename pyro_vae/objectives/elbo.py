@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
+from ..counted import counted
 from ..programs import Sites, Terms, check_gradients, equal, taught, traces
 from ..ranks import batch_mean
 from .base import Objective
@@ -58,6 +59,7 @@ class ELBO(Objective):
     )
     needs = ("path",)
 
+    @counted
     def __init__(
         self,
         num_particles: int = 1,

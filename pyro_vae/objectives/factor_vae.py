@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn.functional import softplus
 
+from ..counted import counted
 from ..nn import MLP
 from ..programs import Sites
 from .aggregate import Aggregate, Penalty
@@ -44,6 +45,7 @@ class FactorVAE(Aggregate):
     advice = "as beta-tcvae, by a discriminator: for posteriors whose features are not independent"
     needs = ("path", "one vector")
 
+    @counted
     def __init__(
         self,
         num_particles: int = 1,

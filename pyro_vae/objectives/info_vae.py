@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ..counted import Positive, counted
 from ..programs import Sites
 from .aggregate import Aggregate, Penalty
 from .elbo import mean_scale
@@ -48,13 +49,14 @@ class InfoVAE(Aggregate):
     )
     needs = ("path", "one vector", "draws of the prior")
 
+    @counted
     def __init__(
         self,
         num_particles: int = 1,
         kl: Literal["closed-form", "sampled"] = "sampled",
         *,
         mmd_weight: float = 100.0,
-        mmd_width: float = 1.0,
+        mmd_width: Positive = 1.0,
     ) -> None:
         super().__init__(num_particles, kl)
         self.mmd_weight, self.mmd_width = mmd_weight, mmd_width

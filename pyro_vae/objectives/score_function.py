@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from ..counted import counted
 from ..nn import MLP
 from ..programs import Terms
 from ..ranks import batch_mean
@@ -42,6 +43,7 @@ class ScoreFunction(Objective):
     advice = "the ELBO by log-derivatives, with a baseline; for any posterior"
     needs = ("density",)
 
+    @counted
     def __init__(
         self,
         num_particles: int = 1,

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from ..base import Posterior
+from ..counted import counted
 from .full_covariance_normal import FullCovarianceNormal
 from .mean_field_normal import MeanFieldNormal
 
@@ -47,6 +48,7 @@ class PerDatum(Posterior):
         nn.init.normal_(family.encoder.weight, std=1e-2)  # type: ignore[arg-type]
 
     @classmethod
+    @counted
     def from_recipe(
         cls,
         num_data: int,

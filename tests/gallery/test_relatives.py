@@ -1,11 +1,23 @@
 """What every relative has is what it does; autoencoders and GSN against exact answers."""
 
+import contextlib
+
 import pytest
 import torch
 from torch.func import jacrev, vmap
 
 import pyro_vae as pv
-from pyro_vae.gallery import DBM, GSN, RBM, Autoencoder, Lacking, abilities
+from pyro_vae.gallery import (
+    DBM,
+    GAN,
+    GSN,
+    MADE,
+    RBM,
+    Autoencoder,
+    Lacking,
+    NormalizingFlow,
+    abilities,
+)
 
 SHAPE = (1, 2, 3)
 X = torch.bernoulli(torch.full((7, *SHAPE), 0.5), generator=torch.Generator().manual_seed(0))
@@ -104,8 +116,30 @@ def test_a_chain_of_true_denoising_steps_stays_with_the_data():
     assert abs(float(after[:, 0].mean()) - 0.5) < 4.3 * 0.5 / 4000**0.5
 
 
-def test_mistakes_get_a_sentence():
-    with pytest.raises(ValueError, match=r"noise, sparsity and contraction of zero or more"):
-        Autoencoder(SHAPE, 2, noise=-1.0)
-    with pytest.raises(ValueError, match=r"num_hidden as a whole number"):
-        RBM(SHAPE, num_hidden=0)
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda: Autoencoder(SHAPE, 2, noise=-1.0), "noise, sparsity and contraction of zero"),
+        (lambda: Autoencoder(SHAPE, 2, sparsity=float("nan")), "noise, sparsity and contraction"),
+        (lambda: Autoencoder(SHAPE, 2, "cross-entropy", noise=1.5), "noise as a probability"),
+        (lambda: Autoencoder(SHAPE, 2, x_scale=0.0), "x_scale as a positive number"),
+        (lambda: Autoencoder(SHAPE, 2, "crossentropy"), "error 'squared' or 'cross-entropy'; got"),
+        (lambda: GAN(SHAPE, smooth="spectral"), "smooth 'spectral-norm' or 'gradient-penalty'"),
+        (lambda: GAN(SHAPE, hidden_features=(8, 0)), "hidden_features as whole numbers of at le"),
+        (lambda: NormalizingFlow(SHAPE, transform="afine"), "transform 'spline' or 'affine'"),
+        (lambda: MADE(SHAPE, hidden_features=()), "hidden_features of a hidden layer or more"),
+        (lambda: GSN(SHAPE, noise=1.5), "noise as a probability and hidden_noise of zero or more"),
+        (lambda: RBM(SHAPE, num_hidden=0), "num_hidden as a whole number"),
+    ],
+)
+def test_mistakes_get_a_sentence(make, words):
+    with pytest.raises(ValueError, match=f"^Expected {words}"):
+        make()
+
+
+def test_cross_entropy_is_of_numbers_from_0_to_1():
+    """Of others it has no least value, and training would run away from them."""
+    for error, words in (("cross-entropy", r"values in \[0, 1\].*Binarize"), ("squared", None)):
+        model = Autoencoder((3,), 2, error, **SMALL)
+        with pytest.raises(ValueError, match=words) if words else contextlib.nullcontext():
+            pv.fit(model, torch.full((8, 3), 16.0), epochs=1, progress=False, compile="no")

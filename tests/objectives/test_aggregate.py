@@ -275,3 +275,18 @@ def test_weights_without_their_estimator_are_refused():
         pv.plan(vae, x, "beta-tcvae", mmd_weight=4.0)
     with pytest.raises(ValueError, match="free bits"):
         pv.plan(vae, x, "beta-tcvae", free_bits=1.0)
+
+
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda: pv.objectives.ELBO(1, "closed"), "kl 'closed-form' or 'sampled'; got 'closed'"),
+        (lambda: pv.objectives.BetaTCVAE(tc_sampling="even"), "tc_sampling 'stratified' or"),
+        (lambda: pv.objectives.InfoVAE(mmd_width=0.0), "mmd_width as a positive number"),
+        (lambda: pv.objectives.ScoreFunction(baseline="mean"), "baseline 'average', 'neural' or"),
+        (lambda: pv.objectives.FactorVAE(latent_dim=0), "latent_dim as a whole number"),
+    ],
+)
+def test_options_that_do_not_exist_are_refused(make, words):
+    with pytest.raises(ValueError, match=f"^Expected {words}"):
+        make()
