@@ -1,5 +1,6 @@
 r"""Which of the known modes of a mixture do samples reach?"""
 
+from math import nan
 from typing import Any, NamedTuple
 
 import torch
@@ -21,7 +22,7 @@ class ModeCoverage(NamedTuple):
         near: The share of samples within three standard deviations of a mode.
         near_floor: That of the mixture itself, exact.
         divergence: The Kullback-Leibler divergence of the shares of modes among those samples
-            from even ones, in nats: 0 is fair, :math:`\log K` a single mode.
+            from even ones, in nats: 0 is fair, :math:`\log K` a single mode, NaN no such sample.
         divergence_floor: What as many samples of the mixture have on average, near
             :math:`(K - 1) / (2 n)`.
         shares: The share of the samples that are near each mode, of shape `(K,)`.
@@ -38,7 +39,7 @@ class ModeCoverage(NamedTuple):
 
 @counted
 def mode_coverage(
-    samples: Any, centres: Tensor, sigma: Positive, share: float = 0.1
+    samples: Any, centres: Tensor, sigma: Positive, share: Positive = 0.1
 ) -> ModeCoverage:
     r"""Counts the modes that samples reach, on a ring or grid of Gaussians.
 
@@ -64,19 +65,19 @@ def mode_coverage(
 
     x = torch.cat([part.cpu() for part in as_split(samples, "samples").chunks()]).double()
     centres = torch.as_tensor(centres).double().cpu()
-    if x.dim() != 2 or centres.shape[1:] != x.shape[1:]:
+    if x.dim() != 2 or centres.shape[1:] != x.shape[1:] or not len(centres):
         raise ValueError(
-            f"Expected samples and centres of one dimension; got shapes {list(x.shape)} and "
-            f"{list(centres.shape)}."
+            "Expected samples and one centre or more of one dimension; got shapes "
+            f"{list(x.shape)} and {list(centres.shape)}."
         )
     distance, mode = torch.cdist(x, centres).min(1)
     near = distance <= WITHIN * sigma  # False for NaN
     count, modes = len(x), len(centres)
     at = torch.nn.functional.one_hot(mode, modes).double() * near[:, None]
     shares = at.mean(0)
-    good = max(1, int(near.sum()))
+    good = int(near.sum()) or nan
     p = shares * count / good
-    logs = torch.where(p > 0, (p * modes).log(), 0.0)
+    logs = torch.where(p == 0, 0.0, (p * modes).log())
     divergence = (p * logs).sum()
     variance = (p * logs.square()).sum() - divergence.square()
     return ModeCoverage(
@@ -84,7 +85,7 @@ def mode_coverage(
         modes,
         Mean.of(near.double(), "of the samples"),
         float(chi2.cdf(WITHIN**2, x.shape[1])),
-        Mean(divergence, float((variance.clamp(min=0) / good).sqrt()), "nats"),
+        Mean(divergence, (variance.clamp(min=0) / good).sqrt(), "nats"),
         (modes - 1) / (2 * good),
         shares,
     )

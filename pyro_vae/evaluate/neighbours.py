@@ -1,6 +1,6 @@
 r"""What nearest neighbours say of samples: are they like the data, all of it, or copies of it?"""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -58,12 +58,12 @@ def fidelity(samples: Tensor, data: Tensor, num_neighbours: int = 5, *, seed: in
     Raises:
         ValueError: There are too few rows.
     """
-    if min(len(samples), len(data)) // 2 <= num_neighbours:
+    s, x = vectors(samples=samples, data=data)
+    if min(len(s), len(x)) // 2 <= num_neighbours:
         raise ValueError(
             f"Expected at least {2 * num_neighbours + 2} samples and data for {num_neighbours} "
             f"neighbours; got {len(samples)} and {len(data)}. Draw more, or lower num_neighbours."
         )
-    s, x = (rows.flatten(1).double().cpu() for rows in (samples, data))
     among_samples, among_data, between = _distances(s, s), _distances(x, x), _distances(x, s)
     whole = _four(among_samples, among_data, between, num_neighbours)
     generator, parts = torch.Generator().manual_seed(seed), []
@@ -74,6 +74,25 @@ def fidelity(samples: Tensor, data: Tensor, num_neighbours: int = 5, *, seed: in
     errors = torch.stack(parts).std(0)  # sd^2 (2 / n - 1 / n), that of all n rows
     units = ("of the samples", "of the data", "balls over k", "of the data")
     return Fidelity(*(Mean(*triple) for triple in zip(whole.tolist(), errors.tolist(), units)))
+
+
+def vectors(**named: Any) -> list[Tensor]:
+    r"""Returns rows of one width as vectors, in double precision.
+
+    Raises:
+        ValueError: There are none, they have several widths, or a number is not finite.
+    """
+    found = [torch.as_tensor(rows).double().cpu() for rows in named.values()]
+    if any(t.dim() < 2 or not t.numel() for t in found) or len({t[0].numel() for t in found}) > 1:
+        shapes = ", ".join(f"{name} of shape {[*t.shape]}" for name, t in zip(named, found))
+        raise ValueError(f"Expected one row or more of each, all of one width; got {shapes}.")
+    for name, t in zip(named, found):
+        if not t.isfinite().all():
+            raise ValueError(
+                f"Expected finite numbers in {name}; got {float(t[~t.isfinite()][0])}. Distances "
+                "to data with holes mean nothing: leave such rows or columns out."
+            )
+    return [t.flatten(1) for t in found]
 
 
 def _four(samples: Tensor, data: Tensor, between: Tensor, k: int) -> Tensor:
@@ -137,7 +156,8 @@ def copying(samples: Tensor, test: Tensor, train: Tensor) -> Copying:
     """
     from scipy.stats import mannwhitneyu
 
-    s, t = (nearest(rows, train) for rows in (samples, test))
+    rows, others, known = vectors(samples=samples, test=test, train=train)
+    s, t = nearest(rows, known), nearest(others, known)
     nearer = auroc(s, t)
     return Copying(
         Mean(nearer, nearer.se, "of the pairs"),
@@ -152,13 +172,16 @@ def copying(samples: Tensor, test: Tensor, train: Tensor) -> Copying:
 def nearest(rows: Tensor, train: Tensor) -> Tensor:
     r"""Returns the distance of each row to the nearest training datum, of shape `(N,)`.
 
-    The neighbour is found by matrix products, whose rounding is that of squares; its distance is
-    that of the difference, which is zero for copies.
+    The neighbour is found by matrix products, whose rounding is that of squares, so that they are
+    of differences from the median; its distance is that of the difference, which is zero for
+    copies.
     """
-    x, y = (t.flatten(1).double().cpu() for t in (rows, train))
-    squares = y.square().sum(1)
+    x, y = vectors(rows=rows, train=train)
+    origin = y.median(0).values
+    centred = y - origin
+    squares = centred.square().sum(1)
     found = []
     for part in x.split(max(1, ROWS_AT_ONCE // len(y))):
-        index = (squares - 2 * part @ y.T).argmin(1)
+        index = (squares - 2 * (part - origin) @ centred.T).argmin(1)
         found.append((part - y[index]).norm(dim=1))
     return torch.cat(found)

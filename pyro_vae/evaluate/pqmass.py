@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..counted import counted
 from ..statistics import Mean
+from .neighbours import vectors
 
 UNIT = "chi-squared per degree of freedom"
 
@@ -60,8 +61,13 @@ def pqmass(
         num_tessellations: How many times the centres are drawn.
         num_permutations: The smallest p value is one over so many, and one more.
         seed: Seeds centres and permutations.
+
+    Raises:
+        ValueError: There are no rows, they have several widths, or a number is not finite.
     """
-    both = torch.cat([a, b]).flatten(1).double().cpu()
+    a, b = vectors(a=a, b=b)
+    both = torch.cat([a, b])
+    both = both - both.median(0).values  # cells are found by matrix products, which round squares
     generator = torch.Generator().manual_seed(seed)
     count, regions = len(both), min(num_regions, len(both))
     names = torch.zeros(num_permutations + 1, count)  # 1 for rows of `a`

@@ -11,7 +11,7 @@ from ..data import Split, as_split
 from ..randomness import stream
 from ..statistics import Mean
 from .classes import Judge, judge_of
-from .neighbours import Copying, Fidelity, copying, fidelity
+from .neighbours import Copying, Fidelity, copying, fidelity, vectors
 from .pqmass import PQMass, pqmass
 
 FEWEST = 20
@@ -167,11 +167,7 @@ def compare_samples(
 
 def _finite(split: Split) -> Tensor:
     x = torch.cat([part.cpu() for part in split.chunks()])
-    if not x.isfinite().all():
-        raise ValueError(
-            f"Expected finite numbers in {split.source}; got {float(x[~x.isfinite()][0])}. "
-            "Distances to data with holes mean nothing: leave such rows or columns out."
-        )
+    vectors(**{split.source: x})
     return x
 
 
@@ -193,7 +189,13 @@ def _features(features: Any, x: Tensor) -> Tensor:
     if features is None:
         return x
     with torch.no_grad():
-        return (features.features if isinstance(features, Judge) else features)(x)
+        found = (features.features if isinstance(features, Judge) else features)(x)
+    if not isinstance(found, Tensor) or found.dim() != 2 or len(found) != len(x):
+        shape = f"shape {[*found.shape]}" if isinstance(found, Tensor) else type(found).__name__
+        raise ValueError(
+            f"Expected features of shape ({len(x)}, dim), a tensor, of {len(x)} data; got {shape}."
+        )
+    return found
 
 
 def _called(features: Any) -> str:

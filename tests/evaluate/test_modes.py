@@ -35,7 +35,10 @@ def test_lost_modes_and_uneven_shares_are_counted():
     assert mode_coverage(few, centres, 0.05).covered == 4
     assert mode_coverage(few, centres, 0.05, share=0.0001).covered == 5
     nowhere = mode_coverage(half + 1, centres, 0.05)
-    assert nowhere.covered == 0 and nowhere.near == 0 and nowhere.divergence == 0
+    assert nowhere.covered == 0 and nowhere.near == 0
+    assert math.isnan(nowhere.divergence) and math.isnan(nowhere.divergence_floor)  # not "fair"
+    with pytest.raises(ValueError, match="share as a positive number"):
+        mode_coverage(half, centres, 0.05, share=0.0)
 
 
 def test_the_error_of_the_divergence_is_that_of_repeats():
@@ -57,5 +60,5 @@ def test_the_error_of_the_divergence_is_that_of_repeats():
 def test_draws_are_those_of_the_seed():
     a, b, c = (pv.data.ring(seed=seed).train.stored for seed in (0, 0, 1))
     assert torch.equal(a, b) and not torch.equal(a, c)
-    with pytest.raises(ValueError, match="Expected samples and centres of one dimension"):
+    with pytest.raises(ValueError, match="Expected samples and one centre or more of one dim"):
         mode_coverage(torch.zeros(5, 3), centres_of(pv.config.Grid()), 0.05)

@@ -127,3 +127,31 @@ def test_what_cannot_be_compared_is_said():
     ):
         with pytest.raises(ValueError, match=words):
             compare_samples(samples, data)
+    for features, words in (
+        (lambda rows: rows * torch.nan, "Expected finite numbers in samples; got nan"),
+        (
+            lambda rows: rows.sum(1),
+            r"features of shape \(50, dim\), a tensor, .* got shape \[50\]",
+        ),
+        (lambda rows: rows.numpy(), "got ndarray"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            compare_samples(x, x, features=features)
+
+
+@pytest.mark.parametrize("test", [pqmass, fidelity, lambda a, b: copying(a, b, b)])
+@pytest.mark.parametrize("wrong", ["nan", "width", "none"])
+def test_each_test_refuses_what_has_no_distances(test, wrong):
+    """NaN would fall into some cell, and have a p value."""
+    x = normal(30)
+    other = {"nan": x.where(x < 1, torch.nan), "width": x[:, :1], "none": x[:0]}[wrong]
+    with pytest.raises(ValueError, match="^Expected (finite numbers|one row or more)"):
+        test(other, x)
+
+
+def test_a_large_offset_changes_nothing():
+    """As that of times in seconds: squares alone would round all differences away."""
+    x, y, train = (normal(60, seed=seed) for seed in range(3))
+    for test in (lambda a, b, c: pqmass(a, b).chi2, lambda a, b, c: copying(a, b, c).samples):
+        near, far = test(x, y, train), test(*(rows + 2.0**30 for rows in (x, y, train)))
+        assert far == pytest.approx(near, rel=1e-4)
