@@ -2,6 +2,8 @@ r"""What evaluation says of data that were made of known factors."""
 
 from typing import TYPE_CHECKING, Any
 
+from .output import announce
+
 if TYPE_CHECKING:
     from ..data import Split
 
@@ -15,7 +17,12 @@ def scored(vae: Any, split: "Split", seed: int) -> dict[str, Any]:
         return {}
     from ..evaluate import factor_scores, kl_terms
 
-    found: dict[str, Any] = dict(factor_scores(vae, split, seed=seed).record())
+    found: dict[str, Any] = {}
+    try:
+        found |= factor_scores(vae, split, seed=seed).record()
+    except ValueError as error:  # too few data or features
+        announce(f"MIG and DCI are left out. {error}")
+        return {}
     try:
         found |= kl_terms(vae, split, seed=seed).record()
     except ValueError:  # latent features that are not independent given x, or several sites

@@ -2,6 +2,8 @@ r"""What evaluation says of data of another kind."""
 
 from typing import TYPE_CHECKING, Any
 
+from .shared import mean
+
 if TYPE_CHECKING:
     from ..data import Split
 
@@ -29,6 +31,5 @@ def lines(metrics: dict[str, Any]) -> list[str]:
         f"{metrics['num_inside']} of {metrics['data']}, AUROC (0.5 is chance):"
     ]
     return said + [
-        f"    {name:19s}{metrics[f'auroc_{key}']:.3f} +- {metrics[f'auroc_{key}_se']:.3f}"
-        for key, name in SCORES.items()
+        f"    {name:19s}{mean(metrics, f'auroc_{key}').strip()}" for key, name in SCORES.items()
     ]

@@ -10,7 +10,7 @@ from pyro import poutine
 from torch import Tensor
 
 from ..checks import Data, opened
-from ..counted import counted
+from ..counted import Size, counted
 from ..data import Split
 from ..objectives.kl import closed_sites, kl_by_feature
 from ..programs import batches, check_plates, density, density_of, guide_name, sample_sites, traces
@@ -170,8 +170,9 @@ class Information(NamedTuple):
         return float(self.mutual_information) > self.cap - 0.5
 
 
+@counted
 def information(
-    vae: Any, x: Data, max_data: int = 2000, *, seed: int = 0, **known: Any
+    vae: Any, x: Data, max_data: Size = 2000, *, seed: int = 0, **known: Any
 ) -> Information:
     r"""Splits the rate into what `z` tells of `x` and what prior and aggregate posterior differ.
 

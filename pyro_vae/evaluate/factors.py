@@ -41,7 +41,8 @@ class FactorScores(NamedTuple):
 
     Attributes:
         mig: The mutual information gap (:func:`mig`).
-        disentanglement: Whether each feature is about one factor (:func:`dci`).
+        disentanglement: Whether each feature is about one factor (:func:`dci`); NaN if there is
+            one factor alone.
         completeness: Whether each factor is in one feature.
         informativeness: How well the features tell the factors.
     """
@@ -161,8 +162,9 @@ def dci(
 
     where `P` has rows that sum to 1 and :math:`\tilde P` columns, entropies have the number of
     factors or features as their base, and :math:`\rho_j` is the share of feature `j` in all
-    importance. Informativeness is the share of a factor's variance that is predicted for half of
-    the data from the other half, at least 0, on average over factors; classes are their numbers.
+    importance; `D` of a single factor is not defined, and NaN. Informativeness is the share of a
+    factor's variance that is predicted for half of the data from the other half, at least 0, on
+    average over factors; classes are their numbers.
 
     References:
         | A Framework for the Quantitative Evaluation of Disentangled Representations
@@ -242,12 +244,9 @@ def _disentangled(importances: np.ndarray) -> tuple[float, float]:
 
     def certainty(table: np.ndarray) -> np.ndarray:
         size = table.shape[1]
-        return np.array(
-            [
-                1 - _entropy(row) / np.log(size) if row.sum() > 0 and size > 1 else 0
-                for row in table
-            ]
-        )
+        if size == 1:  # nothing to be mistaken for
+            return np.full(len(table), np.nan)
+        return np.array([1 - _entropy(r) / np.log(size) if r.sum() > 0 else 0 for r in table])
 
     shares = importances.sum(1) / max(importances.sum(), 1e-300)
     return float(shares @ certainty(importances)), float(certainty(importances.T).mean())
@@ -271,15 +270,22 @@ def _predicted(
 def _arrays(codes: Any, factors: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     r"""Codes of shape `(N, L)` and factors of shape `(N, K)`, as they are wanted."""
     z = torch.as_tensor(codes).detach().cpu().double().numpy()
-    columns = [torch.as_tensor(v).detach().cpu().numpy() for v in factors.values()]
+    columns = [np.asarray(v.cpu() if isinstance(v, Tensor) else v) for v in factors.values()]
+    if not columns or any(column.dtype.kind not in "buif" for column in columns):
+        kinds = ", ".join(f"{n} of {c.dtype}" for n, c in zip(factors, columns)) or "none"
+        raise ValueError(
+            f"Expected a factor or more, all of numbers; got {kinds}. Number other values, "
+            "as by np.unique(values, return_inverse=True)[1]."
+        )
     if z.ndim != 2 or z.shape[1] < 2 or any(column.shape != z.shape[:1] for column in columns):
         shapes = ", ".join(f"{n} {c.shape}" for n, c in zip(factors, columns))
         raise ValueError(
             "Expected codes of shape (N, L) with two features or more, and one number for each of "
             f"the N data for every factor; got codes {z.shape} and {shapes}."
         )
-    if not np.isfinite(z).all():
-        raise ValueError("Expected finite codes; got some that are not.")
+    for name, column in (("codes", z), *zip(factors, columns)):
+        if not np.isfinite(column).all():
+            raise ValueError(f"Expected finite numbers in {name}; got some that are not.")
     for name, column in zip(factors, columns):
         count = len(np.unique(column))
         if not 2 <= count <= len(column) / 5:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ..checks import Data, opened
-from ..counted import counted
+from ..counted import Size, counted
 from ..objectives.decomposition import KLParts, aggregate
 from ..objectives.kl import features_of
 from ..programs import traces
@@ -46,7 +46,7 @@ class KLTerms(NamedTuple):
 
 @counted
 def kl_terms(
-    vae: Any, x: Data, num_samples: int = 1, *, max_data: int = 2000, seed: int = 0, **known: Any
+    vae: Any, x: Data, num_samples: int = 1, *, max_data: Size = 2000, seed: int = 0, **known: Any
 ) -> KLTerms:
     r"""Splits the KL term of a VAE into mutual information, total correlation and dimension-wise
     KL (:class:`pyro_vae.objectives.KLParts`).

@@ -1,6 +1,7 @@
 r"""Are data of another kind? Scores of each datum, and how well they tell two sets apart."""
 
-from math import hypot
+from math import hypot, isfinite
+from numbers import Real
 from typing import Any, NamedTuple
 
 import torch
@@ -122,8 +123,12 @@ def ood_scores(
         num_particles: The number of samples per datum in a step.
         seed: Seeds the samples.
     """
-    if not isinstance(reference, int | float):
-        reference = _mean_log_p(vae, reference, num_samples, seed)
+    number = isinstance(reference, Real) or (isinstance(reference, Tensor) and not reference.dim())
+    known = float(reference) if number else _mean_log_p(vae, reference, num_samples, seed)
+    if not isfinite(known):
+        raise ValueError(
+            f"Expected reference data, or the mean of their log p(x), a number; got {known}."
+        )
     log_p = log_marginal(vae, x, num_samples, seed=seed).log_marginal
     program = as_program(vae)
     families = default_families(program, *take(program, x).batch(slice(0, 2)))[:1]
@@ -137,7 +142,7 @@ def ood_scores(
         num_samples=num_samples,
         seed=seed,
     )
-    return OODScores(-log_p, ledger.amortization, (log_p - reference).abs())
+    return OODScores(-log_p, ledger.amortization, (log_p - known).abs())
 
 
 def auroc(inside: Tensor, outside: Tensor) -> Mean:
@@ -164,6 +169,7 @@ def auroc(inside: Tensor, outside: Tensor) -> Mean:
         >>> print(auroc(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([2.5, 4.0])))
         0.833 +- 0.236 AUROC
     """
+    inside, outside = (torch.as_tensor(scores).flatten() for scores in (inside, outside))
     if not len(inside) or not len(outside) or inside.isnan().any() or outside.isnan().any():
         raise ValueError(
             "Expected scores of one datum of each kind at least, all of them numbers; got "

@@ -1,7 +1,7 @@
 """MIG and DCI on codes whose answer is known, and the data that they are about."""
 
 from itertools import product
-from math import log, pi
+from math import isnan, log, pi
 
 import numpy as np
 import pytest
@@ -74,6 +74,23 @@ def test_what_has_no_factors_is_refused():
         mig(torch.randn(10, 3), {"a": torch.randn(10)})
     with pytest.raises(ValueError, match="two features or more"):
         mig(torch.randn(10, 1), {"a": torch.arange(10) % 2})
+    z = torch.randn(10, 2)
+    for score in (mig, dci):
+        with pytest.raises(ValueError, match="a factor or more, all of numbers; got none"):
+            score(z, {})
+        with pytest.raises(ValueError, match="all of numbers; got a of <U1.* Number other values"):
+            score(z, {"a": ["u", "v"] * 5})
+        with pytest.raises(ValueError, match="finite numbers in a; got some that are not"):
+            score(z, {"a": [0.0, float("nan")] * 5})
+
+
+def test_a_single_factor_has_no_disentanglement():
+    """Every feature is about it: the entropy has no base."""
+    v = torch.arange(200) % 4
+    z = torch.stack([v.float(), torch.randn(200, generator=torch.Generator().manual_seed(0))], 1)
+    disentanglement, completeness, informativeness = dci(z, {"a": v}, num_resamples=2)
+    assert isnan(disentanglement.value) and isnan(disentanglement.floor)
+    assert completeness.value > 0.99 and informativeness.value > 0.99
 
 
 def model():

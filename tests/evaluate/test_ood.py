@@ -31,6 +31,15 @@ def test_scores_that_are_no_numbers_are_refused():
         auroc(torch.tensor([1.0, torch.nan]), torch.zeros(2))
     with pytest.raises(ValueError, match="one datum of each kind"):
         auroc(torch.zeros(0), torch.zeros(2))
+    vae, _, x = exact_vae("full", count=3)
+    for reference in (torch.nan, torch.tensor(torch.inf)):
+        with pytest.raises(ValueError, match="^Expected reference data, or the mean of their log"):
+            ood_scores(vae, x, reference, num_samples=2)
+
+
+def test_scores_may_be_columns_and_lists():
+    column = torch.tensor([[2.5], [4.0]])
+    assert auroc([1.0, 2.0, 3.0], column) == auroc(torch.tensor([1.0, 2, 3]), column[:, 0]) < 1
 
 
 @pytest.mark.usefixtures("float64")
