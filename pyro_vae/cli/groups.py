@@ -111,6 +111,11 @@ def measured(
         check_comparable(first, record, split)
         frozen = take(vae, rows.freeze(seed))
         record["elements"] = seen_elements(frozen) / len(frozen)
+        if own and vae.density in ("estimate", "stochastic upper bound"):
+            announce(
+                f"log p(x) of {path} has an estimate of log Z, whose error is not among those "
+                "below: see `pyro-vae evaluate`."
+            )
         values.append(
             log_probs(vae, frozen, seed=seed)
             if own

@@ -19,7 +19,8 @@ def evaluate(command: Any, run: "RunFolder") -> None:
     from ..evaluate import evaluate_relative
     from ..ranks import here
 
-    model = _model(command, run, "cache", "given", "simulated")
+    of_vaes = ("cache", "given", "simulated", "against", "num_against", "num_samples")
+    model = _model(command, run, *of_vaes)
     split, name, which = command.rows(run, model)
     by_datum: dict[str, Any] = {}
     found = evaluate_relative(model, split, seed=command.seed, by_datum=by_datum)
@@ -40,11 +41,16 @@ def evaluate(command: Any, run: "RunFolder") -> None:
 
 def page(metrics: dict[str, Any]) -> str:
     r"""The metrics as text."""
+    from ..statistics import Mean
+
     can = metrics["can"]
     lines = [f"{metrics['data']}, {metrics['split']}, {metrics['num_data']} data:"]
     if "log_prob" in metrics:
         figure = mean(metrics, "log_prob")
         lines.append(f"  log p(x)  {figure} nats per datum, {can['log_prob']}")
+        if "log_prob_mc_se" in metrics:
+            error = Mean(0.0, metrics["log_prob_mc_se"]).error
+            lines.append(f"            and {error} by the estimate of log Z, which all data share")
     if "squared_error" in metrics:
         lines.append(f"  squared error of a reconstruction {mean(metrics, 'squared_error')}")
     lines += [f"  {said}" for said in can.values() if said.endswith(".")]
@@ -101,8 +107,9 @@ def _model(command: Any, run: "RunFolder", *of_vaes: str) -> Any:
     r"""The model of a run, once no flag is set that only VAEs have."""
     for field in fields(command):
         if field.name in of_vaes and getattr(command, field.name) != field.default:
+            flag = "--" + field.name.replace("_", "-")
             raise ValueError(
-                f"Expected no --{field.name} for {run.recipe.model.kind}, which is no VAE; got "
+                f"Expected no {flag} for {run.recipe.model.kind}, which is no VAE; got "
                 f"{getattr(command, field.name)!r}. Leave it out."
             )
     return run.model(command.device)

@@ -33,7 +33,8 @@ def evaluate_relative(
     Returns:
         `num_data`; `can`, what it has (:func:`pyro_vae.gallery.abilities`); and with standard
         errors what applies of `log_prob`, in nats per datum, and `squared_error`, of a
-        reconstruction, per element.
+        reconstruction, per element. Where a normalizer is estimated, `log_prob_mc_se` is the
+        error that all data share by it, which `log_prob_se` does not have.
     """
     with undisturbed(model, seed):
         split = take(model, x).freeze(seed)
@@ -41,13 +42,14 @@ def evaluate_relative(
         found: dict[str, Any] = {"num_data": len(split), "can": can}
         columns = {}
         if model.density != "none":
-            columns["log_prob"] = _over(split, model.log_prob)
+            columns["log_prob"], shared = model.log_probs(split.chunks(ROWS_AT_ONCE))
+            if shared:
+                found["log_prob_mc_se"] = shared
         if can["reconstruct"] == "yes":
-            columns["squared_error"] = _over(
-                split, lambda x: (model.reconstruct(x) - x).flatten(1).square().mean(1)
-            )
+            errors = [_squared_error(model, rows) for rows in split.chunks(ROWS_AT_ONCE)]
+            columns["squared_error"] = torch.cat(errors)
     for name, values in columns.items():
-        found |= Mean.of(values).record(name)
+        found |= Mean.of(values.double()).record(name)
         if by_datum is not None:
             by_datum[name] = values.cpu().numpy()
     return found
@@ -60,8 +62,8 @@ def log_probs(model: Relative, split: Split, *, seed: int = 0) -> Tensor:
         Lacking: It has no density.
     """
     with undisturbed(model, seed):
-        return _over(split, model.log_prob)
+        return model.log_probs(split.chunks(ROWS_AT_ONCE))[0].double()
 
 
-def _over(split: Split, function: Any) -> Tensor:
-    return torch.cat([function(x) for x in split.chunks(ROWS_AT_ONCE)]).double()
+def _squared_error(model: Relative, x: Tensor) -> Tensor:
+    return (model.reconstruct(x) - x).flatten(1).square().mean(1)

@@ -110,6 +110,11 @@ class Relative(nn.Module, ABC):
         r"""Returns :math:`\log p(x)` in nats, of shape `(B,)`; `density` says of what kind."""
         raise self._lacking("log_prob")
 
+    def log_probs(self, chunks: Iterable[Tensor]) -> tuple[Tensor, float]:
+        r"""Returns :math:`\log p(x)` of data in chunks, of shape `(N,)`, and the standard error
+        that all of them share: zero, if no normalizer is estimated."""
+        return torch.cat([self.log_prob(x) for x in chunks]), 0.0
+
     def reconstruct(self, x: Tensor) -> Tensor:
         r"""Returns `x` as its codes have it, means where these are known, of the shape of `x`."""
         raise self._lacking("reconstruct")

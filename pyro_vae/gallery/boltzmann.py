@@ -1,6 +1,7 @@
 r"""What Boltzmann machines have in common: visible biases, a base, and chains that anneal."""
 
-from collections.abc import Callable, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Sequence
 from math import log, prod
 
 import torch
@@ -53,6 +54,33 @@ class Boltzmann(Relative):
     def bias_at(self, heat: float) -> Tensor:
         r"""Returns the visible biases at an inverse temperature: 0 is the base, 1 the machine."""
         return self.base_bias + heat * (self.visible_bias - self.base_bias)
+
+    # --- The density ----------------------------------------------------------------------------
+
+    @abstractmethod
+    def log_f(self, v: Tensor) -> Tensor:
+        r"""Returns :math:`\log \sum_h e^{-E(v, h)}`, or a lower bound, of shape `(B,)`."""
+
+    @abstractmethod
+    def summed_log_z(self) -> Tensor | None:
+        r"""Returns :math:`\log Z`, of shape `()`, or None if there are too many states to sum."""
+
+    @abstractmethod
+    def annealed_log_z(self) -> Mean:
+        r"""Estimates :math:`\log Z` by annealed importance sampling, in nats with its error."""
+
+    def log_z(self) -> Tensor:
+        r"""Returns :math:`\log Z`, summed if possible, else estimated, of shape `()`."""
+        summed = self.summed_log_z()
+        return self.base_bias.new_tensor(self.annealed_log_z()) if summed is None else summed
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        return self.log_f(x.flatten(1)) - self.log_z()
+
+    def log_probs(self, chunks: Iterable[Tensor]) -> tuple[Tensor, float]:
+        summed = self.summed_log_z()
+        log_z = self.annealed_log_z() if summed is None else Mean(summed, 0.0, "nats")
+        return torch.cat([self.log_f(x.flatten(1)) for x in chunks]) - float(log_z), log_z.se
 
     def annealed(
         self,

@@ -110,17 +110,14 @@ class DBM(Boltzmann):
 
     # --- What it has ----------------------------------------------------------------------------
 
-    def log_prob(self, x: Tensor) -> Tensor:
-        v = x.flatten(1)
+    def log_f(self, v: Tensor) -> Tensor:
         h, top = self.mean_field(v)
-        entropy = _entropy(h) + _entropy(top)
-        return entropy - self.energy(v, h, top) - self.log_z()
+        return _entropy(h) + _entropy(top) - self.energy(v, h, top)
 
-    def log_z(self) -> Tensor:
-        r"""Returns :math:`\log Z`, summed if possible, else estimated, of shape `()`."""
-        if len(self.hidden_bias) <= MOST_UNITS:
-            return log_sum(lambda h: self._log_hidden(h, 1.0), len(self.hidden_bias), self.low)
-        return self.low.new_tensor(float(self.annealed_log_z()))
+    def summed_log_z(self) -> Tensor | None:
+        if len(self.hidden_bias) > MOST_UNITS:
+            return None
+        return log_sum(lambda h: self._log_hidden(h, 1.0), len(self.hidden_bias), self.low)
 
     def _log_hidden(self, h: Tensor, heat: float) -> Tensor:
         r"""Returns :math:`\log \sum_{v, h_2} e^{-E(v, h_1, h_2)}`, with all but the visible biases

@@ -94,8 +94,8 @@ class RBM(Boltzmann):
 
     # --- What it has ----------------------------------------------------------------------------
 
-    def log_prob(self, x: Tensor) -> Tensor:
-        return -self.free_energy(x.flatten(1)) - self.log_z()
+    def log_f(self, v: Tensor) -> Tensor:
+        return -self.free_energy(v)
 
     def score(self, x: Tensor) -> Tensor:
         r"""Returns :math:`\log p(x)` if it is exact, else the pseudo-likelihood
@@ -110,14 +110,13 @@ class RBM(Boltzmann):
             total += logsigmoid(self.free_energy(other) - energy)
         return total
 
-    def log_z(self) -> Tensor:
-        r"""Returns :math:`\log Z`, summed if possible, else estimated, of shape `()`."""
+    def summed_log_z(self) -> Tensor | None:
         visible, hidden = self.weights.shape
         if hidden <= min(visible, MOST_UNITS):
             return log_sum(self._log_hidden, hidden, self.weights)
         if visible <= MOST_UNITS:
-            return log_sum(lambda v: -self.free_energy(v), visible, self.weights)
-        return self.weights.new_tensor(float(self.annealed_log_z()))
+            return log_sum(self.log_f, visible, self.weights)
+        return None
 
     def _log_hidden(self, h: Tensor) -> Tensor:
         r"""Returns :math:`\log \sum_v e^{-E(v, h)}`."""

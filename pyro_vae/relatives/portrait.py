@@ -2,6 +2,7 @@ r"""What each member of the gallery can do, by calling it, and how well, with er
 
 import time
 from collections.abc import Iterable, Iterator
+from math import hypot
 from typing import Any, NamedTuple
 
 import torch
@@ -121,11 +122,11 @@ def portrait(
         likeness = compare_samples(
             samples, floor.rows, train=floor.train, features=floor.judge, seed=seed
         )
-    own = None if pixels else _mean(found, "log_prob")
+    own = None if pixels else _mean(found, "log_prob", found.get("log_prob_mc_se", 0.0))
     count = sum(p.numel() for p in model.parameters())
     error = _mean(found, "squared_error")
     return Portrait(name, model, found["can"], own, error, samples, likeness, count, seconds)
 
 
-def _mean(found: dict[str, Any], name: str) -> Mean | None:
-    return Mean(found[name], found[f"{name}_se"]) if name in found else None
+def _mean(found: dict[str, Any], name: str, shared: float = 0.0) -> Mean | None:
+    return Mean(found[name], hypot(found[f"{name}_se"], shared)) if name in found else None

@@ -253,6 +253,19 @@ def own_recipe(
     return override(model, {**{f"train.{n}": v for n, v in settings.items()}, **(values or {})})
 
 
+def vae_recipe(
+    model: Any, settings: Mapping[str, Any], values: Mapping[str, Any] | None = None
+) -> Recipe:
+    r"""The recipe of these values, which is that of a VAE."""
+    recipe = validate(own_recipe(model, settings, values))
+    if isinstance(recipe, RelativeRecipe):
+        raise ValueError(
+            f"Expected a VAE, as models of a grid may share a step; got {recipe.name}, whose "
+            f"model is {recipe.model.kind}. Train a relative once for each seed."
+        )
+    return recipe
+
+
 def _of_recipe(
     model: Any,
     points: Sequence[Point],
@@ -270,12 +283,7 @@ def _of_recipe(
         valid = as_split(valid, "validation data")
     plans = []
     for point in points:
-        recipe = validate(own_recipe(values, settings, {**point.values, "seed": point.seed}))
-        if isinstance(recipe, RelativeRecipe):
-            raise ValueError(
-                f"Expected a VAE, as models of a grid may share a step; got {recipe.name}, whose "
-                f"model is {recipe.model.kind}. Train a relative once for each seed."
-            )
+        recipe = vae_recipe(values, settings, {**point.values, "seed": point.seed})
         dataset = data
         if data is None:
             key = recipe.data.model_dump_json()

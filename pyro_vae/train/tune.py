@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
-from ..config import checked_seeds, points_of, probes, read_space, short_names, validate
+from ..config import checked_seeds, points_of, probes, read_space, short_names
 from ..config.space import Space, as_json
 from ..data import Dataset, load
 from ..ranks import here
 from ..runs.records import settings_of
 from ..statistics import Mean
-from .many import Trained, own_recipe, own_settings, train_points
+from .many import Trained, own_settings, train_points, vae_recipe
 from .study import Outcome, Search, import_optuna
 
 SAMPLERS = ("tpe", "random")
@@ -166,7 +166,7 @@ def _checked(model: Any, settings: Mapping[str, Any], space: Space) -> dict[str,
     def check(values: Mapping[str, Any]) -> Any:
         if made:
             return own_settings(model, values, settings)
-        return validate(own_recipe(model, settings, values))
+        return vae_recipe(model, settings, values)
 
     for _, _, combinations in probes(space):
         wrong: ValueError | None = None
@@ -178,7 +178,7 @@ def _checked(model: Any, settings: Mapping[str, Any], space: Space) -> dict[str,
                 wrong = wrong or error
         else:
             raise wrong or ValueError("Expected values; got none.")
-    base = dict(settings) if made else settings_of(validate(own_recipe(model, settings)))
+    base = dict(settings) if made else settings_of(vae_recipe(model, settings))
     known = {key: value for key, value in base.items() if key not in ("device", "seed")}
     return json.loads(json.dumps({"settings": known, "search": as_json(space)}, default=str))
 
@@ -188,7 +188,7 @@ def _with_data(
 ) -> Any:
     r"""The data of all trials, which must have a part for validation."""
     if data is None and not callable(model):
-        recipe = validate(own_recipe(model, settings))
+        recipe = vae_recipe(model, settings)
         data = load(recipe.data, data_dir, quiet=True)
     if data is None:
         raise ValueError("Expected data with a function that makes a VAE; got none.")

@@ -8,6 +8,7 @@ from checks import bound
 
 import pyro_vae as pv
 from pyro_vae.data import moments
+from pyro_vae.evaluate import evaluate_relative
 from pyro_vae.gallery import DBM, RBM
 from pyro_vae.gallery.annealing import anneal, log_mean
 from pyro_vae.statistics import Mean
@@ -74,6 +75,19 @@ def test_annealing_finds_z(make):
     model.num_chains = 1000
     found, exact = model.annealed_log_z(), float(model.log_z())
     assert abs(float(found) - exact) < bound(1) * found.se and found.se < 0.02
+
+
+def test_the_error_of_an_estimated_z_is_told(monkeypatch):
+    """Each datum shares it: Z is estimated once, and log p(x) is off by as much as is said."""
+    model, v = rbm(8, 6, num_chains=60, num_temperatures=40), bits(8)
+    exact = float(model.log_prob(v).mean())
+    whole = evaluate_relative(model, v)
+    assert "log_prob_mc_se" not in whole and whole["log_prob"] == pytest.approx(exact)
+    monkeypatch.setattr(RBM, "summed_log_z", lambda self: None)
+    monkeypatch.setattr("pyro_vae.evaluate.relatives.ROWS_AT_ONCE", 100)
+    found = [evaluate_relative(model, v, seed=seed) for seed in range(30)]
+    z = torch.tensor([(f["log_prob"] - exact) / f["log_prob_mc_se"] for f in found])
+    assert 16 < float(z.square().sum()) < 55  # chi-squared of 30: once in 100 on either side
 
 
 def test_annealing_with_a_wrong_transition_is_seen():

@@ -171,11 +171,17 @@ def test_commands_work_on_a_relative(run, tmp_path, capsys):
     [
         (["explore", "RUN"], "whose model is rbm, a relative"),
         (["evaluate", "RUN", "--given", "left"], "Expected no --given for rbm"),
+        (["evaluate", "RUN", "--against", "mnist"], "Expected no --against for rbm"),
+        (["evaluate", "RUN", "--num-samples", "50"], "Expected no --num-samples for rbm"),
         (["inspect", "digits-rbm"], "asks for p(z), p(x | z) and q(z | x)"),
         (["train", "digits", "--model.kind", "rbm"], "in the place of prior, likelihood"),
         (["train", "digits-rbm", "--train.kl-weight", "2"], "without the bound of a VAE"),
         (["train", "digits-rbm", "--model.kind", "rmb"], "did you mean 'rbm'?"),
         (["sweep", "digits-rbm", "--out", "TMP"], "Train a relative once for each seed"),
+        (
+            ["tune", "digits-rbm", "--search", "train.lr=1..2"],
+            "pyro-vae: Expected a VAE, as models",
+        ),
     ],
 )
 def test_commands_say_what_does_not_apply(run, tmp_path, capsys, args, words):
