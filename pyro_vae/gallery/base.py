@@ -16,6 +16,7 @@ from torch.distributions.constraints import Constraint
 
 from ..distributions import describe_support
 from ..registration import entry_of, kind_of
+from ..remembered import Remembers
 
 Density = Literal["exact", "lower bound", "stochastic upper bound", "estimate", "none"]
 r"""What ``log_prob`` returns: the log density, no more than it in the mean over draws, no less in
@@ -30,7 +31,7 @@ class Lacking(ValueError):
     r"""A relative has no such thing; the sentence says why."""
 
 
-class Relative(nn.Module, ABC):
+class Relative(Remembers, nn.Module, ABC):
     r"""Abstract relative of the VAE. Define ``loss``, and of the rest what there is.
 
     A recipe passes options by name. It supplies the arguments that are called `x_shape`, `x_scale`

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import type_before_parametrizations as kind
 
 from ..base import Factor
 from ..precision import default_dtype
@@ -19,7 +20,8 @@ from ..programs import dtype_of
 from ..randomness import apart
 from ..remembered import Remembers
 
-ROOMS = ("models", "base", "priors", "likelihoods", "posteriors", "nn", "flows", "transforms")
+ROOMS = ("models", "base", "priors", "likelihoods", "posteriors", "gallery", "nn", "flows")
+ROOMS += ("transforms",)
 PLAIN = (bool, int, float, str, type(None))
 GENERATED = ("device", "dtype")  # arguments of torch.nn that a model as a whole has
 VARIABLE = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
@@ -216,7 +218,9 @@ def _difference(vae: nn.Module, again: nn.Module) -> str:
     ours, theirs = dict(vae.named_modules()), dict(again.named_modules())
     for name, module in ours.items():
         other = theirs.pop(name, None)
-        if type(other) is not type(module) or _settings(module) != _settings(other):
+        if other is None or kind(other) is not kind(module):
+            return name or "the model"
+        if _settings(module) != _settings(other):
             return name or "the model"
     return next(iter(theirs), "")
 

@@ -41,7 +41,8 @@ def declaration_of(vae: nn.Module) -> tuple[Groups, dict[str, Any]]:
     except Undeclared as error:
         return {}, {"declaration": None, "undeclared": str(error)}
     groups = {"arguments": arguments, "constants": constants(vae)}
-    return groups, {"declaration": declaration, "undeclared": ""}
+    frozen = [name for name, value in vae.named_parameters() if not value.requires_grad]
+    return groups, {"declaration": declaration, "undeclared": "", "frozen": frozen}
 
 
 def declared_in(
@@ -52,7 +53,7 @@ def declared_in(
     if not state.get("declaration"):
         return None
     groups = {name: dict(tensors[name]) for name in ("arguments", "constants")}
-    return groups, {name: state[name] for name in ("declaration", "undeclared")}
+    return groups, {n: state[n] for n in ("declaration", "undeclared", "frozen") if n in state}
 
 
 def created(tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]) -> Any:
@@ -65,4 +66,6 @@ def created(tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any
     own = dict(vae.named_buffers())
     for name, value in tensors["constants"].items():
         own[name].copy_(value)
+    for name in state.get("frozen", ()):
+        vae.get_parameter(name).requires_grad_(False)
     return vae

@@ -9,10 +9,22 @@ from kinds import KINDS
 from torch import nn
 
 import pyro_vae as pv
+from pyro_vae import gallery
 from pyro_vae.runs.saved import created, declaration_of
 
 MLP = pv.nn.MLP
 STRANGE = "a stranger's module"
+MEAN = torch.full((3,), 0.3)
+RELATIVES = {
+    "autoencoder": lambda: gallery.Autoencoder((3,), 2, "cross-entropy", hidden_features=(4,)),
+    "dbm": lambda: gallery.DBM((3,), 4, 2, x_mean=MEAN),
+    "diffusion": lambda: gallery.Diffusion((3,), 4, (8,), x_mean=MEAN, x_scale=2.0),
+    "gan": lambda: gallery.GAN((3,), 2, (4,), smooth="spectral-norm"),
+    "gsn": lambda: gallery.GSN((3,), 4),
+    "flow": lambda: gallery.NormalizingFlow((3,), 2, (4,), num_levels=4),
+    "pixel-cnn": lambda: gallery.PixelCNN((1, 3, 2), 2, 4),
+    "rbm": lambda: gallery.RBM((3,), 4, x_mean=MEAN),
+}
 
 
 def moved(vae):
@@ -38,6 +50,27 @@ def test_every_kind_of_model_comes_back(name, tmp_path):
     torch.testing.assert_close(
         scores(again, x, known), scores(vae.eval(), x, known), rtol=0, atol=0
     )
+
+
+@pytest.mark.parametrize("name", RELATIVES)
+def test_every_relative_comes_back(name, tmp_path):
+    torch.manual_seed(0)
+    model = RELATIVES[name]()
+    pv.save(moved(model), tmp_path)
+    again, want = pv.load(tmp_path), model.eval().state_dict()
+    assert type(again) is type(model) and again.density == model.density
+    assert all(torch.equal(value, want[key]) for key, value in again.state_dict().items())
+    assert {**dict(again.named_buffers())}.keys() == {**dict(model.named_buffers())}.keys()
+
+
+def test_what_was_not_trained_is_not_trained_again(tmp_path):
+    vae, *_ = KINDS[next(iter(KINDS))]()
+    frozen = [name for name, _ in vae.named_parameters()][::2]
+    for name in frozen:
+        vae.get_parameter(name).requires_grad_(False)
+    pv.save(vae, tmp_path)
+    again = pv.load(tmp_path).named_parameters()
+    assert frozen == [name for name, value in again if not value.requires_grad]
 
 
 def through_json(vae):
