@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..runs.records import to_json
 from .output import at_least_one, save_plot, write_arrays, write_data
-from .samples import compare_drawn
+from .samples import check_drawn, compare_drawn
 from .shared import keys_of, mean
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ def evaluate(command: Any, run: "RunFolder") -> None:
     of_vaes = ("cache", "given", "simulated", "against", "num_against", "num_samples")
     model = _model(command, run, *of_vaes)
     split, name, which = command.rows(run, model)
+    check_drawn(command, model, split)
     by_datum: dict[str, Any] = {}
     found = evaluate_relative(model, split, seed=command.seed, by_datum=by_datum)
     metrics = {"data": name, "split": which, **found}

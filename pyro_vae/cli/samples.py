@@ -19,14 +19,35 @@ def check_samples(number: int) -> None:
         )
 
 
+def check_drawn(command: Any, model: Any, split: "Split") -> None:
+    r"""Refuses, before anything is measured, samples that the model cannot draw, or data that they
+    cannot be compared with.
+
+    Raises:
+        ValueError: The model cannot draw without a condition, or has no sampler; or data are few.
+    """
+    if not command.samples:
+        return
+    if len(split) < 2 * FEWEST:
+        raise ValueError(
+            f"Expected at least {2 * FEWEST} data for --samples, half of which are the floor; got "
+            f"{len(split)}. Leave the flag out, or take more data."
+        )
+    if "sample" in getattr(model, "lacks", ()):
+        model.sample(1)  # says why not
+    if getattr(model, "drawn_under", ()):
+        raise ValueError(
+            f"Expected a model that draws x by itself for --samples; got one of x given "
+            f"{', '.join(model.drawn_under)}. Leave the flag out, and compare samples under a "
+            "condition by pyro_vae.evaluate.compare_samples."
+        )
+
+
 def compare_drawn(
     command: Any, run: "RunFolder", model: Any, split: "Split"
 ) -> "TwoSample | None":
     r"""Draws the samples that a command asks for, and compares them with its data and the training
     data; nothing if it asks for none.
-
-    Raises:
-        ValueError: The model cannot draw without a condition, or has no sampler.
     """
     from ..evaluate import compare_samples
 
@@ -48,10 +69,4 @@ def _drawn(model: Any, count: int, seed: int) -> Any:
     if isinstance(model, Relative):
         with undisturbed(model, seed):
             return model.sample(count)
-    if model.drawn_under:
-        raise ValueError(
-            f"Expected a model that draws x by itself for --samples; got one of x given "
-            f"{', '.join(model.drawn_under)}. Leave the flag out, and compare samples under a "
-            "condition by pyro_vae.evaluate.compare_samples."
-        )
     return sample(model, count, seed=seed)

@@ -123,8 +123,10 @@ def ood_scores(
         num_particles: The number of samples per datum in a step.
         seed: Seeds the samples.
     """
-    number = isinstance(reference, Real) or (isinstance(reference, Tensor) and not reference.dim())
-    known = float(reference) if number else _mean_log_p(vae, reference, num_samples, seed)
+    if isinstance(reference, Real) or (isinstance(reference, Tensor) and not reference.dim()):
+        known = float(reference)
+    else:
+        known = _mean_log_p(vae, reference, num_samples, seed)  # type: ignore[arg-type]
     if not isfinite(known):
         raise ValueError(
             f"Expected reference data, or the mean of their log p(x), a number; got {known}."

@@ -7,7 +7,8 @@ import torch
 
 import pyro_vae as pv
 from pyro_vae.cli import main
-from pyro_vae.cli.samples import compare_drawn
+from pyro_vae.cli.samples import check_drawn
+from pyro_vae.gallery import RBM, Autoencoder
 
 RECIPE = """
 [data]
@@ -49,4 +50,12 @@ def test_a_model_under_a_condition_draws_nothing_by_itself():
     )
     split = pv.data.as_split(torch.zeros(50, 4), c=torch.zeros(50, 3))
     with pytest.raises(ValueError, match="Expected a model that draws x by itself .* given c"):
-        compare_drawn(Asked, None, vae, split)
+        check_drawn(Asked, vae, split)
+
+
+def test_what_cannot_be_compared_is_refused_before_anything_is_measured():
+    bits = torch.zeros(39, 4)
+    with pytest.raises(ValueError, match="at least 40 data for --samples.* got 39"):
+        check_drawn(Asked, RBM((4,), 2), bits)
+    with pytest.raises(ValueError, match="An autoencoder has no sampler"):
+        check_drawn(Asked, Autoencoder((4,), 2), torch.zeros(40, 4))

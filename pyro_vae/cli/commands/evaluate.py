@@ -14,7 +14,7 @@ from ..labels import lines as of_labels
 from ..ood import detected
 from ..ood import lines as of_strangers
 from ..output import announce, at_least_one, check_out, write_arrays
-from ..samples import check_samples, compare_drawn
+from ..samples import check_drawn, check_samples, compare_drawn
 from ..shared import OnAnyRows, keys_of, mean
 
 
@@ -63,6 +63,7 @@ class Evaluate(OnAnyRows):
             return
         vae = run.model(self.device)
         split, name, which = self.rows(run, vae)
+        check_drawn(self, vae, split)
         others = self.others(run, vae) if self.against else None
         announce(f"Evaluating {len(split)} data with {self.num_samples} samples each.")
         by_datum: dict[str, Any] = {}
