@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Generator, Tensor
 
+from ..gallery import Relative
 from ..programs import device_of
 from ..randomness import reseed
 from .history import History
@@ -280,7 +281,8 @@ class Group:
         losses = [run.history["loss"][-1] for run in runs]
         least, most = f"{min(losses):.2f}", f"{max(losses):.2f}"
         shown = least if len(losses) == 1 else f"{least} to {most}, {len(losses)} models"
-        print(f"epoch {epoch}/{self.epochs}  loss {shown}, nats per datum", flush=True)
+        unit = ", nats per datum" if "kl" in runs[0].measured.terms else ""
+        print(f"epoch {epoch}/{self.epochs}  loss {shown}{unit}", flush=True)
 
 
 def fixed(run: Run) -> list[Tensor]:
@@ -296,8 +298,10 @@ def fixed(run: Run) -> list[Tensor]:
 def can_share(runs: Sequence[Run]) -> bool:
     r"""Tells whether one step can draw for all: by counter, or on a CPU from a generator of each.
 
-    A GPU has one generator for all.
+    A GPU has one generator for all. Relatives take their steps themselves.
     """
+    if any(isinstance(run.vae, Relative) for run in runs):
+        return False
     counted = {run.loss.noise is not None for run in runs}
     return counted == {True} or (counted == {False} and device_of(runs[0].vae).type == "cpu")
 

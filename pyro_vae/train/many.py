@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
-from ..build import build_vae, find_device, resolve_columns
+from ..build import build_model, find_device, resolve_columns
 from ..config import (
     Point,
     Recipe,
@@ -55,7 +55,8 @@ class Trained:
         history: Its metrics.
         error: Why it stopped before its end, if it did.
         folder: The folder of its run, if there is one.
-        valid_elbo: The validation ELBO of the parameters that it has, in nats per datum.
+        valid_elbo: The validation ELBO of the parameters that it has, in nats per datum; of a
+            relative its score.
     """
 
     name: str
@@ -99,10 +100,10 @@ def fit_many(
     Models of one shape share one recorded step, which moves all of them: each has its own order
     of the data, draws, learning rate, weight of the KL term, temperature and end, and becomes
     what :func:`pyro_vae.fit` with its seed makes of it, up to rounding. One that diverges stops
-    alone.
+    alone. Relatives (:class:`pyro_vae.gallery.Relative`) are trained one after the other.
 
     Arguments:
-        model: A recipe: a name, a TOML file, or its values. Or a function that makes a VAE, which
+        model: A recipe: a name, a TOML file, or its values. Or a function that makes a model, and
             gets those settings of the grid that are not of training; random numbers are seeded
             before it is called.
         data: The training data, as in :func:`pyro_vae.fit`, or a whole data set; by default those
@@ -253,19 +254,6 @@ def own_recipe(
     return override(model, {**{f"train.{n}": v for n, v in settings.items()}, **(values or {})})
 
 
-def vae_recipe(
-    model: Any, settings: Mapping[str, Any], values: Mapping[str, Any] | None = None
-) -> Recipe:
-    r"""The recipe of these values, which is that of a VAE."""
-    recipe = validate(own_recipe(model, settings, values))
-    if isinstance(recipe, RelativeRecipe):
-        raise ValueError(
-            f"Expected a VAE, as models of a grid may share a step; got {recipe.name}, whose "
-            f"model is {recipe.model.kind}. Train a relative once for each seed."
-        )
-    return recipe
-
-
 def _of_recipe(
     model: Any,
     points: Sequence[Point],
@@ -283,7 +271,7 @@ def _of_recipe(
         valid = as_split(valid, "validation data")
     plans = []
     for point in points:
-        recipe = vae_recipe(values, settings, {**point.values, "seed": point.seed})
+        recipe = validate(own_recipe(values, settings, {**point.values, "seed": point.seed}))
         dataset = data
         if data is None:
             key = recipe.data.model_dump_json()
@@ -294,8 +282,8 @@ def _of_recipe(
             train, held_out = dataset.train, dataset.valid if valid is None else valid
             declared = declaration(recipe, dataset)
 
-        def build(recipe: Recipe = recipe, rows: Split = train) -> Any:
-            vae = build_vae(recipe, rows.x_shape, rows.scale, rows)
+        def build(recipe: Recipe | RelativeRecipe = recipe, rows: Split = train) -> Any:
+            vae = build_model(recipe, rows.x_shape, rows.scale, rows)
             return vae.to(find_device(recipe.device))
 
         plans.append(_Plan(point, build, train, held_out, recipe.train, declared))
@@ -342,7 +330,7 @@ def _train(
         for i, run, outcome in zip(chosen, runs, outcomes):
             point, path = plans[i].point, None if run.folder is None else run.folder.path
             error = outcome if isinstance(outcome, Exception) else None
-            bounds, bound = run.history["elbo"], run.position.best_elbo
+            bounds, bound = run.history[run.measured.score], run.position.best_elbo
             if bound is None or error is not None:
                 bound = bounds[-1] if bounds and error is None else None
             done[i] = Trained(*point, run.vae, run.history, error, path, bound)

@@ -16,6 +16,7 @@ class OwnLoss:
     r"""The loss of a relative for rows of the training data; its gradient goes into ``.grad``."""
 
     noise = None  # random numbers come from PyTorch's generators
+    weighs_kl = False  # there is no KL term
 
     def __init__(self, model: Relative, data: Split) -> None:
         self.model, self.data = model, data

@@ -10,13 +10,22 @@ from typing import Any
 
 import torch
 
-from ..config import checked_seeds, points_of, probes, read_space, short_names
+from ..config import (
+    Recipe,
+    RelativeRecipe,
+    checked_seeds,
+    points_of,
+    probes,
+    read_space,
+    short_names,
+    validate,
+)
 from ..config.space import Space, as_json
 from ..data import Dataset, load
 from ..ranks import here
 from ..runs.records import settings_of
 from ..statistics import Mean
-from .many import Trained, own_settings, train_points, vae_recipe
+from .many import Trained, own_recipe, own_settings, train_points
 from .study import Outcome, Search, import_optuna
 
 SAMPLERS = ("tpe", "random")
@@ -181,6 +190,19 @@ def _checked(model: Any, settings: Mapping[str, Any], space: Space) -> dict[str,
     base = dict(settings) if made else settings_of(vae_recipe(model, settings))
     known = {key: value for key, value in base.items() if key not in ("device", "seed")}
     return json.loads(json.dumps({"settings": known, "search": as_json(space)}, default=str))
+
+
+def vae_recipe(
+    model: Any, settings: Mapping[str, Any], values: Mapping[str, Any] | None = None
+) -> Recipe:
+    r"""The recipe of these values, which is that of a VAE."""
+    recipe = validate(own_recipe(model, settings, values))
+    if isinstance(recipe, RelativeRecipe):
+        raise ValueError(
+            f"Expected a VAE, as a search maximizes its validation ELBO; got {recipe.name}, "
+            f"whose model is {recipe.model.kind}. Use pyro-vae sweep."
+        )
+    return recipe
 
 
 def _with_data(

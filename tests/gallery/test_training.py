@@ -177,14 +177,40 @@ def test_commands_work_on_a_relative(run, tmp_path, capsys):
         (["train", "digits", "--model.kind", "rbm"], "in the place of prior, likelihood"),
         (["train", "digits-rbm", "--train.kl-weight", "2"], "without the bound of a VAE"),
         (["train", "digits-rbm", "--model.kind", "rmb"], "did you mean 'rbm'?"),
-        (["sweep", "digits-rbm", "--out", "TMP"], "Train a relative once for each seed"),
-        (
-            ["tune", "digits-rbm", "--search", "train.lr=1..2"],
-            "pyro-vae: Expected a VAE, as models",
-        ),
+        (["tune", "digits-rbm", "--search", "train.lr=1e-4..1e-2"], "Use pyro-vae sweep"),
     ],
 )
-def test_commands_say_what_does_not_apply(run, tmp_path, capsys, args, words):
-    places = {"RUN": str(run), "TMP": str(tmp_path / "sweep")}
-    assert main([places.get(arg, arg) for arg in args]) == 2
+def test_commands_say_what_does_not_apply(run, capsys, args, words):
+    assert main([str(run) if arg == "RUN" else arg for arg in args]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_a_sweep_says_what_each_relative_has(tmp_path, capsys):
+    out, epochs = str(tmp_path / "sweep"), ["--train.epochs", "1"]
+    grid = ["--grid", "model.kind=made,autoencoder,gan", "--seeds", "2"]
+    assert main(["sweep", "digits-rbm", *grid, *epochs, "--out", out]) == 0
+    found = json.loads((tmp_path / "sweep" / "sweep.json").read_text())
+    [made], [autoencoder, gan] = found["settings"], found["others"]
+    assert made["density"] == "exact" and made["num_seeds"] == 2 and made["log_marginal_se"] > 0
+    assert "no log p(x)" in autoencoder["lacks"] and "squared_error" not in gan
+    runs = [path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir()]
+    assert len(runs) == 6 and found["best_by_validation"] == "model=made"
+    own = [str(path) for path in sorted((tmp_path / "sweep").glob("model=autoencoder*"))]
+    errors = []
+    for path in own:
+        capsys.readouterr()
+        assert main(["evaluate", path, "--json"]) == 0
+        errors.append(json.loads(capsys.readouterr().out.splitlines()[-1])["squared_error"])
+    assert autoencoder["squared_error"] == pytest.approx(sum(errors) / 2)
+    assert main(["compare", out]) == 0
+    printed = capsys.readouterr().out
+    assert "exact  2 seeds" in printed and "Without log p(x), on 297 test data:" in printed
+
+
+def test_many_relatives_are_those_that_fit_trains():
+    models = pv.fit_many(Duel, X, seeds=[0, 1], grid={"train.lr": [0.1]}, epochs=2, progress=False)
+    for trained in models:
+        alone = Duel()
+        pv.fit(alone, X, seed=trained.seed, epochs=2, lr=0.1, progress=False)
+        assert torch.equal(alone.first, trained.vae.first)
+        assert torch.equal(alone.second, trained.vae.second)

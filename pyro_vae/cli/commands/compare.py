@@ -51,13 +51,17 @@ class Compare(Command):
             return
         names = [str(path) for path in paths]
         if len(names) > 2:
-            self.print_ranking(names, found.values, found.record)
+            self.print_ranking(names, found)
             return
         result = compare(found.values[0], found.values[1], data=found.record)
         if self.json:
-            print(to_json({"a": names[0], "b": names[1], **result.record()}))
+            kinds = {str(path): kind for path, kind in found.densities.items()}
+            record = {"a": names[0], "b": names[1], **result.record()}
+            print(to_json(record | ({"densities": kinds} if kinds else {})))
             return
         print(result.sentence(*names))
+        for path, kind in found.densities.items():
+            print(f"log p(x) of {path}: {kind}.")
         if result.bits_per_dim is not None:
             bits, few = abs(result.bits_per_dim), "fewer" if result.bits_per_dim > 0 else "more"
             print(f"{names[1]} needs {bits:.5f} bits per dimension {few} than {names[0]}.")
@@ -75,21 +79,24 @@ class Compare(Command):
             best, second = (row["setting"] for row in record["settings"][:2])
             print(compare_groups(groups[second][0], groups[best][0]).sentence(second, best))
 
-    def print_ranking(self, names: list[str], values: list[Any], record: Any) -> None:
+    def print_ranking(self, names: list[str], found: Measured) -> None:
         r"""Prints every run against the best one, by paired differences."""
         from ...evaluate import Mean, compare
 
+        values, record = found.values, found.record
         order = sorted(range(len(values)), key=lambda i: -float(values[i].mean()))
         best, rows = order[0], []
         for i in order:
             gap = None if i == best else compare(values[best], values[i], data=record).record()
             value, se = Mean.of(values[i])
-            rows.append({"run": names[i], "log_marginal": value, "se": se, "to_best": gap})
+            row = {"run": names[i], "log_marginal": value, "se": se, "to_best": gap}
+            rows.append(row | {"density": found.densities.get(found.paths[i])})
         if self.json:
             print(to_json({"split": self.split, "num_data": len(values[0]), "runs": rows}))
             return
         width = max(map(len, names))
         print(f"log p(x) of {len(values[0])} {self.split} data, in nats per datum:")
         for row in rows:
-            figure = f"{row['log_marginal']:10.3f} +- {row['se']:.3f}"
+            kind = f"  {row['density']}" if row["density"] else ""
+            figure = f"{row['log_marginal']:10.3f} +- {row['se']:.3f}{kind}"
             print(f"  {row['run']:{width}s}  {figure}  {to_best(row['to_best'], 'se')}")
