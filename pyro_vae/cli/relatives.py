@@ -65,8 +65,7 @@ def sample(command: Any, run: "RunFolder") -> None:
 
     model = _model(command, run, "given", "hold", "what")
     count = at_least_one(command.num_samples, "--num-samples")
-    split, *_ = command.rows(run, model)
-    figure = plot_relative_samples(model, split, count, seed=command.seed)
+    figure = plot_relative_samples(model, num_samples=count, seed=command.seed)
     save_plot(figure, run.path, "samples", run.title)
     if command.out is not None:
         with undisturbed(model, command.seed):

@@ -45,7 +45,8 @@ def check_is_vae(recipe: Any, what: str) -> None:
     if isinstance(recipe, RelativeRecipe):
         raise ValueError(
             f"Expected a VAE, as {what} asks for p(z), p(x | z) and q(z | x); got "
-            f"{recipe.name}, whose model is {recipe.model.kind}, a relative."
+            f"{recipe.name}, whose model is {recipe.model.kind}, a relative. Those are taken "
+            "by pyro-vae train, sweep, evaluate, compare, sample, encode, reconstruct and plot."
         )
 
 

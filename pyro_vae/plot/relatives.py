@@ -20,20 +20,21 @@ NO_CURVE = ("step", "epoch", "lr", "seconds", "score_se", "warning")
 
 
 def plot_relative_samples(
-    model: Relative, split: Split, num_samples: int = SHOWN, *, seed: int = 0
+    model: Relative, split: Split | None = None, num_samples: int = SHOWN, *, seed: int = 0
 ) -> "Figure":
-    r"""Shows data, and samples of a relative.
+    r"""Shows samples of a relative, beside data if there are some.
 
     Raises:
         Lacking: It has no sampler.
     """
-    columns = in_row(split.x_shape, 8)
     with undisturbed(model, seed):
         draws = model.sample(num_samples)
-    data = split.freeze(seed).take(split.spread(num_samples)).rows(slice(None))
-    parts = [(as_pictures(data, split, {}), "data x"), (as_pictures(draws, split, {}), "samples")]
-    figure, axes = new_figure(1, 2, (10, 5.4))
-    show_parts(figure, axes, parts, parts[0][0], split, columns)
+    parts = [(as_pictures(draws, split, {}), "samples")]
+    if split is not None:
+        data = split.freeze(seed).take(split.spread(num_samples)).rows(slice(None))
+        parts.insert(0, (as_pictures(data, split, {}), "data x"))
+    figure, axes = new_figure(1, len(parts), (5 * len(parts), 5.4))
+    show_parts(figure, axes, parts, parts[0][0], split, in_row(model.x_shape, 8))
     return figure
 
 

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -169,7 +170,10 @@ def test_commands_work_on_a_relative(run, tmp_path, capsys):
 @pytest.mark.parametrize(
     "args,words",
     [
-        (["explore", "RUN"], "whose model is rbm, a relative"),
+        (
+            ["explore", "RUN"],
+            "whose model is rbm, a relative. Those are taken by pyro-vae train",
+        ),
         (["evaluate", "RUN", "--given", "left"], "Expected no --given for rbm"),
         (["evaluate", "RUN", "--against", "mnist"], "Expected no --against for rbm"),
         (["evaluate", "RUN", "--num-samples", "50"], "Expected no --num-samples for rbm"),
@@ -205,6 +209,21 @@ def test_a_sweep_says_what_each_relative_has(tmp_path, capsys):
     assert main(["compare", out]) == 0
     printed = capsys.readouterr().out
     assert "exact  2 seeds" in printed and "Without log p(x), on 297 test data:" in printed
+
+
+def test_samples_need_no_data(tmp_path, monkeypatch, capsys):
+    """As of a VAE: neither a test split nor the file; what needs rows is told to use others."""
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", X.numpy().astype("u1"))
+    data = ["--data.kind", "file", "--data.path", "x.npy", "--data.valid", "0", "--data.test", "0"]
+    assert main(["train", "digits-rbm", "--out", "run", *data, *SMALL]) == 0
+    assert "pyro-vae plot run --split train" in capsys.readouterr().out
+    assert main(["plot", "run"]) == 2
+    assert "Use --split train" in capsys.readouterr().err
+    assert main(["plot", "run", "--split", "train"]) == 0
+    (tmp_path / "x.npy").unlink()
+    assert main(["sample", "run", "--out", "drawn.npy"]) == 0
+    assert np.load("drawn.npy").shape == (64, 6)
 
 
 def test_many_relatives_are_those_that_fit_trains():

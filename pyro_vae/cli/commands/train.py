@@ -178,8 +178,7 @@ def next_commands(vae: Any, splits: Any, out: Path) -> list[str]:
     from ...gallery import Relative
     from ...programs import is_scored
 
-    if isinstance(vae, Relative):
-        return [f"pyro-vae {name} {out}" for name in ("evaluate", "plot")]
-    rows = "" if "test" in splits and not vae.posterior.index else " --split train"
-    names = ["evaluate", "plot"] if is_scored(vae) else ["plot"]
+    own = isinstance(vae, Relative)
+    rows = "" if "test" in splits and (own or not vae.posterior.index) else " --split train"
+    names = ["evaluate", "plot"] if own or is_scored(vae) else ["plot"]
     return [f"pyro-vae {name} {out}{rows}" for name in names]
