@@ -30,6 +30,8 @@ def lines(metrics: dict[str, Any]) -> list[str]:
         f"  {metrics['num_outside']} data of {metrics['against']} told from "
         f"{metrics['num_inside']} of {metrics['data']}, AUROC (0.5 is chance):"
     ]
+    strange, own = (metrics[f"log_p_{side}"] for side in ("outside", "inside"))
+    said.append(f"    mean log p(x)      {strange:.1f} and {own:.1f} nats")
     return said + [
         f"    {name:19s}{mean(metrics, f'auroc_{key}').strip()}" for key, name in SCORES.items()
     ]

@@ -49,8 +49,9 @@ class Detection(NamedTuple):
         return {name: auroc(inside, outside) for name, inside, outside in pairs}
 
     def record(self) -> dict[str, float]:
-        r"""Returns the areas and their errors as JSON values."""
-        found: dict[str, float] = {}
+        r"""Returns the areas, and mean :math:`\log p(x)` of data of both kinds, as JSON values."""
+        found = Mean.of(-self.inside.likelihood).record("log_p_inside")
+        found |= Mean.of(-self.outside.likelihood).record("log_p_outside")
         for name, mean in self.auroc.items():
             found |= mean.record(f"auroc_{name}")
         return found
