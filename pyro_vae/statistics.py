@@ -1,7 +1,9 @@
 r"""Means with their errors, tails of importance weights, tests of ranks."""
 
+from collections.abc import Sequence
 from functools import cache
 from math import isfinite, log, nan, sqrt
+from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
@@ -49,6 +51,20 @@ class Mean(float):
         """
         few = len(values) < 2
         return cls(values.mean(), nan if few else float(values.std()) / sqrt(len(values)), unit)
+
+    @classmethod
+    def over(cls, means: "Sequence[Mean]") -> "Mean":
+        r"""Returns the mean over trainings that differ in their seed, with the errors of seeds and
+        of the data that they share; of one, the error of data alone.
+
+        .. math:: \mathrm{se}^2 = \frac{s^2}{S} + \frac{1}{S} \sum_i \mathrm{se}_i^2
+
+        Arguments:
+            means: The mean over data of each of `S` trainings, with `s` their standard deviation.
+        """
+        spread = stdev(means) / sqrt(len(means)) if len(means) > 1 else 0.0
+        own = fmean(mean.se**2 for mean in means)
+        return cls(fmean(means), sqrt(spread**2 + own), means[0].unit)
 
     @classmethod
     def ratio(cls, values: Tensor, sizes: Tensor, unit: str) -> "Mean":

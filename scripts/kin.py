@@ -5,7 +5,6 @@ data together. Run as ``python scripts/kin.py --epochs 30 --seeds 3``.
 """
 
 import argparse
-from statistics import fmean, stdev
 from typing import Any
 
 import torch
@@ -40,12 +39,6 @@ def measured(vae: Any, rows: Any) -> dict[str, Mean]:
         "MIG": scores.mig.value,
     }
     return found | {name: getattr(scores, name).value for name in COLUMNS[3:]}
-
-
-def pooled(means: list[Mean]) -> Mean:
-    r"""The mean over seeds, with the errors of seeds and of the data that they share."""
-    spread = stdev(means) / len(means) ** 0.5 if len(means) > 1 else 0.0
-    return Mean(fmean(means), (spread**2 + fmean(m.se**2 for m in means)) ** 0.5)
 
 
 def print_bias(vae: Any, rows: Any, sizes: tuple[int, ...] = (10, 100, 400, 1200)) -> None:
@@ -91,7 +84,7 @@ def main() -> None:
             **settings,
         )
         figures = [measured(trained.vae, rows) for trained in models]
-        cells = [pooled([each[column] for each in figures]) for column in COLUMNS]
+        cells = [Mean.over([each[column] for each in figures]) for column in COLUMNS]
         digits = [2, 2, 3, 3, 3, 3]
         shown = [f"{float(m):.{d}f} +- {m.se:.{d}f}" for m, d in zip(cells, digits)]
         print(f"| {name} | {' | '.join(shown)} |", flush=True)

@@ -26,6 +26,8 @@ def check_drawn(command: Any, model: Any, split: "Split") -> None:
     Raises:
         ValueError: The model cannot draw without a condition, or has no sampler; or data are few.
     """
+    from ..evaluate.two_sample import FEWEST
+
     if not command.samples:
         return
     if len(split) < 2 * FEWEST:

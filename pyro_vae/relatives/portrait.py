@@ -1,8 +1,9 @@
 r"""What each member of the gallery can do, by calling it, and how well, with errors."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from math import hypot
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import torch
@@ -34,6 +35,9 @@ class Portrait(NamedTuple):
         likeness: How these compare with data.
         num_parameters: The number of its parameters.
         seconds: The CPU seconds of its training.
+        num_seeds: How many seeds it was trained with. Figures are then means over them
+            (:meth:`pyro_vae.statistics.Mean.over`), a p-value is the least times their number;
+            model and samples are those of the first.
     """
 
     name: str
@@ -45,11 +49,13 @@ class Portrait(NamedTuple):
     likeness: TwoSample | None
     num_parameters: int
     seconds: float
+    num_seeds: int = 1
 
     def record(self) -> dict[str, Any]:
         r"""Returns the figures as JSON has them."""
         found: dict[str, Any] = {"name": self.name, "can": self.can}
         found |= {"num_parameters": self.num_parameters, "cpu_seconds": round(self.seconds, 1)}
+        found |= {"num_seeds": self.num_seeds}
         for key in ("log_prob", "squared_error"):
             mean = getattr(self, key)
             found |= mean.record(key) if mean is not None else {}
@@ -89,6 +95,7 @@ def portraits(
     *,
     epochs: int = 100,
     seed: int = 0,
+    num_seeds: int = 1,
     data_dir: Any = None,
 ) -> Iterator[Portrait]:
     r"""Trains members of the gallery and measures them, one after the other.
@@ -98,15 +105,52 @@ def portraits(
         names: The members.
         epochs: The epochs of training; some members take three times as many.
         seed: Seeds everything.
+        num_seeds: How many trainings each has, whose seeds are this one and the next; they are
+            measured with the same draws.
         data_dir: Where to look for the data first.
     """
     for name in names:
         member = MEMBERS[name]
         dataset = data_of(floor.data, member.pixels, data_dir)
-        start = time.process_time()
-        model = train(member, dataset, epochs, seed)
-        seconds = time.process_time() - start
-        yield portrait(name, model, floor, seconds, member.pixels, seed)
+        found = []
+        for one in range(seed, seed + num_seeds):
+            start = time.process_time()
+            model = train(member, dataset, epochs, one)
+            seconds = time.process_time() - start
+            found.append(portrait(name, model, floor, seconds, member.pixels, seed))
+        yield pooled(found)
+
+
+def pooled(each: Sequence[Portrait]) -> Portrait:
+    r"""Returns one portrait of trainings that differ in their seed, as :class:`Portrait` says."""
+    first, count = each[0], len(each)
+    if count == 1:
+        return first
+    found: dict[str, Any] = {"seconds": fmean(one.seconds for one in each), "num_seeds": count}
+    for name in ("log_prob", "squared_error"):
+        if getattr(first, name) is not None:
+            found[name] = Mean.over([getattr(one, name) for one in each])
+    if first.likeness is not None:
+        likenesses = [one.likeness for one in each if one.likeness is not None]
+        masses, four = (
+            _over_seeds([getattr(one, part) for one in likenesses])
+            for part in ("masses", "fidelity")
+        )
+        found["likeness"] = first.likeness._replace(masses=masses, fidelity=four, copying=None)
+    return first._replace(**found)
+
+
+def _over_seeds(parts: Sequence[Any]) -> Any:
+    r"""A part of a comparison over seeds: means, and the least p-value times their number."""
+    columns = {name: [getattr(part, name) for part in parts] for name in parts[0]._fields}
+    return parts[0]._replace(
+        **{
+            name: Mean.over(values)
+            if isinstance(values[0], Mean)
+            else min(1.0, len(values) * min(values))
+            for name, values in columns.items()
+        }
+    )
 
 
 def portrait(

@@ -11,7 +11,8 @@ from pyro_vae.cli import main
 from pyro_vae.config import validate
 from pyro_vae.gallery import RBM, Autoencoder
 from pyro_vae.relatives import GRAPHS, MEMBERS, AsRelative, Floor, draw_graph, gallery_page
-from pyro_vae.relatives.portrait import Portrait, portrait
+from pyro_vae.relatives.portrait import Portrait, pooled, portrait
+from pyro_vae.statistics import Mean
 
 BITS = torch.bernoulli(torch.full((60, 1, 4, 4), 0.4), generator=torch.Generator().manual_seed(0))
 
@@ -46,6 +47,19 @@ def test_the_page_says_what_is_there_and_what_is_not(floor):
     assert made[0].likeness.num_samples == 500 and made[1].likeness is None
 
 
+def test_figures_over_seeds_have_the_errors_of_seeds_and_data(floor):
+    one = portrait("RBM", RBM((1, 4, 4), 4, sample_steps=5), floor, 1.0, False, 0)
+    other = one._replace(log_prob=Mean(one.log_prob + 3, one.log_prob.se), seconds=2.0)
+    both = pooled([one, other])
+    assert both.log_prob == pytest.approx(one.log_prob + 1.5) and both.seconds == 1.5
+    spread = 3 / 2**0.5 / 2**0.5  # the standard deviation of two, over the root of their number
+    assert both.log_prob.se == pytest.approx((spread**2 + one.log_prob.se**2) ** 0.5)
+    masses = one.likeness.masses  # equal in both: the error is that of the data
+    assert both.likeness.masses.chi2.se == pytest.approx(masses.chi2.se)
+    assert both.likeness.masses.p_value == min(1.0, 2 * masses.p_value)
+    assert pooled([one]) is one and both.record()["num_seeds"] == 2
+
+
 def test_a_vae_does_what_the_gallery_asks(floor):
     net = {"hidden_features": [8]}
     vae = pv.VAE(
@@ -66,6 +80,7 @@ def test_mistakes_get_a_sentence(workdir, capsys):
         (["--only", "RMB"], "did you mean 'RBM'?"),
         (["--out", "page.txt"], "suffix .html"),
         (["--epochs", "0"], "--epochs of at least 1"),
+        (["--seeds", "0"], "--seeds of at least 1"),
     ]:
         assert main(["gallery", "digits", *args]) == 2
         assert words in capsys.readouterr().err
@@ -75,8 +90,9 @@ def test_mistakes_get_a_sentence(workdir, capsys):
 
 @pytest.mark.slow
 def test_the_command_trains_and_draws(workdir, capsys):
-    args = ["gallery", "digits", "--only", "VAE", "GAN", "flow", "--epochs", "2", "--json"]
-    assert main(args) == 0
+    args = ["gallery", "digits", "--only", "VAE", "GAN", "flow", "--epochs", "2", "--seeds", "2"]
+    assert main([*args, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [m["name"] for m in found["members"]] == ["VAE", "GAN", "flow"]
-    assert (workdir / "gallery.html").read_text().count("<svg") == 3
+    page = (workdir / "gallery.html").read_text()
+    assert page.count("<svg") == 3 and "with seed 0 to 1: figures are means" in page

@@ -26,6 +26,8 @@ class Gallery(Command):
     """Epochs of training; GAN and diffusion take three times as many."""
     seed: int = 0
     """Seeds everything."""
+    seeds: int = 1
+    """How many seeds each is trained with, from --seed on: figures are means over them."""
     out: Path = Path("gallery.html")
     """The .html file."""
     json: bool = False
@@ -37,6 +39,7 @@ class Gallery(Command):
 
         check_out(self.out, (".html", ".htm"))
         at_least_one(self.epochs, "--epochs")
+        at_least_one(self.seeds, "--seeds")
         for name in self.only:
             if name not in MEMBERS:
                 hint = suggestion(name, MEMBERS)
@@ -44,13 +47,20 @@ class Gallery(Command):
         floor = Floor.of(self.data, self.data_dir, self.seed)
         if len(floor.rows.x_shape) != 3:
             raise ValueError(f"Expected a data set of images, such as digits; got {self.data}.")
+        last = self.seed + self.seeds - 1
         note = (
             f"Each was trained for {self.epochs} epochs, GAN and diffusion for three times as "
-            f"many, with seed {self.seed}."
+            f"many, with seed {self.seed}"
+        )
+        note += (
+            f" to {last}: figures are means over these, errors of seeds and data together, CPU "
+            "seconds those of one; samples are of the first."
+            if self.seeds > 1
+            else "."
         )
         found, names = [], self.only or (*MEMBERS,)
-        each = portraits(floor, names, epochs=self.epochs, seed=self.seed, data_dir=self.data_dir)
-        for member in each:
+        settings = {"epochs": self.epochs, "seed": self.seed, "num_seeds": self.seeds}
+        for member in portraits(floor, names, **settings, data_dir=self.data_dir):
             found.append(member)
             write_text(self.out, gallery_page(floor, found, note))
             announce(f"{len(found)}/{len(names)} {member.name}: {member.seconds:.0f} CPU s")
