@@ -25,12 +25,16 @@ class FactorVAE(Aggregate):
 
     The discriminator `D` learns to tell samples of :math:`q(z)` from those of
     :math:`\prod_j q(z_j)`, which are the same batch with each feature in an order of its own. It
-    is trained beside the model, by the same optimizer, and is right only as far as it has learned:
-    the estimate is too low where `D` is behind. No density is needed, so that any reparameterized
-    posterior will do, also a flow.
+    is right only as far as it has learned: the estimate is too low where `D` is behind. No density
+    is needed, so that any reparameterized posterior will do, also a flow.
+
+    The discriminator is trained in the same step as the model, by the same optimizer. Adam keeps
+    its moments by parameter, so this is an optimizer for each of the two networks, of one learning
+    rate, one schedule and one `clip_norm`; Algorithm 2 of the paper takes them in turn, each on a
+    batch of its own.
 
     References:
-        | Disentangling by Factorising (Kim & Mnih, 2018), Eq. 2 and 3, Algorithm 1
+        | Disentangling by Factorising (Kim & Mnih, 2018), Eq. 2 and 3, Algorithms 1 and 2
         | https://arxiv.org/abs/1802.05983
 
     Arguments:
