@@ -77,3 +77,15 @@ def test_parts_of_the_wrong_width_are_an_error():
     join = pv.nn.Join(pv.nn.MLP(8, [7], 2), (1, 1))
     with pytest.raises(RuntimeError):
         join((torch.zeros(4, 5), torch.zeros(6, 4, 2)))
+
+
+def test_pooled_convolutions_drop_features_in_training_alone():
+    torch.manual_seed(0)
+    net = pv.nn.PooledEncoder((2, 8, 12), 4, (3, 5), dropout=0.5)
+    x = torch.rand(6, 7, 2, 8, 12)
+    assert net(x).shape == (6, 7, 4) and not torch.equal(net(x), net(x))
+    net.eval()
+    assert torch.equal(net(x), net(x))
+    torch.testing.assert_close(net(x[2, 3]), net(x)[2, 3])
+    with pytest.raises(ValueError, match="sides that 4 divides"):
+        pv.nn.PooledEncoder((1, 30, 28), 4)

@@ -1,16 +1,18 @@
 """Pose as latent features: exact turns and shifts, gradients, compiled steps, moved data."""
 
 import math
+from dataclasses import replace
 
 import pyro
 import pytest
 import torch
+from checks import bound
 from pyro.infer import Trace_ELBO
 from pyro.optim import Adam
 
 import pyro_vae as pv
 from pyro_vae.config import read_recipe, validate
-from pyro_vae.data import as_split, fingerprint
+from pyro_vae.data import as_split, fingerprint, moments
 from pyro_vae.nn import MLP, Posed, moved
 
 QUARTER = math.pi / 2
@@ -131,6 +133,40 @@ def test_digits_are_moved_once_by_the_seed():
         ValueError, match=r"Expected images.*for data.rotate.*got x of shape \(10,"
     ):
         pv.data.diabetes(rotate=10)
+
+
+def test_images_that_move_at_every_visit():
+    still, data = pv.data.digits(), pv.data.digits(rotate=45, shift=1, pose="visit")
+    rows = slice(0, 50)
+    first, second = data.train.rows(rows), data.train.rows(rows)
+    assert not torch.equal(first, second) and torch.equal(first, first.round())
+    for name in ("valid", "test"):  # these stay
+        assert fingerprint(data.splits[name]) == fingerprint(still.splits[name])
+    frozen = data.train.freeze(3)
+    assert torch.equal(frozen.rows(rows), data.train.freeze(3).rows(rows))
+    assert not torch.equal(frozen.stored, data.train.freeze(4).stored)
+    state = torch.get_rng_state()
+    assert torch.equal(moments(data.train)[0], moments(still.train)[0])
+    assert torch.equal(state, torch.get_rng_state())
+    prints = {fingerprint(d.train) for d in (still, data, pv.data.digits(shift=1, pose="visit"))}
+    assert len(prints) == 3
+    with pytest.raises(ValueError, match=r"no region of an image.*got c\. Take"):
+        pv.data.digits(rotate=10, pose="visit", known={"c": ["left"]})
+    with pytest.raises(ValueError, match="expected rotate or shift beside it"):
+        pv.data.digits(pose="visit")
+
+
+def test_shifts_at_visits_are_uniform():
+    dots = torch.zeros(4000, 1, 9, 9)
+    dots[:, :, 4, 4] = 1.0
+    rows = replace(as_split(dots), pose=(0.0, 2.0, 3.0)).rows(slice(None))[:, 0].double()
+    place = torch.arange(9.0).double() - 4
+    for axis, most in ((1, 2.0), (2, 3.0)):  # bilinear interpolation keeps the centre
+        centre = (rows.sum(axis) * place).sum(1)
+        assert centre.abs().max() < most + 1e-4
+        assert abs(centre.mean()) < bound(6) * centre.std() / len(dots) ** 0.5
+        squares = centre.square()  # of variance most ** 2 / 3
+        assert abs(squares.mean() - most**2 / 3) < bound(6) * squares.std() / len(dots) ** 0.5
 
 
 @pytest.mark.parametrize("name", ["digits-posed", "mnist-posed"])

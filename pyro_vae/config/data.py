@@ -84,9 +84,12 @@ class DataKind(Kind):
     """Share of elements of x to hide at random, once or, as { rate = 0.5, when = "visit" }, anew
     at every visit."""
     rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
-    """Images are turned by up to so many degrees either way, each once, by data.seed."""
+    """Images are turned by up to so many degrees either way (data.pose: when)."""
     shift: NonNegativeFloat = 0.0
-    """Images are shifted by up to so many pixels in each direction, each once, by data.seed."""
+    """Images are shifted by up to so many pixels in each direction (data.pose: when)."""
+    pose: Literal["once", "visit"] = "once"
+    """Whether rotate and shift are drawn once for each image, by data.seed, or at every visit of
+    training images, while those of validation and test stay as they are."""
     known: dict[Known, Some] = {}  # noqa: RUF012
     """Additional inputs of model and guide, by name: the label ("label"), columns of a table, or
     regions of an image such as left or top-left; columns and pixels are then not in x."""
@@ -104,6 +107,12 @@ class DataKind(Kind):
     def hole_words(self) -> tuple[str, ...]:
         """Words and numbers for missing values."""
         return self.holes if isinstance(self.holes, tuple) else ()
+
+    @model_validator(mode="after")
+    def _moves(self) -> Self:
+        if self.pose == "visit" and not self.rotate and not self.shift:
+            raise ValueError("pose: expected rotate or shift beside it; got neither")
+        return self
 
     @model_validator(mode="after")
     def _labels(self) -> Self:

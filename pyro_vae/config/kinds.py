@@ -81,7 +81,26 @@ class Conv(Kind):
     with this standard deviation."""
 
 
+class Pooled(Kind):
+    """Convolutions with max-pooling, and dropout before the last layer, for q(y | x) of images of
+    which few labels are known."""
+
+    encoder: ClassVar[str] = "pyro_vae.nn.PooledEncoder"
+
+    kind: Literal["pooled"] = "pooled"
+    channels: tuple[Size, Size] = (16, 32)
+    """Channels before and after the second halving of the image."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """The share of features that the last layer does not see in training."""
+    activation: str = "SiLU"
+    """Any activation of torch.nn, by name."""
+    init: Literal["xavier", "kaiming"] | Deviation = "kaiming"
+    """How weights start: xavier for saturating activations, kaiming for rectifiers, or normal
+    with this standard deviation."""
+
+
 Network = Annotated[MLP | Conv, Field(discriminator="kind")]
+Encoder = Annotated[MLP | Conv | Pooled, Field(discriminator="kind")]
 
 
 class Posed(Kind):
@@ -124,7 +143,7 @@ class LikelihoodKind(FactorKind):
 
 
 class PosteriorKind(FactorKind):
-    encoder: Network = MLP()
+    encoder: Encoder = MLP()
     """The network from x to the parameters of q(z | x)."""
     latent_dim: Size | None = None
     """Number of latent features if this is a conditional prior; by default that of the recipe."""

@@ -99,6 +99,8 @@ class Train(Settings):
     """The baseline of the score function: a running mean, a network, or none."""
     supervision: NonNegativeFloat = 0.0
     """The weight of log q(y | x) where a latent y is known, for estimators of the ELBO."""
+    label_visits: PositiveInt = 1
+    """How often an epoch visits each datum whose latent y is known; the others once."""
     tc_weight: NonNegativeFloat = 6.0
     """The weight of the total correlation, for beta-tcvae and factor-vae; 1 is the ELBO."""
     mi_weight: NonNegativeFloat = 1.0
@@ -142,6 +144,7 @@ class Train(Settings):
 OF_VAES = (
     *("kl_weight", "kl_warmup_epochs", "kl_cycles", "free_bits", "free_bits_per", "capacity"),
     *("capacity_epochs", "estimator", "alpha", "baseline", "supervision", "drop_views"),
+    "label_visits",
     *("final_temperature", "temperature_epochs", "kl", "num_particles"),
 )
 """Settings of training that concern the bound of a VAE."""

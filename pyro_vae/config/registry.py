@@ -4,7 +4,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 from .data import Data
 from .families import FAMILIES, INNER, RELATIVES
-from .kinds import Corrected, CorrectedMarkov, Decoder, Kind, Markov, Network, SelfMasking
+from .kinds import Corrected, CorrectedMarkov, Decoder, Encoder, Kind, Markov, Network, SelfMasking
 
 
 def kinds(choice: Any) -> dict[str, type[Kind]]:
@@ -30,7 +30,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "corrected": Corrected,
         "corrected-markov": CorrectedMarkov,
     },
-    "network": kinds(Decoder),
+    "network": {**kinds(Decoder), **kinds(Encoder)},
     "model": RELATIVES,
 }
 r"""These, families and networks that only go with certain others, and relatives of the VAE."""

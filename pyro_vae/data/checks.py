@@ -42,7 +42,7 @@ def check(
             f"Expected a likelihood of data with holes, which {split.source} have by data.holes; "
             f"got {family}. {AT_RANDOM}"
         )
-    split = replace(split, hole_rate=0.0)
+    split = replace(split, hole_rate=0.0, pose=())
     if split.binarize != "no":  # bits, if the pixels are probabilities
         as_grey = replace(split, binarize="no", range="unit", holes=None)
         _check_rows(as_grey, constraints.unit_interval, "Binarization", False, split, part)

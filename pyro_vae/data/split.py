@@ -13,6 +13,7 @@ from ..randomness import stream
 from .arrays import native, plain
 from .content import Column
 from .frames import is_frame, read_frame
+from .moving import at_random, moved_once
 
 Binarize = Literal["no", "dynamic", "threshold"]
 Range = Literal["unit", "levels"]
@@ -49,6 +50,8 @@ class Split:
         holes: Which elements of `x` are hidden, of the shape of `stored`; they are NaN in `x`.
         hole_rate: The share of elements that are hidden at every visit, drawn from torch's global
             generator.
+        pose: How far images are turned (in radians) and shifted to the right and downwards (in
+            pixels) at most, at every visit, drawn from torch's global generator; nothing is empty.
         picture: Where `x` and conditions lie in an image, if they are parts of one
             (:class:`pyro_vae.data.Picture`).
         checked: The model for which the data were last checked.
@@ -70,6 +73,7 @@ class Split:
     factors: dict[str, Tensor] = field(default_factory=dict)
     holes: Tensor | None = None
     hole_rate: float = 0.0
+    pose: tuple[float, ...] = ()
     picture: Any = None
     checked: str = ""
     violation: str = ""
@@ -99,7 +103,10 @@ class Split:
 
     def _visible(self, index: Tensor | slice) -> Tensor:
         r"""Returns `x` of the rows `index`, with what is hidden."""
-        x = self._stored_rows(index).to(self.dtype or torch.get_default_dtype())
+        stored = self._stored_rows(index)
+        x = stored.to(self.dtype or torch.get_default_dtype())
+        if self.pose:
+            x = at_random(x, self.pose, whole=not stored.is_floating_point())
         if self.binarize == "no":
             return x / self.levels if self.levels and self.range == "unit" else x
         p = x / (self.levels or 1)
@@ -179,8 +186,10 @@ class Split:
         return replace(self, holes=holes, hole_rate=0.0, checked="")
 
     def freeze(self, seed: int) -> "Split":
-        r"""Returns the split with what is drawn at every visit, bits and holes, drawn once, by
-        `seed`."""
+        r"""Returns the split with what is drawn at every visit, poses, bits and holes, drawn once,
+        by `seed`."""
+        if self.pose:
+            return moved_once(self, stream(seed, "pose")).freeze(seed)
         if self.hole_rate:
             drawn = draw_holes(self, self.hole_rate, seed)
             holes = drawn if self.holes is None else drawn | self.holes.cpu()
@@ -273,9 +282,9 @@ def moments(split: Split) -> tuple[Tensor, Tensor]:
 
     Missing elements are left out; a column with only missing elements has mean and standard
     deviation zero. Dynamic bits enter with their probabilities, elements that are hidden at every
-    visit as they are; no random numbers are drawn.
+    visit as they are, images that move as they are stored; no random numbers are drawn.
     """
-    split = replace(split, hole_rate=0.0)
+    split = replace(split, hole_rate=0.0, pose=())
     if split.binarize == "dynamic":
         split = replace(split, binarize="no", range="unit")
     total = torch.stack([x.double().nansum(0) for x in split.chunks()]).sum(0)
@@ -288,7 +297,7 @@ def moments(split: Split) -> tuple[Tensor, Tensor]:
 def share_there(split: Split) -> Tensor:
     r"""Returns the share of the rows in which an element of `x` is there, of shape `x_shape`, in
     double precision."""
-    whole = replace(split, hole_rate=0.0)
+    whole = replace(split, hole_rate=0.0, pose=())
     there = torch.stack([(~x.isnan()).double().sum(0) for x in whole.chunks()]).sum(0)
     return there / len(split) * (1 - split.hole_rate)
 
@@ -312,6 +321,8 @@ def fingerprint(split: Split) -> str:
         digest.update(np.packbits(split.holes.cpu().numpy()).data)
     if split.hole_rate:
         digest.update(f"holes {split.hole_rate} at every visit".encode())
+    if split.pose:
+        digest.update(f"poses {split.pose} at every visit".encode())
     for name, value in sorted(split.known.items()):
         digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
         digest.update(np.ascontiguousarray(value.cpu().numpy()).data)

@@ -16,6 +16,7 @@ from .made import MADE as MADE
 from .networks import MLP as MLP
 from .networks import ConvDecoder as ConvDecoder
 from .networks import ConvEncoder as ConvEncoder
+from .networks import PooledEncoder as PooledEncoder
 from .offset import Offset as Offset
 from .pixels import PixelCNN as PixelCNN
 from .posed import Posed as Posed

@@ -76,6 +76,7 @@ def fit(
     alpha: float = 0.5,
     baseline: Literal["average", "neural", "none"] = "average",
     supervision: float = 0.0,
+    label_visits: int = 1,
     tc_weight: float = 6.0,
     mi_weight: float = 1.0,
     dimension_weight: float = 1.0,
@@ -147,6 +148,8 @@ def fit(
         baseline: The baseline of the score function: a running mean, a network, or none.
         supervision: The weight of :math:`\log q(y \mid x)` where a latent `y` is known,
             for estimators of the ELBO.
+        label_visits: How often an epoch visits each datum whose latent `y` is known; the others
+            once.
         tc_weight: The weight of the total correlation, for ``"beta-tcvae"`` and ``"factor-vae"``;
             1 is the ELBO.
         mi_weight: The weight of the mutual information, for ``"beta-tcvae"``.

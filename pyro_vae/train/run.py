@@ -64,7 +64,9 @@ class Run:
     first_loss: float | None = None
 
     def __post_init__(self) -> None:
-        vae, settings, count = self.vae, self.settings, len(self.data)
+        vae, settings = self.vae, self.settings
+        self.visits = visits(vae, self.data, settings.label_visits)
+        count = len(self.visits)
         self.ranks = here()
         self.fingerprint = fingerprint(self.data)
         declared = self.folder is not None and "recipe" not in (self.record or {})
@@ -145,8 +147,8 @@ class Run:
 
     def order(self, epoch: int) -> Tensor:
         r"""Returns the row numbers in the order of an epoch."""
-        permutation = np.random.default_rng((self.seed, epoch)).permutation(len(self.data))
-        return torch.from_numpy(permutation).to(device_of(self.vae))
+        permutation = np.random.default_rng((self.seed, epoch)).permutation(len(self.visits))
+        return self.visits[torch.from_numpy(permutation)].to(device_of(self.vae))
 
     def batches(self, order: Tensor) -> list[Tensor]:
         r"""Splits the rows of an epoch into batches; a single last row joins the batch before if a
@@ -345,6 +347,26 @@ class Run:
         now = time.perf_counter()
         self.position.seconds += now - self.clock
         self.clock = now
+
+
+def visits(vae: Any, data: Split, times: int) -> Tensor:
+    r"""Returns the numbers of the rows that an epoch visits: those with a known latent variable so
+    many times, the others once.
+
+    Raises:
+        ValueError: No latent variable is known for any row.
+    """
+    every = torch.arange(len(data))
+    if times == 1:
+        return every
+    given = [data.known[n].cpu() for n in getattr(vae, "latents", ()) if n in data.known]
+    told = [every[~value.flatten(1).isnan().any(1)] for value in given]
+    if not any(map(len, told)):
+        raise ValueError(
+            f"Expected data whose latent y is known for some rows with label_visits {times}; got "
+            "none. Leave label_visits out, or declare them in data.known."
+        )
+    return torch.cat([every, torch.cat(told).unique().repeat(times - 1)])
 
 
 def normalizes(vae: Any) -> bool:
