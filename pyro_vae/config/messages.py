@@ -46,10 +46,10 @@ def line_of(details: Any, model: type[Settings], values: Mapping[str, Any]) -> s
                 return f"{key}.kind: missing; choose from {', '.join(known)}."
             if details["type"] == "union_tag_invalid":
                 key, got = f"{key}.kind", details["ctx"]["tag"]
-                expected = ", ".join(known)
+                expected = details["ctx"]["expected_tags"].replace("'", "")
             else:
                 expected = details["ctx"]["expected"].replace("'", "")
-                known = dict.fromkeys(expected.replace(" or ", ", ").split(", "))
+            known = dict.fromkeys(expected.replace(" or ", ", ").split(", "))
             return f"{key}: expected one of {expected}; got {got!r}{suggestion(str(got), known)}."
         case _:
             return f"{key}: {details['msg'].lower()}; got {got!r}."

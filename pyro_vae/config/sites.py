@@ -123,9 +123,14 @@ def check_sites(recipe: Any) -> None:
             if kind.kind == "corrected":
                 _check_corrected(where, kind, parts["prior"].get(name))
             there.append(name)
-    if recipe.train.supervision and not [name for name in latent if name in data]:
+    teaches = {
+        "supervision": recipe.train.supervision,
+        "label_visits": recipe.train.label_visits - 1,
+    }
+    used = [name for name, value in teaches.items() if value]
+    if used and not [name for name in latent if name in data]:
         raise ValueError(
-            f"train.supervision: expected a latent site that data.known names "
+            f"train.{used[0]}: expected a latent site that data.known names "
             f"({', '.join(latent)}); got {', '.join(data) or 'none'}"
         )
     guided = [name for name, kind in parts["posterior"].items() if kind.kind != "net"]

@@ -326,7 +326,7 @@ def test_recipes_run_on_real_data(recipe, workdir, capsys):
 
 
 @needs_data
-@pytest.mark.parametrize("recipe", ["mnist-m2", "mnist-m1m2"])
+@pytest.mark.parametrize("recipe", ["mnist-m2", "mnist-m1m2", "mnist-m2-conv"])
 @pytest.mark.slow
 def test_recipes_of_few_labels_run_on_real_data(recipe, workdir, capsys):
     """Two thousand images, ten of each class with their label."""

@@ -425,7 +425,12 @@ def test_estimators_have_one_list():
         ({"data.known": {"x": "label"}, "data.num_labels": None}, "not x or index"),
         ({"data.known": {"c": []}, "data.num_labels": None}, "data.known"),
         ({"data.known": {"c": "label"}}, "train.supervision: expected a latent site"),
+        (
+            {"data.known": {"c": "label"}, "train.supervision": 0, "train.label_visits": 2},
+            "train.label_visits: expected a latent site",
+        ),
         ({"data.num_labels": 0}, "data.num_labels"),
+        ({"likelihood.decoder": {"kind": "pooled"}}, "one of mlp, conv, posed; got 'pooled'"),
     ],
 )
 def test_known_data_that_are_refused(workdir, flags, words):
