@@ -1,7 +1,7 @@
 r"""Does the model use its latent variables? Active units, information, holes."""
 
 from collections.abc import Sequence
-from math import ceil, log
+from math import ceil, log, nan
 from typing import Any, NamedTuple
 
 import pyro
@@ -61,7 +61,14 @@ def site_activities(vae: Any, x: Data, *, seed: int = 0, **known: Any) -> dict[s
         For each site, in the model's order, its activities of shape `(num_features,)`.
     """
     sites = drawn_moments(vae, x, seed, known)  # less what draws of other sites add
-    return {n: (m.loc.var(0) - m.noise.mean(0)).clamp(min=0).flatten() for n, m in sites.items()}
+    return {n: _activity(m).flatten() for n, m in sites.items()}
+
+
+def _activity(moments: Any) -> Tensor:
+    r"""The variance of means over data, less that of draws; NaN of a single datum."""
+    loc = moments.loc
+    variance = loc.var(0) if len(loc) > 1 else torch.full_like(loc[0], nan)
+    return (variance - moments.noise.mean(0)).clamp(min=0)
 
 
 class Rate(NamedTuple):
@@ -327,4 +334,5 @@ def _mean(parts: Sequence[Tensor], num_samples: int) -> tuple[Tensor, Tensor]:
         for i in range(0, len(parts), num_samples)
     ]
     values = torch.cat(chunks)
-    return values.mean(), values.std() / len(values) ** 0.5  # tensors, as the rest
+    error = values.std() if len(values) > 1 else values.new_tensor(nan)
+    return values.mean(), error / len(values) ** 0.5  # tensors, as the rest
