@@ -20,7 +20,10 @@ from ..programs import dtype_of
 from ..randomness import apart
 from ..remembered import Remembers
 
-ROOMS = "models base priors likelihoods posteriors gallery nn flows transforms".split()
+ROOMS = (
+    *("models", "base", "priors", "likelihoods", "posteriors"),
+    *("gallery", "nn", "flows", "transforms"),
+)
 PLAIN = (bool, int, float, str, type(None))
 GENERATED = ("device", "dtype")  # arguments of torch.nn that a model as a whole has
 VARIABLE = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
