@@ -112,8 +112,8 @@ print(f"Without latents, the held-out digits are {word} likely by {abs(ahead):.2
 #
 # **GANs are simple.** The graph is: two networks, no bound, no chain. But the two losses are of a game, and none of them
 # says whether samples have become better; the table above had to be asked. In the run stored here, 180 epochs, the GAN's
-# chi2 is 1.63, the VAE's 1.53 and the RBM's 1.26, with errors of 0.06. Trained for 300 epochs (`pyro-vae gallery digits`)
-# it comes to 1.24 +- 0.04, while the VAE stays at 1.52 +- 0.07: then it is ahead. It is the most costly of the four.
+# chi2 is 1.63, the VAE's 1.53 and the RBM's 1.26, with errors of 0.06. Over three seeds, 300 epochs (`pyro-vae gallery
+# digits --seeds 3`) give 1.35 +- 0.08, the VAE 1.48 +- 0.07: no clear difference. It is the most costly of the four.
 
 # %%
 print(draw_graph("GAN")[:60] + " ...")
@@ -257,7 +257,7 @@ assert log_p > elbo
 # In the stored run the Gaussian $q$ costs 0.18 nats, and codes of data in the place of the prior bring chi2 from 1.34 to
 # 1.26, with errors of 0.06 and 0.04: no difference to speak of. What is left to the floor, 1, is the third approximation,
 # pixels that are independent given $z$, and training on 1300 data. So the two approximations that are usually blamed
-# explain little of what this VAE lacks, and whether a GAN is ahead depends on how long it is trained. That is one
+# explain little of what this VAE lacks, and whether a GAN is behind depends on how long it is trained. That is one
 # network, one data set and one test of samples; on photographs the third approximation is the one to suspect (lesson 15).
 #
 # **Exercises.** (a) Give the VAE a `vamp` prior, and draw again. (b) Give it the likelihood `made` or `pixel-cnn`
