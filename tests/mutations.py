@@ -217,9 +217,9 @@ EVALUATE = {
         ADVICE + "no_advice_for_what_gains_nothing",
     ),
     "activity is a standard deviation": Fault(
-        "evaluate.site_activities",
-        "m.loc.var(0)",
-        "m.scale.mean(0)",
+        "evaluate._activity",
+        "loc.var(0)",
+        "moments.scale.mean(0)",
         COLLAPSE + "active_units_are_the_eigenvalues_above_the_noise",
     ),
     "the rate has the wrong sign": Fault(
