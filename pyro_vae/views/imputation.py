@@ -75,8 +75,6 @@ def impute(
         ValueError: There is no such method, or it does not go with the latent variables or the
             posterior.
     """
-    if method not in METHODS:
-        raise ValueError(f"Expected a method sir, gibbs or nuts; got {method!r}.")
     if method != "sir" and num_steps < FEWEST_STEPS:
         raise ValueError(
             f"Expected num_steps of at least {FEWEST_STEPS}, of which chains keep some; got "

@@ -278,7 +278,7 @@ def test_methods_that_do_not_go_are_refused():
         pv.posteriors.Categorical(nn.Sequential(Filled(), pv.nn.MLP(6, [4], 3)), 3),
     )
     for model, options, words in [
-        (vae, {"method": "mice"}, "Expected a method sir, gibbs or nuts; got 'mice'"),
+        (vae, {"method": "mice"}, "Expected method 'sir', 'gibbs' or 'nuts'; got 'mice'"),
         (vae, {"method": "gibbs", "num_steps": 3}, "Expected num_steps of at least 8.*got 3"),
         (own, {"method": "gibbs"}, "density is available anywhere.*got Own"),
         (point, {}, "Expected a posterior with a density.*got Delta, a point"),
