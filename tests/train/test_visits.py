@@ -60,7 +60,7 @@ def test_labels_are_visited_many_times_and_others_once():
         visits(model, rows.forgetting(["y"]), 4)
 
 
-@pytest.mark.parametrize("compiled", ["no", "yes"])
+@pytest.mark.parametrize("compiled", ["no", pytest.param("yes", marks=pytest.mark.slow)])
 def test_visits_and_poses_resume_bit_for_bit(compiled, tmp_path, monkeypatch):
     monkeypatch.setattr("pyro_vae.compile.backend.has_compiler", lambda: False)
     settings = {**SETTINGS, "compile": compiled}
