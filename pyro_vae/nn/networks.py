@@ -86,7 +86,21 @@ class MLP(Remembers, nn.Module):
         return y.unflatten(-1, self.out_shape) if len(self.out_shape) > 1 else y
 
 
-class ConvEncoder(Remembers, nn.Module):
+class ImageEncoder(Remembers, nn.Module):
+    r"""A network from images to vectors: its `layers`, after division by `scale`."""
+
+    layers: nn.Sequential
+
+    def __init__(self, in_features: Sequence[int], scale: float) -> None:
+        super().__init__()
+        self.in_shape, self.scale = _image_shape(in_features), scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.layers(_divided(x, self.scale).reshape(-1, *self.in_shape))
+        return y.reshape(*x.shape[:-3], -1)
+
+
+class ConvEncoder(ImageEncoder):
     r"""Creates a convolutional network from images to vectors; each layer halves the image.
 
     Arguments:
@@ -109,8 +123,7 @@ class ConvEncoder(Remembers, nn.Module):
         init: Init = "kaiming",
         scale: float = 1.0,
     ) -> None:
-        super().__init__()
-        self.in_shape, self.scale = _image_shape(in_features), scale
+        super().__init__(in_features, scale)
         (c, h, w), (c1, c2), act = self.in_shape, channels, find_activation(activation)
         self.layers = nn.Sequential(
             nn.Conv2d(c, c1, 4, stride=2, padding=1),
@@ -124,12 +137,8 @@ class ConvEncoder(Remembers, nn.Module):
         )
         initialize(self.layers, init)
 
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.layers(_divided(x, self.scale).reshape(-1, *self.in_shape))
-        return y.reshape(*x.shape[:-3], -1)
 
-
-class PooledEncoder(Remembers, nn.Module):
+class PooledEncoder(ImageEncoder):
     r"""Creates a convolutional network from images to vectors that takes the maximum over blocks
     of 2x2 places twice, and drops features before its last layer: it learns classes of images from
     fewer labels than :class:`ConvEncoder`, at a higher price.
@@ -156,8 +165,7 @@ class PooledEncoder(Remembers, nn.Module):
         init: Init = "kaiming",
         scale: float = 1.0,
     ) -> None:
-        super().__init__()
-        self.in_shape, self.scale = _image_shape(in_features), scale
+        super().__init__(in_features, scale)
         (c, h, w), (c1, c2), act = self.in_shape, channels, find_activation(activation)
         self.layers = nn.Sequential(
             *(nn.Conv2d(c, c1, 5, padding=2), nn.BatchNorm2d(c1), nn.MaxPool2d(2), act()),
@@ -167,10 +175,6 @@ class PooledEncoder(Remembers, nn.Module):
             nn.Linear(c2 * (h // 4) * (w // 4), out_features),
         )
         initialize(self.layers, init)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.layers(_divided(x, self.scale).reshape(-1, *self.in_shape))
-        return y.reshape(*x.shape[:-3], -1)
 
 
 class ConvDecoder(Remembers, nn.Module):

@@ -20,10 +20,8 @@ from ..programs import dtype_of
 from ..randomness import apart
 from ..remembered import Remembers
 
-ROOMS = (
-    *("models", "base", "priors", "likelihoods", "posteriors"),
-    *("gallery", "nn", "flows", "transforms"),
-)
+MODELS = ("models", "base", "priors", "likelihoods", "posteriors", "gallery")
+ROOMS = (*MODELS, "nn", "flows", "transforms")
 PLAIN = (bool, int, float, str, type(None))
 GENERATED = ("device", "dtype")  # arguments of torch.nn that a model as a whole has
 VARIABLE = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
